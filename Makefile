@@ -1,0 +1,42 @@
+# The same verbs people and CI run. Each sets up what it needs; nothing has to be installed by hand before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint format bench clean
+
+# One stamp an extra set, so that `make demo` on a fresh clone does not wait for the test libraries.
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth,board,dev]'
+	touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run
+	$(BIN)/sori demo --into demo
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -q
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -q -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/train_speed.py
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,41 @@
+"""What crosses from data to systems."""
+
+from typing import NamedTuple, Self
+
+import torch
+
+from sori.shapes import Float, Int, Tensor
+
+
+class WaveBatch(NamedTuple):
+    """Waveforms at 16 kHz, zero after each one's length; raw amplitude, -1 to 1."""
+
+    wave: Float[Tensor, "batch sample"]
+    lengths: Int[Tensor, " batch"]
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        return type(self)(*(x.to(device, non_blocking=True) for x in self))
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the batch, without padding."""
+        return float(self.lengths.sum()) / 16_000
+
+
+class TextBatch(NamedTuple):
+    """Waveforms with the ids of their transcripts, padded with -1."""
+
+    wave: Float[Tensor, "batch sample"]
+    lengths: Int[Tensor, " batch"]
+    labels: Int[Tensor, "batch label"]
+    label_lengths: Int[Tensor, " batch"]
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+        return type(self)(*(x.to(device, non_blocking=True) for x in self))
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the batch, without padding."""
+        return float(self.lengths.sum()) / 16_000

@@ -1,0 +1,93 @@
+"""The frozen base of every configuration, and its way to YAML and back.
+
+A configuration is data: numbers, strings, tuples and nested configurations. Unknown keys are refused, so a misspelt
+option can never be silently ignored.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Config(BaseModel):
+    """Frozen settings; unknown keys are an error; attribute docstrings become field descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def to_yaml(self) -> str:
+        """The complete configuration as YAML, in the order of the fields."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_data(cls, data: Any, *, origin: str) -> Self:
+        """Validate plain data.
+
+        Args:
+            data: nested dictionaries as YAML or JSON give them.
+            origin: where the data came from, for the error message.
+
+        Raises:
+            ValueError: one line for each problem, with the nearest known key for an unknown one.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            lines = [_explain(cls, problem) for problem in error.errors()]
+            raise ValueError(f"{origin} is not a valid {cls.__name__}:\n  " + "\n  ".join(lines)) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Self:
+        """Read a YAML file; errors name the file and the key."""
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not readable as YAML: {error}") from None
+        return cls.from_data(data, origin=str(path))
+
+    def override(self, changes: dict[str, Any]) -> Self:
+        """A copy with dotted keys replaced, e.g. `{"optim.lr": "3e-4"}`; values may be strings.
+
+        Raises:
+            ValueError: for an unknown key, naming the nearest one, or a value of the wrong kind.
+        """
+        data = self.model_dump(mode="json")
+        for dotted, value in changes.items():
+            _set(data, dotted, value)
+        return type(self).from_data(data, origin="the changed recipe")
+
+
+def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for depth, name in enumerate([*parents, last]):
+        if not isinstance(data, dict) or name not in data:
+            known = dotted_keys(data) if isinstance(data, dict) else []
+            prefix = "".join(f"{p}." for p in parents[:depth])
+            near = difflib.get_close_matches(".".join([*parents, last][depth:]), known, n=1, cutoff=0.4)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known here: {', '.join(known)}"
+            raise ValueError(f"unknown setting {dotted!r}{hint}")
+        if depth < len(parents):
+            data = data[name]
+    data[last] = yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def dotted_keys(data: dict[str, Any]) -> list[str]:
+    """Every leaf of nested dictionaries as `parent.child`."""
+    keys: list[str] = []
+    for name, value in data.items():
+        if isinstance(value, dict) and value:
+            keys += [f"{name}.{below}" for below in dotted_keys(value)]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg']} (got {problem['input']!r})"
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+    return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
