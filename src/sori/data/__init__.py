@@ -1,0 +1,1 @@
+"""From files to batches: manifests, preparation, sampling, loading. Knows nothing of models."""

@@ -1,0 +1,1 @@
+"""Parts that know only tensors, shared by several systems."""
