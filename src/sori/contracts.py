@@ -1,13 +1,15 @@
 """What a system promises to the loop, and an encoder to whoever reads it out."""
 
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sori.config import Config
 from sori.seeds import Rng
 from sori.shapes import Float, Frames, Int, Tensor
 
 
-class LossSum(NamedTuple):
+@dataclass(frozen=True)
+class LossSum:
     """A loss before it is divided: the loop divides by the count summed over micro-batches and processes."""
 
     total: Float[Tensor, ""]
