@@ -1,0 +1,89 @@
+"""What every test shares: fixed seeds, a corpus of tones that a model can really learn, the way to real data."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+RATE = 16_000
+LETTERS = "abdelnos"
+TONE_SECONDS, GAP_SECONDS, PAUSE_SECONDS = 0.1, 0.02, 0.1
+VOICES = ("anna", "ben", "carl", "dora")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real recordings: `$SORI_DATA`, or `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("SORI_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real recordings not found at {folder}; set SORI_DATA to their folder")
+    return folder
+
+
+def speak_tones(text: str, *, voice: int, rng: np.random.Generator) -> np.ndarray:
+    """One tone a letter, a pause a space; voices differ in overtones, loudness and tempo, not in pitch."""
+    tempo = 1 + 0.1 * (voice - 1.5) / 1.5
+    pieces = [_silence(PAUSE_SECONDS)]
+    for letter in text:
+        if letter == " ":
+            pieces.append(_silence(PAUSE_SECONDS))
+            continue
+        time = np.arange(int(TONE_SECONDS * tempo * RATE)) / RATE
+        pitch = 250 * 2 ** (LETTERS.index(letter) * 0.45)
+        tone = np.sin(2 * np.pi * pitch * time) + 0.25 * voice / 3 * np.sin(4 * np.pi * pitch * time)
+        fade = np.minimum(1, np.minimum(time, time[::-1]) / 0.01)
+        pieces += [0.3 * tone * fade, _silence(GAP_SECONDS)]
+    pieces.append(_silence(PAUSE_SECONDS))
+    wave = np.concatenate(pieces) * rng.uniform(0.5, 1.0)
+    return wave + 0.002 * rng.standard_normal(len(wave))
+
+
+def _silence(seconds: float) -> np.ndarray:
+    return np.zeros(int(seconds * RATE))
+
+
+def write_tone_corpus(folder: Path, *, num_each: int = 24, seed: int = 0) -> Path:
+    """Short WAV files with transcripts beside them, a folder for each voice, and `manifest.jsonl` naming the splits.
+
+    The last voice is kept for `test`, the one before for `dev`.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for voice, speaker in enumerate(VOICES):
+        split = {len(VOICES) - 1: "test", len(VOICES) - 2: "dev"}.get(voice, "train")
+        for number in range(num_each if split == "train" else num_each // 3):
+            words = ["".join(rng.choice(list(LETTERS), rng.integers(2, 5))) for _ in range(rng.integers(4, 7))]
+            path = folder / "audio" / speaker / f"{speaker}-{number:03d}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            wave = speak_tones(" ".join(words), voice=voice, rng=rng)
+            soundfile.write(path, wave, RATE, subtype="PCM_16")
+            path.with_suffix(".txt").write_text(" ".join(words) + "\n", encoding="utf-8")
+            rows.append(
+                {
+                    "id": path.stem,
+                    "audio": path.relative_to(folder).as_posix(),
+                    "duration": len(wave) / RATE,
+                    "text": " ".join(words),
+                    "speaker": speaker,
+                    "language": "und",
+                    "split": split,
+                }
+            )
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "manifest.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory) -> Path:
+    """A folder holding `audio/SPEAKER/*.wav` with `.txt` beside each, and `manifest.jsonl`."""
+    return write_tone_corpus(tmp_path_factory.mktemp("tones"))
