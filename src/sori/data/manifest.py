@@ -1,0 +1,176 @@
+"""The list of utterances of a prepared folder, stored as Lhotse cuts (`cuts.jsonl.gz`, one JSON object a line).
+
+The lines are read and written directly rather than through Lhotse's objects: 100,000 utterances load in about a second.
+Any Lhotse manifest of cuts over whole-channel sound files can be read, not only those written here.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sori.audio import SAMPLE_RATE, AudioInfo
+
+CUTS = "cuts.jsonl.gz"
+"""The file that makes a folder a prepared one."""
+
+
+class Utterance(NamedTuple):
+    """A stretch of a sound file with what is known about it."""
+
+    id: str
+    path: str
+    start: float
+    """Seconds from the beginning of the file."""
+    num_samples: int
+    """Length at 16 kHz."""
+    text: str | None
+    """Transcript; None: untranscribed."""
+    speaker: str | None
+    language: str | None
+    """ISO 639-3 code by convention."""
+    split: str | None
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / SAMPLE_RATE
+
+
+def read_manifest(folder: Path) -> list[Utterance]:
+    """The utterances of a prepared folder, in the order of its file.
+
+    A Lhotse cut with several supervisions gives one utterance for each of them.
+
+    Raises:
+        ValueError: the folder is not prepared, its list is damaged or empty, or it holds cuts that are more than a
+            stretch of one sound file (mixtures, single channels, features only, augmented recordings).
+    """
+    path = folder / CUTS
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} is not a prepared folder (no {CUTS} in it); prepare your recordings with "
+            f"`sori prepare RECORDINGS {folder}`"
+        )
+    utterances: list[Utterance] = []
+    ids: set[str] = set()
+    for number, cut in _lines(path):
+        try:
+            found = list(_utterances(cut))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: not a Lhotse cut ({error!r} is missing or of another kind)"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+        for utterance in found:
+            if utterance.id in ids:
+                raise ValueError(
+                    f"{path}, line {number}: a second utterance is named {utterance.id!r}; ids must differ"
+                )
+            ids.add(utterance.id)
+        utterances += found
+    if not utterances:
+        raise ValueError(f"{path} lists no utterances; see {folder / 'excluded.jsonl'} for what was left out and why")
+    return utterances
+
+
+def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) -> None:
+    """Write utterances as Lhotse cuts; the file appears whole or not at all, and equal rows give equal bytes.
+
+    Args:
+        folder: an existing folder; a list already there is replaced.
+        rows: each utterance with the header of its file (the length that counts is the one really decoded).
+    """
+    partial = folder / f".{CUTS}.partial"
+    with partial.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file:
+        for utterance, about in rows:
+            file.write(json.dumps(_cut(utterance, about), ensure_ascii=False).encode() + b"\n")
+    partial.replace(folder / CUTS)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                yield number, json.loads(line)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); prepare the folder again") from None
+
+
+def _utterances(cut: dict[str, Any]) -> Iterator[Utterance]:
+    path = _sound_file(cut)
+    split = (cut.get("custom") or {}).get("split")
+    supervisions = cut.get("supervisions", [])
+    if len(supervisions) <= 1:
+        about = supervisions[0] if supervisions else {}
+        yield _utterance(cut["id"], path, cut["start"], cut["duration"], about, split)
+        return
+    for one in supervisions:
+        start = max(0.0, one["start"])
+        duration = min(one["start"] + one["duration"], cut["duration"]) - start
+        yield _utterance(one["id"], path, cut["start"] + start, duration, one, split)
+
+
+def _utterance(
+    name: str, path: str, start: float, duration: float, about: dict[str, Any], split: str | None
+) -> Utterance:
+    # Rounded down as audio.AudioInfo does, after lifting durations such as 0.29999999999999999.
+    num_samples = int(duration * SAMPLE_RATE + 1e-3)
+    split = split or (about.get("custom") or {}).get("split")
+    return Utterance(
+        name, path, start, num_samples, about.get("text"), about.get("speaker"), about.get("language"), split
+    )
+
+
+def _sound_file(cut: dict[str, Any]) -> str:
+    if cut["type"] not in ("MonoCut", "MultiCut"):
+        raise ValueError(
+            f"expected a cut of one recording, got a {cut['type']}; save the mixture as a sound file first"
+        )
+    if "recording" not in cut:
+        raise ValueError(f"cut {cut['id']!r} has no recording (features only?); sori reads waveforms")
+    recording = cut["recording"]
+    sources = recording["sources"]
+    if len(sources) != 1 or sources[0]["type"] != "file":
+        kinds = ", ".join(source["type"] for source in sources)
+        raise ValueError(
+            f"recording {recording['id']!r} is not one sound file (sources: {kinds}); save it as one first"
+        )
+    if any(transform["name"] != "Resample" for transform in recording.get("transforms") or []):
+        raise ValueError(f"recording {recording['id']!r} carries augmentations; save the augmented audio first")
+    used = cut["channel"] if isinstance(cut["channel"], list) else [cut["channel"]]
+    if sorted(used) != sorted(sources[0]["channels"]):
+        raise ValueError(
+            f"cut {cut['id']!r} uses channel {used} of {sources[0]['channels']}; sori averages all channels of a file, "
+            "so save each channel as a file of its own first"
+        )
+    path: str = sources[0]["source"]
+    return path
+
+
+def _cut(utterance: Utterance, about: AudioInfo) -> dict[str, Any]:
+    duration = about.num_frames / about.sample_rate
+    length = min(utterance.duration_seconds, duration - utterance.start)
+    if utterance.start == 0 and utterance.num_samples == about.num_samples:
+        length = duration
+    channels = list(range(about.num_channels))
+    channel = 0 if about.num_channels == 1 else channels
+    known = {"text": utterance.text, "language": utterance.language, "speaker": utterance.speaker}
+    supervision = {"id": utterance.id, "recording_id": utterance.path, "start": 0.0, "duration": length}
+    supervision |= {"channel": channel} | {key: value for key, value in known.items() if value is not None}
+    recording = {
+        "id": utterance.path,
+        "sources": [{"type": "file", "channels": channels, "source": utterance.path}],
+        "sampling_rate": about.sample_rate,
+        "num_samples": about.num_frames,
+        "duration": duration,
+        "channel_ids": channels,
+    }
+    cut = {"id": utterance.id, "start": utterance.start, "duration": length, "channel": channel}
+    cut |= {"supervisions": [supervision], "recording": recording}
+    if utterance.split is not None:
+        cut["custom"] = {"split": utterance.split}
+    return cut | {"type": "MonoCut" if about.num_channels == 1 else "MultiCut"}
