@@ -1,0 +1,73 @@
+"""What lies between a mouth and a file: a room, a microphone, some noise and a level."""
+
+import math
+
+import torch
+
+from sori.shapes import Float, Tensor
+
+SAMPLE_RATE = 16_000
+
+
+def record(
+    wave: Float[Tensor, " sample"], generator: torch.Generator, *, margin_seconds: float = 0.2
+) -> Float[Tensor, " longer"]:
+    """A clean waveform as if recorded somewhere: every circumstance is drawn from the generator.
+
+    Reverberation that dies away in 0.1 to 0.4 s, 2 to 18 dB below the direct sound; a spectral tilt of up to 3 dB per
+    octave around 1 kHz; noise between white and brown, 15 to 35 dB below the speech; a level of -32 to -16 dB.
+
+    Args:
+        wave: 16 kHz mono.
+        generator: of every draw.
+        margin_seconds: longest pause before and after.
+    """
+    uniform = _Uniform(generator)
+    before, after = (int(SAMPLE_RATE * margin_seconds * uniform(0.3, 1)) for _ in range(2))
+    response = _response(seconds=uniform(0.1, 0.4), direct_db=uniform(2, 18), generator=generator)
+    noise = torch.randn(len(wave) + before + after, generator=generator)
+    wave = torch.nn.functional.pad(wave, (before, after))
+    wave = _filter(wave, response, db_per_octave=uniform(-3, 3))
+    noise = _filter(noise, None, db_per_octave=uniform(-6, 0))
+    wave = wave / wave.square().mean().sqrt()
+    wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(15, 35))
+    wave = wave / wave.square().mean().sqrt() * _amplitude(uniform(-32, -16))
+    return wave / wave.abs().max().clamp(min=1.0)
+
+
+class _Uniform:
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def __call__(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self._generator))
+
+
+def _amplitude(decibel: float) -> float:
+    return math.pow(10.0, decibel / 20)
+
+
+def _response(*, seconds: float, direct_db: float, generator: torch.Generator) -> Float[Tensor, " tap"]:
+    """A room's answer to a click: the click, and from 2 ms on noise that has lost 60 dB after `seconds`.
+
+    All that noise together is `direct_db` weaker than the click.
+    """
+    time = torch.arange(int(SAMPLE_RATE * seconds)) / SAMPLE_RATE
+    response = torch.randn(len(time), generator=generator) * torch.pow(10.0, -3 * time / seconds)
+    response[: SAMPLE_RATE // 500] = 0
+    response *= _amplitude(-direct_db) / response.square().sum().sqrt()
+    response[0] = 1
+    return response
+
+
+def _filter(
+    wave: Float[Tensor, " sample"], response: Float[Tensor, " tap"] | None, *, db_per_octave: float
+) -> Float[Tensor, " sample"]:
+    """Apply a response and a spectral slope that is 0 dB at 1 kHz and level below 50 Hz."""
+    size = 1 << (len(wave) + (0 if response is None else len(response))).bit_length()
+    octaves = torch.log2(torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=50.0) / 1000)
+    gain = torch.pow(10.0, octaves * db_per_octave / 20).to(torch.complex64)
+    if response is not None:
+        gain = gain * torch.fft.rfft(response, size)
+    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(wave, size) * gain, size)
+    return filtered[: len(wave)]

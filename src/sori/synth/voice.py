@@ -1,0 +1,171 @@
+"""espeak-ng as a function from text to waveform.
+
+The engine is GPL-3 and therefore an optional extra: `pip install 'sori[synth]'` brings the library and its data in one
+wheel (espeakng-loader); without it the `espeak-ng` program is used where it is installed.
+"""
+
+import ctypes
+import logging
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soxr
+import torch
+
+from sori.shapes import Float, Tensor
+
+SAMPLE_RATE = 16_000
+ENGINE_RATE = 22_050
+"""What espeak-ng computes at."""
+DIALECTS = ("en", "en-us", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbcwmd", "en-gb-x-gbclan", "en-us-nyc")
+"""espeak-ng's names for the Englishes it knows."""
+VARIANTS = (
+    *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "croak", "klatt", "klatt2"),
+    *("klatt3", "klatt4", "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo"),
+    *("Jacky", "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed", "adam", "anika", "announcer", "antonio"),
+    *("aunty", "belinda", "benjamin", "boris", "caleb", "david", "ed", "edward", "gustave", "ian", "iven", "john"),
+    *("linda", "max", "michel", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro"),
+    *("shelby", "steph", "travis", "victor", "whisper", "zac"),
+)
+"""espeak-ng's voice variants (vocal tract and source) that remain intelligible."""
+
+# Constants of speak_lib.h.
+_SYNCHRONOUS, _DO_NOT_EXIT, _UTF8, _CHARACTERS = 2, 0x8000, 1, 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_LONGEST_DATA_PATH = 120  # the library cuts its data path off at 160 characters, file names included
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+
+class Voice(NamedTuple):
+    """Who speaks, and how."""
+
+    dialect: str = "en-us"
+    """One of espeak-ng's languages, for English `DIALECTS`; any other of its 141 voices works too (`ko`, `sw`, ...)."""
+    variant: str = "m1"
+    """One of `VARIANTS`."""
+    words_per_minute: int = 175
+    """80 to 450."""
+    pitch: int = 50
+    """0 to 99."""
+    pitch_range: int = 50
+    """0 (monotone) to 99."""
+
+    @property
+    def name(self) -> str:
+        """A name for files and reports, such as `en-us-f2-150`."""
+        return f"{self.dialect}-{self.variant}-{self.words_per_minute}"
+
+
+def voices(count: int, *, seed: int) -> list[Voice]:
+    """Different voices; the first `len(VARIANTS)` of them share no variant.
+
+    Args:
+        count: how many.
+        seed: decides which, and their order.
+    """
+    draw = np.random.default_rng(seed)
+    return [
+        Voice(
+            dialect=str(draw.choice(DIALECTS)),
+            variant=variant,
+            words_per_minute=int(draw.integers(140, 205)),
+            pitch=int(draw.integers(25, 76)),
+            pitch_range=int(draw.integers(25, 76)),
+        )
+        for variant in _shuffled_forever(VARIANTS, count, draw)
+    ]
+
+
+def _shuffled_forever(names: tuple[str, ...], count: int, draw: np.random.Generator) -> Iterator[str]:
+    for start in range(0, count, len(names)):
+        yield from (names[i] for i in draw.permutation(len(names))[: count - start])
+
+
+def speak(text: str, voice: Voice = Voice()) -> Float[Tensor, " sample"]:  # noqa: B008 - immutable
+    """Speak a sentence.
+
+    The engine keeps a little state between calls (its voices flutter), so equal samples need equal calls in equal
+    order from a fresh process.
+
+    Args:
+        text: what to say, written as usual; digits are read out.
+        voice: who says it.
+
+    Returns:
+        16 kHz mono, -1 to 1.
+
+    Raises:
+        ModuleNotFoundError: neither the extra `synth` nor the program `espeak-ng` is installed.
+        ValueError: the engine does not know the voice or says nothing to this text.
+    """
+    wave = _engine()(text, voice)
+    if not wave.size or not wave.any():
+        raise ValueError(
+            f"expected a text that can be spoken; espeak-ng has no sound for {text!r} in {voice.dialect!r}"
+        )
+    at_16_khz = soxr.resample(wave.astype(np.float32) / 32768, ENGINE_RATE, SAMPLE_RATE)
+    return torch.from_numpy(at_16_khz).clamp(-1, 1)
+
+
+@cache
+def _engine() -> Callable[[str, Voice], Any]:
+    try:
+        import espeakng_loader
+    except ModuleNotFoundError:
+        if shutil.which("espeak-ng") is None:
+            raise ModuleNotFoundError(
+                "speaking needs espeak-ng: `pip install 'sori[synth]'`, or install the program "
+                "(Debian, Ubuntu: `apt install espeak-ng`; macOS: `brew install espeak-ng`)"
+            ) from None
+        logging.getLogger("sori").warning("extra `synth` not installed: using the program espeak-ng, which is slower")
+        return _speak_by_program
+    return _Library(espeakng_loader.get_library_path(), espeakng_loader.get_data_path())
+
+
+class _Library:
+    """libespeak-ng through ctypes; one per process, because the library's state is global."""
+
+    def __init__(self, library: str, data: str) -> None:
+        if len(data) > _LONGEST_DATA_PATH:
+            self._folder = tempfile.TemporaryDirectory(prefix="espeak")  # lives as long as this object
+            short = Path(self._folder.name) / "espeak-ng-data"
+            short.symlink_to(data, target_is_directory=True)
+            data = str(short)
+        self._lib = ctypes.CDLL(library)
+        if self._lib.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DO_NOT_EXIT) != ENGINE_RATE:
+            raise ValueError(f"espeak-ng does not start with its data in {data}; reinstall espeakng-loader")
+        self._pieces: list[bytes] = []
+        self._callback = _Callback(self._take)  # kept: the library calls it as long as the process lives
+        self._lib.espeak_SetSynthCallback(self._callback)
+
+    def __call__(self, text: str, voice: Voice) -> Any:
+        if self._lib.espeak_SetVoiceByName(f"{voice.dialect}+{voice.variant}".encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice.dialect!r}; English ones: {', '.join(DIALECTS)}")
+        for which, value in ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range)):
+            self._lib.espeak_SetParameter(which, value, 0)
+        data = text.encode() + b"\0"
+        self._pieces.clear()
+        self._lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, _CHARACTERS, 0, _UTF8, None, None)
+        self._lib.espeak_Synchronize()
+        return np.frombuffer(b"".join(self._pieces), dtype=np.int16)
+
+    def _take(self, wave: int | None, num_samples: int, _events: Any) -> int:
+        if wave and num_samples > 0:
+            self._pieces.append(ctypes.string_at(wave, 2 * num_samples))
+        return 0
+
+
+def _speak_by_program(text: str, voice: Voice) -> Any:
+    command = ["espeak-ng", "--stdout", "-v", f"{voice.dialect}+{voice.variant}", "-s", str(voice.words_per_minute)]
+    command += ["-p", str(voice.pitch), "-P", str(voice.pitch_range), "--stdin"]
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)  # noqa: S603 - own arguments
+    if done.returncode != 0:
+        raise ValueError(f"espeak-ng refuses voice {voice.dialect!r}: {done.stderr.decode(errors='replace').strip()}")
+    return np.frombuffer(done.stdout[44:], dtype="<i2")  # 44 bytes of header, whose length field a stream cannot fill
