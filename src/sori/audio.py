@@ -25,6 +25,10 @@ SAMPLE_RATE = 16_000
 _MARGIN_SECONDS = 0.05
 """Read before and after a part that is resampled: longer than soxr's filter, so that the part feels no edges."""
 
+_VORBIS_TAIL_SECONDS = 40
+"""libvorbisfile lands some milliseconds off when it seeks into the last page of a file, so those are decoded towards.
+A page holds 255 packets at most, 32 s of sound at 8 kHz."""
+
 _BLOCK_FRAMES = 1 << 20
 """Frames read at once, so that a header that promises too much cannot make us allocate it."""
 
@@ -119,25 +123,28 @@ def _resampled(file: soundfile.SoundFile, about: AudioInfo, first: int, stop: in
 
 def _mono(file: soundfile.SoundFile, first: int, stop: int) -> np.ndarray:
     """Frames `first` to `stop` at the file's own rate, channels averaged; fewer where the file ends early."""
-    if first > 0:
-        file.seek(first)
-    blocks = []
-    remaining = stop - first
+    entry = first
+    if file.subtype == "VORBIS":
+        entry = max(0, min(first, file.frames - _VORBIS_TAIL_SECONDS * file.samplerate))
+    if entry > 0:
+        file.seek(entry)
+    blocks = [np.zeros(0, dtype=np.float32)]
+    remaining = stop - entry
     while remaining > 0:
         block = file.read(min(remaining, _BLOCK_FRAMES), dtype="float32", always_2d=True)
         if not len(block):
             break
         blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
         remaining -= len(block)
-    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+    return np.concatenate(blocks)[first - entry :]
 
 
 def _undecodable(path: str | PathLike[str], reason: str) -> str:
-    suffix = Path(path).suffix or "no suffix"
+    name, size = Path(path), Path(path).stat().st_size
     return (
-        f"{path}: expected a sound file, got something that cannot be decoded ({suffix}, "
-        f"{Path(path).stat().st_size} bytes): {reason} Likely damaged, wrongly named, or in a format outside WAV, "
-        f"FLAC, OGG and MP3; the last is cured by `ffmpeg -i {Path(path).name} {Path(path).stem}.flac`"
+        f"{path}: expected a sound file, got something that cannot be decoded ({name.suffix or 'no suffix'}, {size} "
+        f"bytes): {reason} Likely truncated or damaged, wrongly named, or in a format outside WAV, FLAC, OGG and MP3; "
+        f"the last is cured by `ffmpeg -i {name.name} {name.stem}.converted.flac`"
     )
 
 
