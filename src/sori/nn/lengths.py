@@ -1,0 +1,41 @@
+"""From samples to frames: receptive field, frame counts, and which frames are real.
+
+Every front end here takes whole windows only (no padding), so one formula counts the frames of all of them:
+`floor((samples - field) / hop) + 1`. A chain of valid convolutions obeys it too, with its combined field and hop.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from sori.shapes import Bool, Int, Tensor
+
+
+def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """Samples that one output of a chain of convolutions sees, and samples from one output to the next."""
+    field, hop = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        field += (kernel - 1) * hop
+        hop *= stride
+    return field, hop
+
+
+def num_frames(lengths: Int[Tensor, " batch"], *, field_samples: int, hop_samples: int) -> Int[Tensor, " batch"]:
+    """How many whole windows fit into each utterance.
+
+    Raises:
+        ValueError: for an utterance shorter than one window.
+    """
+    shortest = int(lengths.min())
+    if shortest < field_samples:
+        raise ValueError(
+            f"an utterance of {shortest} samples is shorter than one frame, which needs {field_samples} samples "
+            f"({field_samples / 16:.1f} ms at 16 kHz); it is probably a cut at a wrong place or an almost empty file: "
+            "leave it out, or pad it with silence"
+        )
+    return (lengths - field_samples) // hop_samples + 1
+
+
+def valid(lengths: Int[Tensor, " batch"], num_frames: int) -> Bool[Tensor, "batch frame"]:
+    """True where a frame is real, False where it is padding."""
+    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]

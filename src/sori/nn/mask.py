@@ -1,0 +1,84 @@
+"""Which frames and channels the objective hides: spans of fixed length at random places.
+
+Baevski et al. 2020 (wav2vec 2.0), section 3.1; the details of the draw (without replacement, rounding, short clips,
+equal counts) follow fairseq's `compute_mask_indices`.
+"""
+
+import torch
+
+from sori.config import Config
+from sori.nn.lengths import valid
+from sori.shapes import Bool, Int, Tensor
+
+
+class MaskConfig(Config):
+    """Hidden spans over time and, in fine-tuning, over channels."""
+
+    time_prob: float = 0.65
+    """Nominal share of hidden frames: spans times span length over frames; as spans overlap, 0.65 hides 49 %."""
+    time_length: int = 10
+    """Frames in a span."""
+    channel_prob: float = 0.0
+    """Nominal share of channels set to zero; 0 hides none."""
+    channel_length: int = 64
+    """Channels in a span."""
+
+
+def span_mask(
+    lengths: Int[Tensor, " batch"],
+    *,
+    prob: float,
+    span: int,
+    min_spans: int,
+    equal_counts: bool,
+    generator: torch.Generator,
+) -> Bool[Tensor, "batch frame"]:
+    """Draw hidden spans for each utterance.
+
+    The number of spans is `floor(prob * length / span + u)` with `u` uniform in [0, 1): one `u` for a batch of equal
+    lengths, else one for each utterance. Starts are drawn without replacement from `0 .. length - span - 1`; in a clip
+    so short that fewer starts than spans remain, from `0 .. spans`. A span ends with its utterance at the latest.
+
+    Args:
+        lengths: real frames of each utterance, on the host (the draw is the same on every device).
+        prob: nominal share of hidden frames.
+        span: frames in a span.
+        min_spans: at least so many spans in each utterance.
+        equal_counts: reveal random hidden frames until every utterance hides as many as the one that hides fewest.
+        generator: on the host.
+
+    Returns:
+        True where a frame is hidden, on the host; padding is never hidden.
+    """
+    longest = int(lengths.max())
+    num_draws = 1 if bool((lengths == longest).all()) else len(lengths)
+    rounding = torch.rand(num_draws, generator=generator)
+    num_spans = (prob * lengths / span + rounding).floor().long().clamp(min=min_spans)
+    num_starts = torch.where(lengths - span <= num_spans, num_spans + 1, lengths - span)
+
+    width = max(longest, int(num_starts.max()))
+    starts = _choose(valid(num_starts, width), num_spans, generator)
+    begun = starts.long().cumsum(1)
+    ended = torch.zeros_like(begun)
+    ended[:, span:] = begun[:, :-span]
+    hidden = (begun > ended)[:, :longest] & valid(lengths, longest)
+    if equal_counts:
+        hidden = _choose(hidden, hidden.sum(1).min().expand(len(lengths)), generator)
+    return hidden
+
+
+def masked_positions(mask: Bool[Tensor, "batch frame"]) -> Int[Tensor, "batch masked"]:
+    """Indices of the hidden frames in rising order; every utterance must hide equally many."""
+    counts = mask.sum(1)
+    if bool((counts != counts[0]).any()):
+        raise ValueError(f"utterances hide different numbers of frames ({counts.tolist()}); draw with equal_counts")
+    return mask.long().argsort(dim=1, descending=True, stable=True)[:, : int(counts[0])]
+
+
+def _choose(
+    allowed: Bool[Tensor, "batch place"], counts: Int[Tensor, " batch"], generator: torch.Generator
+) -> Bool[Tensor, "batch place"]:
+    """A uniform choice of `counts[b]` places, without replacement, among those allowed in row b."""
+    scores = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, 2.0)
+    ranks = scores.argsort(1).argsort(1)
+    return ranks < counts[:, None]

@@ -1,0 +1,175 @@
+"""Transformer blocks over frames, with the normalisation before or after (Vaswani et al. 2017; Baevski et al. 2020)."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sori.shapes import Bool, Float, Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the real frames of an utterance.
+
+    Args:
+        dim: of the frames.
+        num_heads: a divisor of dim.
+        dropout: of the attention weights.
+    """
+
+    def __init__(self, dim: int, *, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} cannot be divided into {num_heads} heads")
+        self.num_heads, self.dropout = num_heads, dropout
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None = None
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Mix frames by softmax(q k / sqrt(dim / num_heads)); `valid` None: all frames are real."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if valid is None else valid[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Attention and a two-layer network, each added to its input.
+
+    Args:
+        dim: of the frames.
+        num_heads: of the attention.
+        ffn_dim: inner width of the network.
+        pre_norm: normalise the input of each part (True) or the sum after it (False).
+        dropout: of what each part adds.
+        attention_dropout: of the attention weights.
+        activation_dropout: inside the network.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        ffn_dim: int,
+        pre_norm: bool,
+        dropout: float,
+        attention_dropout: float,
+        activation_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.attention = Attention(dim, num_heads=num_heads, dropout=attention_dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, ffn_dim)
+        self.contract = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.activation_dropout = nn.Dropout(activation_dropout)
+
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None = None
+    ) -> Float[Tensor, "batch frame dim"]:
+        """The frames after this block."""
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.attention_norm(x), valid))
+            return x + self._feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+        x = self.attention_norm(x + self.dropout(self.attention(x, valid)))
+        return self.ffn_norm(x + self._feed_forward(x))  # type: ignore[no-any-return]
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        inner = self.activation_dropout(functional.gelu(self.expand(x)))
+        return self.dropout(self.contract(inner))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """A stack of blocks; returns the frames before the first and after each one.
+
+    With `pre_norm` a last normalisation follows the last block; else it precedes the first. Weights are drawn from
+    N(0, 0.02), biases are 0, as in BERT.
+
+    Args:
+        dim: of the frames.
+        num_layers: blocks.
+        num_heads: of the attention.
+        ffn_dim: inner width.
+        pre_norm: see `Block`.
+        dropout: of the input and of what each part adds.
+        attention_dropout: of the attention weights.
+        activation_dropout: inside the two-layer networks.
+        layerdrop: probability that a block is skipped in training (Fan et al. 2019).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
+        pre_norm: bool,
+        dropout: float,
+        attention_dropout: float,
+        activation_dropout: float,
+        layerdrop: float,
+    ) -> None:
+        super().__init__()
+        self.pre_norm, self.layerdrop = pre_norm, layerdrop
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                num_heads=num_heads,
+                ffn_dim=ffn_dim,
+                pre_norm=pre_norm,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                activation_dropout=activation_dropout,
+            )
+            for _ in range(num_layers)
+        )
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch frame dim"],
+        valid: Bool[Tensor, "batch frame"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Every layer, "batch frame dim" each.
+
+        Args:
+            x: frames.
+            valid: which are real; None: all.
+            generator: on the host, for the choice of skipped blocks; needed in training with layerdrop.
+
+        Returns:
+            The input of the first block, then the output of each; a skipped block repeats its input.
+        """
+        x = self.dropout(x if self.pre_norm else self.norm(x))
+        layers = [x]
+        for block, keep in zip(self.blocks, self._kept(generator), strict=True):
+            if keep:
+                x = block(x, valid)
+            layers.append(x)
+        if self.pre_norm:
+            layers[-1] = self.norm(x)
+        return layers
+
+    def _kept(self, generator: torch.Generator | None) -> list[bool]:
+        if not self.training or self.layerdrop == 0:
+            return [True] * len(self.blocks)
+        if generator is None:
+            raise ValueError("in training, layerdrop needs a random generator; call eval() to read features out")
+        return (torch.rand(len(self.blocks), generator=generator) >= self.layerdrop).tolist()  # type: ignore[no-any-return]

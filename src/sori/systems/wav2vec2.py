@@ -1,0 +1,503 @@
+"""wav2vec 2.0: predict which of its own discrete units is hidden behind a mask.
+
+Baevski, Zhou, Mohamed, Auli: wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations, NeurIPS
+2020 (arXiv 2006.11477). XLS-R (Babu et al. 2021) is the same system over many languages.
+
+The way of the sound: waveform -> front end (`features`) -> layer norm -> two branches. One is projected, masked and
+sent through a Transformer (`context`); the other is quantised, only where the mask hides it, and gives the targets.
+
+Departures from the paper, all outside the published sizes (`base`, `large`, `lv60k`, `xlsr_*`):
+- `front` may be log-mel frames, and `targets` may feed the quantiser with something else than the features;
+- `equal_distractors="keep"` makes a collapsed codebook score chance instead of zero.
+Everywhere: quantiser and output projections see hidden frames only (same values, less work), a distractor counts as
+equal to the target by its code and not by comparing vectors, and BASE has 12 heads like the released model (the paper
+prints 8).
+"""
+
+from typing import Annotated, Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from sori.batch import WaveBatch
+from sori.config import Config
+from sori.contracts import LossSum
+from sori.losses import EqualDistractors, contrastive, diversity, perplexity
+from sori.nn.conv import ConvNorm, PositionalConv, WaveConv, scale_gradient
+from sori.nn.lengths import num_frames, valid
+from sori.nn.mask import MaskConfig, masked_positions, span_mask
+from sori.nn.negatives import within_utterance
+from sori.nn.quantize import GumbelQuantizer, gumbel_noise
+from sori.nn.spectral import LogMel, normalize_wave
+from sori.nn.transformer import Transformer
+from sori.seeds import Rng
+from sori.shapes import Bool, Float, Frames, Int, Tensor
+
+
+class ConvConfig(Config):
+    """Front end of the paper: seven convolutions over the waveform, a frame each 20 ms."""
+
+    kind: Literal["conv"] = "conv"
+    norm: ConvNorm = "group"
+    """"group": BASE and LARGE on LibriSpeech; "layer": all later ones."""
+    bias: bool = False
+    dim: int = 512
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    normalize: bool = False
+    """Bring every utterance to mean 0 and variance 1 first; must not change between pre-training and fine-tuning."""
+
+
+class LogMelConfig(Config):
+    """Our front end for small data: log-mel windows of 25 ms each 10 ms, normalised over the utterance."""
+
+    kind: Literal["log_mel"] = "log_mel"
+    num_mels: int = 80
+    window_samples: int = 400
+    hop_samples: int = 160
+    stack: int = 2
+    """Windows side by side in one frame: 2 gives a frame each 20 ms, 4 each 40 ms."""
+
+
+class Wav2Vec2Config(Config):
+    """Everything that decides what the model computes and is scored by."""
+
+    kind: Literal["wav2vec2"] = "wav2vec2"
+    front: Annotated[ConvConfig | LogMelConfig, Field(discriminator="kind")] = ConvConfig()
+    feature_gradient: float = 1.0
+    """Factor on the gradient that flows into the front end."""
+
+    dim: int = 768
+    """D, of the Transformer."""
+    num_layers: int = 12
+    num_heads: int = 12
+    ffn_dim: int = 3072
+    pre_norm: bool = False
+    """Normalise before each part of a block (True) or after it (False)."""
+    position_kernel: int = 128
+    position_groups: int = 16
+
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    input_dropout: float = 0.0
+    """Of the projected features, before they are masked."""
+    target_dropout: float = 0.0
+    """Of what the quantiser sees."""
+    layerdrop: float = 0.0
+
+    mask: MaskConfig = MaskConfig()
+
+    num_groups: int = 2
+    """G, codebooks."""
+    num_codes: int = 320
+    """V, entries of each."""
+    code_dim: int = 256
+    """d, of the chosen entries of all codebooks together."""
+    final_dim: int = 256
+    """f, where predictions and targets are compared."""
+    gumbel_start: float = 2.0
+    """Temperature of the quantiser at update 0."""
+    gumbel_end: float = 0.5
+    gumbel_decay: float = 0.999995
+    """Factor on the temperature at each update, down to `gumbel_end`."""
+
+    num_negatives: int = 100
+    """K."""
+    temperature: float = 0.1
+    """kappa, of the cosine."""
+    equal_distractors: EqualDistractors = "drop"
+    diversity_weight: float = 0.1
+    feature_penalty: float = 0.0
+    """Weight of the mean square of the raw features."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.front.kind == "log_mel" and self.feature_penalty:
+            raise ValueError("feature_penalty has no effect on log-mel frames, which are not learned; set it to 0")
+        return self
+
+
+def base() -> Wav2Vec2Config:
+    """BASE on LibriSpeech: 95,044,608 parameters."""
+    return Wav2Vec2Config(
+        feature_gradient=0.1,
+        dropout=0.1,
+        attention_dropout=0.1,
+        input_dropout=0.1,
+        target_dropout=0.1,
+        layerdrop=0.05,
+        feature_penalty=10.0,
+    )
+
+
+def large() -> Wav2Vec2Config:
+    """LARGE on LibriSpeech: 317,380,864 parameters."""
+    size = {"dim": 1024, "num_layers": 24, "num_heads": 16, "ffn_dim": 4096, "code_dim": 768, "final_dim": 768}
+    return base().model_copy(update={**size, "layerdrop": 0.2, "gumbel_end": 0.1})
+
+
+def lv60k() -> Wav2Vec2Config:
+    """LARGE on LibriVox: 317,390,592 parameters."""
+    return Wav2Vec2Config(
+        front=ConvConfig(norm="layer", bias=True, normalize=True),
+        dim=1024,
+        num_layers=24,
+        num_heads=16,
+        ffn_dim=4096,
+        pre_norm=True,
+        code_dim=768,
+        final_dim=768,
+        gumbel_end=0.1,
+    )
+
+
+def xlsr_300m() -> Wav2Vec2Config:
+    """XLSR-53 and XLS-R 0.3B: the layout of `lv60k`."""
+    return lv60k()
+
+
+def xlsr_1b() -> Wav2Vec2Config:
+    """XLS-R 1B: 965,514,752 parameters."""
+    size = {"dim": 1280, "num_layers": 48, "ffn_dim": 5120, "code_dim": 1024, "final_dim": 1024}
+    return lv60k().model_copy(update=size)
+
+
+def xlsr_2b() -> Wav2Vec2Config:
+    """XLS-R 2B: 2,162,932,352 parameters."""
+    return xlsr_1b().model_copy(update={"dim": 1920, "ffn_dim": 7680})
+
+
+def tiny() -> Wav2Vec2Config:
+    """Our size for two CPU cores and a few hours of speech."""
+    return Wav2Vec2Config(
+        front=LogMelConfig(),
+        dim=256,
+        num_layers=6,
+        num_heads=4,
+        ffn_dim=1024,
+        pre_norm=True,
+        num_codes=160,
+        code_dim=128,
+        final_dim=128,
+        equal_distractors="keep",
+        diversity_weight=0.3,
+    )
+
+
+def small() -> Wav2Vec2Config:
+    """Our size for one small GPU, or patience, and some ten hours of speech."""
+    return tiny().model_copy(update={"dim": 384, "num_layers": 10, "num_heads": 6, "ffn_dim": 1536, "dropout": 0.1})
+
+
+def smoke() -> Wav2Vec2Config:
+    """For tests: learns nothing of use, in no time."""
+    size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 16, "position_groups": 4}
+    codes = {"num_codes": 8, "code_dim": 16, "final_dim": 16, "num_negatives": 10}
+    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), **size, **codes})
+
+
+class Draws(NamedTuple):
+    """All that is random in the objective, but for dropout."""
+
+    masked: Bool[Tensor, "batch frame"]
+    positions: Int[Tensor, "batch masked"]
+    """Indices of the hidden frames."""
+    negatives: Int[Tensor, "batch masked negative"]
+    """Ranks among the hidden frames of the same utterance."""
+    noise: Float[Tensor, "batch masked logit"] | None
+    """Of the quantiser; None: its likeliest choice."""
+
+
+class Wav2Vec2(nn.Module):
+    """The system: a `contracts.System` and a `contracts.FrameEncoder`."""
+
+    def __init__(self, config: Wav2Vec2Config) -> None:
+        super().__init__()
+        self.config = config
+        front = config.front
+        match front:
+            case ConvConfig():
+                self.front: WaveConv | LogMel = WaveConv(
+                    front.dim, kernels=front.kernels, strides=front.strides, norm=front.norm, bias=front.bias
+                )
+                feature_dim = front.dim
+            case LogMelConfig():
+                self.front = LogMel(
+                    front.num_mels,
+                    window_samples=front.window_samples,
+                    hop_samples=front.hop_samples,
+                    stack=front.stack,
+                )
+                feature_dim = front.num_mels * front.stack
+        self.feature_norm = nn.LayerNorm(feature_dim)
+        self.projection = nn.Linear(feature_dim, config.dim)
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.mask_vector = nn.Parameter(torch.rand(config.dim))
+        self.positions = PositionalConv(config.dim, kernel=config.position_kernel, num_groups=config.position_groups)
+        self.transformer = Transformer(
+            config.dim,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            ffn_dim=config.ffn_dim,
+            pre_norm=config.pre_norm,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+            activation_dropout=config.activation_dropout,
+            layerdrop=config.layerdrop,
+        )
+        self.target_dropout = nn.Dropout(config.target_dropout)
+        self.quantizer = GumbelQuantizer(
+            feature_dim, num_groups=config.num_groups, num_codes=config.num_codes, code_dim=config.code_dim
+        )
+        self.project_codes = nn.Linear(config.code_dim, config.final_dim)
+        self.project_context = nn.Linear(config.dim, config.final_dim)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return self.front.hop_samples
+
+    @property
+    def field_samples(self) -> int:
+        """Samples that one frame of the front end sees; the shortest input."""
+        return self.front.field_samples
+
+    def gumbel_temperature(self, step: int) -> float:
+        """Temperature of the quantiser after `step` optimiser updates."""
+        c = self.config
+        return max(c.gumbel_start * c.gumbel_decay**step, c.gumbel_end)
+
+    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """What the front end makes of the waveform, before any normalisation that is shared with the quantiser.
+
+        Models with norm "group" see each utterance without its padding, one after the other where lengths differ: their
+        normalisation over time would mix the padding into every frame.
+
+        Raises:
+            ValueError: for an utterance shorter than one frame.
+        """
+        frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        if isinstance(self.front, LogMel):
+            return self.front(wave, lengths)  # type: ignore[no-any-return]
+        if self.config.front.kind == "conv" and self.config.front.normalize:
+            wave = normalize_wave(wave, lengths)
+        longest = int(lengths.max())
+        if self.front.norm == "group" and int(lengths.min()) < longest:
+            alone = [self.front(row[None, :length])[0] for row, length in zip(wave, lengths.tolist(), strict=True)]
+            return Frames(nn.utils.rnn.pad_sequence(alone, batch_first=True), frame_lengths)
+        return Frames(self.front(wave[:, :longest]), frame_lengths)
+
+    def context(
+        self,
+        frames: Frames,
+        *,
+        masked: Bool[Tensor, "batch frame"] | None = None,
+        channels: Bool[Tensor, "batch dim"] | None = None,
+        rng: Rng | None = None,
+    ) -> list[Tensor]:
+        """All layers of the Transformer.
+
+        Args:
+            frames: as `features` gives them.
+            masked: frames to be replaced by the mask vector.
+            channels: channels to be set to 0 after the projection.
+            rng: needed in training with layerdrop.
+
+        Returns:
+            "batch frame dim" each: the input of the first block, then the output of every block; the last is normalised.
+        """
+        return self._context(self.feature_norm(frames.data), frames.lengths, masked=masked, channels=channels, rng=rng)
+
+    def _context(
+        self,
+        normed: Float[Tensor, "batch frame feature"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        masked: Bool[Tensor, "batch frame"] | None,
+        channels: Bool[Tensor, "batch dim"] | None,
+        rng: Rng | None,
+    ) -> list[Tensor]:
+        x = self.input_dropout(self.projection(normed))
+        if masked is not None:
+            x = torch.where(masked.unsqueeze(-1), self.mask_vector.to(x.dtype), x)
+        if channels is not None:
+            x = x.masked_fill(channels.unsqueeze(1), 0)
+        real = None
+        if int(lengths.min()) < x.shape[1]:
+            real = valid(lengths, x.shape[1])
+            x = x.masked_fill(~real.unsqueeze(-1), 0)
+        x = x + self.positions(x)
+        # Which blocks are skipped is decided on the host, where the blocks are called.
+        generator = None if rng is None else Rng(*rng.key)["layerdrop"]
+        return self.transformer(x, real, generator=generator)  # type: ignore[no-any-return]
+
+    def encode(
+        self,
+        wave: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        mask: MaskConfig | None = None,
+        rng: Rng | None = None,
+        feature_gradient: float = 0.0,
+    ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
+        """From waveform to all layers: for fine-tuning and for reading out.
+
+        Args:
+            wave: raw amplitude.
+            lengths: real samples.
+            mask: hide frames and channels as fine-tuning does (section 3.1 and appendix B of the paper). Unlike in
+                pre-training, utterances may hide different numbers of frames.
+            rng: for the mask and for layerdrop.
+            feature_gradient: factor on the gradient into the front end; 0 keeps it frozen and saves its backward pass.
+
+        Returns:
+            The layers, as in `context`, and the number of frames of each utterance.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
+            frames = self.features(wave, lengths)
+        frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
+        masked = channels = None
+        if mask is not None:
+            if rng is None:
+                raise ValueError("a mask is drawn at random: give rng as well")
+            masked, channels = self._draw_mask(mask, frames.lengths, rng)
+        return self.context(frames, masked=masked, channels=channels, rng=rng), frames.lengths
+
+    def frames(
+        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    ) -> Frames:
+        """Vectors of one layer: 0 is the input of the first block, None the output of the last.
+
+        Raises:
+            ValueError: for a layer that the model does not have.
+        """
+        last = self.config.num_layers
+        if layer is not None and not 0 <= layer <= last:
+            raise ValueError(f"there is no layer {layer}: this model has 0 (input of the first block) to {last}")
+        layers, frame_lengths = self.encode(wave, lengths)
+        return Frames(layers[last if layer is None else layer], frame_lengths)
+
+    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
+        """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
+
+        Mask and distractors are drawn on the host, so that they are the same on every device.
+
+        Args:
+            lengths: real frames of each utterance.
+            rng: of this micro-batch.
+            device: where the draws are needed.
+        """
+        c, host = self.config, Rng(*rng.key)
+        masked = span_mask(
+            lengths.cpu(),
+            prob=c.mask.time_prob,
+            span=c.mask.time_length,
+            min_spans=2,
+            equal_counts=True,
+            generator=host["mask"],
+        )
+        positions = masked_positions(masked)
+        negatives = within_utterance(*positions.shape, num_negatives=c.num_negatives, generator=host["negatives"])
+        noise = None
+        if self.training:
+            noise = gumbel_noise(*positions.shape, num_logits=c.num_groups * c.num_codes, generator=rng["gumbel"])
+            noise = noise.to(device)
+        return Draws(masked.to(device), positions.to(device), negatives.to(device), noise)
+
+    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+        """Pre-training loss of one micro-batch, summed over its hidden frames.
+
+        Args:
+            batch: waveforms of equal length, as a rule.
+            step: optimiser update, for the temperature of the quantiser.
+            rng: of this micro-batch.
+        """
+        frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        draws = self.draw(frame_lengths, rng, batch.wave.device)
+        return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)
+
+    def objective(self, batch: WaveBatch, draws: Draws, *, temperature: float, rng: Rng | None = None) -> LossSum:
+        """The loss for given draws: contrastive + weighted diversity and feature penalty (section 3.2 of the paper).
+
+        Terms, all on the scale of the sum: `contrastive`; `correct`, frames whose target was found; `diversity`,
+        `feature_penalty`, `prob_perplexity`, `code_perplexity` (soft and hard use of the codebook), `masked_share`,
+        each times the count; `equal_share`, summed share of distractors that are the target itself.
+
+        Args:
+            batch: waveforms.
+            draws: see `draw`.
+            temperature: of the quantiser.
+            rng: needed in training with layerdrop.
+        """
+        c = self.config
+        raw = self.features(batch.wave, batch.lengths)
+        x = self.feature_norm(scale_gradient(raw.data, c.feature_gradient))
+        layers = self._context(x, raw.lengths, masked=draws.masked, channels=None, rng=rng)
+        predictions = self.project_context(_pick(layers[-1], draws.positions))
+
+        quantized = self.quantizer(
+            self.target_dropout(_pick(x, draws.positions)), temperature=temperature, noise=draws.noise
+        )
+        contrast = contrastive(
+            predictions,
+            self.project_codes(quantized.vectors),
+            draws.negatives,
+            quantized.codes,
+            temperature=c.temperature,
+            equal=c.equal_distractors,
+        )
+        count = torch.tensor(draws.positions.numel(), device=batch.wave.device)
+        unused = diversity(quantized.probs)
+        total = contrast.loss + count * c.diversity_weight * unused
+        terms = {
+            "contrastive": contrast.loss,
+            "correct": contrast.num_correct,
+            "diversity": count * unused,
+            "prob_perplexity": count * perplexity(quantized.probs),
+            "code_perplexity": count * perplexity(quantized.hard_probs),
+            "equal_share": contrast.share_equal,
+            "masked_share": count * count / raw.lengths.sum(),
+        }
+        if c.feature_penalty:
+            penalty = _mean_square(raw)
+            total = total + count * c.feature_penalty * penalty
+            terms["feature_penalty"] = count * penalty
+        return LossSum(total, count, {name: term.detach().float() for name, term in terms.items()})
+
+    def _draw_mask(
+        self, mask: MaskConfig, lengths: Int[Tensor, " batch"], rng: Rng
+    ) -> tuple[Bool[Tensor, "batch frame"], Bool[Tensor, "batch dim"] | None]:
+        generator = Rng(*rng.key)["mask"]
+        masked = span_mask(
+            lengths.cpu(),
+            prob=mask.time_prob,
+            span=mask.time_length,
+            min_spans=2,
+            equal_counts=False,
+            generator=generator,
+        ).to(lengths.device)
+        if not mask.channel_prob:
+            return masked, None
+        channels = span_mask(
+            torch.full((len(lengths),), self.config.dim),
+            prob=mask.channel_prob,
+            span=mask.channel_length,
+            min_spans=0,
+            equal_counts=False,
+            generator=generator,
+        ).to(lengths.device)
+        return masked, channels
+
+
+def _pick(x: Float[Tensor, "batch frame dim"], positions: Int[Tensor, "batch masked"]) -> Tensor:
+    """The frames at the given positions of each utterance, "batch masked dim"."""
+    return x.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+
+
+def _mean_square(frames: Frames) -> Float[Tensor, ""]:
+    """Mean of the squares of all values of real frames, in float32."""
+    square = frames.data.float().square().mean(-1)
+    real = valid(frames.lengths, square.shape[1])
+    return (square * real).sum() / frames.lengths.sum()
