@@ -1,6 +1,6 @@
 """What crosses from data to systems."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 
@@ -13,9 +13,9 @@ class WaveBatch(NamedTuple):
     wave: Float[Tensor, "batch sample"]
     lengths: Int[Tensor, " batch"]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "WaveBatch":
         """The same batch on another device."""
-        return type(self)(*(x.to(device, non_blocking=True) for x in self))
+        return WaveBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
@@ -31,9 +31,9 @@ class TextBatch(NamedTuple):
     labels: Int[Tensor, "batch label"]
     label_lengths: Int[Tensor, " batch"]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "TextBatch":
         """The same batch on another device."""
-        return type(self)(*(x.to(device, non_blocking=True) for x in self))
+        return TextBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:

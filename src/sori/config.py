@@ -1,3 +1,4 @@
+# ruff: noqa: PYI019 - the shape checks of the test run cannot resolve Self
 """The frozen base of every configuration, and its way to YAML and back.
 
 A configuration is data: numbers, strings, tuples and nested configurations. Unknown keys are refused, so a misspelt
@@ -6,10 +7,12 @@ option can never be silently ignored.
 
 import difflib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+C = TypeVar("C", bound="Config")
 
 
 class Config(BaseModel):
@@ -22,7 +25,7 @@ class Config(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @classmethod
-    def from_data(cls, data: Any, *, origin: str) -> Self:
+    def from_data(cls: type[C], data: Any, *, origin: str) -> C:
         """Validate plain data.
 
         Args:
@@ -39,7 +42,7 @@ class Config(BaseModel):
             raise ValueError(f"{origin} is not a valid {cls.__name__}:\n  " + "\n  ".join(lines)) from None
 
     @classmethod
-    def from_yaml(cls, path: Path) -> Self:
+    def from_yaml(cls: type[C], path: Path) -> C:
         """Read a YAML file; errors name the file and the key."""
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -47,7 +50,7 @@ class Config(BaseModel):
             raise ValueError(f"{path} is not readable as YAML: {error}") from None
         return cls.from_data(data, origin=str(path))
 
-    def override(self, changes: dict[str, Any]) -> Self:
+    def override(self: C, changes: dict[str, Any]) -> C:
         """A copy with dotted keys replaced, e.g. `{"optim.lr": "3e-4"}`; values may be strings.
 
         Raises:
