@@ -1,7 +1,9 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.reference.ctc import enumerated_loss, forward_loss
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -10,7 +12,6 @@ from sori.nn.mask import MaskConfig
 from sori.seeds import Rng
 from sori.shapes import Frames
 from sori.systems.ctc import Ctc, CtcConfig, chance, ctc_loss, num_required_frames
-from tests.reference.ctc import enumerated_loss, forward_loss
 
 
 class Windows(nn.Module):
@@ -20,12 +21,12 @@ class Windows(nn.Module):
 
     def __init__(self, dim=24):
         super().__init__()
-        self.dim = dim
+        self.config = SimpleNamespace(dim=dim)
         self.below = nn.Linear(320, dim)
         self.above = nn.Linear(dim, dim)
         self.masks = []
 
-    def encode(self, wave, lengths, *, mask=None, rng=None):
+    def encode(self, wave, lengths, *, mask=None, rng=None, feature_gradient=0.0):  # noqa: ARG002
         self.masks.append(mask)
         cut = wave[:, : wave.shape[1] // 320 * 320]
         first = self.below(cut.unflatten(1, (-1, 320))).tanh()

@@ -6,7 +6,7 @@ augmentation, the encoder frozen for the first updates. Class 0 is the blank.
 """
 
 import math
-from typing import Literal, Protocol, final
+from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
@@ -32,11 +32,24 @@ class CtcConfig(Config):
     """Spans hidden in training, the augmentation of fine-tuning; never in evaluation."""
     freeze_steps: int = 0
     """Updates at the start in which only the head learns. fairseq: freeze_finetune_updates."""
+    feature_gradient: float = 0.0
+    """Factor on the gradient into the front end: 0 keeps it as pre-trained; an encoder from scratch needs 1."""
     upsample: int = 1
     """Class distributions for each vector: 2 lets an encoder of 25 vectors a second write 50 symbols a second, which
     fast speech and scripts with many letters need."""
 
 
+@runtime_checkable
+class EncoderConfig(Protocol):
+    """What the head needs to know of an encoder's settings."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the context vectors."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """What the head needs of an encoder; systems do not know each other."""
 
@@ -46,8 +59,8 @@ class Encoder(Protocol):
         ...
 
     @property
-    def dim(self) -> int:
-        """Width of the context vectors."""
+    def config(self) -> "EncoderConfig":
+        """Its settings."""
         ...
 
     def encode(
@@ -57,6 +70,7 @@ class Encoder(Protocol):
         *,
         mask: MaskConfig | None = None,
         rng: Rng | None = None,
+        feature_gradient: float = 0.0,
     ) -> tuple[list[Tensor], Tensor]:
         """Every layer's vectors `batch frame dim`, the last one the output, and the number of frames of each."""
         ...
@@ -83,7 +97,7 @@ class Ctc(nn.Module):
         self.config = config
         self.encoder = encoder
         self.num_classes = num_classes
-        self.head = nn.Linear(encoder.dim, config.upsample * num_classes)
+        self.head = nn.Linear(encoder.config.dim, config.upsample * num_classes)
         self._reset_head(None)
 
     @property
@@ -116,7 +130,9 @@ class Ctc(nn.Module):
         frozen = self.training and step < self.config.freeze_steps
         mask = self.config.mask if self.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            layers, num_frames = self.encoder.encode(batch.wave, batch.lengths, mask=mask, rng=rng)
+            layers, num_frames = self.encoder.encode(
+                batch.wave, batch.lengths, mask=mask, rng=rng, feature_gradient=self.config.feature_gradient
+            )
         logits = self._read(layers, num_frames)
         losses = ctc_loss(logits, batch.labels, batch.label_lengths)
         with torch.no_grad():
