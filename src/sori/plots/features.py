@@ -1,0 +1,70 @@
+"""What the model is given, and what is hidden from it."""
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sori.plots.signal import draw_waveform
+from sori.plots.style import HEAT, ORANGE, STYLE, figure
+from sori.shapes import Bool, Float, Tensor
+
+
+def draw_frames(axes: Axes, frames: Float[Tensor, "frame dim"], *, seconds: float, name: str) -> None:
+    """Feature vectors as columns of a picture, from 0 to `seconds`; contrast spans the middle 98 % of the values."""
+    low, high = frames.float().quantile(0.01).item(), frames.float().quantile(0.99).item()
+    axes.imshow(
+        frames.T.float().numpy(),
+        origin="lower",
+        aspect="auto",
+        cmap=HEAT,
+        extent=(0.0, seconds, 0.0, float(frames.shape[1])),
+        vmin=low,
+        vmax=high,
+        interpolation="nearest",
+    )
+    axes.set(ylabel=name)
+
+
+@rc_context(STYLE)
+def features(wave: Float[Tensor, " sample"], frames: Float[Tensor, "frame dim"], *, name: str = "mel band") -> Figure:
+    """A waveform and its features below each other, over the same seconds.
+
+    Args:
+        wave: 16 kHz.
+        frames: evenly spaced over the waveform.
+        name: of the feature axis.
+    """
+    made, (top, below) = figure([1.3, 2.3])
+    draw_waveform(top, wave)
+    draw_frames(below, frames, seconds=len(wave) / 16_000, name=name)
+    below.set(xlabel="time in seconds")
+    return made
+
+
+@rc_context(STYLE)
+def masking(
+    frames: Float[Tensor, "frame dim"], masked: Bool[Tensor, " step"], *, seconds: float, name: str = "mel band"
+) -> Figure:
+    """Features with the hidden stretches covered, as the model sees them in pre-training.
+
+    Args:
+        frames: evenly spaced.
+        masked: True where hidden; may be coarser than `frames` (one entry a model frame).
+        seconds: length of both.
+        name: of the feature axis.
+    """
+    made, (axes,) = figure([2.3])
+    draw_frames(axes, frames, seconds=seconds, name=name)
+    step = seconds / len(masked)
+    for start, end in _runs(masked):
+        axes.axvspan(start * step, end * step, facecolor="#f2f2f2", edgecolor=ORANGE, hatch="///", linewidth=0)
+    axes.set(xlabel="time in seconds")
+    axes.set_title(f"{100 * masked.float().mean().item():.0f} % of the time is hidden (hatched)")
+    return made
+
+
+def _runs(masked: Bool[Tensor, " step"]) -> list[tuple[int, int]]:
+    """Start and end of each stretch of True."""
+    edges = masked.int().diff(prepend=masked.new_zeros(1).int(), append=masked.new_zeros(1).int())
+    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))

@@ -1,0 +1,156 @@
+"""Waveforms, and what was heard in them."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import jiwer
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sori.plots.style import BLUE, GREEN, GREY, INK, RED, STYLE, figure
+from sori.shapes import Float, Tensor
+
+SAMPLE_RATE = 16_000
+
+
+class TimedWord(NamedTuple):
+    """A word and when it was heard, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+class Judged(NamedTuple):
+    """A word of the hypothesis beside the reference."""
+
+    kind: Literal["right", "wrong", "extra", "missing"]
+    reference: str
+    """Empty for an extra word."""
+    hypothesis: str
+    """Empty for a missing word."""
+    position: int
+    """Position in the hypothesis; of a missing word, where it would stand."""
+
+
+def judge(reference: str, hypothesis: str) -> list[Judged]:
+    """Align two word sequences with the fewest errors.
+
+    Args:
+        reference: what was said; at least one word.
+        hypothesis: what was recognised; may be empty.
+
+    Raises:
+        ValueError: the reference has no words.
+    """
+    said, heard = reference.split(), hypothesis.split()
+    if not said:
+        raise ValueError("expected a reference with at least one word, got an empty one; leave such utterances out")
+    judged: list[Judged] = []
+    for part in jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]:
+        refs = said[part.ref_start_idx : part.ref_end_idx]
+        hyps = heard[part.hyp_start_idx : part.hyp_end_idx]
+        at = range(part.hyp_start_idx, part.hyp_end_idx)
+        match part.type:
+            case "equal":
+                judged += [Judged("right", r, h, i) for r, h, i in zip(refs, hyps, at, strict=True)]
+            case "substitute":
+                judged += [Judged("wrong", r, h, i) for r, h, i in zip(refs, hyps, at, strict=True)]
+            case "insert":
+                judged += [Judged("extra", "", h, i) for h, i in zip(hyps, at, strict=True)]
+            case "delete":
+                judged += [Judged("missing", r, "", part.hyp_start_idx) for r in refs]
+    return judged
+
+
+def draw_waveform(axes: Axes, wave: Float[Tensor, " sample"], *, num_columns: int = 900) -> None:
+    """The outline of a waveform: smallest and largest sample of each column, over seconds."""
+    size = max(1, len(wave) // num_columns)
+    columns = wave[: len(wave) // size * size].reshape(-1, size)
+    time = (np.arange(len(columns)) + 0.5) * size / SAMPLE_RATE
+    axes.fill_between(time, columns.amin(1).numpy(), columns.amax(1).numpy(), color=BLUE, linewidth=0.4)
+    limit = 1.1 * float(wave.abs().max().clamp(min=1e-3))
+    axes.set(xlim=(0, len(wave) / SAMPLE_RATE), ylim=(-limit, limit), ylabel="amplitude")
+
+
+@rc_context(STYLE)
+def waveform(wave: Float[Tensor, " sample"], *, title: str = "Waveform") -> Figure:
+    """A waveform over seconds.
+
+    Args:
+        wave: 16 kHz.
+        title: above it.
+    """
+    made, (axes,) = figure([1.8])
+    draw_waveform(axes, wave)
+    axes.set(title=title, xlabel="time in seconds")
+    return made
+
+
+@rc_context(STYLE)
+def transcript(
+    wave: Float[Tensor, " sample"], *, reference: str, rows: Sequence[tuple[str, Sequence[TimedWord]]]
+) -> Figure:
+    """A waveform with recognised words below it, at their times.
+
+    Errors are red: wrong words carry a cross, extra ones a plus, missing ones stand in brackets.
+
+    Args:
+        wave: 16 kHz.
+        reference: what was said.
+        rows: a label and the words of one recogniser each.
+    """
+    made, (top, below) = figure([1.5, 0.4 + 0.62 * len(rows)])
+    draw_waveform(top, wave)
+    top.set_title(f"Said: \N{LEFT DOUBLE QUOTATION MARK}{reference}\N{RIGHT DOUBLE QUOTATION MARK}")
+    for row, (_, words) in enumerate(rows):
+        _draw_words(below, words, reference=reference, y=-row)
+    below.set(ylim=(0.6 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(wave) / SAMPLE_RATE))
+    below.set_yticks([-row for row in range(len(rows))], [label for label, _ in rows])
+    below.tick_params(left=False)
+    below.spines["left"].set_visible(False)
+    return made
+
+
+def _draw_words(axes: Axes, words: Sequence[TimedWord], *, reference: str, y: float) -> None:
+    colours = {"right": GREEN, "wrong": RED, "extra": RED}
+    for judged in judge(reference, " ".join(word.text for word in words)):
+        if judged.kind == "missing":
+            before = words[judged.position - 1].end if judged.position else 0.0
+            after = words[judged.position].start if judged.position < len(words) else before
+            axes.text((before + after) / 2, y - 0.2, f"({judged.reference})", color=RED, ha="center", fontsize=7)
+            continue
+        word, colour = words[judged.position], colours[judged.kind]
+        axes.hlines(y - 0.2, word.start, word.end, color=colour, linewidth=3 if judged.kind == "right" else 1.2)
+        mark = {"right": "", "wrong": "\N{MULTIPLICATION SIGN}", "extra": "+"}[judged.kind]
+        axes.text(
+            *((word.start + word.end) / 2, y + 0.08, word.text + mark),
+            color=INK if judged.kind == "right" else RED,
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
+
+
+@rc_context(STYLE)
+def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measure: str) -> Figure:
+    """Error rates as bars with their intervals.
+
+    Args:
+        rows: a label, the rate (0.25 is 25 %) and the ends of its interval.
+        measure: what is counted, for the axis.
+    """
+    made, (axes,) = figure([0.6 + 0.5 * len(rows)])
+    for y, (label, rate, (low, high)) in enumerate(reversed(rows)):
+        colour = BLUE if y == len(rows) - 1 else GREY
+        axes.barh(y, 100 * rate, height=0.6, color=colour, label=label)
+        axes.errorbar(100 * rate, y, xerr=[[100 * (rate - low)], [100 * (high - rate)]], color=INK, capsize=4, lw=1.2)
+        axes.text(100 * high + 1.5, y, f"{100 * rate:.1f} %", va="center")
+    axes.set_yticks(range(len(rows)), [label for label, _, _ in reversed(rows)])
+    highest = max(high for _, _, (_, high) in rows)
+    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent; lines: 95 % intervals, lower is better")
+    axes.grid(visible=True, axis="x")
+    axes.set_axisbelow(True)
+    return made

@@ -1,0 +1,57 @@
+"""One look for every figure: colours that colour-blind readers can tell apart, quiet axes, no global state.
+
+Figures have no background and draw all text and lines in `INK`, so that a page can recolour them for the dark.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#3b3f46"
+"""Text, ticks and neutral lines."""
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#2f7fc1", "#e0702a", "#1f9e78", "#b0619f", "#8b9099"
+"""After Okabe and Ito, moved towards the middle so that they carry on white and on black."""
+RED = "#d43d51"
+"""Errors, always together with a shape or a word."""
+HEAT = "cividis"
+"""For magnitudes: perceptually even, and the same to red-green blind eyes."""
+
+STYLE: Any = {
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "axes.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "grid.color": GREY,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 1.6,
+}
+"""Used by each plotting function as `@rc_context(STYLE)`."""
+
+
+def figure(heights: Sequence[float], *, width: float = 7.5, share_time: bool = True) -> tuple[Figure, list[Axes]]:
+    """Axes one below the other.
+
+    Args:
+        heights: of each, in inches.
+        width: of all, in inches.
+        share_time: one horizontal axis for all, labelled at the bottom.
+    """
+    made = Figure(figsize=(width, sum(heights)), layout="constrained")
+    axes = made.subplots(len(heights), sharex=share_time, squeeze=False, height_ratios=heights)
+    return made, list(axes[:, 0])
