@@ -1,58 +1,90 @@
 """Convolutions over waveforms and over time."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.nn.lengths import receptive_field
-from sori.shapes import Float, Tensor
+from sori.config import Config
+from sori.nn.lengths import num_frames, receptive_field, valid
+from sori.shapes import Float, Frames, Int, Tensor
 
-ConvNorm = Literal["group", "layer"]
+
+class ConvConfig(Config):
+    """Strided convolutions over the waveform; the defaults are those of wav2vec 2.0, a frame each 20 ms."""
+
+    kind: Literal["conv"] = "conv"
+    norm: Literal["group", "layer"] = "group"
+    """"group" normalises each channel over time, after the first layer only: the result then depends on the whole
+    length of the input. "layer" normalises each vector after every layer."""
+    bias: bool = False
+    dim: int = 512
+    """Channels of every layer."""
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    normalize: bool = False
+    """Bring every utterance to mean 0 and variance 1 first; must not change between pre-training and fine-tuning."""
 
 
 class WaveConv(nn.Module):
-    """A chain of strided convolutions over the waveform, each followed by GELU (Baevski et al. 2020, section 2).
+    """Convolutions over the waveform without padding, each followed by GELU (Baevski et al. 2020, section 2)."""
 
-    Args:
-        dim: channels of every layer.
-        kernels: samples (later: vectors) seen by each layer; nothing is padded.
-        strides: hop of each layer.
-        norm: "group" normalises each channel over time, after the first layer only: the result then depends on the
-            whole length of the input, so padding must not be fed. "layer" normalises each vector after every layer.
-        bias: whether the convolutions have one.
-    """
-
-    def __init__(self, dim: int, *, kernels: Sequence[int], strides: Sequence[int], norm: ConvNorm, bias: bool) -> None:
+    def __init__(self, config: ConvConfig) -> None:
         super().__init__()
-        self.field_samples, self.hop_samples = receptive_field(kernels, strides)
-        self.norm = norm
-        shapes = zip(kernels, strides, strict=True)
+        self.config, self.dim = config, config.dim
+        self.field_samples, self.hop_samples = receptive_field(config.kernels, config.strides)
         self.convs = nn.ModuleList(
-            nn.Conv1d(dim if i else 1, dim, kernel, stride, bias=bias) for i, (kernel, stride) in enumerate(shapes)
+            nn.Conv1d(config.dim if i else 1, config.dim, kernel, stride, bias=config.bias)
+            for i, (kernel, stride) in enumerate(zip(config.kernels, config.strides, strict=True))
         )
-        match norm:
+        match config.norm:
             case "group":
-                self.norms = nn.ModuleList([nn.GroupNorm(dim, dim)])
+                self.norms = nn.ModuleList([nn.GroupNorm(config.dim, config.dim)])
             case "layer":
-                self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in kernels)
+                self.norms = nn.ModuleList(nn.LayerNorm(config.dim) for _ in config.kernels)
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.get_parameter("weight"))
 
-    def forward(self, wave: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch frame dim"]:
-        """Vectors of the last layer; `floor((sample - field_samples) / hop_samples) + 1` of them."""
+    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """Vectors of the last layer, the same for an utterance alone and padded.
+
+        With norm "group", utterances of different lengths are computed one after the other, each without its padding,
+        which the normalisation over time would mix into every frame.
+
+        Raises:
+            ValueError: for an utterance shorter than one frame.
+        """
+        frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        if self.config.normalize:
+            wave = normalize_wave(wave, lengths)
+        longest = int(lengths.max())
+        if self.config.norm == "group" and int(lengths.min()) < longest:
+            alone = [self._stack(row[None, :length])[0] for row, length in zip(wave, lengths.tolist(), strict=True)]
+            return Frames(nn.utils.rnn.pad_sequence(alone, batch_first=True), frame_lengths)
+        return Frames(self._stack(wave[:, :longest]), frame_lengths)
+
+    def _stack(self, wave: Tensor) -> Tensor:
         x = wave.unsqueeze(1)
         for i, conv in enumerate(self.convs):
             x = conv(x)
-            if self.norm == "layer":
+            if self.config.norm == "layer":
                 x = self.norms[i](x.transpose(1, 2)).transpose(1, 2)
             elif i == 0:
                 x = self.norms[0](x)
             x = functional.gelu(x)
         return x.transpose(1, 2)
+
+
+def normalize_wave(
+    wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch sample"]:
+    """Mean 0 and variance 1 (population, + 1e-5) over the real samples of each utterance; padding becomes 0."""
+    real = valid(lengths, wave.shape[1])
+    x = wave - (wave * real).sum(1, keepdim=True) / lengths[:, None]
+    variance = (x.square() * real).sum(1, keepdim=True) / lengths[:, None]
+    return torch.where(real, x * (variance + 1e-5).rsqrt(), 0)
 
 
 class PositionalConv(nn.Module):

@@ -79,7 +79,7 @@ class Block(nn.Module):
         """The frames after this block."""
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), valid))
-            return x + self._feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+            return x + self._feed_forward(self.ffn_norm(x))
         x = self.attention_norm(x + self.dropout(self.attention(x, valid)))
         return self.ffn_norm(x + self._feed_forward(x))  # type: ignore[no-any-return]
 
@@ -172,4 +172,4 @@ class Transformer(nn.Module):
             return [True] * len(self.blocks)
         if generator is None:
             raise ValueError("in training, layerdrop needs a random generator; call eval() to read features out")
-        return (torch.rand(len(self.blocks), generator=generator) >= self.layerdrop).tolist()  # type: ignore[no-any-return]
+        return (torch.rand(len(self.blocks), generator=generator) >= self.layerdrop).tolist()

@@ -24,40 +24,15 @@ from sori.batch import WaveBatch
 from sori.config import Config
 from sori.contracts import LossSum
 from sori.losses import EqualDistractors, contrastive, diversity, perplexity
-from sori.nn.conv import ConvNorm, PositionalConv, WaveConv, scale_gradient
+from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.lengths import num_frames, valid
 from sori.nn.mask import MaskConfig, masked_positions, span_mask
 from sori.nn.negatives import within_utterance
 from sori.nn.quantize import GumbelQuantizer, gumbel_noise
-from sori.nn.spectral import LogMel, normalize_wave
+from sori.nn.spectral import LogMel, LogMelConfig
 from sori.nn.transformer import Transformer
 from sori.seeds import Rng
 from sori.shapes import Bool, Float, Frames, Int, Tensor
-
-
-class ConvConfig(Config):
-    """Front end of the paper: seven convolutions over the waveform, a frame each 20 ms."""
-
-    kind: Literal["conv"] = "conv"
-    norm: ConvNorm = "group"
-    """"group": BASE and LARGE on LibriSpeech; "layer": all later ones."""
-    bias: bool = False
-    dim: int = 512
-    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
-    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
-    normalize: bool = False
-    """Bring every utterance to mean 0 and variance 1 first; must not change between pre-training and fine-tuning."""
-
-
-class LogMelConfig(Config):
-    """Our front end for small data: log-mel windows of 25 ms each 10 ms, normalised over the utterance."""
-
-    kind: Literal["log_mel"] = "log_mel"
-    num_mels: int = 80
-    window_samples: int = 400
-    hop_samples: int = 160
-    stack: int = 2
-    """Windows side by side in one frame: 2 gives a frame each 20 ms, 4 each 40 ms."""
 
 
 class Wav2Vec2Config(Config):
@@ -216,21 +191,12 @@ class Wav2Vec2(nn.Module):
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.config = config
-        front = config.front
-        match front:
-            case ConvConfig():
-                self.front: WaveConv | LogMel = WaveConv(
-                    front.dim, kernels=front.kernels, strides=front.strides, norm=front.norm, bias=front.bias
-                )
-                feature_dim = front.dim
-            case LogMelConfig():
-                self.front = LogMel(
-                    front.num_mels,
-                    window_samples=front.window_samples,
-                    hop_samples=front.hop_samples,
-                    stack=front.stack,
-                )
-                feature_dim = front.num_mels * front.stack
+        match config.front:
+            case ConvConfig() as front:
+                self.front: WaveConv | LogMel = WaveConv(front)
+            case LogMelConfig() as front:
+                self.front = LogMel(front)
+        feature_dim = self.front.dim
         self.feature_norm = nn.LayerNorm(feature_dim)
         self.projection = nn.Linear(feature_dim, config.dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
@@ -270,24 +236,12 @@ class Wav2Vec2(nn.Module):
         return max(c.gumbel_start * c.gumbel_decay**step, c.gumbel_end)
 
     def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """What the front end makes of the waveform, before any normalisation that is shared with the quantiser.
-
-        Models with norm "group" see each utterance without its padding, one after the other where lengths differ: their
-        normalisation over time would mix the padding into every frame.
+        """What the front end makes of the waveform, before the normalisation that context and quantiser share.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        if isinstance(self.front, LogMel):
-            return self.front(wave, lengths)  # type: ignore[no-any-return]
-        if self.config.front.kind == "conv" and self.config.front.normalize:
-            wave = normalize_wave(wave, lengths)
-        longest = int(lengths.max())
-        if self.front.norm == "group" and int(lengths.min()) < longest:
-            alone = [self.front(row[None, :length])[0] for row, length in zip(wave, lengths.tolist(), strict=True)]
-            return Frames(nn.utils.rnn.pad_sequence(alone, batch_first=True), frame_lengths)
-        return Frames(self.front(wave[:, :longest]), frame_lengths)
+        return self.front(wave, lengths)  # type: ignore[no-any-return]
 
     def context(
         self,
@@ -306,7 +260,7 @@ class Wav2Vec2(nn.Module):
             rng: needed in training with layerdrop.
 
         Returns:
-            "batch frame dim" each: the input of the first block, then the output of every block; the last is normalised.
+            "batch frame dim" each: the input of the first block, then the output of every block, the last normalised.
         """
         return self._context(self.feature_norm(frames.data), frames.lengths, masked=masked, channels=channels, rng=rng)
 
