@@ -1,0 +1,173 @@
+"""A run's whole state in one safetensors file: weights, optimiser moments, and JSON in the metadata. No pickles.
+
+Keys: `system.NAME` for weights and buffers, `optimizer.NAME.MOMENT` for what AdamW remembers of a parameter. The file
+appears whole or not at all: it is written beside its place, flushed to the disk, then renamed.
+"""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from sori.shapes import Tensor
+
+FORMAT = 1
+"""Raised when a file of an older version can no longer be continued."""
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write a checkpoint atomically; the file that was there stays whole until the new one is complete.
+
+    Args:
+        path: the file.
+        system: its weights and buffers are stored.
+        optimizer: its groups carry `names` (see `optim.make_optimizer`).
+        state: anything JSON can hold; floats come back exactly.
+
+    Raises:
+        OSError: the disk is full or cannot be written; names the size needed and the space free.
+    """
+    tensors = _own_storage({f"system.{name}": tensor for name, tensor in system.state_dict().items()})
+    tensors |= _own_storage(_moments(optimizer))
+    needed = sum(tensor.nbytes for tensor in tensors.values())
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _check_room(path.parent, needed)
+        save_file(tensors, partial, metadata={"format": str(FORMAT), "state": json.dumps(state)})
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        flush_folder(path.parent)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(_cannot_write(path, needed, error)) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        ValueError: the file is not one of ours, or of another version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the object is no mapping
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a readable checkpoint: {error}; it was damaged after it was written, remove it to begin "
+            "anew"
+        ) from None
+    if metadata.get("format") != str(FORMAT):
+        raise ValueError(
+            f"{path}: expected a checkpoint of format {FORMAT}, got {metadata.get('format', 'none')}; likely written "
+            "by another version of sori: continue with that version or begin in a new folder"
+        )
+    return Checkpoint(tensors, json.loads(metadata["state"]))
+
+
+def restore(checkpoint: Checkpoint, *, system: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copy a checkpoint's tensors into a system and an optimiser made from the same configuration.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    weights = _below("system.", checkpoint.tensors)
+    own = system.state_dict()
+    wrong = sorted(weights.keys() ^ own.keys()) or [n for n in own if own[n].shape != weights[n].shape]
+    if wrong:
+        raise ValueError(
+            f"the checkpoint holds another system than the one being trained: {len(wrong)} tensors differ, first "
+            f"{wrong[0]}; likely the configuration changed: use the one the run began with, or a new folder"
+        )
+    system.load_state_dict(weights)
+    moments = _below("optimizer.", checkpoint.tensors)
+    state: dict[int, dict[str, Tensor]] = {}
+    number = 0
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            mine = {key.rpartition(".")[2]: t for key, t in moments.items() if key.rpartition(".")[0] == name}
+            if mine:
+                state[number] = {key: _like(tensor, parameter) for key, tensor in mine.items()}
+            number += 1
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a renaming inside a folder survive a power cut (Windows opens no folders and needs none of this)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found = {}
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            for key, tensor in optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{name}.{key}"] = tensor
+    return found
+
+
+def _own_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors on the CPU; tied ones are copied, as the format knows no sharing."""
+    result: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if own.untyped_storage().data_ptr() in seen:
+            own = own.clone()
+        seen.add(own.untyped_storage().data_ptr())
+        result[name] = own
+    return result
+
+
+def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A fresh copy with the memory layout AdamW would have given it.
+
+    A tensor that points into the file has another alignment, and vectorised arithmetic on it could round differently
+    from an uninterrupted run.
+    """
+    if tensor.shape != parameter.shape:
+        return tensor.clone()
+    return torch.empty_like(parameter, device="cpu", memory_format=torch.preserve_format).copy_(tensor).detach()
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _cannot_write(path: Path, needed: int, error: Exception) -> str:
+    free = shutil.disk_usage(path.parent).free
+    last = "the last checkpoint is whole" if path.exists() else "no checkpoint was written yet"
+    return (
+        f"cannot write {path}: {error}. It needs {needed / 1e6:,.1f} MB and the disk has {free / 1e6:,.1f} MB free; "
+        f"{last}. Make room, then repeat the command to continue"
+    )

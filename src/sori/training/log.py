@@ -1,0 +1,226 @@
+"""What the person at the screen sees: a live line, `metrics.jsonl`, and TensorBoard when its extra is installed.
+
+Every line of `metrics.jsonl` is one JSON object with `kind` and `step` (updates finished). Kind `train` holds, averaged
+over the updates since the last report:
+
+- `loss` in nats for a target, and every term of the system likewise, by its own name: `contrastive` (the part of the
+  loss that the chance level belongs to), `chance` (where it differs from batch to batch), `correct` (accuracy),
+  `code_perplexity`, `equal_share` (of distractors that equal their positive), `blank_share`, ...;
+- `grad_norm` before clipping, `lr` of the last update, `skipped` updates (not finite);
+- `batch_seconds` of audio an update, `hours` of audio heard by the whole run, `hours_per_hour` of audio heard in an
+  hour, `seconds_left`, `wait_share` (fraction of the time spent waiting for audio).
+
+Kind `evaluation` holds what the evaluations returned, kind `warning` a finding's `name`, `cause` and `cure`. Numbers
+that are not finite are null.
+"""
+
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from sori.training.watch import Facts, Finding, contrastive
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass
+class Window:
+    """Sums over the updates since the last report; plain data, so that a checkpoint can carry it."""
+
+    num_updates: int = 0
+    skipped: int = 0
+    total: float = 0.0
+    count: float = 0.0
+    seconds: float = 0.0
+    grad_norm: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
+
+    def add(self, sums: Mapping[str, float], *, seconds: float, grad_norm: float, skipped: bool) -> None:
+        """Count one update; a skipped one only as such. `sums` holds `total`, `count` and the terms."""
+        self.num_updates += 1
+        self.seconds += seconds
+        if skipped:
+            self.skipped += 1
+            return
+        self.grad_norm += grad_norm
+        self.total += sums["total"]
+        self.count += sums["count"]
+        for name, value in sums.items():
+            if name not in {"total", "count"}:
+                self.terms[name] = self.terms.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """The numbers of a report that do not depend on the clock; NaN where every update was skipped."""
+        count = self.count or math.nan
+        finite = (self.num_updates - self.skipped) or math.nan
+        return {
+            "loss": self.total / count,
+            **{name: value / count for name, value in self.terms.items()},
+            "grad_norm": self.grad_norm / finite,
+            "skipped": self.skipped,
+            "batch_seconds": self.seconds / max(1, self.num_updates),
+        }
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain data for the checkpoint."""
+        return asdict(self)
+
+
+@final
+class Reporter:
+    """Screen, file and TensorBoard of one run; a context manager. Only the first process should hold an active one.
+
+    Args:
+        folder: of the run.
+        step: updates already finished; later lines in the file, left by an interrupted run, are cut off.
+        facts: chance level and largest perplexity, shown beside the measured ones.
+        active: False: keeps silent and writes nothing.
+    """
+
+    def __init__(self, folder: Path, *, step: int, facts: Facts, active: bool = True) -> None:
+        self.folder, self.step, self.facts, self.active = folder, step, facts, active
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=not active)
+        self._live: Live | None = None
+        self._line = ""
+        self._board: Any = None
+
+    def __enter__(self) -> Self:
+        if not self.active:
+            return self
+        cut_metrics(self.folder / METRICS, self.step)
+        self._board = _open_board(self.folder / "board", self.step)
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, transient=True, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        if self._board:
+            self._board.close()
+
+    def tick(self, step: int) -> None:
+        """Move the live line on by an update."""
+        if self._live:
+            self._live.update(Text(f"{step}/{self.facts.num_steps}  {self._line}"))
+
+    def report(self, numbers: Mapping[str, float]) -> None:
+        """A report of kind `train`."""
+        self._line = format_line(numbers, self.facts)
+        if not self._live:
+            self.say(f"{numbers['step']:.0f}/{self.facts.num_steps}  {self._line}")
+        self._write("train", numbers)
+
+    def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
+        """A report of kind `evaluation`."""
+        self.say(f"{step}/{self.facts.num_steps}  " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+        self._write("evaluation", {"step": step, **numbers})
+
+    def warn(self, step: int, finding: Finding) -> None:
+        """Show a finding and keep it."""
+        self.say(f"WARNING at update {step}, {finding}")
+        self._write("warning", {"step": step, "name": finding.name, "cause": finding.cause, "cure": finding.cure})
+
+    def say(self, text: str) -> None:
+        """Print above the live line."""
+        self.console.print(text)
+
+    def _write(self, kind: str, values: Mapping[str, Any]) -> None:
+        if not self.active:
+            return
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        path = self.folder / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, **plain}) + "\n")
+        except OSError as error:
+            raise OSError(
+                f"cannot write {path}: {error}; make room, then repeat the command to continue from the last checkpoint"
+            ) from error
+        if self._board:
+            for name, value in plain.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(f"{kind}/{name}", value, values["step"])
+
+
+def format_line(numbers: Mapping[str, float], facts: Facts) -> str:
+    """A report as one line for people."""
+    parts = []
+    chance = numbers.get("chance", facts.chance_nats)
+    beside = "" if chance is None else f" (chance {chance:.3f})"
+    parts.append(f"loss {contrastive(numbers):.3f} nats{beside}")
+    if "correct" in numbers:
+        parts.append(f"accuracy {numbers['correct']:.1%}")
+    if "code_perplexity" in numbers:
+        most = "" if facts.max_code_perplexity is None else f" of {facts.max_code_perplexity:.0f}"
+        parts.append(f"codes {numbers['code_perplexity']:.1f}{most}")
+    parts += [
+        f"{label} {numbers[name]:.1%}"
+        for name, label in (("equal_share", "equal"), ("blank_share", "blank"))
+        if name in numbers
+    ]
+    parts += [
+        f"gradient {numbers['grad_norm']:.2g}",
+        f"lr {numbers['lr']:.2g}",
+        f"heard {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.0f}x real time",
+        f"waiting {numbers['wait_share']:.1%}",
+        f"{_clock(numbers['seconds_left'])} left",
+    ]
+    if numbers["skipped"]:
+        parts.append(f"skipped {numbers['skipped']:.0f}")
+    return " | ".join(parts)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a last line torn by a kill is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
+    return rows
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Remove, atomically, torn lines and those after update `step`, which will be written again."""
+    if not path.is_file():
+        return
+    kept = "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
+    if kept != path.read_text(encoding="utf-8", errors="replace"):
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(kept, encoding="utf-8")
+        partial.replace(path)
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    """A TensorBoard writer where the extra `board` is installed, else None."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder, purge_step=step + 1)

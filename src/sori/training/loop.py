@@ -1,0 +1,388 @@
+"""The one training loop.
+
+Everything that happens in an update is a pure function of the weights, the optimiser's moments, the seed and the
+update's number; the checkpoint carries the first two, so a run that was interrupted, killed at any moment included,
+ends with the same bits as one that was not (same machine, same number of threads).
+
+What a system may offer beside `loss` (see `contracts.System`):
+
+- `lr_factors() -> dict[str, float]`: learning-rate factors by dotted prefix of its parameter names;
+- `chance_nats`, `max_code_perplexity`: floats that the screen and the watch measure against;
+- `recover(rng=...) -> str`: leave the blank plateau and say how. It may change nothing but parameters and buffers, so
+  that the checkpoint holds all of it. AdamW's memory of the parameters it changes is dropped.
+"""
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, final
+
+import torch
+import yaml
+from pydantic import Field
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sori import distributed
+from sori.config import Config
+from sori.data.loader import Batches, prefetch
+from sori.seeds import Rng, derive
+from sori.shapes import Tensor
+from sori.training import checkpoint
+from sori.training.log import Reporter, Window
+from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
+from sori.training.schedule import ScheduleConfig, factor
+from sori.training.watch import Facts, Finding, Watch, WatchConfig, non_finite_error
+
+CHECKPOINT = "checkpoint.safetensors"
+RECIPE = "recipe.yaml"
+
+Evaluation = Callable[[Any], Mapping[str, float]]
+"""Takes the system in eval mode, returns named numbers; runs in the first process alone."""
+
+
+class TrainConfig(Config):
+    """How long to train, how precisely, and when to report and save."""
+
+    num_steps: int = Field(ge=1)
+    """Updates of the weights in the whole run."""
+    num_accumulate: int = Field(default=1, ge=1)
+    """Micro-batches a process adds up for one update. Two here equal two processes with one each."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """`bfloat16`: matrix products in bfloat16 (autocast), weights and sums in float32."""
+    seed: int = 0
+    """All draws and the order of the data follow from it."""
+    max_skipped: int = Field(default=5, ge=1)
+    """Updates in a row that may be skipped for a loss or gradient that is not finite; then the run stops."""
+    log_every: int = Field(default=25, ge=1)
+    """Updates between two reports."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Updates between two evaluations; None: only after the last."""
+    save_every_steps: int = Field(default=1000, ge=1)
+    """Updates between two checkpoints."""
+    save_every_minutes: float = Field(default=10.0, gt=0)
+    """Minutes between two checkpoints, where that comes sooner."""
+    num_loader_threads: int = Field(default=1, ge=1)
+    """Threads that read audio ahead."""
+
+
+def train(
+    system: Any,
+    batches: Batches,
+    *,
+    train: TrainConfig,
+    optim: OptimConfig,
+    schedule: ScheduleConfig,
+    into: Path,
+    evaluations: Sequence[Evaluation] = (),
+    watch: WatchConfig = WatchConfig(),  # noqa: B008 - frozen
+    fingerprint: str = "",
+) -> bool:
+    """Train a system, or go on with a run that was interrupted.
+
+    Args:
+        system: a module that follows `contracts.System`; trained in place, on `distributed.device()`.
+        batches: by global number; update `step` takes numbers `step * num_parts` to `(step + 1) * num_parts - 1`.
+        train: length, precision, reports, checkpoints.
+        optim: AdamW.
+        schedule: of the learning rate.
+        into: the run's folder: checkpoint, metrics, recipe. Several processes must share it.
+        evaluations: run every `train.evaluate_every` updates and after the last.
+        watch: what to look for in the reports.
+        fingerprint: YAML of everything that decides the result; stored as `recipe.yaml` and compared when the run goes
+            on. Empty: nothing is compared.
+
+    Returns:
+        Whether all updates are done; False after SIGTERM or Ctrl-C, when the state was saved.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe, system or number of micro-batches an update.
+        RuntimeError: the loss stayed infinite or NaN, or the codebook collapsed; names cause and cure.
+        OSError: a checkpoint cannot be written; the last one is whole.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    _claim(into, fingerprint)
+    run = _Run(system, train=train, optim=optim, schedule=schedule, into=into, watch=watch)
+    run.resume()
+    main = distributed.rank() == 0
+    with Reporter(into, step=run.step, facts=run.watch.facts, active=main) as reporter, _StopSignals() as stop:
+        if run.step >= train.num_steps:
+            reporter.say(f"{into} is finished ({run.step} updates); nothing to do")
+            return True
+        if run.step:
+            reporter.say(f"going on with {into} after update {run.step}")
+        with contextlib.closing(prefetch(batches, run.indices(), num_threads=train.num_loader_threads)) as stream:
+            while run.step < train.num_steps:
+                stopping = run.update(stream, stop_requested=stop.requested)
+                reporter.tick(run.step)
+                if run.step % train.log_every == 0 or run.step == train.num_steps:
+                    run.report(reporter)
+                if _due(train.evaluate_every, run.step, train.num_steps):
+                    run.evaluate(evaluations, reporter)
+                if stopping or run.save_is_due():
+                    run.save()
+                if stopping and run.step < train.num_steps:
+                    reporter.say(f"saved after update {run.step}; repeat the command to continue")
+                    return False
+    return True
+
+
+@final
+class _Run:
+    """What a run consists of; `step` counts finished updates."""
+
+    def __init__(
+        self,
+        system: Any,
+        *,
+        train: TrainConfig,
+        optim: OptimConfig,
+        schedule: ScheduleConfig,
+        into: Path,
+        watch: WatchConfig,
+    ) -> None:
+        self.train, self.optim, self.schedule, self.path = train, optim, schedule, into / CHECKPOINT
+        self.device = distributed.device()
+        self.system: Any = system.to(self.device)
+        self.system.train()
+        lr_factors: dict[str, float] = getattr(system, "lr_factors", dict)()
+        self.optimizer = make_optimizer(self.system, optim, lr_factors=lr_factors)
+        self.model: nn.Module = _Objective(self.system)
+        self.num_parts = train.num_accumulate * distributed.world_size()
+        facts = (getattr(system, name, None) for name in Facts._fields[1:])
+        self.watch = Watch(watch, Facts(train.num_steps, *facts))
+        self.window = Window()
+        self.step, self.seconds, self.skipped_in_row = 0, 0.0, 0
+        self.lr = self.waited = 0.0
+        self.saved_at = time.monotonic()
+        self.reported = (self.saved_at, 0, 0.0)
+        """When this process reported last (or began), and `step` and `seconds` then: for the speeds."""
+
+    def indices(self) -> Iterator[int]:
+        """Global numbers of this process's micro-batches, from the next update on."""
+        for step in range(self.step, self.train.num_steps):
+            for accumulated in range(self.train.num_accumulate):
+                yield step * self.num_parts + self._part(accumulated)
+
+    def _part(self, accumulated: int) -> int:
+        return accumulated * distributed.world_size() + distributed.rank()
+
+    def resume(self) -> None:
+        """Take up the checkpoint, where there is one, and join the processes."""
+        if self.path.exists():
+            found = checkpoint.load(self.path)
+            state = found.state
+            if state["num_parts"] != self.num_parts:
+                raise ValueError(
+                    f"{self.path.parent} was begun with {state['num_parts']} micro-batches an update (processes times "
+                    f"train.num_accumulate), got {self.num_parts}; change train.num_accumulate so that it stays"
+                )
+            checkpoint.restore(found, system=self.system, optimizer=self.optimizer)
+            self.step, self.seconds, self.skipped_in_row = state["step"], state["seconds"], state["skipped_in_row"]
+            self.window, self.watch.state = Window(**state["window"]), state["watch"]
+        self.reported = (time.monotonic(), self.step, self.seconds)
+        steps = distributed.all_reduce_sum(torch.tensor(float(self.step), device=self.device))
+        if float(steps) != self.step * distributed.world_size():
+            raise ValueError(
+                f"the processes do not see the same checkpoint: {self.path.parent} must be a shared folder"
+            )
+        if distributed.world_size() > 1:
+            # LayerDrop, frozen phases and rarely used parts leave parameters without a gradient in some updates.
+            self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
+
+    def save(self) -> None:
+        """Write the checkpoint; other processes have nothing of their own to keep."""
+        if distributed.rank() == 0:
+            state = {
+                "step": self.step,
+                "num_parts": self.num_parts,
+                "seconds": self.seconds,
+                "skipped_in_row": self.skipped_in_row,
+                "window": self.window.to_state(),
+                "watch": self.watch.state,
+            }
+            checkpoint.save(self.path, system=self.system, optimizer=self.optimizer, state=state)
+        self.saved_at = time.monotonic()
+
+    def save_is_due(self) -> bool:
+        """By updates or by minutes, or at the end."""
+        minutes = (time.monotonic() - self.saved_at) / 60
+        return _due(self.train.save_every_steps, self.step, self.train.num_steps) or (
+            minutes >= self.train.save_every_minutes
+        )
+
+    def update(self, stream: Iterator[Any], *, stop_requested: bool) -> bool:
+        """One update of the weights; returns whether any process was asked to stop."""
+        sums = self._over_processes({**self._gradients(stream), "stop": float(stop_requested)})
+        seconds, stopping = sums.pop("seconds"), sums.pop("stop") > 0
+        # DDP has averaged the sums' gradients over processes; wanted is their sum over the global count.
+        scale = distributed.world_size() / sums["count"] if sums["count"] > 0 else math.nan
+        grad_norm = scale_and_clip(self.system, scale=scale, max_norm=self.optim.max_norm)
+        finite = math.isfinite(grad_norm) and math.isfinite(sums["total"])  # the same in all processes
+        self.lr = self.optim.lr * factor(self.schedule, self.step, self.train.num_steps)
+        if finite:
+            set_lr(self.optimizer, self.lr)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
+        if self.skipped_in_row >= self.train.max_skipped:
+            raise RuntimeError(non_finite_error(self.skipped_in_row, self.step))
+        self.step += 1
+        self.seconds += seconds
+        self.window.add(sums, seconds=seconds, grad_norm=grad_norm, skipped=not finite)
+        return stopping
+
+    def _gradients(self, stream: Iterator[Any]) -> dict[str, Tensor | float]:
+        """Forward and backward over this process's micro-batches: sums of total, count, terms and audio seconds."""
+        sums: dict[str, Any] = {"seconds": 0.0}
+        for accumulated in range(self.train.num_accumulate):
+            before = time.monotonic()
+            batch = next(stream)
+            self.waited += time.monotonic() - before
+            sums["seconds"] += batch.seconds
+            part = self._part(accumulated)
+            torch.manual_seed(derive(self.train.seed, self.step, part, "dropout"))
+            rng = Rng(self.train.seed, self.step, part, self.device)
+            last = accumulated == self.train.num_accumulate - 1
+            bfloat16 = self.train.precision == "bfloat16"
+            with self._communicating(last), torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+                total, count, terms = self.model(batch.to(self.device), step=self.step, rng=rng)
+                total.backward()
+            for name, value in {"total": total.detach(), "count": count, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().double()
+        return sums
+
+    def _communicating(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Processes exchange gradients once an update, with the last micro-batch."""
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return self.model.no_sync()
+        return contextlib.nullcontext()
+
+    def _over_processes(self, sums: Mapping[str, Tensor | float]) -> dict[str, float]:
+        """Numbers summed over all processes, in one exchange and one wait for the device."""
+        names = sorted(sums)
+        values = [torch.as_tensor(sums[n], dtype=torch.float64, device=self.device) for n in names]
+        return dict(zip(names, distributed.all_reduce_sum(torch.stack(values)).tolist(), strict=True))
+
+    def report(self, reporter: Reporter) -> None:
+        """Show the window since the last report, look for trouble in it, and act on what is found."""
+        now = time.monotonic()
+        then, step, seconds = self.reported
+        elapsed = max(now - then, 1e-9)
+        numbers = {
+            "step": self.step,
+            **self.window.means(),
+            "lr": self.lr,
+            "hours": self.seconds / 3600,
+            "hours_per_hour": (self.seconds - seconds) / elapsed,
+            "seconds_left": (self.train.num_steps - self.step) * elapsed / (self.step - step),
+            "wait_share": min(1.0, self.waited / elapsed),
+        }
+        reporter.report(numbers)
+        self.window, self.waited, self.reported = Window(), 0.0, (now, self.step, self.seconds)
+        for finding in self.watch.see(numbers):
+            reporter.warn(self.step, finding)
+            self._act(finding, reporter)
+
+    def _act(self, finding: Finding, reporter: Reporter) -> None:
+        if finding.action == "stop":
+            raise RuntimeError(f"stopped at update {self.step}, {finding} The last checkpoint was left as it was.")
+        if finding.action == "recover" and hasattr(self.system, "recover"):
+            before = {p: p.detach().clone() for p in self.system.parameters()}
+            done = self.system.recover(rng=Rng(self.train.seed, self.step, 0, self.device))
+            reporter.say(f"recovery at update {self.step}: {done}")
+            for parameter, old in before.items():
+                if not torch.equal(parameter, old):
+                    self.optimizer.state.pop(parameter, None)
+
+    def evaluate(self, evaluations: Sequence[Evaluation], reporter: Reporter) -> None:
+        """Run the evaluations in the first process; the others wait."""
+        if evaluations and distributed.rank() == 0:
+            self.system.eval()
+            with torch.no_grad():
+                for evaluation in evaluations:
+                    reporter.evaluation(self.step, evaluation(self.system))
+            self.system.train()
+        if evaluations:
+            distributed.barrier()
+
+
+@final
+class _Objective(nn.Module):
+    """Calls the loss inside `forward`.
+
+    DDP synchronises only what passes through its own forward: replicas whose `loss` were called beside it would drift
+    apart silently.
+    """
+
+    def __init__(self, system: Any) -> None:
+        super().__init__()
+        self.system = system
+
+    def forward(self, batch: Any, *, step: int, rng: Rng) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The parts of a `LossSum`, which DDP can look into."""
+        part = self.system.loss(batch, step=step, rng=rng)
+        return part.total, part.count, part.terms
+
+
+@final
+class _StopSignals:
+    """SIGTERM and Ctrl-C ask for an end after the current update; a second Ctrl-C leaves at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_StopSignals":
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, b"\nfinishing this update, then saving; Ctrl-C again leaves at once without saving\n")
+
+
+def _due(every: int | None, step: int, num_steps: int) -> bool:
+    return step == num_steps or (every is not None and step % every == 0)
+
+
+def _claim(into: Path, fingerprint: str) -> None:
+    """Keep the recipe of a new run; refuse a folder that holds a run of another one."""
+    if not fingerprint:
+        return
+    path = into / RECIPE
+    if path.exists():
+        stored, given = (_flat(yaml.safe_load(t)) for t in (path.read_text(encoding="utf-8"), fingerprint))
+        different = [k for k in {**stored, **given} if stored.get(k, "absent") != given.get(k, "absent")]
+        if different:
+            lines = [f"  {k}: {stored.get(k, 'absent')!r}, now {given.get(k, 'absent')!r}" for k in different]
+            raise ValueError(
+                f"{into} holds a run with other settings:\n"
+                + "\n".join(lines)
+                + "\nRepeat the command with the settings "
+                "of the run to continue it, or choose another folder to begin anew"
+            )
+    elif distributed.rank() == 0:
+        path.write_text(fingerprint, encoding="utf-8")
+    distributed.barrier()
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as dotted keys."""
+    if not isinstance(data, dict) or not data:
+        return {prefix.removesuffix("."): data}
+    return {key: value for name, below in data.items() for key, value in _flat(below, f"{prefix}{name}.").items()}

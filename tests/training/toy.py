@@ -1,0 +1,104 @@
+"""A small system for the loop's tests, and a command that trains it: `python toy.py FOLDER [key=value ...]`.
+
+It has what makes bookkeeping hard: dropout, a block that is sometimes left out, unequal numbers of targets.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sori import distributed
+from sori.batch import WaveBatch
+from sori.config import Config
+from sori.contracts import LossSum
+from sori.training.loop import TrainConfig, train
+from sori.training.optim import OptimConfig
+from sori.training.schedule import ScheduleConfig
+
+DIM = 16
+
+
+class ToyConfig(Config):
+    dropout: float = 0.1
+    layerdrop: float = 0.5
+
+
+class Toy(nn.Module):
+    """Regression of one linear map of frames by another, through blocks that are sometimes skipped."""
+
+    def __init__(self, *, poison: frozenset[int] = frozenset(), **settings) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.config = config = ToyConfig(**settings)
+        self.poison = poison
+        self.first = nn.Linear(DIM, DIM)
+        self.blocks = nn.ModuleList(nn.Linear(DIM, DIM) for _ in range(3))
+        self.head = nn.Linear(DIM, DIM)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("target", torch.randn(DIM, DIM, generator=generator))
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+
+    def loss(self, batch, *, step, rng):
+        x = batch.wave.view(len(batch.wave), -1, DIM)
+        hidden = self.first(x)
+        for block in self.blocks:
+            if not self.training or torch.rand((), generator=rng["layerdrop"]) >= self.config.layerdrop:
+                hidden = hidden + torch.tanh(block(self.dropout(hidden)))
+        noise = 0.01 * torch.randn(x.shape, generator=rng["noise"])
+        error = (self.head(hidden) - x @ self.target + noise).float().square().mean(-1)
+        total = error.sum()
+        if step in self.poison:
+            total = total * torch.inf
+        count = torch.tensor(error.numel())
+        return LossSum(total, count, {"contrastive": total.detach(), "correct": (error < 0.1).sum()})
+
+
+class ToyBatches:
+    """Noise, as many rows as the number decides."""
+
+    def __init__(self, *, pause=0.0):
+        self.pause = pause
+
+    def __getitem__(self, index):
+        time.sleep(self.pause)
+        generator = torch.Generator().manual_seed(index)
+        rows = 2 + index % 3
+        return WaveBatch(torch.randn(rows, DIM * 8, generator=generator), torch.full((rows,), DIM * 8))
+
+
+def run(
+    into: Path, *, num_steps=40, num_accumulate=1, pause=0.0, system=None, optim=None, schedule=None, **settings
+) -> Toy:
+    """Train the toy; returns it."""
+    names = TrainConfig.model_fields
+    base = {"num_steps": num_steps, "num_accumulate": num_accumulate, "precision": "float32", "log_every": 5}
+    system = system or Toy()
+    system.finished = train(
+        system,
+        ToyBatches(pause=pause),
+        train=TrainConfig(**base | {k: v for k, v in settings.items() if k in names}),
+        optim=optim or OptimConfig(lr=1e-2, max_norm=1.0),
+        schedule=schedule or ScheduleConfig(warmup_fraction=0.1),
+        into=into,
+        **{k: v for k, v in settings.items() if k not in names},
+    )
+    return system
+
+
+def main() -> None:
+    settings = {}
+    for argument in sys.argv[2:]:
+        name, value = argument.split("=")
+        settings[name] = float(value) if "." in value else int(value)
+    with distributed.process_group():
+        system = run(Path(sys.argv[1]), **settings)
+        torch.save(system.state_dict(), Path(sys.argv[1]) / f"rank{distributed.rank()}.pt")
+
+
+if __name__ == "__main__":
+    main()
