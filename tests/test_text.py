@@ -1,8 +1,6 @@
 # ruff: noqa: RUF001 - letters that look alike are what is tested
 import json
-import os
 import unicodedata
-from pathlib import Path
 
 import pytest
 import regex
@@ -32,7 +30,7 @@ def text_in(script):
 
 @pytest.mark.parametrize("rules", RULES, ids=lambda r: f"{r.unit}-{r.case}-{r.punctuation}")
 @pytest.mark.parametrize("script", [*SCRIPTS, "any"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_normalising_is_stable_and_encoding_loses_nothing(rules, script, data):
     text = data.draw(st.text(max_size=20) if script == "any" else text_in(script))
@@ -48,14 +46,14 @@ def test_normalising_is_stable_and_encoding_loses_nothing(rules, script, data):
         assert vocabulary.decode(ids) == normal
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text_in("korean"))
 def test_jamo_are_code_points_and_never_syllables(text):
     for symbol in RULES[-1].split(text):
         assert not any(0xAC00 <= ord(c) <= 0xD7A3 for c in symbol)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text_in("german"))
 def test_dropping_leaves_only_letters_figures_and_inner_marks(text):
     normal = Vocabulary(symbols=(BLANK,)).normalise(text)
@@ -135,11 +133,9 @@ def test_counts_carry_remarks():
     ("name", "size"),
     [("mboshi", 33), ("emotiontts-korean", 65), ("kerstin-german", 40), ("speechocean762", 29)],
 )
-def test_real_transcripts_come_back(name, size):
-    path = Path(os.environ.get("SORI_DATA", Path(__file__).parents[2] / "shared" / "data")) / name / "manifest.jsonl"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    texts = [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
+def test_real_transcripts_come_back(name, size, data_dir):
+    lines = (data_dir / name / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
     vocabulary = Vocabulary.fit(texts)
     assert len(vocabulary) == size
-    assert all(vocabulary.decode(vocabulary.encode(text)) == vocabulary.normalise(text) for text in texts)
+    assert all(vocabulary.decode(vocabulary.encode(text)) == vocabulary.normalise(text) for text in texts[::20])

@@ -144,8 +144,7 @@ class Vocabulary(Config):
 
     def unknown(self, text: str) -> list[str]:
         """Symbols of the text that the vocabulary lacks, each once, in order of appearance."""
-        known = set(self.symbols)
-        return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in known]
+        return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in self.symbols]
 
     def encode(self, text: str) -> list[int]:
         """Classes of a text's symbols.
@@ -154,13 +153,14 @@ class Vocabulary(Config):
             ValueError: naming the symbols that the vocabulary lacks.
         """
         index = {symbol: number for number, symbol in enumerate(self.symbols)}
-        if missing := self.unknown(text):
+        symbols = self.split(text)
+        if missing := [symbol for symbol in dict.fromkeys(symbols) if symbol not in index]:
             raise ValueError(
                 f"expected symbols of the vocabulary, got {', '.join(map(describe, missing))} in {text!r}. Probably "
                 "this transcript was not among those the vocabulary was fitted on; leave it out of training, or fit "
                 "again with it."
             )
-        return [index[symbol] for symbol in self.split(text)]
+        return [index[symbol] for symbol in symbols]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of classes from which repeats and blanks are already gone.

@@ -1,0 +1,321 @@
+"""Word and character error rates with intervals, by speaker, and the utterances to listen to.
+
+Edits are counted by jiwer (minimal edit distance). A word is what stands between spaces. A character is a grapheme
+cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own character error rate.
+References and hypotheses should both have gone through `Vocabulary.normalise`; here only spaces are evened out.
+
+Intervals come from the bootstrap (Bisani and Ney 2004): whole speakers are drawn with replacement where all are known,
+because utterances of one speaker go wrong together, otherwise utterances.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+
+from sori.seeds import derive
+from sori.text import graphemes
+
+_CONFIDENCE = 0.95
+_SPACE = "\0"  # cannot occur in a transcript
+
+Unit = Literal["speakers", "utterances"]
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Edits that turn a hypothesis into its reference, and the length of the reference."""
+
+    substitutions: int
+    insertions: int
+    deletions: int
+    total: int
+
+    @property
+    def errors(self) -> int:
+        """All edits."""
+        return self.substitutions + self.insertions + self.deletions
+
+    @property
+    def rate(self) -> float:
+        """Errors by length of the reference; above 1 with many insertions, infinite for words where none were said."""
+        if self.total:
+            return self.errors / self.total
+        return math.inf if self.errors else 0.0
+
+    def __add__(self, other: "Edits") -> "Edits":
+        return Edits(
+            self.substitutions + other.substitutions,
+            self.insertions + other.insertions,
+            self.deletions + other.deletions,
+            self.total + other.total,
+        )
+
+
+@dataclass(frozen=True)
+class Rate:
+    """An error rate with its interval."""
+
+    edits: Edits
+    low: float
+    high: float
+
+    @property
+    def rate(self) -> float:
+        """Errors by length of the references."""
+        return self.edits.rate
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One utterance."""
+
+    reference: str
+    hypothesis: str
+    speaker: str | None
+    words: Edits
+    characters: Edits
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """Error rates of a test set; `error_rates` makes it, `table` and `to_data` write it."""
+
+    wer: Rate
+    cer: Rate
+    unit: Unit
+    """What was drawn for the intervals."""
+    utterances: tuple[Scored, ...]
+    """In the order given."""
+
+    @property
+    def speakers(self) -> dict[str, tuple[Edits, Edits]]:
+        """Words and characters of each known speaker, the best first by characters."""
+        sums: dict[str, tuple[Edits, Edits]] = {}
+        for one in self.utterances:
+            if one.speaker is not None:
+                words, characters = sums.get(one.speaker, (Edits(0, 0, 0, 0), Edits(0, 0, 0, 0)))
+                sums[one.speaker] = (words + one.words, characters + one.characters)
+        return dict(sorted(sums.items(), key=lambda item: item[1][1].rate))
+
+    @property
+    def num_empty_references(self) -> int:
+        """Utterances in which nothing was said; every word of their hypotheses counts as an insertion."""
+        return sum(not one.reference for one in self.utterances)
+
+    def best(self, num: int = 5) -> list[Scored]:
+        """The utterances with the lowest character error rate, longer ones first."""
+        return sorted(self.utterances, key=lambda one: (one.characters.rate, -one.characters.total))[:num]
+
+    def worst(self, num: int = 5) -> list[Scored]:
+        """The utterances with the highest character error rate, longer ones first."""
+        return sorted(self.utterances, key=lambda one: (-one.characters.rate, -one.characters.total))[:num]
+
+    def table(self) -> str:
+        """The report as text for the screen."""
+        lines = [
+            f"{len(self.utterances):,} utterances, {self.wer.edits.total:,} words; 95 % intervals over {self.unit}",
+            f"{'':4}{'rate':>8}{'interval':>16}{'errors':>9}{'of':>9}{'subst.':>8}{'insert.':>9}{'delet.':>8}",
+            *(_row(name, rate) for name, rate in (("WER", self.wer), ("CER", self.cer))),
+        ]
+        if self.num_empty_references:
+            lines.append(f"{self.num_empty_references} empty references: words written there count as insertions")
+        if self.speakers:
+            lines += ["", f"{'speaker':20}{'WER':>8}{'CER':>8}{'words':>8}"]
+            lines += [f"{s[:19]:20}{w.rate:8.1%}{c.rate:8.1%}{w.total:8,}" for s, (w, c) in self.speakers.items()]
+        for title, chosen in (("best", self.best()), ("worst", self.worst())):
+            lines += ["", f"{title} utterances"]
+            for one in chosen:
+                lines += [f"{one.characters.rate:8.1%}  said     {one.reference}", f"{'':8}  written  {one.hypothesis}"]
+        return "\n".join(lines)
+
+    def to_data(self) -> dict[str, Any]:
+        """The report as plain data for JSON; rates are fractions, null where nothing was said."""
+        return {
+            "wer": _rate_data(self.wer),
+            "cer": _rate_data(self.cer),
+            "interval": {"confidence": _CONFIDENCE, "unit": self.unit},
+            "num_utterances": len(self.utterances),
+            "num_empty_references": self.num_empty_references,
+            "speakers": {
+                s: {"words": _edit_data(w), "characters": _edit_data(c)} for s, (w, c) in self.speakers.items()
+            },
+            "utterances": [asdict(one) for one in self.utterances],
+        }
+
+
+def error_rates(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    speakers: Sequence[str | None] | None = None,
+    *,
+    num_draws: int = 1000,
+    seed: int = 0,
+) -> ErrorReport:
+    """Score hypotheses against references.
+
+    Args:
+        references: normalised transcripts, in any order.
+        hypotheses: in the same order.
+        speakers: in the same order; intervals are over speakers if all are known and there are at least two.
+        num_draws: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: for lists of different lengths, or if no reference has a word.
+    """
+    speakers = [None] * len(references) if speakers is None else speakers
+    if not len(references) == len(hypotheses) == len(speakers):
+        raise ValueError(
+            f"expected as many hypotheses and speakers as references, got {len(hypotheses)} and {len(speakers)} for "
+            f"{len(references)}; utterances were probably lost on the way, score them as empty strings"
+        )
+    references, hypotheses = ([" ".join(text.split()) for text in texts] for texts in (references, hypotheses))
+    if not any(references):
+        raise ValueError(
+            f"expected references with words, got {len(references)} empty ones; is the test set transcribed?"
+        )
+    words = _edits(references, hypotheses)
+    characters = _edits([_spell(text) for text in references], [_spell(text) for text in hypotheses])
+    scored = tuple(map(Scored, references, hypotheses, speakers, words, characters))
+    groups, unit = _groups(speakers)
+    weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
+    rates = []
+    for edits in (words, characters):
+        errors, totals = _counts([edits], groups)
+        drawn = (weights @ errors[0]) / np.maximum(weights @ totals[0], 1)
+        rates.append(Rate(sum(edits, Edits(0, 0, 0, 0)), *_interval(drawn)))
+    return ErrorReport(wer=rates[0], cer=rates[1], unit=unit, utterances=scored)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One system against another on the same utterances; negative: the first makes fewer errors."""
+
+    first: float
+    second: float
+    absolute: tuple[float, float, float]
+    """First rate minus second: value, low and high end of the interval."""
+    relative: tuple[float, float, float]
+    """The same as a share of the second rate."""
+    share_better: float
+    """Share of draws in which the first makes fewer errors."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval of the difference leaves out zero."""
+        return self.absolute[1] > 0 or self.absolute[2] < 0
+
+
+def compare(
+    first: Sequence[ErrorReport], second: Sequence[ErrorReport], *, num_draws: int = 1000, seed: int = 0
+) -> dict[Literal["wer", "cer"], Difference]:
+    """The difference of two systems with a paired bootstrap.
+
+    Each draw takes the same speakers (or utterances) for both systems. A system may be given by several reports, one
+    for each training seed; rates are then means over seeds, and each draw also takes seeds with replacement.
+
+    Args:
+        first: reports of one system on one test set.
+        second: reports of the other on the same test set.
+        num_draws: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: if a list is empty or the test sets differ.
+    """
+    if not first or not second:
+        raise ValueError("expected at least one report of each system, got none")
+    spoken = [(one.reference, one.speaker) for one in first[0].utterances]
+    if any([(one.reference, one.speaker) for one in report.utterances] != spoken for report in [*first, *second]):
+        raise ValueError(
+            "expected reports on the same utterances in the same order, got different ones; a paired comparison needs "
+            "both systems scored on one test set with one normalisation"
+        )
+    groups, _ = _groups([speaker for _, speaker in spoken])
+    weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
+    seeds = [_draws(len(side), num_draws, seed, name) for side, name in ((first, "first"), (second, "second"))]
+    result: dict[Literal["wer", "cer"], Difference] = {}
+    for key, part in (("wer", "words"), ("cer", "characters")):
+        values, drawn = [], []
+        for side, chosen in zip((first, second), seeds, strict=True):
+            errors, totals = _counts([[getattr(one, part) for one in report.utterances] for report in side], groups)
+            values.append(float(errors.sum() / totals.sum()))
+            by_draw = np.einsum("ds,sg,dg->d", chosen, errors, weights)
+            drawn.append(by_draw / np.maximum(np.einsum("ds,sg,dg->d", chosen, totals, weights), 1))
+        result[key] = _difference(values, drawn)  # type: ignore[index]
+    return result
+
+
+def _difference(values: list[float], drawn: list[NDArray[np.float64]]) -> Difference:
+    gap = drawn[0] - drawn[1]
+    relative = gap / np.where(drawn[1] > 0, drawn[1], np.nan)
+    known = relative[np.isfinite(relative)]
+    return Difference(
+        first=values[0],
+        second=values[1],
+        absolute=(values[0] - values[1], *_interval(gap)),
+        relative=((values[0] / values[1] - 1) if values[1] else math.nan, *_interval(known)),
+        share_better=float((gap < 0).mean()),
+    )
+
+
+def _edits(references: list[str], hypotheses: list[str]) -> list[Edits]:
+    output = jiwer.process_words(references, hypotheses)
+    counted = []
+    for reference, chunks in zip(output.references, output.alignments, strict=True):
+        sizes = {"substitute": 0, "insert": 0, "delete": 0, "equal": 0}
+        for chunk in chunks:
+            spans = (chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+            sizes[chunk.type] += max(spans)
+        counted.append(Edits(sizes["substitute"], sizes["insert"], sizes["delete"], len(reference)))
+    return counted
+
+
+def _spell(text: str) -> str:
+    return " ".join(_SPACE if cluster == " " else cluster for cluster in graphemes(text))
+
+
+def _groups(speakers: Sequence[str | None]) -> tuple[NDArray[np.intp], Unit]:
+    if None not in speakers and len(set(speakers)) > 1:
+        return np.unique(np.array(speakers, dtype=str), return_inverse=True)[1], "speakers"
+    return np.arange(len(speakers)), "utterances"
+
+
+def _counts(edits: list[list[Edits]], groups: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Errors and reference lengths, seed by group."""
+    errors = np.stack([np.bincount(groups, [one.errors for one in run]) for run in edits])
+    totals = np.stack([np.bincount(groups, [one.total for one in run]) for run in edits])
+    return errors.astype(np.float64), totals.astype(np.float64)
+
+
+def _draws(num: int, num_draws: int, seed: int, name: str) -> NDArray[np.float64]:
+    """How often each of `num` things is taken in each draw of `num` with replacement, draw by thing."""
+    random = np.random.default_rng(derive(seed, "bootstrap", name))
+    return random.multinomial(num, np.full(num, 1 / num), size=num_draws).astype(np.float64)
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _row(name: str, rate: Rate) -> str:
+    edits = rate.edits
+    interval = f"{rate.low:.1%} to {rate.high:.1%}"
+    counts = f"{edits.errors:9,}{edits.total:9,}{edits.substitutions:8,}{edits.insertions:9,}{edits.deletions:8,}"
+    return f"{name:4}{rate.rate:8.2%}{interval:>16}{counts}"
+
+
+def _rate_data(rate: Rate) -> dict[str, Any]:
+    return _edit_data(rate.edits) | {"low": rate.low, "high": rate.high}
+
+
+def _edit_data(edits: Edits) -> dict[str, Any]:
+    return {"rate": edits.rate if math.isfinite(edits.rate) else None, "errors": edits.errors} | asdict(edits)
