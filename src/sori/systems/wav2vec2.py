@@ -14,7 +14,7 @@ equal to the target by its code and not by comparing vectors, and BASE has 12 he
 prints 8).
 """
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -88,7 +88,7 @@ class Wav2Vec2Config(Config):
     """Weight of the mean square of the raw features."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "Wav2Vec2Config":
         if self.front.kind == "log_mel" and self.feature_penalty:
             raise ValueError("feature_penalty has no effect on log-mel frames, which are not learned; set it to 0")
         return self

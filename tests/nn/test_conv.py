@@ -1,0 +1,147 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, normalize_wave, scale_gradient
+
+NARROW = {"group": ConvConfig(dim=8), "layer": ConvConfig(dim=8, norm="layer", bias=True, normalize=True)}
+
+
+@pytest.fixture(params=NARROW)
+def front(request) -> WaveConv:
+    torch.manual_seed(0)
+    front = WaveConv(NARROW[request.param])
+    with torch.no_grad():
+        for norm in front.norms:
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+    return front
+
+
+def by_torch(front: WaveConv, wave: torch.Tensor) -> torch.Tensor:
+    """The same front end, written with torch's own layers in their own layout."""
+    x = wave.unsqueeze(1)
+    for i, conv in enumerate(front.convs):
+        x = functional.conv1d(x, conv.weight, conv.bias, stride=front.config.strides[i])
+        if front.config.norm == "layer":
+            norm = front.norms[i]
+            x = functional.layer_norm(x.transpose(1, 2), (8,), norm.weight, norm.bias).transpose(1, 2)
+        elif i == 0:
+            x = functional.group_norm(x, 8, front.norms[0].weight, front.norms[0].bias)
+        x = functional.gelu(x)
+    return x.transpose(1, 2)
+
+
+def test_values_and_gradients_are_those_of_torch(front):
+    wave = torch.randn(3, 2001)
+    x = functional.layer_norm(wave, (2001,)) if front.config.normalize else wave
+    ours, theirs = front(wave, torch.tensor([2001] * 3)).data, by_torch(front, x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    weight = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((y * weight).sum(), list(front.parameters())) for y in (ours, theirs)]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(400, 1), (719, 1), (720, 2), (1040, 3), (16000, 49), (48000, 149)])
+def test_item_1_frame_table(front, samples, frames):
+    out = front(torch.randn(1, samples), torch.tensor([samples]))
+    assert out.data.shape == (1, frames, 8)
+    assert out.lengths.tolist() == [frames]
+
+
+def test_item_1_first_frame_sees_samples_0_to_399():
+    front = WaveConv(NARROW["layer"].model_copy(update={"normalize": False}))
+    wave = torch.randn(1, 2000, requires_grad=True)
+    front(wave, torch.tensor([2000])).data[0, 0].square().sum().backward()
+    seen = wave.grad[0].nonzero().flatten()
+    assert (seen.min(), seen.max()) == (0, 399)
+    assert (front.field_samples, front.hop_samples) == (400, 320)
+
+
+def test_item_11_padding_changes_nothing(front):
+    lengths = torch.tensor([3000, 1700, 400])
+    wave = torch.randn(3, 3000) + 0.3
+    for row, length in zip(wave, lengths, strict=True):
+        row[length:] = 0
+    together = front(wave, lengths)
+    for i, length in enumerate(lengths.tolist()):
+        alone = front(wave[i : i + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
+
+
+def test_item_11_group_norm_would_mix_padding_into_every_frame():
+    """Why such models see each utterance alone."""
+    front = WaveConv(NARROW["group"])
+    wave = torch.randn(1, 1700)
+    padded = functional.pad(wave, (0, 1300))
+    difference = front(padded, torch.tensor([3000])).data[:, :5] - front(wave, torch.tensor([1700])).data
+    assert difference.abs().max() > 0.1
+
+
+def test_too_short_input_is_refused(front):
+    with pytest.raises(ValueError, match="399 samples is shorter than one frame"):
+        front(torch.randn(2, 800), torch.tensor([800, 399]))
+
+
+def test_normalized_wave():
+    wave = torch.randn(2, 900) * 0.1 + 5
+    wave[1, 500:] = 0
+    out = normalize_wave(wave, torch.tensor([900, 500]))
+    torch.testing.assert_close(out[1, :500], functional.layer_norm(wave[1, :500], (500,)), rtol=1e-4, atol=1e-4)
+    assert (out[1, 500:] == 0).all()
+    assert out[0].mean().abs() < 1e-4
+
+
+@pytest.mark.parametrize("kernel", [7, 8])
+@pytest.mark.parametrize("frames", [3, 20])
+def test_positions_by_loops(kernel, frames):
+    torch.manual_seed(0)
+    conv = PositionalConv(6, kernel=kernel, num_groups=3)
+    with torch.no_grad():
+        conv.gain.mul_(torch.rand(1, 1, kernel))
+        conv.bias.normal_()
+    x = torch.randn(1, frames, 6)
+    direction = conv.direction.detach().double()
+    expected = torch.zeros(frames, 6, dtype=torch.float64)
+    for t in range(frames):
+        for out in range(6):
+            total = conv.bias[out].detach().double()
+            for tap in range(kernel):
+                source = t + tap - kernel // 2
+                if 0 <= source < frames:
+                    scale = conv.gain[0, 0, tap].detach().double() / math.sqrt(direction[:, :, tap].square().sum())
+                    first = 2 * (out // 2)
+                    total = total + scale * (direction[out, :, tap] * x[0, source, first : first + 2]).sum()
+            expected[t, out] = total
+    torch.testing.assert_close(conv(x)[0], functional.gelu(expected).float(), rtol=1e-5, atol=1e-5)
+
+
+def test_positions_are_those_of_torchs_weight_norm():
+    torch.manual_seed(0)
+    ours = PositionalConv(12, kernel=16, num_groups=4)
+    theirs = nn.Conv1d(12, 12, 16, padding=8, groups=4)
+    with torch.no_grad():
+        theirs.weight.copy_(ours.direction)
+        theirs.bias.copy_(ours.bias)
+    theirs = nn.utils.parametrizations.weight_norm(theirs, dim=2)
+    x = torch.randn(2, 40, 12)
+    a, b = ours(x), functional.gelu(theirs(x.transpose(1, 2))[..., :-1]).transpose(1, 2)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    a.square().sum().backward()
+    b.square().sum().backward()
+    weight = theirs.parametrizations.weight
+    torch.testing.assert_close(ours.gain.grad, weight.original0.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.direction.grad, weight.original1.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 1.0])
+def test_item_12_gradient_is_scaled_exactly(scale):
+    x = torch.randn(5, requires_grad=True)
+    y = scale_gradient(x, scale)
+    assert torch.equal(y, x)
+    y.square().sum().backward()
+    assert torch.equal(x.grad, 2 * x * scale)

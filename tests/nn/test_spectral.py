@@ -1,0 +1,106 @@
+import cmath
+import math
+
+import pytest
+import torch
+
+from sori.nn.spectral import LogMel, LogMelConfig, mel_filters, normalize
+
+
+def by_loops(samples: list[float], start: int, num_mels: int) -> list[float]:
+    """One window in float64: pre-emphasis, Hann, discrete Fourier transform, triangles, logarithm."""
+    window = []
+    for n in range(400):
+        i = start + n
+        emphasised = samples[i] - (0.97 * samples[i - 1] if i else 0.0)
+        window.append(emphasised * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)))
+    power = [
+        abs(sum(x * cmath.exp(-2j * math.pi * k * n / 512) for n, x in enumerate(window))) ** 2 for k in range(257)
+    ]
+
+    def mel(hertz):
+        return 2595 * math.log10(1 + hertz / 700)
+
+    step = (mel(7600) - mel(60)) / (num_mels + 1)
+    edges = [700 * (10 ** ((mel(60) + j * step) / 2595) - 1) for j in range(num_mels + 2)]
+    bands = []
+    for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
+        energy = 0.0
+        for k, value in enumerate(power):
+            hertz = k * 16000 / 512
+            if low < hertz <= middle:
+                energy += value * (hertz - low) / (middle - low)
+            elif middle < hertz < high:
+                energy += value * (high - hertz) / (high - middle)
+        bands.append(math.log(energy + 1e-6))
+    return bands
+
+
+def test_log_mel_by_loops():
+    torch.manual_seed(0)
+    wave = torch.randn(800) * 0.1
+    out = LogMel(LogMelConfig(num_mels=20)).log_mel(wave[None])[0]
+    assert out.shape == (3, 20)
+    for index in (0, 2):
+        expected = torch.tensor(by_loops(wave.double().tolist(), 160 * index, 20))
+        torch.testing.assert_close(out[index], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_tone_is_strongest_in_its_own_filter():
+    time = torch.arange(8000) / 16000
+    for hertz in (200.0, 1000.0, 5000.0):
+        wave = torch.sin(2 * math.pi * hertz * time)[None]
+        best = LogMel(LogMelConfig()).log_mel(wave)[0, 10].argmax()
+        assert abs(int(best) - int(mel_filters(80)[round(hertz * 512 / 16000)].argmax())) <= 1
+
+
+@pytest.mark.parametrize(("stack", "field", "hop"), [(1, 400, 160), (2, 560, 320), (4, 880, 640)])
+def test_frames_are_whole_windows(stack, field, hop):
+    front = LogMel(LogMelConfig(stack=stack))
+    assert (front.field_samples, front.hop_samples, front.dim) == (field, hop, 80 * stack)
+    for samples in (field, field + hop - 1, field + hop, 16000):
+        out = front(torch.randn(1, samples), torch.tensor([samples]))
+        assert out.data.shape == (1, (samples - field) // hop + 1, 80 * stack)
+    with pytest.raises(ValueError, match="shorter than one frame"):
+        front(torch.randn(1, field), torch.tensor([field - 1]))
+
+
+def test_neighbouring_windows_lie_side_by_side():
+    torch.manual_seed(0)
+    wave = torch.randn(1, 4000)
+    single = LogMel(LogMelConfig(stack=1, num_mels=8))(wave, torch.tensor([4000])).data[0]
+    double = LogMel(LogMelConfig(stack=2, num_mels=8))(wave, torch.tensor([4000])).data[0]
+    kept = normalize(single[None, : 2 * len(double)], torch.tensor([2 * len(double)]))[0]
+    torch.testing.assert_close(double[3], torch.cat([kept[6], kept[7]]), rtol=0, atol=0.03)
+
+
+def test_item_11_padding_changes_nothing():
+    torch.manual_seed(0)
+    front, lengths = LogMel(LogMelConfig()), torch.tensor([6000, 3333, 560])
+    wave = torch.randn(3, 7000)
+    for row, length in zip(wave, lengths, strict=True):
+        row[length:] = 0
+    together = front(wave, lengths)
+    for i, length in enumerate(lengths.tolist()):
+        alone = front(wave[i : i + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
+        assert (together.data[i, together.lengths[i] :] == 0).all()
+
+
+def test_loudness_does_not_matter():
+    torch.manual_seed(0)
+    front, lengths, wave = LogMel(LogMelConfig()), torch.tensor([8000]), torch.randn(1, 8000) * 0.1
+    # Only the floor under the logarithm and the one under the deviation are left.
+    torch.testing.assert_close(front(wave, lengths).data, front(5 * wave, lengths).data, rtol=0, atol=0.03)
+
+
+def test_silence_is_finite():
+    assert LogMel(LogMelConfig())(torch.zeros(1, 4000), torch.tensor([4000])).data.abs().max() < 1e-3
+
+
+def test_normalized_frames():
+    torch.manual_seed(0)
+    out = normalize(torch.randn(2, 50, 3) * 7 + 4, torch.tensor([50, 20]))
+    for row, length in zip(out, (50, 20), strict=True):
+        torch.testing.assert_close(row[:length].mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+        torch.testing.assert_close(row[:length].std(0, unbiased=False), torch.ones(3), rtol=0, atol=1e-3)

@@ -1,0 +1,123 @@
+import math
+
+import pytest
+import torch
+
+from sori.losses import contrastive, diversity, perplexity
+
+
+def by_loops(context, targets, negatives, codes, *, temperature, equal):
+    """Equation 3 of the paper, one candidate after the other, in float64."""
+    context, targets = context.double(), targets.double()
+    total, correct, share = 0.0, 0, 0.0
+    for b in range(context.shape[0]):
+        for t in range(context.shape[1]):
+
+            def logit(j, b=b, t=t):
+                c, q = context[b, t], targets[b, j]
+                return float(c @ q / (c.norm() * q.norm())) / temperature
+
+            right, others, num_equal = logit(t), [], 0
+            for j in negatives[b, t].tolist():
+                if codes[b, j].tolist() != codes[b, t].tolist():
+                    others.append(logit(j))
+                else:
+                    num_equal += 1
+                    others.append(-math.inf if equal == "drop" else right)
+            total -= math.log(math.exp(right) / (math.exp(right) + sum(map(math.exp, others))))
+            correct += right >= max(others) and not right <= min(others)
+            share += num_equal / len(others)
+    return total, correct, share
+
+
+def example(num_codes, seed=0):
+    torch.manual_seed(seed)
+    codes = torch.randint(num_codes, (2, 9, 2))
+    book = torch.randn(2, num_codes, 4)
+    targets = torch.cat([book[g][codes[..., g]] for g in range(2)], dim=-1)
+    negatives = torch.randint(8, (2, 9, 6))
+    negatives = negatives + (negatives >= torch.arange(9)[:, None])
+    return torch.randn(2, 9, 8), targets, negatives, codes
+
+
+@pytest.mark.parametrize("equal", ["drop", "keep"])
+@pytest.mark.parametrize("num_codes", [2, 3, 50])
+def test_contrast_by_loops(equal, num_codes):
+    data = example(num_codes)
+    ours = contrastive(*data, temperature=0.1, equal=equal)
+    total, correct, share = by_loops(*data, temperature=0.1, equal=equal)
+    assert ours.loss.item() == pytest.approx(total, rel=1e-5)
+    assert ours.num_correct.item() == correct
+    assert ours.share_equal.item() == pytest.approx(share, rel=1e-6)
+    assert (share > 0) == (num_codes < 50)
+
+
+def collapsed(num_negatives=100):
+    torch.manual_seed(0)
+    context, target = torch.randn(2, 30, 16), torch.randn(16).expand(2, 30, 16)
+    negatives = torch.randint(29, (2, 30, num_negatives))
+    negatives = negatives + (negatives >= torch.arange(30)[:, None])
+    return context, target, negatives
+
+
+def test_item_4_all_equal_logits_score_chance_and_count_as_wrong():
+    context, target, negatives = collapsed()
+    different = torch.arange(60).view(2, 30, 1)
+    out = contrastive(context, target, negatives, different, temperature=0.1, equal="drop")
+    assert out.loss.item() / 60 == pytest.approx(math.log(101), abs=1e-5)
+    # Equal vectors under different codes: rounding of the cosine may tell them apart, so equality is made exact here.
+    zero = contrastive(torch.zeros_like(context), target, negatives, different, temperature=0.1, equal="drop")
+    assert zero.loss.item() / 60 == pytest.approx(math.log(101), abs=1e-6)
+    assert zero.num_correct == 0
+
+
+def test_item_4_a_collapsed_codebook_scores_zero_when_equals_are_dropped():
+    context, target, negatives = collapsed()
+    same = torch.zeros(2, 30, 2, dtype=torch.long)
+    out = contrastive(context, target, negatives, same, temperature=0.1, equal="drop")
+    assert out.loss.item() == 0
+    assert out.share_equal == 60
+    assert out.num_correct == 60
+
+
+def test_a_collapsed_codebook_scores_chance_when_equals_are_kept():
+    context, target, negatives = collapsed()
+    context.requires_grad_()
+    same = torch.zeros(2, 30, 2, dtype=torch.long)
+    out = contrastive(context, target, negatives, same, temperature=0.1, equal="keep")
+    assert out.loss.item() / 60 == pytest.approx(math.log(101), abs=1e-6)
+    assert out.num_correct == 0
+    out.loss.backward()
+    assert context.grad.abs().max() < 1e-5  # nothing to gain, but for rounding
+
+
+def test_gradient_flows_to_predictions_and_targets():
+    context, targets, negatives, codes = example(3)
+    context, targets = context.double().requires_grad_(), targets.double().requires_grad_()
+    # float32 inside: a coarse step is enough to see a wrong sign or factor.
+    out = contrastive(context, targets, negatives, codes, temperature=0.5, equal="drop")
+    out.loss.backward()
+    for tensor in (context, targets):
+        direction = torch.randn_like(tensor)
+        with torch.no_grad():
+            losses = []
+            for sign in (1, -1):
+                moved = [t + sign * 0.01 * direction if t is tensor else t for t in (context, targets)]
+                losses.append(contrastive(*moved, negatives, codes, temperature=0.5, equal="drop").loss.item())
+        assert (losses[0] - losses[1]) / 0.02 == pytest.approx((tensor.grad * direction).sum().item(), rel=0.01)
+
+
+def test_item_7_diversity_at_its_ends():
+    uniform = torch.full((2, 320), 1 / 320)
+    one_hot = torch.nn.functional.one_hot(torch.tensor([3, 7]), 320).float()
+    assert perplexity(uniform).item() == pytest.approx(640, rel=1e-4)
+    assert perplexity(one_hot).item() == pytest.approx(2, rel=1e-5)
+    assert diversity(uniform).item() == pytest.approx(0, abs=1e-4)
+    assert diversity(one_hot).item() == pytest.approx(0.996875, abs=1e-6)
+
+
+def test_perplexity_by_loops():
+    torch.manual_seed(0)
+    probs = torch.randn(2, 11).softmax(-1)
+    expected = sum(math.exp(-sum(p * math.log(p + 1e-7) for p in row)) for row in probs.tolist())
+    assert perplexity(probs).item() == pytest.approx(expected, rel=1e-6)
