@@ -106,7 +106,7 @@ def transcript(
     draw_waveform(top, wave)
     top.set_title(f"Said: \N{LEFT DOUBLE QUOTATION MARK}{reference}\N{RIGHT DOUBLE QUOTATION MARK}")
     for row, (_, words) in enumerate(rows):
-        _draw_words(below, words, reference=reference, y=-row)
+        _draw_words(below, words, reference=reference, row=row)
     below.set(ylim=(0.6 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(wave) / SAMPLE_RATE))
     below.set_yticks([-row for row in range(len(rows))], [label for label, _ in rows])
     below.tick_params(left=False)
@@ -114,7 +114,8 @@ def transcript(
     return made
 
 
-def _draw_words(axes: Axes, words: Sequence[TimedWord], *, reference: str, y: float) -> None:
+def _draw_words(axes: Axes, words: Sequence[TimedWord], *, reference: str, row: int) -> None:
+    y = -row
     colours = {"right": GREEN, "wrong": RED, "extra": RED}
     for judged in judge(reference, " ".join(word.text for word in words)):
         if judged.kind == "missing":

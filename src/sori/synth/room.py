@@ -1,6 +1,7 @@
 """What lies between a mouth and a file: a room, a microphone, some noise and a level."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -22,25 +23,21 @@ def record(
         generator: of every draw.
         margin_seconds: longest pause before and after.
     """
-    uniform = _Uniform(generator)
-    before, after = (int(SAMPLE_RATE * margin_seconds * uniform(0.3, 1)) for _ in range(2))
-    response = _response(seconds=uniform(0.1, 0.4), direct_db=uniform(2, 18), generator=generator)
+    uniform = partial(_uniform, generator)
+    before, after = (int(SAMPLE_RATE * margin_seconds * uniform(0.3, 1.0)) for _ in range(2))
+    response = _response(seconds=uniform(0.1, 0.4), direct_db=uniform(2.0, 18.0), generator=generator)
     noise = torch.randn(len(wave) + before + after, generator=generator)
     wave = torch.nn.functional.pad(wave, (before, after))
-    wave = _filter(wave, response, db_per_octave=uniform(-3, 3))
-    noise = _filter(noise, None, db_per_octave=uniform(-6, 0))
+    wave = _filter(wave, response, db_per_octave=uniform(-3.0, 3.0))
+    noise = _filter(noise, None, db_per_octave=uniform(-6.0, 0.0))
     wave = wave / wave.square().mean().sqrt()
-    wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(15, 35))
-    wave = wave / wave.square().mean().sqrt() * _amplitude(uniform(-32, -16))
+    wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(15.0, 35.0))
+    wave = wave / wave.square().mean().sqrt() * _amplitude(uniform(-32.0, -16.0))
     return wave / wave.abs().max().clamp(min=1.0)
 
 
-class _Uniform:
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-
-    def __call__(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self._generator))
+def _uniform(generator: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def _amplitude(decibel: float) -> float:

@@ -1,0 +1,76 @@
+import io
+
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from sori.plots.signal import TimedWord, error_rates, judge, transcript, waveform
+from sori.plots.style import GREEN, RED
+
+
+def kinds(reference: str, hypothesis: str) -> str:
+    return " ".join(judged.kind for judged in judge(reference, hypothesis))
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "expected"),
+    [
+        ("a b c", "a b c", "right right right"),
+        ("a b c", "a x c", "right wrong right"),
+        ("a b c", "a c", "right missing right"),
+        ("a c", "a b c", "right extra right"),
+        ("a b", "", "missing missing"),
+        ("a", "b c d", "wrong extra extra"),
+    ],
+)
+def test_words_are_judged(reference, hypothesis, expected):
+    assert sorted(kinds(reference, hypothesis).split()) == sorted(expected.split())
+
+
+def test_the_judgement_rebuilds_both_sides():
+    reference, hypothesis = "the cat sat on the mat today", "a cat sat sat on mat to day"
+    judged = judge(reference, hypothesis)
+    assert " ".join(j.reference for j in judged if j.reference) == reference
+    assert " ".join(j.hypothesis for j in judged if j.hypothesis) == hypothesis
+    assert [j.position for j in judged if j.hypothesis] == list(range(8))
+
+
+def test_an_empty_reference_is_refused():
+    with pytest.raises(ValueError, match="at least one word"):
+        judge(" ", "hello")
+
+
+def test_a_waveform_shows_the_extremes_of_every_column():
+    wave = torch.zeros(32_000)
+    wave[16_000], wave[20_000] = 0.9, -0.7
+    (axes,) = waveform(wave).axes
+    outline = axes.collections[0].get_paths()[0].vertices
+    assert outline[:, 1].max() == pytest.approx(0.9)
+    assert outline[:, 1].min() == pytest.approx(-0.7)
+    assert outline[outline[:, 1].argmax(), 0] == pytest.approx(1.0, abs=0.01)
+    assert axes.get_xlim() == (0, 2)
+
+
+@pytest.mark.parametrize("num_samples", [1, 400, 16_000])
+def test_short_and_silent_waveforms_are_drawn(num_samples):
+    waveform(torch.zeros(num_samples)).savefig(io.BytesIO())
+
+
+def test_transcripts_mark_errors_by_colour_and_sign():
+    words = [TimedWord("the", 0.1, 0.3), TimedWord("bat", 0.4, 0.6), TimedWord("uh", 0.8, 0.9)]
+    drawn = transcript(torch.randn(16_000), reference="the big cat", rows=[("model", words), ("empty", [])])
+    _, below = drawn.axes
+    seen = {text.get_text(): to_hex(text.get_color()) for text in below.texts}
+    assert {"the", "bat\N{MULTIPLICATION SIGN}", "uh\N{MULTIPLICATION SIGN}", "(the)", "(big)", "(cat)"} == set(seen)
+    assert seen["(big)"] == RED
+    lines = [(to_hex(c.get_color()[0]), c.get_segments()[0][0][0]) for c in below.collections]
+    assert lines == [(GREEN, 0.1), (RED, 0.4), (RED, 0.8)]
+    drawn.savefig(io.BytesIO())
+
+
+def test_error_rates_are_drawn_in_percent_with_their_intervals():
+    (axes,) = error_rates([("with", 0.2, (0.18, 0.25)), ("without", 0.5, (0.45, 0.52))], measure="CER").axes
+    assert sorted(patch.get_width() for patch in axes.patches) == pytest.approx([20, 50])
+    ends = {tuple(round(x, 6) for x in path.vertices[:, 0]) for c in axes.collections for path in c.get_paths()}
+    assert {(18.0, 25.0), (45.0, 52.0)} <= ends
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["without", "with"]
