@@ -269,6 +269,14 @@ def test_recovery_is_a_function_of_the_generator():
     assert not torch.equal(one.head.weight, two.head.weight)
 
 
+def test_learning_rates_differ_by_part():
+    model = Ctc(CtcConfig(encoder_lr_factor=0.1), Windows(), num_classes=6)
+    factors = model.lr_factors()
+    assert factors == {"encoder": 0.1, "head": 1.0}
+    for name, _ in model.named_parameters():
+        assert sum(name.startswith(prefix + ".") for prefix in factors) == 1
+
+
 def test_configuration_round_trip():
     config = CtcConfig(freeze_steps=7, mask=MaskConfig(time_prob=0.3))
     assert CtcConfig.model_validate(config.model_dump()) == config

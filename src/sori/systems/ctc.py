@@ -19,6 +19,7 @@ from sori.nn.lengths import valid
 from sori.nn.mask import MaskConfig
 from sori.seeds import Rng
 from sori.shapes import Float, Frames, Int, Tensor
+from sori.text import Vocabulary
 
 BLANK = 0
 """Class of the blank."""
@@ -34,6 +35,8 @@ class CtcConfig(Config):
     """Updates at the start in which only the head learns. fairseq: freeze_finetune_updates."""
     feature_gradient: float = 0.0
     """Factor on the gradient into the front end: 0 keeps it as pre-trained; an encoder from scratch needs 1."""
+    encoder_lr_factor: float = 1.0
+    """Factor on the learning rate of everything but the head."""
     upsample: int = 1
     """Class distributions for each vector: 2 lets an encoder of 25 vectors a second write 50 symbols a second, which
     fast speech and scripts with many letters need."""
@@ -97,6 +100,8 @@ class Ctc(nn.Module):
         self.config = config
         self.encoder = encoder
         self.num_classes = num_classes
+        self.vocabulary: Vocabulary | None = None
+        """What the classes stand for; the loss needs none, whoever writes or reads text does."""
         self.head = nn.Linear(encoder.config.dim, config.upsample * num_classes)
         self._reset_head(None)
 
@@ -109,6 +114,10 @@ class Ctc(nn.Module):
     def logit_hop_samples(self) -> float:
         """Samples from one class distribution of `logits` to the next."""
         return self.encoder.hop_samples / self.config.upsample
+
+    def lr_factors(self) -> dict[str, float]:
+        """Learning-rate factors by prefix of the parameter names, for the training loop."""
+        return {"encoder": self.config.encoder_lr_factor, "head": 1.0}
 
     def logits(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Unnormalised log-probabilities of the classes, `dim` being the class; nothing is hidden."""
