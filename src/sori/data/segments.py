@@ -1,0 +1,104 @@
+"""Where to cut a long recording: in its silences, which are found by their level alone.
+
+Works on one level for each 10 ms, so hours of sound need a few megabytes.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+SHORTEST_SILENCE = 20
+"""Frames of 10 ms: stop consonants are silent for up to 150 ms, so shorter gaps are no place to cut."""
+PADDING = 25
+"""Frames of silence that stay on either side of speech; the middle of longer silences is dropped."""
+_WINDOW = 3_000
+"""Frames over which the noise floor and the speech level are measured: 30 s."""
+_LEAST_CONTRAST_DB = 10.0
+_DEEPEST_SPEECH_DB = 25.0
+"""Speech is never sought deeper than this under the loud passages of the whole recording."""
+_DEEPEST_FLOOR_DB = 60.0
+"""Digital silence counts as this far under them, or real pauses would look loud beside it."""
+_LONG_SILENCE = 50
+"""Frames from which on a silence is as good a place to cut as a longer one."""
+
+Levels = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def cut(levels: Levels, *, max_frames: int) -> list[tuple[int, int]]:
+    """Divide a recording into pieces of at most `max_frames`, covering everything that is not silent.
+
+    Walking from the left, each piece ends in the best silence of its second half: long ones near three quarters of the
+    maximum are preferred, or near the middle of what is left when two pieces can hold it. Where there is no silence the
+    piece ends at the lowest level of its second half.
+
+    Args:
+        levels: dB of each 10 ms.
+        max_frames: longest piece in frames of 10 ms, 100 or more.
+
+    Returns:
+        (first, stop) frame numbers, in order, without overlap.
+    """
+    silent = silences(levels)
+    if silent.all():
+        return []
+    runs = _runs(silent)
+    spoken = np.flatnonzero(~silent)
+    first, stop = max(0, int(spoken[0]) - PADDING), min(len(levels), int(spoken[-1]) + 1 + PADDING)
+    pieces = []
+    while stop - first > max_frames:
+        end, following = _border(levels, runs, first=first, stop=stop, max_frames=max_frames)
+        pieces.append((first, end))
+        first = following
+    return [*pieces, (first, stop)] if first <= spoken[-1] else pieces
+
+
+def silences(levels: Levels) -> Bools:
+    """True where the level, smoothed over 50 ms, is in the lower third between the noise floor and the speech around.
+
+    Floor and speech are the 3rd and 95th percentile of 30 s around, and follow the recording. Where they are within
+    10 dB (music, steady noise) nothing counts as silent. Runs shorter than 200 ms are not silences.
+    """
+    loudest = np.percentile(levels, 95)
+    levels = _smooth(np.maximum(levels, loudest - _DEEPEST_FLOOR_DB))
+    num = max(1, len(levels) * 2 // _WINDOW)
+    thresholds = np.full(num, -np.inf)
+    for index in range(num):
+        centre = (2 * index + 1) * len(levels) // (2 * num)
+        around = levels[max(0, centre - _WINDOW // 2) : centre + _WINDOW // 2]
+        floor, speech = np.percentile(around, [3, 95])
+        contrast = max(speech, loudest - _DEEPEST_SPEECH_DB) - floor
+        if contrast >= _LEAST_CONTRAST_DB:
+            thresholds[index] = floor + 0.35 * contrast
+    silent = np.asarray(levels < thresholds[np.arange(len(levels)) * num // len(levels)])
+    for first, stop in _runs(silent):
+        if stop - first < SHORTEST_SILENCE:
+            silent[first:stop] = False
+    return silent
+
+
+def _smooth(levels: Levels) -> Levels:
+    """Average over five frames."""
+    return np.asarray(np.convolve(np.pad(levels, 2, mode="edge"), np.full(5, 0.2), mode="valid"))
+
+
+def _runs(flags: Bools) -> npt.NDArray[np.int64]:
+    """(first, stop) of each stretch of True, as rows."""
+    edges = np.diff(flags.astype(np.int8), prepend=0, append=0)
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+
+
+def _border(levels: Levels, runs: npt.NDArray[np.int64], *, first: int, stop: int, max_frames: int) -> tuple[int, int]:
+    """Where the piece that begins at `first` ends, and where the next one begins."""
+    left = stop - first
+    target = first + (left / 2 if left <= 2 * max_frames else 0.75 * max_frames)
+    low, high = first + max_frames // 2, first + max_frames
+    near = runs[(runs[:, 0] < high) & (runs[:, 1] > low)]
+    if not len(near):
+        lowest = low + int(_smooth(levels[low:high]).argmin())
+        return lowest, lowest
+    inside = np.clip(near, low, high)
+    middle = inside.mean(axis=1)
+    goodness = np.minimum(inside[:, 1] - inside[:, 0], _LONG_SILENCE)
+    best = int(np.argmax(goodness * np.exp(-(((middle - target) / (max_frames / 4)) ** 2))))
+    begin, end, half = int(near[best, 0]), int(near[best, 1]), int(middle[best])
+    return min(begin + PADDING, half), max(end - PADDING, half)
