@@ -94,7 +94,7 @@ def test_item_3_loss_of_base_with_four_times_ten_seconds():
     with torch.no_grad():
         out = model.loss(noise_batch(4, 160_000), step=0, rng=Rng(0))
     assert 4.5 < out.terms["contrastive"].item() / out.count.item() < 4.8
-    assert 90 < out.terms["prob_perplexity"].item() / out.count.item() < 115
+    assert 80 < out.terms["prob_perplexity"].item() / out.count.item() < 180
 
 
 def test_item_8_temperature():
