@@ -27,8 +27,12 @@ def imported(node: ast.AST) -> list[str]:
 
 @each_file
 def test_nobody_inside_imports_from_the_package_root(path):
-    names = [name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) for name in imported(node)]
-    assert "sori" not in names, "import the module that defines it, e.g. `from sori.audio import read`"
+    modules = {p.stem for p in PACKAGE.glob("*.py")} | {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert "sori" not in (imported(node) if isinstance(node, ast.Import) else [])
+        if isinstance(node, ast.ImportFrom) and node.module == "sori":
+            public = {alias.name for alias in node.names} - modules
+            assert not public, "import from the module that defines it, e.g. `from sori.audio import read`"
 
 
 @each_file

@@ -1,1 +1,78 @@
 """Complete settings of runs, as functions that return data."""
+
+import difflib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from sori.recipes import ctc, smoke, wav2vec2
+from sori.recipes.recipe import Recipe
+
+RECIPES: tuple[Callable[[], Recipe], ...] = (
+    wav2vec2.wav2vec2_tiny,
+    wav2vec2.wav2vec2_small,
+    wav2vec2.wav2vec2_base,
+    wav2vec2.wav2vec2_large,
+    wav2vec2.wav2vec2_lv60k,
+    wav2vec2.wav2vec2_xlsr_300m,
+    wav2vec2.wav2vec2_xlsr_1b,
+    wav2vec2.wav2vec2_xlsr_2b,
+    ctc.ctc_10min,
+    ctc.ctc_10min_scratch,
+    ctc.ctc_1h,
+    ctc.ctc_1h_scratch,
+    ctc.ctc_10h,
+    ctc.ctc_10h_scratch,
+    ctc.ctc_100h,
+    ctc.ctc_960h,
+    ctc.ctc_10min_base,
+    ctc.ctc_1h_base,
+    ctc.ctc_10h_base,
+    ctc.ctc_100h_base,
+    ctc.ctc_960h_base,
+    ctc.ctc_10min_large,
+    ctc.ctc_1h_large,
+    ctc.ctc_10h_large,
+    ctc.ctc_100h_large,
+    ctc.ctc_960h_large,
+    smoke.wav2vec2_smoke,
+    smoke.ctc_smoke,
+)
+"""Every built-in recipe, in the order of `sori list`."""
+
+
+def by_name(name: str) -> Recipe:
+    """A recipe by built-in name, YAML file (`mine.yaml`), or function in a Python file (`mine.py:recipe`).
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the name is unknown (names the nearest ones), or the file holds no recipe.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"{name}: no such recipe file; `sori show NAME > {name}` writes one to change")
+        return Recipe.from_yaml(Path(name))
+    if ".py:" in name:
+        return _from_file(*name.rsplit(":", 1))
+    for recipe in RECIPES:
+        if recipe.__name__ == name:
+            return recipe()
+    names = [recipe.__name__ for recipe in RECIPES]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    raise ValueError(f"no recipe called {name!r}; {hint} A file is given as mine.yaml or mine.py:function")
+
+
+def _from_file(path: str, function: str) -> Recipe:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; it was to define the recipe {function!r}")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = getattr(module, function, None)
+    recipe = made() if callable(made) else None
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"{path} defines no function {function!r} that returns a sori.Recipe")  # noqa: TRY004 - for users
+    return recipe

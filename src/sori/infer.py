@@ -1,0 +1,134 @@
+"""File in, answer out: vectors and text from sound files, or from waveforms whose rate is stated."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sori.audio import SAMPLE_RATE, read
+from sori.decoding.ctc import Word, greedy, words
+from sori.hub import System, encoder_of
+from sori.shapes import Float, Tensor
+from sori.systems.ctc import Ctc
+
+
+class Embedding(NamedTuple):
+    """What an encoder makes of a recording."""
+
+    frames: Float[Tensor, "frame dim"]
+    times: Float[Tensor, " frame"]
+    """Seconds from the beginning to the middle of each frame."""
+
+
+class Transcript(NamedTuple):
+    """What a recogniser writes for a recording."""
+
+    text: str
+    words: list[Word]
+    """With times in seconds."""
+
+
+class Failure(NamedTuple):
+    """A recording that could not be transcribed, and why."""
+
+    path: Path
+    reason: str
+
+
+def embed(
+    model: System,
+    source: str | Path | Float[Tensor, " sample"],
+    *,
+    layer: int | None = None,
+    sample_rate: int | None = None,
+) -> Embedding:
+    """Vectors of one recording.
+
+    Args:
+        model: from `load`; a recogniser gives its encoder's vectors.
+        source: a sound file, or a waveform.
+        layer: 0 is the input of the first block, None the output of the last.
+        sample_rate: of a waveform, to be stated; a file knows its own.
+
+    Raises:
+        ValueError: a waveform without its rate or at another one than 16 kHz, audio shorter than one frame, or an
+            unknown layer.
+        FileNotFoundError: there is no such file.
+    """
+    wave = _wave(model, source, sample_rate)
+    model.eval()
+    with torch.no_grad():
+        frames = model.frames(wave[None], _length(wave), layer=layer).data[0]
+    middle = model.hop_samples / 2
+    times = (torch.arange(len(frames)) * model.hop_samples + middle) / SAMPLE_RATE
+    return Embedding(frames.cpu(), times)
+
+
+def transcribe(
+    model: System, source: str | Path | Float[Tensor, " sample"], *, sample_rate: int | None = None
+) -> Transcript:
+    """Text of one recording, with the times of its words; the likeliest symbol of each frame, no language model.
+
+    Args:
+        model: a recogniser from `load`.
+        source: a sound file, or a waveform.
+        sample_rate: of a waveform, to be stated; a file knows its own.
+
+    Raises:
+        ValueError: the model is no recogniser, a waveform comes without its rate, or audio is shorter than one frame.
+        FileNotFoundError: there is no such file.
+    """
+    if not isinstance(model, Ctc) or model.vocabulary is None:
+        raise ValueError(
+            "expected a recogniser, got a model that only knows sounds; fine-tune it with transcripts first: "
+            "`sori train ctc_10min --init MODEL`"
+        )
+    wave = _wave(model, source, sample_rate)
+    model.eval()
+    with torch.no_grad():
+        path = greedy(model.logits(wave[None], _length(wave)))[0]
+    text = model.vocabulary.decode(path.ids)
+    return Transcript(text, words(path, model.vocabulary, hop_samples=model.logit_hop_samples))
+
+
+def transcribe_files(model: System, paths: Iterable[str | Path]) -> Iterator[tuple[Path, Transcript | Failure]]:
+    """Many files, one after the other; one that cannot be read does not stop the others.
+
+    Yields:
+        Each path with its transcript, or with why there is none.
+    """
+    for path in map(Path, paths):
+        try:
+            yield path, transcribe(model, path)
+        except (ValueError, OSError) as error:
+            yield path, Failure(path, str(error))
+
+
+def _length(wave: Tensor) -> Tensor:
+    return torch.tensor([len(wave)], device=wave.device)
+
+
+def _wave(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
+    """16 kHz samples on the model's device, long enough for a frame."""
+    if isinstance(source, Tensor):
+        if sample_rate != SAMPLE_RATE:
+            raise ValueError(
+                f"expected a waveform with sample_rate={SAMPLE_RATE}, got sample_rate={sample_rate}; a waveform does "
+                "not know its rate, and at a wrong one every sound is another: give what `sori.read` returns with "
+                f"sample_rate={SAMPLE_RATE}, or the file itself, which is resampled"
+            )
+        wave, name = source, "the waveform"
+    else:
+        wave, name = read(source), str(source)
+    shortest = encoder_of(model).field_samples
+    if len(wave) < shortest:
+        raise ValueError(
+            f"{name} gives {len(wave)} samples, but one frame needs {shortest} ({shortest * 1000 // SAMPLE_RATE} ms); "
+            "likely an empty or cut recording"
+        )
+    if not bool(torch.isfinite(wave).all()):
+        raise ValueError(
+            f"{name} holds NaN or infinite samples; likely damaged, or a failed conversion: export it again"
+        )
+    return wave.to(next(model.parameters()).device)

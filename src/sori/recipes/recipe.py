@@ -1,0 +1,58 @@
+"""A recipe: everything that decides what a run computes, as plain data."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from sori.config import Config
+from sori.data.sampler import DataConfig
+from sori.hub import EncoderConfig, SystemConfig
+from sori.training.loop import TrainConfig
+from sori.training.optim import OptimConfig
+from sori.training.schedule import ScheduleConfig
+from sori.training.watch import WatchConfig
+
+
+class LabelConfig(Config):
+    """Which transcripts a recogniser learns from, and how it writes."""
+
+    minutes: float | None = Field(default=None, gt=0)
+    """Learn from at most so many minutes, chosen from as many speakers as possible; None: from all there are."""
+    seed: int = 0
+    """Of the choice; another seed, other utterances."""
+    unit: Literal["grapheme", "jamo"] = "jamo"
+    """What one symbol is: a letter as a reader sees it, `jamo` with Hangul syllables cut into their letters."""
+    case: Literal["upper", "lower", "keep"] = "lower"
+    """`keep` writes capitals as transcribed, which doubles the alphabet of a cased script."""
+    punctuation: Literal["drop", "keep"] = "drop"
+    """`drop` keeps apostrophes and hyphens inside words only."""
+    dev_split: str = "dev"
+    """Utterances on which the error rate is measured while training; without any, it is not."""
+    dev_minutes: float = Field(default=10.0, gt=0)
+    """At most so much of the split is used."""
+
+
+class Recipe(Config):
+    """What a run computes. The run folder keeps it as `recipe.yaml`, so that any run can be repeated from it."""
+
+    name: str
+    """For people; the run folder's name decides how the model is called."""
+    system: SystemConfig
+    """What is trained: `kind: wav2vec2` pre-trains an encoder, `kind: ctc` trains a recogniser."""
+    encoder: EncoderConfig | None = None
+    """Of a recogniser that starts from random weights; one that starts from `init` takes the encoder found there."""
+    init: str | None = None
+    """Model folder, run folder or name to start from; None: random weights."""
+    encoder_changes: dict[str, float] = Field(default_factory=dict)
+    """Of a recogniser: settings of its encoder that differ from how it was pre-trained, such as `layerdrop: 0.1`."""
+    corpora: tuple[str, ...] = ()
+    """Prepared folders."""
+    train_split: str | None = "train"
+    """Train on utterances of this split, where a corpus names splits; None: on all."""
+    labels: LabelConfig | None = None
+    """Of a recogniser."""
+    data: DataConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+    watch: WatchConfig = WatchConfig()

@@ -1,0 +1,127 @@
+"""Pre-training wav2vec 2.0, by size.
+
+An update of the papers hears 1.6 h (BASE) or 2.7 h (LARGE) of audio on 64 or 128 GPUs. Here one process holds
+`data.batch_seconds` at a time and adds up `train.num_accumulate` micro-batches; together they make the published hours
+an update. With N processes under `torchrun`, divide `num_accumulate` by N.
+"""
+
+from sori.data.sampler import DataConfig
+from sori.recipes.recipe import Recipe
+from sori.systems import wav2vec2
+from sori.training.loop import TrainConfig
+from sori.training.optim import OptimConfig
+from sori.training.schedule import ScheduleConfig
+
+
+def wav2vec2_tiny() -> Recipe:
+    """Our smallest useful size (5 M parameters): some hours of speech, two CPU cores, about an hour.
+
+    Expected: the loss falls below 3.3 nats (a guess: 4.615) with more than half of the codes in use.
+
+    Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`
+    """
+    return Recipe(
+        name="wav2vec2_tiny",
+        system=wav2vec2.tiny(),
+        data=DataConfig(batch_seconds=100.0),
+        optim=OptimConfig(lr=1e-3, max_norm=5.0),
+        schedule=ScheduleConfig(),
+        train=TrainConfig(num_steps=4000, save_every_steps=200),
+    )
+
+
+def wav2vec2_small() -> Recipe:
+    """Our next size (19 M parameters): tens of hours of speech, one GPU, or patience.
+
+    Expected: below `wav2vec2_tiny` on the same data, at about four times the work.
+
+    Command: `sori train wav2vec2_small --data PREPARED --into runs/small`
+    """
+    return Recipe(
+        name="wav2vec2_small",
+        system=wav2vec2.small(),
+        data=DataConfig(batch_seconds=200.0),
+        optim=OptimConfig(lr=7e-4, max_norm=5.0),
+        schedule=ScheduleConfig(),
+        train=TrainConfig(num_steps=20_000),
+    )
+
+
+def wav2vec2_base() -> Recipe:
+    """BASE as published (95 M): LibriSpeech, 960 h, 400,000 updates of 1.6 h (arXiv 2006.11477, section 4.2).
+
+    Expected: fine-tuned on 10 minutes, 46.9 / 50.9 % WER on test-clean / test-other without a language model (table 1).
+    The paper took 64 V100 GPUs for 1.6 days; one GPU needs the same 640,000 h of audio, thus months. For a single GPU
+    lower `train.num_accumulate` and, in proportion, `optim.lr`.
+
+    Command: `sori train wav2vec2_base --data PREPARED --into runs/base`
+    """
+    return Recipe(
+        name="wav2vec2_base",
+        system=wav2vec2.base(),
+        data=DataConfig(batch_seconds=87.5, max_crop_seconds=15.625, min_seconds=2.0),
+        optim=OptimConfig(lr=5e-4),
+        schedule=ScheduleConfig(),
+        train=TrainConfig(num_steps=400_000, num_accumulate=64),
+    )
+
+
+def wav2vec2_large() -> Recipe:
+    """LARGE as published (317 M): LibriSpeech, 960 h, 250,000 updates of 2.7 h (arXiv 2006.11477, section 4.2).
+
+    Expected: fine-tuned on 10 minutes, 43.5 / 45.3 % WER without a language model (table 1). The paper took 128 V100
+    GPUs for 2.3 days.
+
+    Command: `sori train wav2vec2_large --data PREPARED --into runs/large`
+    """
+    return Recipe(
+        name="wav2vec2_large",
+        system=wav2vec2.large(),
+        data=DataConfig(batch_seconds=75.0, max_crop_seconds=20.0, min_seconds=2.0),
+        optim=OptimConfig(lr=3e-4),
+        schedule=ScheduleConfig(),
+        train=TrainConfig(num_steps=250_000, num_accumulate=128),
+    )
+
+
+def wav2vec2_lv60k() -> Recipe:
+    """LARGE as published for LibriVox (317 M): 53,200 h, 600,000 updates of 2.7 h (arXiv 2006.11477, section 4.2).
+
+    Expected: fine-tuned on 10 minutes, 40.2 / 38.7 % WER without a language model (table 1). The paper took 128 V100
+    GPUs for 5.2 days. Learning rate: the paper's 3e-4 (the public configuration file says 5e-3).
+
+    Command: `sori train wav2vec2_lv60k --data PREPARED --into runs/lv60k`
+    """
+    recipe = wav2vec2_large()
+    train = recipe.train.model_copy(update={"num_steps": 600_000})
+    schedule = ScheduleConfig(warmup_fraction=32_000 / 600_000)
+    changes = {"name": "wav2vec2_lv60k", "system": wav2vec2.lv60k(), "train": train, "schedule": schedule}
+    return recipe.model_copy(update=changes)
+
+
+def wav2vec2_xlsr_300m() -> Recipe:
+    """XLSR-53's and XLS-R's smallest size (317 M) with the training settings of `wav2vec2_lv60k`.
+
+    For recordings of several languages. Languages are heard in proportion to their hours: the papers' balance between
+    them (arXiv 2006.13979, section 2) is not part of it.
+
+    Command: `sori train wav2vec2_xlsr_300m --data PREPARED --into runs/xlsr_300m`
+    """
+    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_300m", "system": wav2vec2.xlsr_300m()})
+
+
+def wav2vec2_xlsr_1b() -> Recipe:
+    """XLS-R 1B (966 M parameters) with the training settings of `wav2vec2_lv60k`; a GPU of 80 GB.
+
+    Command: `sori train wav2vec2_xlsr_1b --data PREPARED --into runs/xlsr_1b`
+    """
+    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_1b", "system": wav2vec2.xlsr_1b()})
+
+
+def wav2vec2_xlsr_2b() -> Recipe:
+    """XLS-R 2B (2.2 G parameters) with the training settings of `wav2vec2_lv60k`; several GPUs of 80 GB.
+
+    Command: `torchrun --nproc-per-node 8 -m sori train wav2vec2_xlsr_2b --data PREPARED --into runs/xlsr_2b
+    --train.num-accumulate 16`
+    """
+    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_2b", "system": wav2vec2.xlsr_2b()})

@@ -1,0 +1,339 @@
+"""Recipe in, run out: the only place where a recipe becomes objects.
+
+A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint.safetensors`, `metrics.jsonl`, for a
+recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and at the end `model/`.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sori import distributed, hub
+from sori.data.cache import open_audio
+from sori.data.labels import Unusable, choose_minutes, label
+from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
+from sori.data.manifest import Utterance, read_manifest
+from sori.decoding.ctc import greedy
+from sori.evaluation.error_rate import ErrorReport, error_rates
+from sori.nn.lengths import num_frames
+from sori.recipes.recipe import LabelConfig, Recipe
+from sori.seeds import derive
+from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from sori.text import Vocabulary
+from sori.training import loop
+
+DATA, EXCLUDED = "data.json", "excluded.jsonl"
+
+
+class Run(NamedTuple):
+    """What `train` leaves behind."""
+
+    folder: Path
+    """`sori.load` takes it once the run is finished."""
+    finished: bool
+    """False after SIGTERM or Ctrl-C; the same call continues."""
+
+
+class _Parts(NamedTuple):
+    """What the loop is given."""
+
+    system: hub.System
+    batches: Batches
+    evaluations: list[loop.Evaluation]
+    utterances: list[Utterance]
+    """Those trained on."""
+
+
+def train(
+    recipe: Recipe,
+    *,
+    into: str | Path,
+    data: str | Path | Sequence[str | Path] | None = None,
+    init: str | Path | None = None,
+) -> Run:
+    """Pre-train or fine-tune, as the recipe says; repeated, it continues where it was interrupted.
+
+    Args:
+        recipe: see `recipes`.
+        into: the run folder, made where there is none.
+        data: prepared folder or folders, in place of the recipe's `corpora`.
+        init: model to start from, in place of the recipe's `init`.
+
+    Raises:
+        ValueError: recipe, data and starting model do not fit together, or the folder holds another run.
+        FileNotFoundError: there is no such data folder or starting model.
+        RuntimeError: training came to nothing; names cause and cure.
+    """
+    into = Path(into)
+    recipe = _complete(recipe, data, init)
+    with distributed.process_group():
+        torch.manual_seed(derive(recipe.train.seed, "weights"))
+        utterances = _training_utterances(recipe)
+        loop.claim(into, recipe.to_yaml())
+        match recipe.system:
+            case Wav2Vec2Config():
+                parts = _pretraining(recipe, utterances, into)
+            case CtcConfig():
+                parts = _recognition(recipe, utterances, into)
+        _say(_summary(recipe, parts))
+        finished = loop.train(
+            parts.system,
+            parts.batches,
+            train=recipe.train,
+            optim=recipe.optim,
+            schedule=recipe.schedule,
+            into=into,
+            evaluations=parts.evaluations,
+            watch=recipe.watch,
+            fingerprint=recipe.to_yaml(),
+        )
+        if finished and distributed.rank() == 0:
+            hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.utterances))
+        distributed.barrier()
+    return Run(into, finished)
+
+
+def evaluate(
+    model: str | Path | Ctc, *, data: str | Path | Sequence[str | Path], split: str | None = "test"
+) -> ErrorReport:
+    """Word and character error rates of a recogniser, greedy decoding.
+
+    References and hypotheses are compared in the recogniser's own spelling (case, punctuation); letters it cannot write
+    count as errors.
+
+    Args:
+        model: folder, name or loaded recogniser.
+        data: prepared folder or folders.
+        split: which utterances of folders that name splits; None: all.
+
+    Raises:
+        ValueError: the model is no recogniser, or there are no transcribed utterances of that split.
+    """
+    system = hub.load(model) if isinstance(model, str | Path) else model
+    if not isinstance(system, Ctc):
+        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+            f"expected a recogniser, got {model if isinstance(model, str | Path) else 'an encoder'}, which only knows "
+            "sounds; fine-tune it with transcripts first: `sori train ctc_10min --init MODEL`"
+        )
+    utterances = [u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
+    return _score(system.eval(), _transcribed(utterances))
+
+
+def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
+    """The recipe with what the caller gave; paths absolute, so that the stored recipe can be repeated from anywhere."""
+    changes: dict[str, Any] = {}
+    if data is not None:
+        changes["corpora"] = tuple(str(Path(folder).resolve()) for folder in _folders(data))
+    if init is not None:
+        changes["init"] = str(hub.find(init).resolve())
+    recipe = recipe.model_copy(update=changes)
+    if not recipe.corpora:
+        raise ValueError(f"{recipe.name} needs recordings: give a prepared folder with data= (`--data DIR`)")
+    return recipe
+
+
+def _folders(data: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [data] if isinstance(data, str | Path) else data
+
+
+def _of_split(utterances: list[Utterance], split: str | None, folder: str | Path) -> list[Utterance]:
+    """The utterances of a split; all of them where the folder names no splits."""
+    named = {u.split for u in utterances if u.split is not None}
+    if split is None or not named:
+        return utterances
+    if split not in named:
+        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(sorted(named))}")
+    return [u for u in utterances if u.split == split]
+
+
+def _transcribed(utterances: list[Utterance]) -> list[Utterance]:
+    found = [u for u in utterances if u.text and u.text.strip()]
+    if not found:
+        raise ValueError(
+            f"expected transcribed utterances, got {len(utterances)} without a transcript; put the text of speech.wav "
+            "into speech.txt beside it and run `sori prepare` again"
+        )
+    return found
+
+
+def _training_utterances(recipe: Recipe) -> list[Utterance]:
+    return [u for folder in recipe.corpora for u in _of_split(read_manifest(Path(folder)), recipe.train_split, folder)]
+
+
+def _pretraining(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Parts:
+    system = hub.build(recipe.system)
+    if recipe.init is not None:
+        source = hub.load(recipe.init)
+        if not isinstance(source, Wav2Vec2):
+            raise ValueError(
+                f"{recipe.init} is a recogniser, which no longer has the codebook that pre-training needs; start from "
+                "the pre-trained model it was made from"
+            )
+        hub.copy_weights(source.state_dict(), system, origin=recipe.init)
+    reader = _audio(recipe, utterances, into)
+    batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
+    return _Parts(system, batches, [], utterances)
+
+
+def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Parts:
+    labels = recipe.labels or LabelConfig()
+    chosen = _transcribed(utterances)
+    if labels.minutes is not None:
+        chosen = _at_most(chosen, labels.minutes, seed=labels.seed)
+    vocabulary = Vocabulary.fit(
+        (u.text or "" for u in chosen), unit=labels.unit, case=labels.case, punctuation=labels.punctuation
+    )
+    system = _recogniser(recipe, vocabulary)
+    encoder = hub.encoder_of(system)
+
+    def count_frames(num_samples: int) -> int:
+        one = torch.tensor([num_samples])
+        frames = num_frames(one, field_samples=encoder.field_samples, hop_samples=encoder.hop_samples)
+        return int(frames) * system.config.upsample
+
+    checked = label(chosen, vocabulary, num_frames=count_frames, field_samples=encoder.field_samples)
+    _keep_excluded(into, checked.unusable)
+    vocabulary.save(into / hub.VOCABULARY)
+    usable = [one.utterance for one in checked.usable]
+    ids = [one.labels for one in checked.usable]
+    reader = _audio(recipe, usable, into)
+    batches = TextBatches(usable, ids, recipe.data, seed=recipe.train.seed, reader=reader)
+    return _Parts(system, batches, _dev_evaluation(recipe, labels), usable)
+
+
+def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
+    available = sum(u.duration_seconds for u in transcribed) / 60
+    if available > minutes:
+        return choose_minutes(transcribed, minutes, seed=seed)
+    _say(f"{minutes:g} min of transcribed speech wanted, {available:.1f} min found: taking all of it")
+    return transcribed
+
+
+def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
+    """A recogniser over the encoder of the starting model, or over a new one."""
+    if recipe.init is None:
+        if recipe.encoder is None:
+            raise ValueError(
+                f"{recipe.name} starts from a pre-trained model: give one with init= (`--init MODEL`), or an `encoder` "
+                "in the recipe to start from random weights"
+            )
+        config, weights = recipe.encoder, None
+    else:
+        start = hub.load(recipe.init)
+        config, weights = hub.encoder_of(start).config, hub.encoder_weights(start)
+    config = type(config).from_data(
+        {**config.model_dump(mode="json"), **recipe.encoder_changes},
+        origin="the encoder after the recipe's encoder_changes",
+    )
+    system = hub.build(recipe.system, encoder=config, vocabulary=vocabulary)
+    assert isinstance(system, Ctc)  # noqa: S101 - the recipe's system is a recogniser's
+    if weights is not None:
+        hub.copy_weights(weights, hub.encoder_of(system), origin=str(recipe.init))
+    return system
+
+
+def _dev_evaluation(recipe: Recipe, labels: LabelConfig) -> list[loop.Evaluation]:
+    """Error rates on at most `dev_minutes` of the dev split; nothing where no corpus names one."""
+    found = [
+        u for folder in recipe.corpora for u in read_manifest(Path(folder)) if u.split == labels.dev_split and u.text
+    ]
+    if not found:
+        _say(
+            f"no transcribed utterances of a split called {labels.dev_split!r}: error rates are not measured on the way"
+        )
+        return []
+    chosen = _at_most(found, labels.dev_minutes, seed=labels.seed)
+
+    def measure(system: Ctc) -> Mapping[str, float]:
+        report = _score(system, chosen)
+        return {"dev_wer": report.wer.rate, "dev_cer": report.cer.rate}
+
+    return [measure]
+
+
+def _score(system: Ctc, utterances: list[Utterance]) -> ErrorReport:
+    vocabulary = system.vocabulary
+    assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
+    device = next(system.parameters()).device
+    shortest = hub.encoder_of(system).field_samples
+    reader = FileReader(utterances)
+    hypotheses = []
+    for row, utterance in enumerate(utterances):
+        if utterance.num_samples < shortest:
+            hypotheses.append("")
+            continue
+        wave = reader(row, 0, utterance.num_samples).to(device)
+        with torch.no_grad():
+            logits = system.logits(wave[None], torch.tensor([len(wave)], device=device))
+        hypotheses.append(vocabulary.normalise(vocabulary.decode(greedy(logits)[0].ids)))
+    references = [vocabulary.normalise(u.text or "") for u in utterances]
+    return error_rates(references, hypotheses, [u.speaker for u in utterances])
+
+
+def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
+    """Where the samples come from, decided once for a run and noted with its data; refuses to continue on other data.
+
+    Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
+    """
+    about, path = _about(utterances), into / DATA
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if before is not None and before["digest"] != about["digest"]:
+        raise ValueError(
+            f"{into} was begun on {before['utterances']} utterances of {before['hours']} h, and now the data hold "
+            f"{about['utterances']} of {about['hours']} h or other ones; likely the folder was prepared again: train "
+            "into a new folder"
+        )
+    distributed.barrier()
+    policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
+    home = Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else into
+    reader = open_audio(utterances, folder=home, policy=policy)
+    if distributed.rank() == 0:
+        noted = {**about, "cached": not isinstance(reader, FileReader)}
+        path.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+    return reader
+
+
+def _about(utterances: list[Utterance]) -> dict[str, Any]:
+    """Amount of data, and a digest of what decides the result."""
+    digest = hashlib.blake2b(digest_size=16)
+    for u in utterances:
+        digest.update(repr((u.id, u.start, u.num_samples, u.text)).encode())
+    hours = sum(u.duration_seconds for u in utterances) / 3600
+    return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest.hexdigest()}
+
+
+def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
+    if distributed.rank() != 0:
+        return
+    rows = [{"id": one.utterance.id, "path": one.utterance.path, "reason": one.reason} for one in excluded]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (into / EXCLUDED).write_text(lines, encoding="utf-8")
+    if rows:
+        _say(f"{len(rows)} utterances cannot be learnt from and are left out (all in {into / EXCLUDED}), such as")
+        _say("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))
+
+
+def _provenance(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
+    start = None if recipe.init is None else hub.read_card(hub.find(recipe.init)).provenance
+    return {"recipe": recipe.model_dump(mode="json"), "data": _about(utterances), "init": start}
+
+
+def _summary(recipe: Recipe, parts: _Parts) -> str:
+    about = _about(parts.utterances)
+    size = sum(p.numel() for p in parts.system.parameters() if p.requires_grad)
+    return (
+        f"{recipe.name}: {size:,} parameters, {about['utterances']:,} utterances of {about['hours']:.2f} h, "
+        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {recipe.data.batch_seconds:g} s"
+    )
+
+
+def _say(text: str) -> None:
+    if distributed.rank() == 0:
+        print(text, file=sys.stderr, flush=True)
