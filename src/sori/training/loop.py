@@ -106,8 +106,7 @@ def train(
         RuntimeError: the loss stayed infinite or NaN, or the codebook collapsed; names cause and cure.
         OSError: a checkpoint cannot be written; the last one is whole.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    _claim(into, fingerprint)
+    claim(into, fingerprint)
     run = _Run(system, train=train, optim=optim, schedule=schedule, into=into, watch=watch)
     run.resume()
     main = distributed.rank() == 0
@@ -360,8 +359,13 @@ def _due(every: int | None, step: int, num_steps: int) -> bool:
     return step == num_steps or (every is not None and step % every == 0)
 
 
-def _claim(into: Path, fingerprint: str) -> None:
-    """Keep the recipe of a new run; refuse a folder that holds a run of another one."""
+def claim(into: Path, fingerprint: str) -> None:
+    """Make a run's folder and keep its recipe there; whoever writes into it before `train` does, calls this first.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe.
+    """
+    into.mkdir(parents=True, exist_ok=True)
     if not fingerprint:
         return
     path = into / RECIPE
