@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
+import yaml
 from pydantic import Field
 from torch import nn
 
@@ -202,6 +203,23 @@ def read_card(folder: Path) -> ModelCard:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not readable as JSON: {error}") from None
     return ModelCard.from_data(data, origin=str(path))
+
+
+def describe(model: str | Path) -> str:
+    """A model's card as text: size, vocabulary, configuration and where the weights come from, in YAML.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`.
+    """
+    folder = find(model)
+    card = read_card(folder)
+    facts: dict[str, Any] = {
+        "folder": str(folder),
+        "parameters": sum(tensor.numel() for tensor in _read_weights(folder / WEIGHTS).values()),
+    }
+    if isinstance(card.system, CtcConfig):
+        facts["vocabulary"] = " ".join(_read_vocabulary(folder).symbols)
+    return yaml.safe_dump(facts | card.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,193 @@
+"""The `sori` command: verbs to functions; whatever it can do, the package can do without it."""
+
+import difflib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import App, Parameter
+
+from sori import distributed, hub, infer, recipes, run
+from sori.recipes.recipe import Recipe
+
+app = App(
+    name="sori",
+    help="Self-supervised speech representations: from a folder of recordings to a recogniser.",
+    help_epilogue="With --debug, any verb shows where in the program an error arose.",
+    version_flags=["--version"],
+)
+
+
+@app.command
+def train(
+    recipe: str,
+    *changes: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    into: Path,
+    data: list[Path] | None = None,
+    init: str | None = None,
+) -> None:
+    """Pre-train or fine-tune; the same command again continues an interrupted run.
+
+    Args:
+        recipe: Built-in name (`sori list`), YAML file (`sori show NAME > mine.yaml`), or file.py:function.
+        changes: Any setting that `sori show RECIPE` lists, such as `--train.num-steps 100` or `--optim.lr 3e-4`.
+        into: Run folder; the finished model is its subfolder `model`.
+        data: Prepared folder; may be given several times.
+        init: Model to start from: folder, run folder or name.
+    """
+    settings = recipes.by_name(recipe).override(_changes(changes))
+    result = run.train(settings, into=into, data=data, init=init)
+    if result.finished:
+        print(f"model saved in {result.folder / hub.MODEL}")
+
+
+@app.command
+def transcribe(model: str, *files: Path, times: bool = False) -> None:
+    """Write down what is said in sound files.
+
+    Args:
+        model: Folder, run folder or name of a recogniser.
+        files: Sound files of any kind.
+        times: One line for each word, with begin and end in seconds.
+    """
+    _needs_files(files)
+    system = hub.load(model).to(distributed.device())
+    failed = False
+    for path, result in infer.transcribe_files(system, files):
+        if isinstance(result, infer.Failure):
+            failed = True
+            print(f"{path}: {result.reason}", file=sys.stderr)
+            continue
+        print(result.text if len(files) == 1 and not times else f"{path}\t{result.text}", flush=True)
+        if times:
+            print("".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.text}\n" for w in result.words), flush=True)
+    _leave_if(failed)
+
+
+@app.command
+def evaluate(model: str, *, data: list[Path], split: str = "test", save: Path | None = None) -> None:
+    """Word and character error rates on transcribed recordings.
+
+    Args:
+        model: Folder, run folder or name of a recogniser.
+        data: Prepared folder; may be given several times.
+        split: Which utterances, where a folder names splits; `all` for all of them.
+        save: Write the report, every utterance in it, as JSON.
+    """
+    report = run.evaluate(model, data=data, split=None if split == "all" else split)
+    print(report.table())
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps(report.to_data(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+@app.command
+def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
+    """Write the vectors of sound files, one `.npz` each with `frames` and `times`.
+
+    Args:
+        model: Folder, run folder or name.
+        files: Sound files of any kind.
+        into: Folder to write to.
+        layer: 0 is the input of the first block; without it, the output of the last.
+    """
+    _needs_files(files)
+    targets = [into / f"{path.stem}.npz" for path in files]
+    if twice := {str(target) for target in targets if targets.count(target) > 1}:
+        raise ValueError(
+            f"several files would be written to {', '.join(sorted(twice))}; embed them into different folders"
+        )
+    system = hub.load(model).to(distributed.device())
+    into.mkdir(parents=True, exist_ok=True)
+    failed = False
+    for path, target in zip(files, targets, strict=True):
+        try:
+            found = infer.embed(system, path, layer=layer)
+        except (ValueError, OSError) as error:
+            failed = True
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        np.savez(target, frames=found.frames.numpy(), times=found.times.numpy())
+        print(f"{target}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}", flush=True)
+    _leave_if(failed)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """Recipes, and the models in ./runs."""
+    print("Recipes (sori show NAME, sori train NAME ...)")
+    for recipe in recipes.RECIPES:
+        print(f"  {recipe.__name__:20} {(recipe.__doc__ or '').splitlines()[0]}")
+    print("\nModels in runs/ (sori show NAME)")
+    for name in hub.list_models() or ["(none yet)"]:
+        print(f"  {name}")
+
+
+@app.command
+def show(name: str) -> None:
+    """A recipe as YAML, to be changed and trained from, or a model's card.
+
+    Args:
+        name: A recipe or a model, as `sori train` and `sori transcribe` take them.
+    """
+    try:
+        recipe = recipes.by_name(name)
+    except ValueError as unknown_recipe:
+        try:
+            print(hub.describe(name), end="")
+        except FileNotFoundError as unknown_model:
+            raise ValueError(f"{unknown_recipe}\n{unknown_model}") from None
+    else:
+        print(recipe.to_yaml(), end="")
+
+
+def _changes(tokens: Sequence[str]) -> dict[str, str]:
+    """`--optim.lr 3e-4` and `--optim.lr=3e-4`, dashes in names as underscores."""
+    changes: dict[str, str] = {}
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        name, equals, value = token.removeprefix("--").partition("=")
+        if not token.startswith("--") or not name:
+            raise ValueError(f"unexpected {token!r}; settings are given as --optim.lr 3e-4")
+        key = name.replace("-", "_")
+        options = ["into", "data", "init", "debug"]
+        if key not in Recipe.model_fields and (near := difflib.get_close_matches(key, options, n=1)):
+            raise ValueError(f"unknown option --{name}; did you mean --{near[0]}?")
+        if not equals and not rest:
+            raise ValueError(f"--{name} needs a value")
+        changes[key] = value if equals else rest.pop(0)
+    return changes
+
+
+def _needs_files(files: Sequence[Path]) -> None:
+    if not files:
+        raise ValueError("expected sound files, got none; name them after the model")
+
+
+def _leave_if(failed: bool) -> None:
+    if failed:
+        sys.exit(1)
+
+
+def main() -> None:
+    """Run the command; what the user can put right is one line on the screen, and exit code 2."""
+    words = sys.argv[1:]
+    debug = "--debug" in words
+    try:
+        app([word for word in words if word != "--debug"])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"sori: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RuntimeError) else 2)
