@@ -134,6 +134,16 @@ def test_report_names_speakers_best_and_worst():
     assert json.loads(json.dumps(data))["utterances"][2]["hypothesis"] == "f x"
 
 
+def test_a_table_of_many_speakers_shows_both_ends():
+    num = 50
+    references = ["a b c d e f g h i j"] * num
+    hypotheses = [" ".join(text.split()[: 10 - n // 5]) for n, text in enumerate(references)]
+    table = error_rates(references, hypotheses, [f"v{n:02}" for n in range(num)]).table()
+    assert "... 30 more between" in table
+    assert all(f"v{n:02}" in table for n in (0, 9, 40, 49))
+    assert "v25" not in table
+
+
 def test_paired_comparison_sees_what_separate_intervals_hide():
     references, hypotheses, speakers = noisy()
     better = [references[n] if n % 7 == 0 else text for n, text in enumerate(hypotheses)]

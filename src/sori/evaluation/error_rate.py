@@ -21,6 +21,7 @@ from sori.seeds import derive
 from sori.text import graphemes
 
 _CONFIDENCE = 0.95
+_SHOWN_SPEAKERS = 20
 _SPACE = "\0"  # cannot occur in a transcript
 
 Unit = Literal["speakers", "utterances"]
@@ -126,7 +127,10 @@ class ErrorReport:
             lines.append(f"{self.num_empty_references} empty references: words written there count as insertions")
         if self.speakers:
             lines += ["", f"{'speaker':20}{'WER':>8}{'CER':>8}{'words':>8}"]
-            lines += [f"{s[:19]:20}{w.rate:8.1%}{c.rate:8.1%}{w.total:8,}" for s, (w, c) in self.speakers.items()]
+            rows = [f"{s[:19]:20}{w.rate:8.1%}{c.rate:8.1%}{w.total:8,}" for s, (w, c) in self.speakers.items()]
+            hidden = max(0, len(rows) - _SHOWN_SPEAKERS)
+            half = _SHOWN_SPEAKERS // 2
+            lines += rows[:half] + [f"... {hidden} more between"] + rows[-half:] if hidden else rows
         for title, chosen in (("best", self.best()), ("worst", self.worst())):
             lines += ["", f"{title} utterances"]
             for one in chosen:
