@@ -130,7 +130,7 @@ class ErrorReport:
             rows = [f"{s[:19]:20}{w.rate:8.1%}{c.rate:8.1%}{w.total:8,}" for s, (w, c) in self.speakers.items()]
             hidden = max(0, len(rows) - _SHOWN_SPEAKERS)
             half = _SHOWN_SPEAKERS // 2
-            lines += rows[:half] + [f"... {hidden} more between"] + rows[-half:] if hidden else rows
+            lines += [*rows[:half], f"... {hidden} more between", *rows[-half:]] if hidden else rows
         for title, chosen in (("best", self.best()), ("worst", self.worst())):
             lines += ["", f"{title} utterances"]
             for one in chosen:
