@@ -13,6 +13,7 @@ import numpy as np
 from cyclopts import App, Parameter
 
 from sori import distributed, hub, infer, recipes, run
+from sori.data.prepare import prepare as prepare_folder
 from sori.recipes.recipe import Recipe
 
 app = App(
@@ -21,6 +22,43 @@ app = App(
     help_epilogue="With --debug, any verb shows where in the program an error arose.",
     version_flags=["--version"],
 )
+
+
+@app.command
+def prepare(
+    source: str,
+    *more: str,
+    language: str | None = None,
+    min_seconds: float = 0.025,
+    max_seconds: float = 30.0,
+    num_workers: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Look into recordings and list those that can be used; the recordings are only read.
+
+    Args:
+        source: A folder of recordings, a table (.tsv, .csv, .jsonl), or CORPUS:FOLDER with a corpus that Lhotse knows.
+        more: Further sources, and last the folder to write: the list, `report.md`, and `excluded.jsonl` with the reason
+            for each file left out.
+        language: Of recordings whose source does not say, such as `eng`.
+        min_seconds: Shorter recordings are left out.
+        max_seconds: Longer ones are cut at silences.
+        num_workers: Processes that decode; by default one for each core.
+        overwrite: Replace the lists of an already prepared folder.
+    """
+    if not more:
+        raise ValueError(f"expected where to write as well: sori prepare {source} OUT")
+    print(
+        prepare_folder(
+            [source, *more[:-1]],
+            more[-1],
+            language=language,
+            min_seconds=min_seconds,
+            max_seconds=max_seconds,
+            num_workers=num_workers,
+            overwrite=overwrite,
+        )
+    )
 
 
 @app.command
