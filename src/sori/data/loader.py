@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from sori.data.sampler import DataConfig, crops, plan_crops, plan_texts
 from sori.shapes import Float, Tensor
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Samples of one utterance of a list."""
 
@@ -23,6 +24,7 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Anything indexable by the global number of the micro-batch."""
 

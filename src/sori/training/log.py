@@ -21,13 +21,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from sori.training.watch import Facts, Finding, contrastive
+from sori.training.watch import Facts, Finding, Report, contrastive
 
 METRICS = "metrics.jsonl"
 
@@ -93,7 +93,7 @@ class Reporter:
         self._line = ""
         self._board: Any = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Reporter":
         if not self.active:
             return self
         cut_metrics(self.folder / METRICS, self.step)
@@ -116,14 +116,14 @@ class Reporter:
         if self._live:
             self._live.update(Text(f"{step}/{self.facts.num_steps}  {self._line}"))
 
-    def report(self, numbers: Mapping[str, float]) -> None:
+    def report(self, numbers: Report) -> None:
         """A report of kind `train`."""
         self._line = format_line(numbers, self.facts)
         if not self._live:
             self.say(f"{numbers['step']:.0f}/{self.facts.num_steps}  {self._line}")
         self._write("train", numbers)
 
-    def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
+    def evaluation(self, step: int, numbers: Report) -> None:
         """A report of kind `evaluation`."""
         self.say(f"{step}/{self.facts.num_steps}  " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
         self._write("evaluation", {"step": step, **numbers})
@@ -155,7 +155,7 @@ class Reporter:
                     self._board.add_scalar(f"{kind}/{name}", value, values["step"])
 
 
-def format_line(numbers: Mapping[str, float], facts: Facts) -> str:
+def format_line(numbers: Report, facts: Facts) -> str:
     """A report as one line for people."""
     parts = []
     chance = numbers.get("chance", facts.chance_nats)

@@ -1,7 +1,7 @@
 """Learning-rate schedules: pure functions from the update's number to a factor on the peak rate."""
 
 import math
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -25,7 +25,7 @@ class ScheduleConfig(Config):
     """Last rate as a fraction of the peak. Paper: 0, fine-tuning 0.05. `tri_stage` needs more than 0."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "ScheduleConfig":
         if self.warmup_fraction + self.hold_fraction + (self.decay_fraction or 0.0) > 1 + 1e-9:
             raise ValueError("warmup_fraction, hold_fraction and decay_fraction must sum to 1 or less")
         if self.kind == "tri_stage" and self.final_factor == 0:

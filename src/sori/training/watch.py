@@ -14,6 +14,9 @@ from sori.config import Config
 
 Name = Literal["chance_level", "collapse", "falling_perplexity", "vanishing_gradient", "non_finite", "blank_plateau"]
 
+Report = Mapping[str, Any]
+"""Numbers by name; `step` and `skipped` are whole, the others are floats."""
+
 
 class WatchConfig(Config):
     """When a signature counts as found, and what follows."""
@@ -67,7 +70,7 @@ class Watch:
         self.state: dict[str, Any] = {"since": {}, "count": {}, "raised": [], "best_perplexity": 0.0, "recoveries": 0}
         """Plain data: when each signature began and how many reports showed it, which are already raised."""
 
-    def see(self, report: Mapping[str, float]) -> list[Finding]:
+    def see(self, report: Report) -> list[Finding]:
         """What this report shows that was not already said."""
         self.state["best_perplexity"] = max(self.state["best_perplexity"], report.get("code_perplexity", 0.0))
         signs = {
@@ -80,7 +83,7 @@ class Watch:
         }
         return [self._finding(name, report) for name, shown in signs.items() if self._persists(name, shown, report)]
 
-    def _persists(self, name: str, shown: bool, report: Mapping[str, float]) -> bool:
+    def _persists(self, name: str, shown: bool, report: Report) -> bool:
         """Whether a signature has now been seen for long enough and was not raised yet."""
         since, count, raised = self.state["since"], self.state["count"], self.state["raised"]
         if not shown:
@@ -98,25 +101,25 @@ class Watch:
         raised.append(name)
         return True
 
-    def _at_chance(self, report: Mapping[str, float]) -> bool:
+    def _at_chance(self, report: Report) -> bool:
         chance = self.facts.chance_nats
         return chance is not None and contrastive(report) > 0.98 * chance
 
-    def _collapsed(self, report: Mapping[str, float]) -> bool:
+    def _collapsed(self, report: Report) -> bool:
         solved = self.facts.chance_nats is not None and contrastive(report) < 0.05 and report.get("correct", 0) > 0.99
         # A healthy BASE shows 18 codes of 640 after 1,000 updates, a collapsed model 2 or 3 of 320.
         few = report.get("code_perplexity", math.inf) < 0.01 * (self.facts.max_code_perplexity or 0)
         return solved or few or report.get("equal_share", 0) > 0.5
 
-    def _falling(self, report: Mapping[str, float]) -> bool:
+    def _falling(self, report: Report) -> bool:
         halved = report.get("code_perplexity", math.inf) < 0.5 * self.state["best_perplexity"]
         return (halved or report.get("equal_share", 0) > 0.1) and not self._collapsed(report)
 
-    def _blank(self, report: Mapping[str, float]) -> bool:
+    def _blank(self, report: Report) -> bool:
         late = report["step"] > self.config.blank_fraction * self.facts.num_steps
         return late and report.get("blank_share", 0) > 0.99
 
-    def _finding(self, name: str, report: Mapping[str, float]) -> Finding:
+    def _finding(self, name: str, report: Report) -> Finding:
         match name:
             case "chance_level":
                 return _chance_level(report, self.facts)
@@ -131,7 +134,7 @@ class Watch:
             case _:
                 return self._blank_plateau(report)
 
-    def _blank_plateau(self, report: Mapping[str, float]) -> Finding:
+    def _blank_plateau(self, report: Report) -> Finding:
         recover = self.config.recover_from_blank and self.state["recoveries"] < self.config.max_recoveries
         if recover:
             self.state["recoveries"] += 1
@@ -152,7 +155,7 @@ class Watch:
         )
 
 
-def contrastive(report: Mapping[str, float]) -> float:
+def contrastive(report: Report) -> float:
     """The part of the loss that the chance level belongs to: `contrastive` where the system tells it, else `loss`."""
     return report.get("contrastive", report.get("loss", math.nan))
 
@@ -172,7 +175,7 @@ def _non_finite(num_skipped: int) -> tuple[str, str]:
     return cause, cure
 
 
-def _chance_level(report: Mapping[str, float], facts: Facts) -> Finding:
+def _chance_level(report: Report, facts: Facts) -> Finding:
     seconds = report.get("batch_seconds", 0.0)
     return Finding(
         "chance_level",
@@ -184,7 +187,7 @@ def _chance_level(report: Mapping[str, float], facts: Facts) -> Finding:
     )
 
 
-def _collapse(report: Mapping[str, float], facts: Facts, *, stop: bool) -> Finding:
+def _collapse(report: Report, facts: Facts, *, stop: bool) -> Finding:
     perplexity = report.get("code_perplexity", math.nan)
     return Finding(
         "collapse",
@@ -197,7 +200,7 @@ def _collapse(report: Mapping[str, float], facts: Facts, *, stop: bool) -> Findi
     )
 
 
-def _falling_perplexity(report: Mapping[str, float], best: float) -> Finding:
+def _falling_perplexity(report: Report, best: float) -> Finding:
     return Finding(
         "falling_perplexity",
         f"the code perplexity is {report.get('code_perplexity', math.nan):.1f} after having been {best:.1f}, and "
@@ -208,7 +211,7 @@ def _falling_perplexity(report: Mapping[str, float], best: float) -> Finding:
     )
 
 
-def _vanishing_gradient(report: Mapping[str, float]) -> Finding:
+def _vanishing_gradient(report: Report) -> Finding:
     return Finding(
         "vanishing_gradient",
         f"the gradient's norm is {report['grad_norm']:.1e}: nothing is being learnt.",

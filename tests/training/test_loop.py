@@ -1,0 +1,298 @@
+"""The loop on the toy system: arithmetic, resuming, stopping, refusing."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+import yaml
+
+from sori.seeds import Rng, derive
+from sori.training import checkpoint as checkpoint_module
+from sori.training.log import read_metrics
+from sori.training.loop import CHECKPOINT, RECIPE
+from sori.training.optim import OptimConfig
+from sori.training.schedule import ScheduleConfig
+from sori.training.watch import WatchConfig
+
+CLOCK = {"hours_per_hour", "seconds_left", "wait_share"}
+
+
+def weights(system):
+    return {name: tensor.clone() for name, tensor in system.state_dict().items()}
+
+
+def assert_equal(first, second):
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def reports(folder):
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_metrics(folder / "metrics.jsonl")]
+
+
+def interrupted(toy, monkeypatch, number, action):
+    """Batches that call `action` when micro-batch `number` is asked for."""
+    original = toy.ToyBatches.__getitem__
+
+    def getitem(self, index):
+        if index == number:
+            action()
+        return original(self, index)
+
+    monkeypatch.setattr(toy.ToyBatches, "__getitem__", getitem)
+
+
+@contextlib.contextmanager
+def failing(toy, monkeypatch, number):
+    """Micro-batch `number` cannot be read."""
+
+    def fail():
+        raise ValueError("vanished")
+
+    with monkeypatch.context() as patch:
+        interrupted(toy, patch, number, fail)
+        with pytest.raises(ValueError, match="vanished"):
+            yield
+
+
+@pytest.fixture(scope="module")
+def whole(toy, tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    return toy.run(folder), folder
+
+
+def test_the_loss_falls_and_every_report_is_complete(whole):
+    system, folder = whole
+    assert system.finished
+    rows = reports(folder)
+    assert [row["step"] for row in rows] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[-1]["contrastive"] == pytest.approx(rows[-1]["loss"])
+    assert 0 <= rows[-1]["correct"] <= 1
+    assert rows[-1]["hours"] * 3600 == pytest.approx(sum(2 + i % 3 for i in range(40)) * 128 / 16_000)
+
+
+@pytest.mark.parametrize("num_accumulate", [1, 3])
+def test_the_gradient_is_the_sum_over_micro_batches_divided_by_the_global_count(toy, tmp_path, num_accumulate):
+    """Against a plain loop over the micro-batches."""
+    reference = toy.Toy()
+    total = count = 0.0
+    for part in range(num_accumulate):
+        torch.manual_seed(derive(7, 0, part, "dropout"))
+        found = reference.loss(toy.ToyBatches()[part], step=0, rng=Rng(7, 0, part))
+        total, count = total + found.total, count + found.count
+    (total / count).backward()
+    squares = [float(p.grad.double().square().sum()) for p in reference.parameters() if p.grad is not None]
+    toy.run(tmp_path, num_steps=1, num_accumulate=num_accumulate, seed=7)
+    (row,) = reports(tmp_path)
+    assert row["grad_norm"] == pytest.approx(math.sqrt(sum(squares)), rel=1e-5)
+    assert row["loss"] == pytest.approx(float(total.detach() / count), rel=1e-6)
+
+
+def test_sigterm_saves_and_the_repeated_command_ends_with_the_same_bits(toy, tmp_path, monkeypatch, whole):
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        interrupted(toy, patch, 17, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert not toy.run(tmp_path).finished
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert 14 <= checkpoint_module.load(tmp_path / CHECKPOINT).state["step"] <= 18
+    again = toy.run(tmp_path)
+    assert again.finished
+    assert_equal(weights(whole[0]), weights(again))
+    assert reports(tmp_path) == reports(whole[1])
+
+
+def test_an_error_at_any_update_loses_only_what_was_not_saved(toy, tmp_path, monkeypatch, whole):
+    """As after a kill: no state is written at the moment of the error."""
+    for number in (3, 11, 29):
+        with failing(toy, monkeypatch, number):
+            toy.run(tmp_path, save_every_steps=4)
+    assert_equal(weights(whole[0]), weights(toy.run(tmp_path, save_every_steps=4)))
+    assert reports(tmp_path) == reports(whole[1])
+
+
+def test_when_checkpoints_are_written_does_not_matter(toy, tmp_path, whole):
+    system = toy.run(tmp_path, save_every_minutes=1e-6)
+    assert_equal(weights(whole[0]), weights(system))
+
+
+def test_a_second_ctrl_c_leaves_at_once(toy, tmp_path, monkeypatch, capfd):
+    before = signal.getsignal(signal.SIGINT)
+
+    def press_twice(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(toy.Toy, "loss", press_twice)
+    with pytest.raises(KeyboardInterrupt):
+        toy.run(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / CHECKPOINT).exists()
+    assert "Ctrl-C again leaves at once" in capfd.readouterr().err
+
+
+def test_a_finished_run_is_left_alone(toy, whole, capsys):
+    folder = whole[1]
+    before = {p: p.stat().st_mtime_ns for p in folder.iterdir() if p.is_file()}
+    again = toy.run(folder)
+    assert "is finished (40 updates)" in capsys.readouterr().err
+    assert_equal(weights(whole[0]), weights(again))
+    assert {p: p.stat().st_mtime_ns for p in folder.iterdir() if p.is_file()} == before
+
+
+def test_updates_that_are_not_finite_change_nothing_and_are_counted(toy, tmp_path):
+    poisoned = toy.run(tmp_path / "a", num_steps=3, system=toy.Toy(poison=frozenset({0, 1, 2})), log_every=3)
+    assert_equal(weights(toy.Toy()), weights(poisoned))
+    train, warning = reports(tmp_path / "a")
+    assert (train["skipped"], train["loss"]) == (3, None)
+    assert warning["name"] == "non_finite"
+
+
+def test_a_run_stops_when_loss_stays_infinite(toy, tmp_path):
+    with pytest.raises(RuntimeError, match=r"stopped at update 12: 5 update.*learning rate is too high"):
+        toy.run(tmp_path, system=toy.Toy(poison=frozenset({3, 4, *range(8, 20)})))
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_the_count_of_skipped_updates_survives_an_interruption(toy, tmp_path, monkeypatch):
+    poison = frozenset(range(8, 20))
+    with failing(toy, monkeypatch, 11):
+        toy.run(tmp_path, save_every_steps=1, system=toy.Toy(poison=poison))
+    with pytest.raises(RuntimeError, match="stopped at update 12: 5 update"):
+        toy.run(tmp_path, save_every_steps=1, system=toy.Toy(poison=poison))
+
+
+def test_a_folder_with_another_recipe_is_refused(toy, tmp_path):
+    first = yaml.safe_dump({"optim": {"lr": 0.1, "eps": 1}, "name": "a"})
+    toy.run(tmp_path, num_steps=2, fingerprint=first)
+    assert (tmp_path / RECIPE).read_text(encoding="utf-8") == first
+    toy.run(tmp_path, num_steps=2, fingerprint=first)
+    other = yaml.safe_dump({"optim": {"lr": 0.2, "eps": 1}, "name": "a", "new": {"x": 1}})
+    with pytest.raises(
+        ValueError, match=r"(?s)other settings:.*optim.lr: 0.1, now 0.2\n  new.x: 'absent', now 1"
+    ) as error:
+        toy.run(tmp_path, num_steps=2, fingerprint=other)
+    assert "eps" not in str(error.value)
+
+
+def test_another_number_of_micro_batches_is_refused(toy, tmp_path):
+    toy.run(tmp_path, num_steps=2)
+    with pytest.raises(ValueError, match="begun with 1 micro-batches an update"):
+        toy.run(tmp_path, num_steps=2, num_accumulate=2)
+
+
+def test_evaluations_see_eval_mode_and_change_nothing(toy, tmp_path, whole):
+    modes = []
+
+    def evaluation(system):
+        modes.append((system.training, torch.is_grad_enabled()))
+        torch.rand(3)
+        return {"dev/error": 0.5}
+
+    system = toy.run(tmp_path, evaluate_every=15, evaluations=[evaluation])
+    assert modes == [(False, False)] * 3
+    assert system.training
+    assert_equal(weights(whole[0]), weights(system))
+    rows = [row for row in reports(tmp_path) if row["kind"] == "evaluation"]
+    assert rows == [{"kind": "evaluation", "step": step, "dev/error": 0.5} for step in (15, 30, 40)]
+
+
+def test_bfloat16_stays_near_float32(toy, tmp_path):
+    toy.run(tmp_path / "bf16", num_steps=5, precision="bfloat16")
+    toy.run(tmp_path / "fp32", num_steps=5)
+    (half,), (single,) = reports(tmp_path / "bf16"), reports(tmp_path / "fp32")
+    assert half["loss"] != single["loss"]
+    assert half["loss"] == pytest.approx(single["loss"], rel=0.02)
+
+
+def test_learning_rate_factors_come_from_the_system(toy, tmp_path):
+    system = toy.Toy()
+    system.lr_factors = lambda: {"first": 0.0}
+    trained = toy.run(tmp_path, num_steps=3, system=system)
+    assert torch.equal(trained.first.weight, toy.Toy().first.weight)
+    assert not torch.equal(trained.head.weight, toy.Toy().head.weight)
+
+
+def test_a_full_disk_stops_the_run_and_making_room_lets_it_go_on(toy, tmp_path, monkeypatch, whole):
+    usage = checkpoint_module.shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as patch:
+        sizes = iter([10**12, 10**12, 5, 5])
+        patch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: usage._replace(free=next(sizes)))
+        with pytest.raises(OSError, match=r"last checkpoint is whole.*repeat the command"):
+            toy.run(tmp_path, save_every_steps=10)
+    assert checkpoint_module.load(tmp_path / CHECKPOINT).state["step"] == 20
+    assert_equal(weights(whole[0]), weights(toy.run(tmp_path, save_every_steps=10)))
+
+
+def test_a_collapse_stops_the_run_and_keeps_the_last_checkpoint(toy, tmp_path, monkeypatch):
+    original = toy.Toy.loss
+
+    def loss(self, batch, *, step, rng):
+        part = original(self, batch, step=step, rng=rng)
+        part.terms["equal_share"] = part.count * float(step >= 20)
+        return part
+
+    monkeypatch.setattr(toy.Toy, "loss", loss)
+    with pytest.raises(RuntimeError, match=r"stopped at update 35, collapse: .*diversity weight"):
+        toy.run(tmp_path, save_every_steps=15)
+    assert checkpoint_module.load(tmp_path / CHECKPOINT).state["step"] == 30
+    assert reports(tmp_path)[-1]["name"] == "collapse"
+
+
+def test_a_recogniser_on_the_blank_plateau_recovers_the_same_way_after_an_interruption(toy, tmp_path, monkeypatch):
+    class Blank(toy.Toy):
+        recoveries: int = 0
+
+        def loss(self, batch, *, step, rng):
+            part = super().loss(batch, step=step, rng=rng)
+            part.terms["blank_share"] = part.count * 1.0
+            return part
+
+        def recover(self, *, rng):
+            self.recoveries += 1
+            with torch.no_grad():
+                self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=rng["head"]))
+            return "drew the head again"
+
+    settings = {"watch": WatchConfig(num_reports=1, max_recoveries=2), "save_every_steps": 5}
+    whole = toy.run(tmp_path / "whole", system=Blank(), **settings)
+    assert whole.recoveries == 2
+    for number in (16, 22):
+        with failing(toy, monkeypatch, number):
+            toy.run(tmp_path / "cut", system=Blank(), **settings)
+    again = toy.run(tmp_path / "cut", system=Blank(), **settings)
+    assert again.recoveries == 0
+    assert_equal(weights(whole), weights(again))
+    assert reports(tmp_path / "cut") == reports(tmp_path / "whole")
+
+
+def test_recovery_forgets_the_moments_of_what_it_changed(toy, tmp_path, monkeypatch):
+    class Blank(toy.Toy):
+        def loss(self, batch, *, step, rng):
+            part = super().loss(batch, step=step, rng=rng)
+            part.terms["blank_share"] = part.count * 1.0
+            return part
+
+        def recover(self, *, rng):
+            return f"zeroed {torch.nn.init.zeros_(self.head.weight).shape}, nothing drawn from {rng}"
+
+    toy.run(tmp_path, num_steps=10, system=Blank(), watch=WatchConfig(num_reports=1), log_every=10)
+    tensors = checkpoint_module.load(tmp_path / CHECKPOINT).tensors
+    assert "optimizer.head.weight.exp_avg" not in tensors
+    assert "optimizer.head.bias.exp_avg" in tensors
+
+
+def test_metrics_are_strict_json(whole):
+    for line in (whole[1] / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+
+
+def test_settings_reach_the_optimiser(toy, tmp_path):
+    """The rate of the last update follows the schedule."""
+    toy.run(tmp_path, num_steps=10, optim=OptimConfig(lr=0.5), schedule=ScheduleConfig(warmup_fraction=0.5))
+    assert [row["lr"] for row in reports(tmp_path)] == pytest.approx([0.5 * 4 / 5, 0.5 * (1 - 4 / 5)])
