@@ -1,3 +1,27 @@
 """sori: self-supervised speech representations, from a folder of recordings to a recogniser."""
 
+from sori import recipes
+from sori.audio import SAMPLE_RATE, read
+from sori.data.prepare import prepare
+from sori.hub import list_models, load, save
+from sori.infer import embed, transcribe
+from sori.recipes.recipe import Recipe
+from sori.run import evaluate, train
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "SAMPLE_RATE",
+    "Recipe",
+    "__version__",
+    "embed",
+    "evaluate",
+    "list_models",
+    "load",
+    "prepare",
+    "read",
+    "recipes",
+    "save",
+    "train",
+    "transcribe",
+]
