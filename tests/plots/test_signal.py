@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from sori.plots.signal import TimedWord, error_rates, judge, transcript, waveform
+from sori.plots.signal import TimedWord, judge, transcript, waveform
 from sori.plots.style import GREEN, RED
 
 
@@ -66,11 +66,3 @@ def test_transcripts_mark_errors_by_colour_and_sign():
     lines = [(to_hex(c.get_color()[0]), c.get_segments()[0][0][0]) for c in below.collections]
     assert lines == [(GREEN, 0.1), (RED, 0.4), (RED, 0.8)]
     drawn.savefig(io.BytesIO())
-
-
-def test_error_rates_are_drawn_in_percent_with_their_intervals():
-    (axes,) = error_rates([("with", 0.2, (0.18, 0.25)), ("without", 0.5, (0.45, 0.52))], measure="CER").axes
-    assert sorted(patch.get_width() for patch in axes.patches) == pytest.approx([20, 50])
-    ends = {tuple(round(x, 6) for x in path.vertices[:, 0]) for c in axes.collections for path in c.get_paths()}
-    assert {(18.0, 25.0), (45.0, 52.0)} <= ends
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["without", "with"]

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sori.plots.style import BLUE, GREEN, GREY, INK, RED, STYLE, figure
+from sori.plots.style import BLUE, GREEN, INK, RED, STYLE, figure
 from sori.shapes import Float, Tensor
 
 SAMPLE_RATE = 16_000
@@ -133,25 +133,3 @@ def _draw_words(axes: Axes, words: Sequence[TimedWord], *, reference: str, row: 
             va="center",
             fontsize=9,
         )
-
-
-@rc_context(STYLE)
-def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measure: str) -> Figure:
-    """Error rates as bars with their intervals.
-
-    Args:
-        rows: a label, the rate (0.25 is 25 %) and the ends of its interval.
-        measure: what is counted, for the axis.
-    """
-    made, (axes,) = figure([0.6 + 0.5 * len(rows)])
-    for y, (label, rate, (low, high)) in enumerate(reversed(rows)):
-        colour = BLUE if y == len(rows) - 1 else GREY
-        axes.barh(y, 100 * rate, height=0.6, color=colour, label=label)
-        axes.errorbar(100 * rate, y, xerr=[[100 * (rate - low)], [100 * (high - rate)]], color=INK, capsize=4, lw=1.2)
-        axes.text(100 * high + 1.5, y, f"{100 * rate:.1f} %", va="center")
-    axes.set_yticks(range(len(rows)), [label for label, _, _ in reversed(rows)])
-    highest = max(high for _, _, (_, high) in rows)
-    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent; lines: 95 % intervals, lower is better")
-    axes.grid(visible=True, axis="x")
-    axes.set_axisbelow(True)
-    return made

@@ -1,7 +1,8 @@
 """Synthetic speech for demonstrations and tests: espeak-ng speaks invented sentences in many voices."""
 
+from sori.synth.corpus import CorpusSize, speak_corpus
 from sori.synth.room import record
 from sori.synth.sentences import sentences
 from sori.synth.voice import Voice, speak, voices
 
-__all__ = ["Voice", "record", "sentences", "speak", "voices"]
+__all__ = ["CorpusSize", "Voice", "record", "sentences", "speak", "speak_corpus", "voices"]

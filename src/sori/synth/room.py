@@ -64,6 +64,7 @@ def _filter(
     size = 1 << (len(wave) + (0 if response is None else len(response))).bit_length()
     octaves = torch.log2(torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=50.0) / 1000)
     gain = torch.pow(10.0, octaves * db_per_octave / 20).to(torch.complex64)
+    gain[0] = 0  # no microphone hears a constant pressure
     if response is not None:
         gain = gain * torch.fft.rfft(response, size)
     filtered: Tensor = torch.fft.irfft(torch.fft.rfft(wave, size) * gain, size)
