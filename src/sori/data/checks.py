@@ -38,6 +38,7 @@ TELEPHONE_DB = -50.0
 RATES = (4_000, 384_000)
 MOST_CHANNELS = 64
 MEMORY_BYTES = 4 << 30
+_LEAST_TEXT = 12
 _BLOCK_SAMPLES = 1 << 20
 _SPECTRA_PER_BLOCK = 16
 _SEEK_ERRORS = (39, 158)
@@ -137,7 +138,7 @@ def _other_kind(head: bytes) -> str | None:
     printable = sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
     if head.lstrip()[:1] == b"<":
         return "a web page or XML"
-    return "text" if printable > 0.95 * len(head) else None
+    return "text" if printable > 0.95 * len(head) and len(head) >= _LEAST_TEXT else None
 
 
 _MAGIC = {
@@ -374,8 +375,12 @@ class _Tally:
             found.append(f"offset: the samples average {mean:.3f} instead of 0")
         if self.num_zero > 0.5 * self.num_frames:
             found.append(f"mostly zeros: {100 * self.num_zero / self.num_frames:.0f} % of the samples are exactly 0")
-        if self.voice > 0 and 10 * math.log10(max(self.above / self.voice, 1e-20)) < TELEPHONE_DB:
-            found.append(f"telephone: nothing above 4 kHz, although sampled at {self.rate} Hz")
+        above = 10 * math.log10(max(self.above, 1e-20) / max(self.voice, 1e-20))
+        if above < TELEPHONE_DB:
+            found.append(
+                f"telephone: hardly anything above 4 kHz ({above:.0f} dB) although sampled at {self.rate} Hz; likely "
+                "converted from 8 kHz"
+            )
         return found
 
 
