@@ -109,15 +109,15 @@ class Watch:
         solved = self.facts.chance_nats is not None and contrastive(report) < 0.05 and report.get("correct", 0) > 0.99
         # A healthy BASE shows 18 codes of 640 after 1,000 updates, a collapsed model 2 or 3 of 320.
         few = report.get("code_perplexity", math.inf) < 0.01 * (self.facts.max_code_perplexity or 0)
-        return solved or few or report.get("equal_share", 0) > 0.5
+        return bool(solved or few or report.get("equal_share", 0) > 0.5)
 
     def _falling(self, report: Report) -> bool:
         halved = report.get("code_perplexity", math.inf) < 0.5 * self.state["best_perplexity"]
-        return (halved or report.get("equal_share", 0) > 0.1) and not self._collapsed(report)
+        return bool(halved or report.get("equal_share", 0) > 0.1) and not self._collapsed(report)
 
     def _blank(self, report: Report) -> bool:
         late = report["step"] > self.config.blank_fraction * self.facts.num_steps
-        return late and report.get("blank_share", 0) > 0.99
+        return bool(late and report.get("blank_share", 0) > 0.99)
 
     def _finding(self, name: str, report: Report) -> Finding:
         match name:
@@ -157,7 +157,7 @@ class Watch:
 
 def contrastive(report: Report) -> float:
     """The part of the loss that the chance level belongs to: `contrastive` where the system tells it, else `loss`."""
-    return report.get("contrastive", report.get("loss", math.nan))
+    return float(report.get("contrastive", report.get("loss", math.nan)))
 
 
 def non_finite_error(num_skipped: int, step: int) -> str:

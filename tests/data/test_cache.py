@@ -1,0 +1,105 @@
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sori.data import cache
+from sori.data.loader import CropBatches, FileReader
+from sori.data.manifest import Utterance
+from sori.data.sampler import DataConfig
+
+RATE = 16_000
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        path = tmp_path / f"{number}.wav"
+        noise = rng.integers(-32768, 32768, RATE + 100 * number).astype(np.int16)
+        soundfile.write(path, noise, RATE, subtype="PCM_16")
+        rows.append(Utterance(f"u{number}", str(path), 0.25, len(noise) - 4_000, None, None, None, None))
+    return rows
+
+
+def test_a_cache_gives_the_same_samples_as_the_files(utterances, tmp_path, capfd):
+    reader = cache.open_audio(utterances, folder=tmp_path, policy="always")
+    assert isinstance(reader, cache.PcmReader)
+    assert "decoding all audio once into 0.00 GB" in capfd.readouterr().err
+    files = FileReader(utterances)
+    for row, first, count in [(0, 0, 12_000), (3, 17, 5_000), (2, 12_199, 1)]:
+        assert torch.equal(reader(row, first, count), files(row, first, count))
+    config = DataConfig(min_seconds=0.1)
+    for index in range(3):
+        from_cache = CropBatches(utterances, config, seed=0, reader=reader)[index]
+        assert torch.equal(from_cache.wave, CropBatches(utterances, config, seed=0)[index].wave)
+
+
+def test_a_cache_serves_any_part_of_its_utterances_in_any_order_and_outlives_the_files(
+    utterances, tmp_path, monkeypatch
+):
+    expected = FileReader(utterances)(2, 5, 100)
+    cache.build(utterances, tmp_path)
+    monkeypatch.setattr(cache, "build", lambda *_: pytest.fail("built again"))
+    (tmp_path / "2.wav").unlink()
+    reader = cache.open_audio([utterances[2], utterances[0]], folder=tmp_path, policy="auto")
+    assert torch.equal(reader(0, 5, 100), expected)
+
+
+def test_utterances_that_are_not_held_or_changed_files_make_a_new_cache(utterances, tmp_path):
+    cache.build(utterances[:3], tmp_path)
+    assert cache._find(tmp_path, utterances) is None
+    assert cache._find(tmp_path, utterances[:3]) is not None
+    os.utime(tmp_path / "1.wav", ns=(1, 1))
+    assert cache._find(tmp_path, utterances[:3]) is None
+    assert cache._find(tmp_path, utterances[:1]) is not None
+    cache.build(utterances[:3], tmp_path)
+    assert cache._find(tmp_path, utterances[:3]) is not None
+
+
+def test_an_interrupted_build_leaves_nothing(utterances, tmp_path):
+    (tmp_path / "3.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"3\.wav"):
+        cache.open_audio(utterances, folder=tmp_path, policy="always")
+    assert list((tmp_path / cache.FOLDER).iterdir()) == []
+
+
+def test_samples_without_their_list_are_no_cache(utterances, tmp_path):
+    cache.build(utterances, tmp_path)
+    (samples,) = (tmp_path / cache.FOLDER).glob("*.bin")
+    samples.write_bytes(samples.read_bytes()[:-2])
+    assert cache._find(tmp_path, utterances) is None
+
+
+def test_automatic_caching_follows_the_decoding_speed_and_the_room(utterances, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(cache, "decoding_speed", lambda _: 10_000.0)
+    assert isinstance(cache.open_audio(utterances, folder=tmp_path, policy="auto"), FileReader)
+    monkeypatch.setattr(cache, "decoding_speed", lambda _: 100.0)
+    usage = cache.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    assert isinstance(cache.open_audio(utterances, folder=tmp_path, policy="auto"), FileReader)
+    assert "100x real time" in capfd.readouterr().err
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
+    assert isinstance(cache.open_audio(utterances, folder=tmp_path, policy="auto"), cache.PcmReader)
+    assert isinstance(cache.open_audio(utterances, folder=tmp_path, policy="never"), FileReader)
+
+
+def test_a_disk_without_room_is_an_error_where_the_cache_was_asked_for(utterances, tmp_path, monkeypatch):
+    usage = cache.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(OSError, match="no room"):
+        cache.open_audio(utterances, folder=tmp_path, policy="always")
+
+
+def test_decoding_speed_is_measured_in_real_time(utterances):
+    assert 10 < cache.decoding_speed(FileReader(utterances)) < 10**7
+
+
+def test_full_scale_survives_and_more_is_clipped(tmp_path):
+    soundfile.write(tmp_path / "loud.wav", np.array([1.0, -1.0, 1.5, -2.0, 0.5]), RATE, subtype="FLOAT")
+    loud = [Utterance("loud", str(tmp_path / "loud.wav"), 0.0, 5, None, None, None, None)]
+    reader = cache.open_audio(loud, folder=tmp_path, policy="always")
+    assert reader(0, 0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.5]
