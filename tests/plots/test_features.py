@@ -21,4 +21,4 @@ def test_hidden_stretches_are_covered_at_their_seconds():
     (axes,) = masking(torch.randn(200, 80), masked, seconds=2.0).axes
     covered = sorted((patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches)
     assert [end for pair in covered for end in pair] == pytest.approx([0, 0.02, 0.2, 0.4, 1.9, 2.0])
-    assert axes.get_title("left").startswith("16 %")
+    assert axes.get_title("left").startswith("16%")

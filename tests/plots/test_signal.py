@@ -5,7 +5,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from sori.plots.signal import TimedWord, judge, transcript, waveform
-from sori.plots.style import GREEN, RED
+from sori.plots.style import GREEN, INK, RED
 
 
 def kinds(reference: str, hypothesis: str) -> str:
@@ -56,13 +56,20 @@ def test_short_and_silent_waveforms_are_drawn(num_samples):
     waveform(torch.zeros(num_samples)).savefig(io.BytesIO())
 
 
+def test_a_missing_word_stands_between_its_neighbours():
+    words = [TimedWord("a", 0.1, 0.3), TimedWord("c", 0.7, 0.9)]
+    _, below = transcript(torch.randn(16_000), reference="a b c", rows=[("model", words)]).axes
+    assert [text.get_position()[0] for text in below.texts if text.get_text() == "(b)"] == [pytest.approx(0.5)]
+
+
 def test_transcripts_mark_errors_by_colour_and_sign():
     words = [TimedWord("the", 0.1, 0.3), TimedWord("bat", 0.4, 0.6), TimedWord("uh", 0.8, 0.9)]
     drawn = transcript(torch.randn(16_000), reference="the big cat", rows=[("model", words), ("empty", [])])
     _, below = drawn.axes
     seen = {text.get_text(): to_hex(text.get_color()) for text in below.texts}
-    assert {"the", "bat\N{MULTIPLICATION SIGN}", "uh\N{MULTIPLICATION SIGN}", "(the)", "(big)", "(cat)"} == set(seen)
-    assert seen["(big)"] == RED
+    assert {"the", "bat\N{MULTIPLICATION SIGN}", "uh\N{MULTIPLICATION SIGN}", "(3 words)"} == set(seen)
+    assert seen["the"] == INK
+    assert seen["(3 words)"] == RED
     lines = [(to_hex(c.get_color()[0]), c.get_segments()[0][0][0]) for c in below.collections]
     assert lines == [(GREEN, 0.1), (RED, 0.4), (RED, 0.8)]
     drawn.savefig(io.BytesIO())

@@ -21,10 +21,10 @@ def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measu
         colour = BLUE if y == len(rows) - 1 else GREY
         axes.barh(y, 100 * rate, height=0.6, color=colour, label=label)
         axes.errorbar(100 * rate, y, xerr=[[100 * (rate - low)], [100 * (high - rate)]], color=INK, capsize=4, lw=1.2)
-        axes.text(100 * high + 1.5, y, f"{100 * rate:.1f} %", va="center")
+        axes.text(100 * high + 1.5, y, f"{rate:.1%}", va="center")
     axes.set_yticks(range(len(rows)), [label for label, _, _ in reversed(rows)])
     highest = max(high for _, _, (_, high) in rows)
-    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent; lines: 95 % intervals, lower is better")
+    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent; lines: 95% intervals, lower is better")
     axes.grid(visible=True, axis="x")
     axes.set_axisbelow(True)
     return made

@@ -59,7 +59,7 @@ def masking(
     for start, end in _runs(masked):
         axes.axvspan(start * step, end * step, facecolor="#dcdee2", edgecolor=ORANGE, hatch="///", linewidth=0)
     axes.set(xlabel="time in seconds")
-    axes.set_title(f"{100 * masked.float().mean().item():.0f} % of the time is hidden (hatched)")
+    axes.set_title(f"{100 * masked.float().mean().item():.0f}% of the time is hidden (hatched)")
     return made
 
 

@@ -90,7 +90,7 @@ def _answer(findings: Findings) -> Iterator[str]:
             (f"{second.characters.value:.1%}", f"of letters wrong {second.label}"),
             (
                 _fewer(change.value),
-                f"letter errors by pre-training (95 % interval {change.low:+.0%} to {change.high:+.0%})",
+                f"letter errors by pre-training (95% interval {change.low:+.0%} to {change.high:+.0%})",
             ),
         ]
     )

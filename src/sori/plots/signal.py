@@ -115,21 +115,23 @@ def transcript(
 
 
 def _draw_words(axes: Axes, words: Sequence[TimedWord], *, reference: str, row: int) -> None:
-    y = -row
-    colours = {"right": GREEN, "wrong": RED, "extra": RED}
-    for judged in judge(reference, " ".join(word.text for word in words)):
-        if judged.kind == "missing":
-            before = words[judged.position - 1].end if judged.position else 0.0
-            after = words[judged.position].start if judged.position < len(words) else before
-            axes.text((before + after) / 2, y - 0.2, f"({judged.reference})", color=RED, ha="center", fontsize=7)
-            continue
-        word, colour = words[judged.position], colours[judged.kind]
-        axes.hlines(y - 0.2, word.start, word.end, color=colour, linewidth=3 if judged.kind == "right" else 1.2)
-        mark = {"right": "", "wrong": "\N{MULTIPLICATION SIGN}", "extra": "+"}[judged.kind]
-        axes.text(
-            *((word.start + word.end) / 2, y + 0.08, word.text + mark),
-            color=INK if judged.kind == "right" else RED,
-            ha="center",
-            va="center",
-            fontsize=9,
-        )
+    judged = judge(reference, " ".join(word.text for word in words))
+    missing: dict[int, list[str]] = {}
+    for one in judged:
+        if one.kind == "missing":
+            missing.setdefault(one.position, []).append(one.reference)
+        else:
+            _draw_word(axes, words[one.position], one.kind, y=float(-row))
+    for position, lost in missing.items():
+        before = words[position - 1].end if position else 0.0
+        after = words[position].start if position < len(words) else before
+        text = f"({' '.join(lost)})" if len(lost) < 3 else f"({len(lost)} words)"
+        axes.text((before + after) / 2, -row - 0.42, text, color=RED, ha="center", fontsize=7)
+
+
+def _draw_word(axes: Axes, word: TimedWord, kind: str, *, y: float) -> None:
+    right = kind == "right"
+    axes.hlines(y - 0.2, word.start, word.end, color=GREEN if right else RED, linewidth=3 if right else 1.2)
+    mark = {"right": "", "wrong": "\N{MULTIPLICATION SIGN}", "extra": "+"}[kind]
+    middle, colour = (word.start + word.end) / 2, INK if right else RED
+    axes.text(middle, y + 0.08, word.text + mark, color=colour, ha="center", va="center", fontsize=9)

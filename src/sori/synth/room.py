@@ -33,6 +33,7 @@ def record(
     wave = wave / wave.square().mean().sqrt()
     wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(15.0, 35.0))
     wave = wave / wave.square().mean().sqrt() * _amplitude(uniform(-32.0, -16.0))
+    wave = wave - wave.mean()  # no microphone hears a constant pressure
     return wave / wave.abs().max().clamp(min=1.0)
 
 
@@ -64,7 +65,6 @@ def _filter(
     size = 1 << (len(wave) + (0 if response is None else len(response))).bit_length()
     octaves = torch.log2(torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=50.0) / 1000)
     gain = torch.pow(10.0, octaves * db_per_octave / 20).to(torch.complex64)
-    gain[0] = 0  # no microphone hears a constant pressure
     if response is not None:
         gain = gain * torch.fft.rfft(response, size)
     filtered: Tensor = torch.fft.irfft(torch.fft.rfft(wave, size) * gain, size)
