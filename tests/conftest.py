@@ -9,6 +9,9 @@ import pytest
 import soundfile
 import torch
 
+from sori import recipes, run
+from sori.data.prepare import prepare
+
 RATE = 16_000
 LETTERS = "abdelnos"
 TONE_SECONDS, GAP_SECONDS, PAUSE_SECONDS = 0.1, 0.02, 0.1
@@ -87,3 +90,27 @@ def write_tone_corpus(folder: Path, *, num_each: int = 24, seed: int = 0) -> Pat
 def tone_corpus(tmp_path_factory) -> Path:
     """A folder holding `audio/SPEAKER/*.wav` with `.txt` beside each, and `manifest.jsonl`."""
     return write_tone_corpus(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="session")
+def prepared_tones(tone_corpus, tmp_path_factory) -> Path:
+    """The tones as a prepared folder; splits `train` (two voices), `dev` and `test` (one each)."""
+    folder = tmp_path_factory.mktemp("prepared") / "tones"
+    prepare(tone_corpus / "manifest.jsonl", folder, num_workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_run(prepared_tones, tmp_path_factory) -> Path:
+    """A finished run of `wav2vec2_smoke`."""
+    folder = tmp_path_factory.mktemp("runs") / "encoder"
+    run.train(recipes.by_name("wav2vec2_smoke"), into=folder, data=prepared_tones)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recogniser_run(prepared_tones, tmp_path_factory) -> Path:
+    """A finished run of `ctc_smoke` from random weights."""
+    folder = tmp_path_factory.mktemp("runs") / "recogniser"
+    run.train(recipes.by_name("ctc_smoke"), into=folder, data=prepared_tones)
+    return folder

@@ -26,6 +26,8 @@ MODEL = "model"
 RUNS = Path("runs")
 """Where models are looked up by name."""
 
+_UNFINISHED = (".partial", ".old")
+"""Of folders that exist only while a model is being saved."""
 _OBJECTIVE = ("quantizer", "project_codes", "project_context")
 """Parts of an encoder that only pre-training needs: neither stored nor counted in a recogniser."""
 
@@ -119,7 +121,7 @@ def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | Non
     folder = Path(folder)
     encoder = encoder_of(system).config if isinstance(system, Ctc) else None
     card = ModelCard(system=system.config, encoder=encoder, versions=versions(), provenance=provenance or {})
-    partial, old = (folder.with_name(folder.name + suffix) for suffix in (".partial", ".old"))
+    partial, old = (folder.with_name(folder.name + suffix) for suffix in _UNFINISHED)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if isinstance(system, Ctc):
@@ -186,9 +188,9 @@ def find(model: str | Path) -> Path:
 
 def list_models(runs: str | Path = RUNS) -> list[str]:
     """Names of the models in a folder of runs; `load` takes them."""
-    cards = [*Path(runs).glob(f"**/{MODEL}/{CARD}"), *Path(runs).glob(f"*/{CARD}")]
-    folders = (card.parent.parent if card.parent.name == MODEL else card.parent for card in cards)
-    return sorted({folder.relative_to(runs).as_posix() for folder in folders})
+    models = (card.parent for card in Path(runs).rglob(CARD))
+    folders = {model.parent if model.name == MODEL else model for model in models}
+    return sorted(folder.relative_to(runs).as_posix() for folder in folders if folder.suffix not in _UNFINISHED)
 
 
 def read_card(folder: Path) -> ModelCard:
