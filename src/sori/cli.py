@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 from cyclopts import App, Parameter
 
 from sori import distributed, hub, infer, recipes, run
+from sori.audio import read
 from sori.data.prepare import prepare as prepare_folder
+from sori.demo import demo as demonstrate
+from sori.nn.spectral import LogMel, LogMelConfig
+from sori.plots.features import features
+from sori.plots.training import curves
 from sori.recipes.recipe import Recipe
+from sori.training.log import METRICS, read_metrics
 
 app = App(
     name="sori",
@@ -155,6 +162,28 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
     _leave_if(failed)
 
 
+@app.command
+def plot(source: Path, *, into: Path | None = None) -> None:
+    """Draw the curves of a run, or the waveform and log-mel features of a sound file.
+
+    Args:
+        source: A run folder or a sound file.
+        into: Picture to write (.png, .svg, .pdf); by default `curves.png` in the run folder, or beside you.
+    """
+    if source.is_dir():
+        rows = read_metrics(source / METRICS)
+        if not rows:
+            raise ValueError(f"{source} holds no metrics ({METRICS}); expected the folder of a run that has begun")
+        figure, target = curves(rows), into or source / "curves.png"
+    else:
+        wave = read(source)
+        frames = LogMel(LogMelConfig(stack=1))(wave[None], torch.tensor([len(wave)])).data[0]
+        figure, target = features(wave, frames), into or Path(f"{source.stem}.png")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, facecolor="white", dpi=150)
+    print(f"drawn: {target}")
+
+
 @app.command(name="list")
 def list_() -> None:
     """Recipes, and the models in ./runs."""
@@ -182,6 +211,21 @@ def show(name: str) -> None:
             raise ValueError(f"{unknown_recipe}\n{unknown_model}") from None
     else:
         print(recipe.to_yaml(), end="")
+
+
+@app.command
+def demo(
+    *, into: Path = Path("sori-demo"), data: Path | None = None, minutes: float = 10.0, smoke: bool = False
+) -> None:
+    """Show what pre-training is worth: two recognisers, one report as a web page; repeated, it continues.
+
+    Args:
+        into: Folder for everything that is made.
+        data: A folder or table of your recordings, some of them transcribed; without it, synthetic voices.
+        minutes: Transcribed speech to learn from, of your own recordings.
+        smoke: Toy models on a toy corpus, to see in seconds whether everything runs.
+    """
+    demonstrate(into, data=data, minutes=minutes, smoke=smoke)
 
 
 def _changes(tokens: Sequence[str]) -> dict[str, str]:
