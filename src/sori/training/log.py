@@ -3,6 +3,7 @@
 Every line of `metrics.jsonl` is one JSON object with `kind` and `step` (updates finished). Kind `train` holds, averaged
 over the updates since the last report:
 
+- `chance` and `max_code_perplexity`, where the system has them: what the numbers are measured against;
 - `loss` in nats for a target, and every term of the system likewise, by its own name: `contrastive` (the part of the
   loss that the chance level belongs to), `chance` (where it differs from batch to batch), `correct` (accuracy),
   `code_perplexity`, `equal_share` (of distractors that equal their positive), `blank_share`, ...;

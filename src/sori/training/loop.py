@@ -276,6 +276,7 @@ class _Run:
         elapsed = max(now - then, 1e-9)
         numbers = {
             "step": self.step,
+            **self._measures(),
             **self.window.means(),
             "lr": self.lr,
             "hours": self.seconds / 3600,
@@ -288,6 +289,12 @@ class _Run:
         for finding in self.watch.see(numbers):
             reporter.warn(self.step, finding)
             self._act(finding, reporter)
+
+    def _measures(self) -> dict[str, float]:
+        """What the numbers of a report are measured against, kept with them."""
+        facts = self.watch.facts
+        known = {"chance": facts.chance_nats, "max_code_perplexity": facts.max_code_perplexity}
+        return {name: value for name, value in known.items() if value is not None}
 
     def _act(self, finding: Finding, reporter: Reporter) -> None:
         if finding.action == "stop":
@@ -375,13 +382,13 @@ def claim(into: Path, fingerprint: str) -> None:
         if different:
             lines = [f"  {k}: {stored.get(k, 'absent')!r}, now {given.get(k, 'absent')!r}" for k in different]
             raise ValueError(
-                f"{into} holds a run with other settings:\n"
-                + "\n".join(lines)
-                + "\nRepeat the command with the settings "
-                "of the run to continue it, or choose another folder to begin anew"
+                f"{into} holds a run with other settings:\n" + "\n".join(lines) + "\nRepeat the command with the "
+                "settings of the run to continue it, or choose another folder to begin anew"
             )
     elif distributed.rank() == 0:
-        path.write_text(fingerprint, encoding="utf-8")
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(fingerprint, encoding="utf-8")
+        partial.replace(path)
     distributed.barrier()
 
 

@@ -1,0 +1,106 @@
+"""How a run went, from the rows of its `metrics.jsonl`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sori.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, figure
+
+Row = Mapping[str, Any]
+
+
+@rc_context(STYLE)
+def curves(rows: Sequence[Row]) -> Figure:
+    """Loss against chance, accuracy, use of the codebook, gradient and learning rate over the hours of audio heard.
+
+    Panels whose numbers the run did not report are left out. Warnings are vertical lines.
+
+    Args:
+        rows: as `training.log.read_metrics` gives them.
+
+    Raises:
+        ValueError: no row is a report of training.
+    """
+    reports = [row for row in rows if row.get("kind") == "train"]
+    if not reports:
+        raise ValueError(
+            "expected reports of training, got none; likely the run has not come to its first report yet "
+            "(train.log_every), or the file is not the metrics.jsonl of a run"
+        )
+    evaluations = [row for row in rows if row.get("kind") == "evaluation"]
+    names = set().union(*reports)
+    panels = [_loss]
+    panels += [_shares] if names & {"correct", "blank_share"} else []
+    panels += [_codes] if "code_perplexity" in names else []
+    panels += [_gradient]
+    made, all_axes = figure([2.0] * (len(panels) + bool(evaluations)))
+    for draw, axes in zip(panels, all_axes, strict=False):
+        draw(axes, reports)
+    if evaluations:
+        _evaluations(all_axes[-1], evaluations, reports)
+    for axes in all_axes:
+        _mark_warnings(axes, rows, reports, named=axes is all_axes[0])
+        axes.grid(visible=True, axis="y")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
+    all_axes[-1].set_xlabel("hours of audio heard")
+    return made
+
+
+def _loss(axes: Axes, reports: Sequence[Row]) -> None:
+    name = "contrastive" if "contrastive" in reports[-1] else "loss"
+    _draw(axes, reports, name, color=BLUE, label="contrastive loss" if name == "contrastive" else "loss")
+    _draw(axes, reports, "chance", color=ORANGE, linestyle="--", label="chance")
+    axes.set_ylabel("nats a target")
+
+
+def _shares(axes: Axes, reports: Sequence[Row]) -> None:
+    _draw(axes, reports, "correct", scale=100.0, color=GREEN, label="accuracy")
+    _draw(axes, reports, "equal_share", scale=100.0, color=RED, linestyle=":", label="distractors equal to the target")
+    _draw(axes, reports, "blank_share", scale=100.0, color=PURPLE, linestyle="--", label="frames that answer blank")
+    axes.set(ylabel="percent", ylim=(0, None))
+
+
+def _codes(axes: Axes, reports: Sequence[Row]) -> None:
+    _draw(axes, reports, "code_perplexity", color=PURPLE, label="code perplexity")
+    _draw(axes, reports, "max_code_perplexity", color=GREY, linestyle="--", label="all codes used alike")
+    axes.set(ylabel="codes", ylim=(0, None))
+
+
+def _gradient(axes: Axes, reports: Sequence[Row]) -> None:
+    _draw(axes, reports, "grad_norm", color=BLUE, label="gradient norm")
+    _draw(axes, reports, "lr", color=ORANGE, linestyle="--", label="learning rate")
+    axes.set(yscale="log", ylabel="per update")
+
+
+def _evaluations(axes: Axes, evaluations: Sequence[Row], reports: Sequence[Row]) -> None:
+    names = [name for name in set().union(*evaluations) if name not in {"kind", "step"}]
+    for name, color in zip(sorted(names), (BLUE, ORANGE, GREEN, PURPLE), strict=False):
+        chosen = [row for row in evaluations if row.get(name) is not None]
+        axes.plot(_hours(chosen, reports), [row[name] for row in chosen], color=color, marker="o", ms=3, label=name)
+    axes.set_ylabel("evaluation")
+
+
+def _mark_warnings(axes: Axes, rows: Sequence[Row], reports: Sequence[Row], *, named: bool) -> None:
+    warnings = [row for row in rows if row.get("kind") == "warning"]
+    for hours, row in zip(_hours(warnings, reports), warnings, strict=True):
+        axes.axvline(hours, color=RED, linewidth=0.8, linestyle=":")
+        if named:
+            axes.annotate(row["name"].replace("_", " "), (hours, 1), xycoords=("data", "axes fraction"), color=RED)
+
+
+def _hours(rows: Sequence[Row], reports: Sequence[Row]) -> list[float]:
+    """Hours heard at the updates of other rows."""
+    steps, hours = [row["step"] for row in reports], [row["hours"] for row in reports]
+    return [float(h) for h in np.interp([row["step"] for row in rows], steps, hours)]
+
+
+def _draw(axes: Axes, reports: Sequence[Row], name: str, *, scale: float = 1.0, **style: Any) -> None:
+    """A line through the reports that have a number of this name; nothing where none has."""
+    points = [(row["hours"], scale * row[name]) for row in reports if row.get(name) is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), **style)
