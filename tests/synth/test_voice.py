@@ -84,7 +84,7 @@ def test_without_the_extra_the_program_is_used_aloud(monkeypatch, tmp_path, capl
     assert len(sound) == 16_000
     assert float(sound.abs().max()) == pytest.approx(9_000 / 32_768, rel=0.02)
     assert (tmp_path / "text").read_text() == "hello there"
-    assert "-v en-us+f3 -s 150 -p 40 -P 60" in (tmp_path / "arguments").read_text()
+    assert "-v en-us+f3 -s 150 -p 40 --stdin" in (tmp_path / "arguments").read_text()
     assert "using the program espeak-ng" in caplog.text
 
 

@@ -124,7 +124,9 @@ def _engine() -> Callable[[str, Voice], Any]:
                 "speaking needs espeak-ng: `pip install 'sori[synth]'`, or install the program "
                 "(Debian, Ubuntu: `apt install espeak-ng`; macOS: `brew install espeak-ng`)"
             ) from None
-        logging.getLogger("sori").warning("extra `synth` not installed: using the program espeak-ng, which is slower")
+        logging.getLogger("sori").warning(
+            "the extra `synth` is not installed: using the program espeak-ng, slower and without Voice.pitch_range"
+        )
         return _speak_by_program
     return _Library(espeakng_loader.get_library_path(), espeakng_loader.get_data_path())
 
@@ -164,7 +166,7 @@ class _Library:
 
 def _speak_by_program(text: str, voice: Voice) -> Any:
     command = ["espeak-ng", "--stdout", "-v", f"{voice.dialect}+{voice.variant}", "-s", str(voice.words_per_minute)]
-    command += ["-p", str(voice.pitch), "-P", str(voice.pitch_range), "--stdin"]
+    command += ["-p", str(voice.pitch), "--stdin"]  # the range has no option before version 1.52
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)  # noqa: S603 - own arguments
     if done.returncode != 0:
         raise ValueError(f"espeak-ng refuses voice {voice.dialect!r}: {done.stderr.decode(errors='replace').strip()}")
