@@ -4,7 +4,6 @@ Without recordings of your own it speaks some: many voices for pre-training, a f
 voices with other sentences for the test.
 """
 
-import math
 import random
 import shutil
 import sys
@@ -208,15 +207,14 @@ def _findings(into: Path, recipes: dict[str, Recipe], scores: list[ErrorReport])
     difference = compare(scores[:1], scores[1:])["cer"]
     labels = ("with pre-training", "without")
     judged = [
-        report.Score(label, _interval(score.cer), _interval(score.wer), _curve(into / name, "loss"))
+        report.Score(label, _interval(score.cer), _interval(score.wer), _losses(into / name))
         for label, name, score in zip(labels, ("with", "without"), scores, strict=True)
     ]
     return report.Findings(
         facts=_facts(into, recipes),
         scores=(judged[0], judged[1]),
         change=report.Interval(*difference.relative),
-        pretraining=_curve(into / "pretrained", "contrastive"),
-        chance=math.log(1 + encoder.config.num_negatives),
+        pretraining=read_metrics(into / "pretrained" / METRICS),
         inside=_inside(encoder, utterances, examples[0].wave),
         examples=examples,
         commands=COMMANDS,
@@ -244,8 +242,8 @@ def _interval(rate: Rate) -> report.Interval:
     return report.Interval(rate.rate, rate.low, rate.high)
 
 
-def _curve(folder: Path, name: str) -> list[tuple[int, float]]:
-    return [(row["step"], row[name]) for row in read_metrics(folder / METRICS) if name in row]
+def _losses(folder: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in read_metrics(folder / METRICS) if row["kind"] == "train"]
 
 
 def _inside(system: Wav2Vec2, utterances: Sequence[Utterance], wave: Float[Tensor, " sample"]) -> report.Inside:

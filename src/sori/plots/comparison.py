@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from sori.plots.style import BLUE, GREY, INK, ORANGE, STYLE, figure
+from sori.plots.style import BLUE, GREY, INK, STYLE, figure
 
 
 @rc_context(STYLE)
@@ -31,22 +31,17 @@ def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measu
 
 
 @rc_context(STYLE)
-def losses(
-    curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], *, ylabel: str, chance: float | None = None
-) -> Figure:
+def losses(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], *, ylabel: str) -> Figure:
     """Losses over updates, the first curve in colour, the others in grey.
 
     Args:
         curves: a label, and (update, loss) in order.
         ylabel: what the loss is, with its unit.
-        chance: the loss of guessing, drawn as a line.
     """
     made, (axes,) = figure([2.4])
     for number, (label, points) in enumerate(curves):
         colour, style = (BLUE, "-") if number == 0 else (GREY, ("--", ":")[number % 2 - 1])
         axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, label=label)
-    if chance is not None:
-        axes.axhline(chance, color=ORANGE, linestyle="--", linewidth=1, label=f"chance: {chance:.2f}")
     axes.set(xlabel="update", ylabel=ylabel, ylim=(0, None))
     axes.grid(visible=True, axis="y")
     axes.legend()

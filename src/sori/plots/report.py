@@ -1,13 +1,14 @@
 """The page on which a demonstration shows what it did and found."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sori.plots import page
 from sori.plots.codebook import code_use, codes_over_time
 from sori.plots.comparison import error_rates, losses
 from sori.plots.features import features, masking
 from sori.plots.signal import TimedWord, transcript
+from sori.plots.training import curves
 from sori.shapes import Bool, Float, Int, Tensor
 
 
@@ -59,10 +60,8 @@ class Findings(NamedTuple):
     """With pre-training and without."""
     change: Interval
     """Of the character error rate by pre-training, relative: -0.4 is 40 % fewer errors."""
-    pretraining: list[tuple[int, float]]
-    """(update, loss in nats)."""
-    chance: float
-    """What that loss is for a model that guesses."""
+    pretraining: list[dict[str, Any]]
+    """Rows of its `metrics.jsonl`."""
     inside: Inside
     examples: list[Example]
     commands: str
@@ -131,13 +130,14 @@ def _pretraining(findings: Findings) -> Iterator[str]:
         masking(inside.log_mel, inside.masked, seconds=seconds),
         "The same recording as a pre-training task: guess what is hatched.",
     )
-    yield page.picture(
-        losses([("loss", findings.pretraining)], ylabel="loss in nats", chance=findings.chance),
-        "The loss of the guesses over the training. A model that learns nothing stays at chance.",
-    )
     yield page.paragraph(
         "The sounds to be told apart are entries of a codebook that is learnt along. A healthy codebook uses many of "
         "its entries, and holds one for as long as a sound lasts."
+    )
+    yield page.picture(
+        curves(findings.pretraining),
+        "The training: the loss beside chance, where a model stays that learns nothing; how often the hidden sound is "
+        "told; how many codes are in use; the size of the updates.",
     )
     num_codes = inside.code_counts.shape[1]
     yield page.picture(
