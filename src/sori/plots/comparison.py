@@ -16,7 +16,7 @@ def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measu
         rows: a label, the rate (0.25 is 25 %) and the ends of its interval.
         measure: what is counted, for the axis.
     """
-    made, (axes,) = figure([0.6 + 0.5 * len(rows)])
+    made, (axes,) = figure([0.6 + 0.5 * len(rows)], width=5.0)
     for y, (label, rate, (low, high)) in enumerate(reversed(rows)):
         colour = BLUE if y == len(rows) - 1 else GREY
         axes.barh(y, 100 * rate, height=0.6, color=colour, label=label)
@@ -24,7 +24,7 @@ def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measu
         axes.text(100 * high + 1.5, y, f"{rate:.1%}", va="center")
     axes.set_yticks(range(len(rows)), [label for label, _, _ in reversed(rows)])
     highest = max(high for _, _, (_, high) in rows)
-    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent; lines: 95% intervals, lower is better")
+    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent, with 95% intervals")
     axes.grid(visible=True, axis="x")
     axes.set_axisbelow(True)
     return made

@@ -32,7 +32,7 @@ h1 {{ font-size: 1.7rem; line-height: 1.2; margin: 0 0 .6rem; }}
 h2 {{ font-size: 1.2rem; margin: 2.6rem 0 .4rem; padding-top: .8rem; border-top: 1px solid var(--line); }}
 p {{ margin: .5rem 0; }} .soft {{ color: var(--soft); }}
 .picture {{ margin: .8rem 0; overflow-x: auto; color: var(--ink); }}
-.picture svg {{ display: block; width: 100%; min-width: 34rem; height: auto; }}
+.picture svg {{ display: block; width: 100%; height: auto; }}
 figcaption, small {{ color: var(--soft); font-size: .9rem; }}
 .tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .7rem; margin: 1.2rem 0; }}
 .tile {{ background: var(--card); border-radius: .5rem; padding: .7rem .9rem; }}
@@ -118,7 +118,9 @@ def svg(figure: Figure, *, label: str) -> str:
     drawing = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawing, count=1)
     drawing = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawing, count=1)
     drawing = drawing.replace(INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
-    return drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
+    width = figure.get_figwidth()  # letters stay between half and all of the page's size; wide figures scroll
+    size = f"min-width: {4.5 * width:.0f}rem; max-width: {7 * width:.0f}rem"
+    return drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{size}"', 1)
 
 
 def audio(wave: Float[Tensor, " sample"]) -> str:

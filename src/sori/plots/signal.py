@@ -107,7 +107,7 @@ def transcript(
     top.set_title(f"Said: \N{LEFT DOUBLE QUOTATION MARK}{reference}\N{RIGHT DOUBLE QUOTATION MARK}")
     for row, (_, words) in enumerate(rows):
         _draw_words(below, words, reference=reference, row=row)
-    below.set(ylim=(0.6 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(wave) / SAMPLE_RATE))
+    below.set(ylim=(0.3 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(wave) / SAMPLE_RATE))
     below.set_yticks([-row for row in range(len(rows))], [label for label, _ in rows])
     below.tick_params(left=False)
     below.spines["left"].set_visible(False)
