@@ -181,13 +181,15 @@ def test_nothing_usable_is_an_error_that_counts_the_reasons(tmp_path):
     assert len(lines(tmp_path / "out/excluded.jsonl")) == 2
     with pytest.raises(ValueError, match="not a prepared folder"):
         read_manifest(tmp_path / "out")
+    soundfile.write(tmp_path / "in/c.wav", noise(1.0), RATE)
+    assert prepare(tmp_path / "in", tmp_path / "out").num_files == 1  # no --overwrite: nothing was prepared yet
 
 
 def test_the_report_shows_what_there_is(recordings, tmp_path):
     (recordings / "anna/two.txt").write_text("한국어 | ça", encoding="utf-8")
     prepare(recordings, tmp_path / "out", language="kor")
     text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
-    assert "| kor | 5 | 0.00 | 0.00 | 1 |" in text
+    assert "Language: kor throughout." in text
     assert "| 44100 Hz | 1 |" in text
     assert "| OGG/OPUS | 1 |" in text
     assert "| `한` | U+D55C | hangul syllable han | 1 |" in text

@@ -18,6 +18,7 @@ from rich.progress import track
 
 from sori.audio import SAMPLE_RATE, AudioInfo
 from sori.data import segments
+from sori.data.cache import FOLDER as CACHE
 from sori.data.checks import LEVELS_PER_SECOND, SHORTEST_SAMPLES, Finding
 from sori.data.corpora import read_corpus
 from sori.data.manifest import CUTS, Utterance, write_manifest
@@ -77,11 +78,11 @@ def prepare(
     findings = _look_into(found.items, num_workers=num_workers, levels_over=max_seconds)
     rows, flags = _sort_out(found, findings, _Limits(language, min_seconds, max_seconds))
     into.mkdir(parents=True, exist_ok=True)
+    (into / CUTS).unlink(missing_ok=True)  # it makes a folder a prepared one, so it goes first and comes last
     _write_lines(into / EXCLUDED, [row._asdict() for row in found.excluded])
     _write_lines(into / FLAGGED, [flag._asdict() for flag in flags])
     report = write_report(into, rows, found, flags, sources=listed)
     if not rows:
-        (into / CUTS).unlink(missing_ok=True)
         reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
         raise ValueError(f"none of the recordings can be used ({reasons}); {into / EXCLUDED} names each")
     write_manifest(into, ((row.utterance, row.about) for row in rows))
@@ -94,13 +95,13 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
             raise ValueError(
                 f"{into} lies inside {source}, which is only read; choose a folder elsewhere for the output"
             )
-    ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT}
-    held = {path.name for path in into.iterdir()} if into.is_dir() else set()
+    ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT, CACHE}
+    held = {path.name for path in into.iterdir() if path.suffix != ".partial"} if into.is_dir() else set()
     if into.exists() and not into.is_dir():
         raise ValueError(f"{into} is a file; expected a folder to write to")
     if held - ours:
         raise ValueError(f"{into} holds other things ({', '.join(sorted(held - ours)[:5])}); choose a new folder")
-    if held and not overwrite:
+    if CUTS in held and not overwrite:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
 
 

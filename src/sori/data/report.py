@@ -148,8 +148,8 @@ def _kept(rows: Sequence[Row]) -> str:
             "Minutes for each speaker: " + "  ".join(f"{name} {value:.1f}" for name, value in _spread(minutes)) + "."
         )
     lines += [
-        _breakdown("split", rows, lambda row: row.utterance.split or "-"),
-        _breakdown("language", rows, lambda row: row.utterance.language or "-"),
+        _breakdown("split", rows, lambda row: row.utterance.split or "none"),
+        _breakdown("language", rows, lambda row: row.utterance.language or "not given"),
         _breakdown("sample rate", rows, lambda row: f"{row.about.sample_rate} Hz"),
         _breakdown("channels", rows, lambda row: str(row.about.num_channels)),
         _breakdown("format", rows, lambda row: row.about.format),
@@ -167,6 +167,8 @@ def _breakdown(title: str, rows: Sequence[Row], key: Callable[[Row], str]) -> st
     groups: dict[str, list[Utterance]] = defaultdict(list)
     for row in rows:
         groups[key(row)].append(row.utterance)
+    if len(groups) == 1:
+        return f"{title.capitalize()}: {next(iter(groups))} throughout."
     return _table(
         [title, "utterances", "hours", "hours transcribed", "speakers"],
         [
@@ -263,12 +265,15 @@ def _figure(rows: Sequence[Row]) -> Figure:
         )
         axes.set(title=title, xlabel=label, ylabel="hours")
     durations.legend(frameon=False)
-    minutes: Counter[str] = Counter()
+    amounts: Counter[str] = Counter()
     for row in rows:
-        minutes[row.utterance.speaker or "unknown"] += row.utterance.num_samples
-    said = np.array(sorted(minutes.values(), reverse=True)) / SAMPLE_RATE / 60
-    speakers.fill_between(np.arange(len(said) + 1), np.append(said, said[-1]), step="post", color="#1f9e78")
-    speakers.set(
-        title=f"Speakers ({len(minutes)})", xlabel="by amount", ylabel="minutes", xlim=(0, len(said)), ylim=(0, None)
-    )
+        if row.utterance.speaker is not None:
+            amounts[row.utterance.speaker] += row.utterance.num_samples
+    minutes = np.array(sorted(amounts.values(), reverse=True)) / SAMPLE_RATE / 60
+    speakers.set(title=f"Named speakers: {len(amounts)}", xlabel="from much to little", ylabel="minutes")
+    if amounts:
+        speakers.fill_between(
+            np.arange(len(minutes) + 1), np.append(minutes, minutes[-1]), step="post", color="#1f9e78"
+        )
+        speakers.set(xlim=(0, len(minutes)), ylim=(0, None))
     return figure
