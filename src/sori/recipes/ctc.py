@@ -24,7 +24,7 @@ def ctc_10min() -> Recipe:
 
     Command: `sori train ctc_10min --data PREPARED --init runs/tiny --into runs/ctc_10min`
     """
-    return _laptop("ctc_10min", minutes=10, num_steps=2000)
+    return _laptop("ctc_10min", minutes=10.0, num_steps=2000)
 
 
 def ctc_10min_scratch() -> Recipe:
@@ -40,7 +40,7 @@ def ctc_1h() -> Recipe:
 
     Command: `sori train ctc_1h --data PREPARED --init runs/tiny --into runs/ctc_1h`
     """
-    return _laptop("ctc_1h", minutes=60, num_steps=4000)
+    return _laptop("ctc_1h", minutes=60.0, num_steps=4000)
 
 
 def ctc_1h_scratch() -> Recipe:
@@ -56,7 +56,7 @@ def ctc_10h() -> Recipe:
 
     Command: `sori train ctc_10h --data PREPARED --init runs/tiny --into runs/ctc_10h`
     """
-    return _laptop("ctc_10h", minutes=600, num_steps=10_000)
+    return _laptop("ctc_10h", minutes=600.0, num_steps=10_000)
 
 
 def ctc_10h_scratch() -> Recipe:
@@ -72,7 +72,7 @@ def ctc_100h() -> Recipe:
 
     Command: `sori train ctc_100h --data PREPARED --init runs/small --into runs/ctc_100h`
     """
-    return _laptop("ctc_100h", minutes=6000, num_steps=30_000)
+    return _laptop("ctc_100h", minutes=6000.0, num_steps=30_000)
 
 
 def ctc_960h() -> Recipe:
@@ -88,7 +88,7 @@ def ctc_10min_base() -> Recipe:
 
     Command: `sori train ctc_10min_base --data PREPARED --init runs/base --into runs/ctc_10min_base`
     """
-    return _base("ctc_10min_base", 10, mask=_mask(0.75, 0.512), num_steps=12_000, layerdrop=0.1)
+    return _base("ctc_10min_base", 10.0, mask=_mask(0.75, 0.512), num_steps=12_000, layerdrop=0.1)
 
 
 def ctc_1h_base() -> Recipe:
@@ -96,7 +96,7 @@ def ctc_1h_base() -> Recipe:
 
     Command: `sori train ctc_1h_base --data PREPARED --init runs/base --into runs/ctc_1h_base`
     """
-    return _base("ctc_1h_base", 60, mask=_mask(0.75, 0.256), num_steps=13_000, layerdrop=0.1)
+    return _base("ctc_1h_base", 60.0, mask=_mask(0.75, 0.256), num_steps=13_000, layerdrop=0.1)
 
 
 def ctc_10h_base() -> Recipe:
@@ -104,7 +104,7 @@ def ctc_10h_base() -> Recipe:
 
     Command: `sori train ctc_10h_base --data PREPARED --init runs/base --into runs/ctc_10h_base`
     """
-    return _base("ctc_10h_base", 600, mask=_mask(0.65, 0.256), num_steps=20_000, layerdrop=0.05)
+    return _base("ctc_10h_base", 600.0, mask=_mask(0.65, 0.256), num_steps=20_000, layerdrop=0.05)
 
 
 def ctc_100h_base() -> Recipe:
@@ -113,7 +113,7 @@ def ctc_100h_base() -> Recipe:
     Command: `sori train ctc_100h_base --data PREPARED --init runs/base --into runs/ctc_100h_base`
     """
     return _base(
-        "ctc_100h_base", 6000, mask=_mask(0.5, 0.512), num_steps=50_000, layerdrop=0.1, lr=3e-5, freeze_steps=0
+        "ctc_100h_base", 6000.0, mask=_mask(0.5, 0.512), num_steps=50_000, layerdrop=0.1, lr=3e-5, freeze_steps=0
     )
 
 
@@ -132,7 +132,7 @@ def ctc_10min_large() -> Recipe:
 
     Command: `sori train ctc_10min_large --data PREPARED --init runs/lv60k --into runs/ctc_10min_large`
     """
-    return _large("ctc_10min_large", 10, mask=_mask(0.75, 0.512), num_steps=12_000, lr=1e-4)
+    return _large("ctc_10min_large", 10.0, mask=_mask(0.75, 0.512), num_steps=12_000, lr=1e-4)
 
 
 def ctc_1h_large() -> Recipe:
@@ -140,7 +140,7 @@ def ctc_1h_large() -> Recipe:
 
     Command: `sori train ctc_1h_large --data PREPARED --init runs/lv60k --into runs/ctc_1h_large`
     """
-    return _large("ctc_1h_large", 60, mask=_mask(0.75, 0.256), num_steps=13_000, lr=3e-4)
+    return _large("ctc_1h_large", 60.0, mask=_mask(0.75, 0.256), num_steps=13_000, lr=3e-4)
 
 
 def ctc_10h_large() -> Recipe:
@@ -148,7 +148,7 @@ def ctc_10h_large() -> Recipe:
 
     Command: `sori train ctc_10h_large --data PREPARED --init runs/lv60k --into runs/ctc_10h_large`
     """
-    return _large("ctc_10h_large", 600, mask=_mask(0.65, 0.256), num_steps=20_000, lr=1e-4)
+    return _large("ctc_10h_large", 600.0, mask=_mask(0.65, 0.256), num_steps=20_000, lr=1e-4)
 
 
 def ctc_100h_large() -> Recipe:
@@ -156,7 +156,7 @@ def ctc_100h_large() -> Recipe:
 
     Command: `sori train ctc_100h_large --data PREPARED --init runs/lv60k --into runs/ctc_100h_large`
     """
-    return _large("ctc_100h_large", 6000, mask=_mask(0.5, 0.512), num_steps=50_000, lr=3e-5)
+    return _large("ctc_100h_large", 6000.0, mask=_mask(0.5, 0.512), num_steps=50_000, lr=3e-5)
 
 
 def ctc_960h_large() -> Recipe:
@@ -189,8 +189,8 @@ def _laptop(name: str, *, minutes: float | None, num_steps: int) -> Recipe:
 
 
 def _from_scratch(recipe: Recipe) -> Recipe:
-    changes = {"name": f"{recipe.name}_scratch", "encoder": wav2vec2.tiny()}
-    return recipe.model_copy(update=changes)
+    changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0}
+    return recipe.override(changes).model_copy(update={"encoder": wav2vec2.tiny()})
 
 
 def _base(

@@ -1,0 +1,136 @@
+"""Built-in recipes and how they are found."""
+
+import pytest
+
+from sori import hub, recipes
+from sori.recipes.recipe import Recipe
+from sori.systems.ctc import CtcConfig
+from sori.text import Vocabulary
+from sori.training.schedule import factor
+
+NAMES = [recipe.__name__ for recipe in recipes.RECIPES]
+PUBLISHED = [name for name in NAMES if name.endswith(("_base", "_large")) and name.startswith("ctc")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_yaml_gives_the_same_recipe_back(name, tmp_path):
+    recipe = recipes.by_name(name)
+    assert recipe.name == name
+    (tmp_path / "mine.yaml").write_text(recipe.to_yaml())
+    assert recipes.by_name(str(tmp_path / "mine.yaml")) == recipe
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES, ids=NAMES)
+def test_the_docstring_tells_what_it_is_and_the_command(recipe):
+    first, _, rest = (recipe.__doc__ or "").partition("\n")
+    assert first.endswith((".", "."))
+    assert len(first) < 130
+    assert f"sori train {recipe.__name__} " in rest
+
+
+def test_every_function_of_the_modules_is_listed():
+    modules = (recipes.wav2vec2, recipes.ctc, recipes.smoke)
+    made = {name for module in modules for name in vars(module) if name.startswith(("wav2vec2_", "ctc_"))}
+    assert made == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "num_steps", "lr"),
+    [
+        ("wav2vec2_base", 64 * 1_400_000 / 16_000, 400_000, 5e-4),
+        ("wav2vec2_large", 128 * 1_200_000 / 16_000, 250_000, 3e-4),
+        ("wav2vec2_lv60k", 128 * 1_200_000 / 16_000, 600_000, 3e-4),
+        ("ctc_10min_base", 1600, 12_000, 5e-5),
+        ("ctc_1h_base", 1600, 13_000, 5e-5),
+        ("ctc_10h_base", 1600, 20_000, 5e-5),
+        ("ctc_100h_base", 1600, 50_000, 3e-5),
+        ("ctc_960h_base", 1600, 320_000, 1e-4),
+        ("ctc_10min_large", 1920, 12_000, 1e-4),
+        ("ctc_1h_large", 1920, 13_000, 3e-4),
+        ("ctc_10h_large", 1920, 20_000, 1e-4),
+        ("ctc_100h_large", 1920, 50_000, 3e-5),
+        ("ctc_960h_large", 1920, 320_000, 3e-5),
+    ],
+)
+def test_published_batches_updates_and_rates(name, seconds, num_steps, lr):
+    recipe = recipes.by_name(name)
+    assert recipe.data.batch_seconds * recipe.train.num_accumulate == pytest.approx(seconds)
+    assert recipe.train.num_steps == num_steps
+    assert recipe.optim.lr == lr
+    assert recipe.optim.betas == (0.9, 0.98)
+
+
+@pytest.mark.parametrize(
+    ("labels", "time_prob", "channel_prob"),
+    [("10min", 0.75, 0.512), ("1h", 0.75, 0.256), ("10h", 0.65, 0.256), ("100h", 0.5, 0.512), ("960h", 0.5, 0.102)],
+)
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_published_masks(labels, time_prob, channel_prob, size):
+    # paper, appendix B, table 6: probabilities of a span's start times the length of a span (10 frames, 64 channels)
+    system = recipes.by_name(f"ctc_{labels}_{size}").system
+    assert isinstance(system, CtcConfig)
+    mask = system.mask
+    assert (mask.time_prob, mask.time_length) == (time_prob, 10)
+    assert (mask.channel_prob, mask.channel_length) == (channel_prob, 64)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_fine_tuning_rises_holds_and_falls(name):
+    recipe = recipes.by_name(name)
+    steps = recipe.train.num_steps
+    rates = [factor(recipe.schedule, round(share * steps), steps) for share in (0, 0.1, 0.3, 0.499, 1)]
+    assert rates == pytest.approx([0.01, 1, 1, 1, 0.05], abs=1e-6)
+
+
+def test_published_warm_up():
+    base, lv60k = recipes.by_name("wav2vec2_base"), recipes.by_name("wav2vec2_lv60k")
+    for recipe, steps in ((base, 32_000), (lv60k, 32_000)):
+        num_steps = recipe.train.num_steps
+        assert factor(recipe.schedule, steps, num_steps) == pytest.approx(1)
+        assert factor(recipe.schedule, steps - 100, num_steps) < 1
+        assert factor(recipe.schedule, num_steps, num_steps) == pytest.approx(0, abs=1e-9)
+
+
+def test_smoke_recipes_can_be_built():
+    encoder, recogniser = recipes.by_name("wav2vec2_smoke"), recipes.by_name("ctc_smoke")
+    hub.build(encoder.system)
+    hub.build(recogniser.system, encoder=recogniser.encoder, vocabulary=Vocabulary.fit(["abc"]))
+
+
+def test_an_unknown_name_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean wav2vec2_tiny"):
+        recipes.by_name("wav2vec_tiny")
+    with pytest.raises(ValueError, match=r"known: wav2vec2_tiny, .*ctc_smoke"):
+        recipes.by_name("zzz")
+
+
+def test_a_function_in_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from sori.recipes.smoke import ctc_smoke\n"
+        "def longer():\n    return ctc_smoke().override({'train.num_steps': 999})\n"
+        "def wrong():\n    return 3\n"
+    )
+    assert recipes.by_name(f"{path}:longer").train.num_steps == 999
+    for name in ("wrong", "absent"):
+        with pytest.raises(ValueError, match=f"no function '{name}'"):
+            recipes.by_name(f"{path}:{name}")
+    with pytest.raises(FileNotFoundError, match=r"nowhere.py"):
+        recipes.by_name("nowhere.py:recipe")
+    with pytest.raises(FileNotFoundError, match=r"sori show NAME > nowhere.yaml"):
+        recipes.by_name("nowhere.yaml")
+
+
+def test_misspelt_settings_name_the_nearest(tmp_path):
+    recipe = recipes.by_name("ctc_smoke")
+    with pytest.raises(ValueError, match=r"did you mean train.num_steps"):
+        recipe.override({"train.num_step": 3})
+    (tmp_path / "mine.yaml").write_text(recipe.to_yaml().replace("batch_seconds", "batch_secs"))
+    with pytest.raises(ValueError, match=r"mine.yaml.*\n.*data.batch_secs: unknown key"):
+        Recipe.from_yaml(tmp_path / "mine.yaml")
+
+
+def test_overrides_keep_the_kind_of_system():
+    recipe = recipes.by_name("wav2vec2_smoke").override({"system.dropout": "0.2", "optim.lr": "3e-4"})
+    assert recipe.system.kind == "wav2vec2"
+    assert recipe.optim.lr == 3e-4
