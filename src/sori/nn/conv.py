@@ -1,7 +1,7 @@
 """Convolutions over waveforms and over time."""
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -35,10 +35,11 @@ class WaveConv(nn.Module):
         super().__init__()
         self.config, self.dim = config, config.dim
         self.field_samples, self.hop_samples = receptive_field(config.kernels, config.strides)
-        self.convs = nn.ModuleList(
-            nn.Conv1d(config.dim if i else 1, config.dim, kernel, stride, bias=config.bias)
-            for i, (kernel, stride) in enumerate(zip(config.kernels, config.strides, strict=True))
-        )
+        # A bias before the normalisation over time would cancel.
+        biases = [config.bias and (i > 0 or config.norm == "layer") for i in range(len(config.kernels))]
+        inputs = [1, *[config.dim] * (len(config.kernels) - 1)]
+        shapes = zip(inputs, config.kernels, config.strides, biases, strict=True)
+        self.convs = nn.ModuleList(nn.Conv1d(dim, config.dim, k, s, bias=bias) for dim, k, s, bias in shapes)
         match config.norm:
             case "group":
                 self.norms = nn.ModuleList([nn.GroupNorm(config.dim, config.dim)])
@@ -66,15 +67,59 @@ class WaveConv(nn.Module):
         return Frames(self._stack(wave[:, :longest]), frame_lengths)
 
     def _stack(self, wave: Tensor) -> Tensor:
-        x = wave.unsqueeze(1)
-        for i, conv in enumerate(self.convs):
-            x = conv(x)
-            if self.config.norm == "layer":
-                x = self.norms[i](x.transpose(1, 2)).transpose(1, 2)
-            elif i == 0:
-                x = self.norms[0](x)
-            x = functional.gelu(x)
-        return x.transpose(1, 2)
+        first, *others = cast("list[nn.Conv1d]", list(self.convs))
+        weight = first.weight[:, 0]
+        windows = wave.unfold(1, weight.shape[1], self.config.strides[0])
+        if self.config.norm == "group":
+            x = functional.gelu(self._normalized_first(windows, weight))
+        else:
+            x = functional.gelu(self.norms[0](functional.linear(windows, weight, first.bias)))
+        for i, conv in enumerate(others, start=1):
+            x = strided_conv(x, conv.weight, conv.bias, stride=self.config.strides[i])
+            x = functional.gelu(self.norms[i](x) if self.config.norm == "layer" else x)
+        return x.float()
+
+    def _normalized_first(self, windows: Tensor, weight: Tensor) -> Tensor:
+        """The first layer and its normalisation over time in one product.
+
+        The layer is linear, so mean and variance of its output follow from those of the windows: w' m and w' S w. The
+        longest tensors of the whole model are thus neither read for statistics nor written twice.
+        """
+        norm = self.norms[0]
+        with torch.autocast(windows.device.type, enabled=False):
+            centred = windows - windows.mean(1, keepdim=True)
+            covariance = centred.transpose(1, 2) @ centred / windows.shape[1]
+            variance = ((weight @ covariance) * weight).sum(-1)  # "batch dim"
+            scale = norm.get_parameter("weight") * (variance + 1e-5).rsqrt()
+            scaled = scale.unsqueeze(-1) * weight
+        return torch.baddbmm(norm.get_parameter("bias"), centred, scaled.transpose(1, 2))
+
+
+def strided_conv(
+    x: Float[Tensor, "batch frame dim"],
+    weight: Float[Tensor, "out dim tap"],
+    bias: Float[Tensor, " out"] | None,
+    *,
+    stride: int,
+) -> Float[Tensor, "batch frame_out out"]:
+    """Convolution over time without padding, of frames that lie one after the other in memory.
+
+    The taps are taken `stride` at a time (what is left, one by one): such a part of the convolution is one matrix
+    product with the frames as they lie, where `conv1d` would copy them into another layout and back (in bfloat16 on the
+    CPU this takes as long again).
+    """
+    num_taps = weight.shape[2]
+    num_out = (x.shape[1] - num_taps) // stride + 1
+    whole = num_taps - num_taps % stride
+    products = []
+    for first in range(0, whole, stride):
+        rows = x[:, first : first + num_out * stride].reshape(len(x), num_out, -1)
+        products.append(functional.linear(rows, weight[:, :, first : first + stride].transpose(1, 2).flatten(1)))
+    for tap in range(whole, num_taps):
+        rows = x[:, tap : tap + (num_out - 1) * stride + 1 : stride]
+        products.append(functional.linear(rows, weight[:, :, tap]))
+    total = sum(products[1:], products[0])
+    return total if bias is None else total + bias
 
 
 def normalize_wave(
@@ -111,10 +156,12 @@ class PositionalConv(nn.Module):
     def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
         """What is to be added to the frames; frames of padding must be zero."""
         weight = self.direction * (self.gain / self.direction.norm(dim=(0, 1), keepdim=True))
-        y = functional.conv1d(
-            x.transpose(1, 2), weight, self.bias, padding=self.kernel // 2, groups=self.num_groups
-        ).transpose(1, 2)
-        return functional.gelu(y[:, : x.shape[1]])
+        # A picture of height 1: the kernels for these work on frames that lie one after the other in memory.
+        picture = x.transpose(1, 2).unsqueeze(2)
+        y = functional.conv2d(
+            picture, weight.unsqueeze(2), self.bias, padding=(0, self.kernel // 2), groups=self.num_groups
+        )
+        return functional.gelu(y.squeeze(2).transpose(1, 2)[:, : x.shape[1]])
 
 
 class _ScaleGradient(torch.autograd.Function):

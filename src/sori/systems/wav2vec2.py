@@ -14,6 +14,7 @@ equal to the target by its code and not by comparing vectors, and BASE has 12 he
 prints 8).
 """
 
+import math
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from sori.config import Config
 from sori.contracts import LossSum
 from sori.losses import EqualDistractors, contrastive, diversity, perplexity
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
+from sori.nn.dropout import Dropout
 from sori.nn.lengths import num_frames, valid
 from sori.nn.mask import MaskConfig, masked_positions, span_mask
 from sori.nn.negatives import within_utterance
@@ -199,7 +201,7 @@ class Wav2Vec2(nn.Module):
         feature_dim = self.front.dim
         self.feature_norm = nn.LayerNorm(feature_dim)
         self.projection = nn.Linear(feature_dim, config.dim)
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         self.mask_vector = nn.Parameter(torch.rand(config.dim))
         self.positions = PositionalConv(config.dim, kernel=config.position_kernel, num_groups=config.position_groups)
         self.transformer = Transformer(
@@ -213,7 +215,7 @@ class Wav2Vec2(nn.Module):
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
         )
-        self.target_dropout = nn.Dropout(config.target_dropout)
+        self.target_dropout = Dropout(config.target_dropout)
         self.quantizer = GumbelQuantizer(
             feature_dim, num_groups=config.num_groups, num_codes=config.num_codes, code_dim=config.code_dim
         )
@@ -229,6 +231,16 @@ class Wav2Vec2(nn.Module):
     def field_samples(self) -> int:
         """Samples that one frame of the front end sees; the shortest input."""
         return self.front.field_samples
+
+    @property
+    def chance_nats(self) -> float:
+        """Contrastive loss of a guess among the target and its distractors."""
+        return math.log(1 + self.config.num_negatives)
+
+    @property
+    def max_code_perplexity(self) -> float:
+        """Code perplexity with all entries of all codebooks in equal use."""
+        return float(self.config.num_groups * self.config.num_codes)
 
     def gumbel_temperature(self, step: int) -> float:
         """Temperature of the quantiser after `step` optimiser updates."""
@@ -273,9 +285,9 @@ class Wav2Vec2(nn.Module):
         channels: Bool[Tensor, "batch dim"] | None,
         rng: Rng | None,
     ) -> list[Tensor]:
-        x = self.input_dropout(self.projection(normed))
+        x = self.input_dropout(self.projection(normed)).float()  # what the blocks add up stays float32
         if masked is not None:
-            x = torch.where(masked.unsqueeze(-1), self.mask_vector.to(x.dtype), x)
+            x = torch.where(masked.unsqueeze(-1), self.mask_vector, x)
         if channels is not None:
             x = x.masked_fill(channels.unsqueeze(1), 0)
         real = None
