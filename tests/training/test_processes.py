@@ -1,21 +1,54 @@
-"""Several real processes: two under `torchrun` against one, and a run that is killed again and again."""
+"""Several real processes: two that train together against one, and a run that is killed again and again."""
 
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
-TOY = str(Path(__file__).with_name("toy.py"))
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+class Launcher:
+    """Starts toy runs in processes of their own, of one thread each."""
+
+    def __init__(self, log):
+        command = [sys.executable, str(Path(__file__).with_name("toy.py"))]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        self.server = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+
+    def _ask(self, order):
+        self.server.stdin.write(json.dumps(order) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def start(self, folder, *, environment=None, **settings):
+        arguments = [str(folder), *(f"{name}={value}" for name, value in settings.items())]
+        return self._ask({"start": arguments, "environment": environment or {}})
+
+    def wait(self, process):
+        return self._ask({"wait": process})
 
 
-def same_as_in_subprocesses(toy, folder, **settings):
-    """The run in this process, with as many threads as the subprocesses have."""
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory):
+    with (tmp_path_factory.mktemp("log") / "stderr").open("w+") as log:
+        made = Launcher(log)
+        yield made
+        made.server.stdin.close()
+        made.server.stdout.close()
+        made.server.wait()
+
+
+def in_this_process(toy, folder, **settings):
+    """The weights after a run with as many threads as the other processes have."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -24,18 +57,26 @@ def same_as_in_subprocesses(toy, folder, **settings):
         torch.set_num_threads(threads)
 
 
-def test_two_processes_train_as_one_that_accumulates_two(toy, tmp_path):
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def test_two_processes_train_as_one_that_accumulates_twice_as_much(toy, tmp_path, launcher):
     """LayerDrop leaves blocks out in one process, in both or in neither; clipping is on; counts differ."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", TOY]
-    done = subprocess.run(
-        [*command, str(tmp_path / "two"), "num_steps=30", "num_accumulate=2"],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    one = same_as_in_subprocesses(toy, tmp_path / "one", num_steps=30, num_accumulate=4)
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    processes = [
+        launcher.start(
+            tmp_path / "two",
+            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            num_steps=30,
+            num_accumulate=2,
+        )
+        for rank in range(2)
+    ]
+    assert [launcher.wait(process) for process in processes] == [0, 0]
+    one = in_this_process(toy, tmp_path / "one", num_steps=30, num_accumulate=4)
     first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
     for name, tensor in one.items():
         assert torch.equal(first[name], second[name]), f"the replicas differ in {name}"
@@ -44,27 +85,31 @@ def test_two_processes_train_as_one_that_accumulates_two(toy, tmp_path):
     assert len(lines) == 6
 
 
-def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(toy, tmp_path):
-    settings = {"num_steps": 150, "save_every_steps": 7}
-    whole = same_as_in_subprocesses(toy, tmp_path / "whole", **settings)
-    command = [sys.executable, TOY, str(tmp_path / "cut"), "pause=0.01", *(f"{k}={v}" for k, v in settings.items())]
+def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(toy, tmp_path, launcher):
+    settings = {"num_steps": 300, "save_every_steps": 7}
+    whole = in_this_process(toy, tmp_path / "whole", **settings)
     rng = random.Random(0)
-    for _ in range(2):
-        process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        wait_for_a_checkpoint(tmp_path / "cut", process)
-        time.sleep(rng.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True)
+    for _ in range(3):
+        before = saved(tmp_path / "cut")
+        process = launcher.start(tmp_path / "cut", pause=0.02, **settings)
+        wait_until_saved(tmp_path / "cut", before)
+        time.sleep(rng.uniform(0, 0.3))
+        os.kill(process, signal.SIGKILL)
+        assert launcher.wait(process) == -signal.SIGKILL, "the run ended before it could be killed"
+    assert launcher.wait(launcher.start(tmp_path / "cut", **settings)) == 0
     cut = torch.load(tmp_path / "cut" / "rank0.pt")
     for name, tensor in whole.items():
         assert torch.equal(tensor, cut[name]), name
 
 
-def wait_for_a_checkpoint(folder, process):
-    """Until the run saves for the first time since it was started."""
-    path, begin = folder / "checkpoint.safetensors", time.time()
-    while not path.exists() or path.stat().st_mtime < begin:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.time() < begin + 60
+def saved(folder):
+    """When the run last saved; 0 for never."""
+    path = folder / "checkpoint.safetensors"
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def wait_until_saved(folder, before, seconds=120):
+    end = time.monotonic() + seconds
+    while saved(folder) == before:
+        assert time.monotonic() < end, "the run does not save"
         time.sleep(0.01)

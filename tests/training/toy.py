@@ -1,8 +1,12 @@
 """A small system for the loop's tests, and a command that trains it: `python toy.py FOLDER [key=value ...]`.
 
+`python toy.py` alone reads such commands from its input and forks for each, so that the imports are paid for once.
+
 It has what makes bookkeeping hard: dropout, a block that is sometimes left out, unequal numbers of targets.
 """
 
+import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -90,15 +94,33 @@ def run(
     return system
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     settings = {}
-    for argument in sys.argv[2:]:
+    for argument in arguments[1:]:
         name, value = argument.split("=")
         settings[name] = float(value) if "." in value else int(value)
     with distributed.process_group():
-        system = run(Path(sys.argv[1]), **settings)
-        torch.save(system.state_dict(), Path(sys.argv[1]) / f"rank{distributed.rank()}.pt")
+        system = run(Path(arguments[0]), **settings)
+        torch.save(system.state_dict(), Path(arguments[0]) / f"rank{distributed.rank()}.pt")
+
+
+def serve() -> None:
+    """Each line of input is JSON: `{"start": [argument, ...], "environment": {...}}` or `{"wait": process id}`.
+
+    Answers with the process id, or with the exit code.
+    """
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            print(os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1]), flush=True)
+            continue
+        process = os.fork()
+        if process == 0:
+            os.environ.update(order["environment"])
+            main(order["start"])
+            sys.exit()
+        print(process, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:]) if sys.argv[1:] else serve()

@@ -89,7 +89,7 @@ class Reporter:
 
     def __init__(self, folder: Path, *, step: int, facts: Facts, active: bool = True) -> None:
         self.folder, self.step, self.facts, self.active = folder, step, facts, active
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, quiet=not active)
+        self.console = Console(stderr=True, highlight=False, markup=False, quiet=not active)
         self._live: Live | None = None
         self._line = ""
         self._board: Any = None
@@ -136,7 +136,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Print above the live line."""
-        self.console.print(text)
+        self.console.print(text, soft_wrap=True)
 
     def _write(self, kind: str, values: Mapping[str, Any]) -> None:
         if not self.active:
@@ -175,7 +175,7 @@ def format_line(numbers: Report, facts: Facts) -> str:
     parts += [
         f"gradient {numbers['grad_norm']:.2g}",
         f"lr {numbers['lr']:.2g}",
-        f"heard {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.0f}x real time",
+        f"heard {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.3g}x real time",
         f"waiting {numbers['wait_share']:.1%}",
         f"{_clock(numbers['seconds_left'])} left",
     ]

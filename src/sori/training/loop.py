@@ -250,8 +250,9 @@ class _Run:
             rng = Rng(self.train.seed, self.step, part, self.device)
             last = accumulated == self.train.num_accumulate - 1
             bfloat16 = self.train.precision == "bfloat16"
-            with self._communicating(last), torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-                total, count, terms = self.model(batch.to(self.device), step=self.step, rng=rng)
+            with self._communicating(last):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+                    total, count, terms = self.model(batch.to(self.device), step=self.step, rng=rng)
                 total.backward()
             for name, value in {"total": total.detach(), "count": count, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double()
