@@ -21,7 +21,7 @@ class Windows(nn.Module):
 
     def __init__(self, dim=24):
         super().__init__()
-        self.config = SimpleNamespace(dim=dim)
+        self.config = SimpleNamespace(dim=dim, num_layers=1)
         self.below = nn.Linear(320, dim)
         self.above = nn.Linear(dim, dim)
         self.masks = []
@@ -271,10 +271,28 @@ def test_recovery_is_a_function_of_the_generator():
 
 def test_learning_rates_differ_by_part():
     model = Ctc(CtcConfig(encoder_lr_factor=0.1), Windows(), num_classes=6)
-    factors = model.lr_factors()
-    assert factors == {"encoder": 0.1, "head": 1.0}
-    for name, _ in model.named_parameters():
-        assert sum(name.startswith(prefix + ".") for prefix in factors) == 1
+    assert model.lr_factors() == {"encoder": 0.1}
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"encoder", "head"}
+
+
+def standardise(x):
+    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+
+
+def test_mix_is_a_weighted_mean_of_normalised_layers():
+    encoder = Windows()
+    model = Ctc(CtcConfig(read="mix"), encoder, num_classes=6)
+    batch = batch_of([6400, 3200], [[1, 2], [3]])
+    with torch.no_grad():
+        model.layer_weights.copy_(torch.tensor([0.0, math.log(3)]))
+        layers = [layer.double() for layer in encoder.encode(batch.wave, batch.lengths)[0]]
+        low, high = map(standardise, layers)
+        mean = standardise(0.25 * low + 0.75 * high)
+        expected = mean @ model.head.weight.double().T
+        logits = model.logits(batch.wave, batch.lengths).data
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)
+    model.loss(batch, step=0, rng=Rng(0)).total.backward()
+    assert model.layer_weights.grad.abs().min() > 0
 
 
 def test_configuration_round_trip():

@@ -29,6 +29,9 @@ class CtcConfig(Config):
     """A linear CTC head and how the encoder below it is trained along."""
 
     kind: Literal["ctc"] = "ctc"
+    read: Literal["last", "mix"] = "last"
+    """What the head sees: the last layer (the paper), or a learned weighted mean of all layers, each with mean 0 and
+    variance 1 (Peters et al. 2018, equation 1), for encoders whose middle knows the sounds better than their top."""
     mask: MaskConfig = MaskConfig()
     """Spans hidden in training, the augmentation of fine-tuning; never in evaluation."""
     freeze_steps: int = 0
@@ -49,6 +52,11 @@ class EncoderConfig(Protocol):
     @property
     def dim(self) -> int:
         """Width of the context vectors."""
+        ...
+
+    @property
+    def num_layers(self) -> int:
+        """Blocks; there is one layer more, the input of the first."""
         ...
 
 
@@ -102,6 +110,8 @@ class Ctc(nn.Module):
         self.num_classes = num_classes
         self.vocabulary: Vocabulary | None = None
         """What the classes stand for; the loss needs none, whoever writes or reads text does."""
+        self.layer_weights = nn.Parameter(torch.zeros(encoder.config.num_layers + 1)) if config.read == "mix" else None
+        """Of the weighted mean, before the softmax."""
         self.head = nn.Linear(encoder.config.dim, config.upsample * num_classes)
         self._reset_head(None)
 
@@ -117,7 +127,7 @@ class Ctc(nn.Module):
 
     def lr_factors(self) -> dict[str, float]:
         """Learning-rate factors by prefix of the parameter names, for the training loop."""
-        return {"encoder": self.config.encoder_lr_factor, "head": 1.0}
+        return {"encoder": self.config.encoder_lr_factor}
 
     def logits(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Unnormalised log-probabilities of the classes, `dim` being the class; nothing is hidden."""
@@ -174,9 +184,17 @@ class Ctc(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _read(self, layers: list[Tensor], num_frames: Tensor) -> Frames:
-        batch, frame, _ = layers[-1].shape
-        logits = self.head(layers[-1]).view(batch, frame * self.config.upsample, self.num_classes)
+        x = layers[-1] if self.layer_weights is None else _mix(layers, self.layer_weights.softmax(0))
+        logits = self.head(x).unflatten(2, (self.config.upsample, self.num_classes)).flatten(1, 2)
         return Frames(logits, num_frames * self.config.upsample)
+
+
+def _mix(layers: list[Tensor], weights: Float[Tensor, " layer"]) -> Float[Tensor, "batch frame dim"]:
+    """Weighted mean of normalised layers, normalised again: the head's input keeps its scale whatever the weights."""
+    shape = layers[0].shape[-1:]
+    mean = sum(weight * F.layer_norm(layer.float(), shape) for weight, layer in zip(weights, layers, strict=True))
+    assert isinstance(mean, Tensor)  # noqa: S101 - there is at least one layer
+    return F.layer_norm(mean, shape)
 
 
 def ctc_loss(
