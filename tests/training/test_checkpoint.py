@@ -124,6 +124,20 @@ def test_a_write_that_fails_half_way_leaves_the_last_checkpoint_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
+def test_a_disk_that_fails_at_the_last_moment_leaves_nothing_behind(tmp_path, monkeypatch):
+    system, optimizer = trained()
+    checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state=STATE)
+
+    def fail(_):
+        raise OSError(errno.EIO, "the device is gone")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fail)
+    with pytest.raises(OSError, match="the device is gone"):
+        checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state={"step": 4})
+    assert checkpoint.load(tmp_path / "c").state == STATE
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
 def test_the_error_tells_a_program_what_it_was(tmp_path, monkeypatch):
     system, optimizer = trained()
     usage = checkpoint.shutil.disk_usage(tmp_path)

@@ -21,6 +21,7 @@ def test_the_first_update_is_not_lost():
 
 def test_tri_stage_meets_the_published_points():
     assert factor(FINE, 0, 10_000) == pytest.approx(0.01)
+    assert factor(FINE, 500, 10_000) == pytest.approx(0.505)
     assert factor(FINE, 1_000, 10_000) == 1
     assert factor(FINE, 5_000, 10_000) == 1
     assert factor(FINE, 10_000, 10_000) == pytest.approx(0.05)

@@ -1,6 +1,5 @@
 """AdamW with learning-rate factors by part of the system, and gradients scaled, measured and clipped."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -80,7 +79,7 @@ def scale_and_clip(system: nn.Module, *, scale: float, max_norm: float | None) -
     """Multiply all gradients by `scale`, then clip their total norm.
 
     Returns:
-        The norm before clipping; not finite if any gradient is not.
+        The norm before clipping; not finite if any gradient is not, and then the gradients are of no use.
     """
     parameters = [p for p in system.parameters() if p.grad is not None]
     if not parameters:
@@ -88,10 +87,9 @@ def scale_and_clip(system: nn.Module, *, scale: float, max_norm: float | None) -
     gradients = [p.grad for p in parameters if p.grad is not None]
     torch._foreach_mul_(gradients, scale)
     norm = torch.nn.utils.get_total_norm(gradients)
-    value = float(norm)
-    if max_norm is not None and math.isfinite(value):
+    if max_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-    return value
+    return float(norm)
 
 
 def _fits(prefix: str, name: str) -> bool:
