@@ -68,26 +68,18 @@ def mean(part):
 
 @each_system
 @each_front
-def test_loss_and_gradient_are_finite(name, front, waves):
-    system = build(name, front)
-    part = system.loss(batch_of(name, waves), step=0, rng=Rng(0))
-    assert part.total.dtype == torch.float32
-    assert torch.isfinite(part.total)
-    assert int(part.count) > 0
-    assert all(not term.requires_grad and torch.isfinite(term) for term in part.terms.values())
-    part.total.backward()
-    gradients = [p.grad for p in system.parameters() if p.grad is not None]
-    assert all(bool(torch.isfinite(g).all()) for g in gradients)
-
-
-@each_system
-@each_front
-def test_every_trainable_parameter_is_trained(name, front, waves):
+def test_losses_are_finite_and_train_every_trainable_parameter(name, front, waves):
     system = build(name, front)
     for step in range(2):
-        system.loss(batch_of(name, waves), step=step, rng=Rng(0, step)).total.backward()
-    idle = [n for n, p in system.named_parameters() if p.requires_grad and (p.grad is None or not bool(p.grad.any()))]
-    assert idle == []
+        part = system.loss(batch_of(name, waves), step=step, rng=Rng(0, step))
+        assert part.total.dtype == torch.float32
+        assert torch.isfinite(part.total)
+        assert int(part.count) > 0
+        assert all(not term.requires_grad and torch.isfinite(term) for term in part.terms.values())
+        part.total.backward()
+    gradients = {name: p.grad for name, p in system.named_parameters() if p.requires_grad}
+    assert [name for name, gradient in gradients.items() if gradient is None or not bool(gradient.any())] == []
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
 
 
 def test_pretraining_loss_falls_below_chance(encoder_run):
@@ -144,9 +136,8 @@ def test_configuration_survives_yaml(name, tmp_path):
 
 
 @each_system
-@each_front
-def test_saved_and_loaded_it_computes_the_same(name, front, waves, tmp_path):
-    system = build(name, front).eval()
+def test_saved_and_loaded_it_computes_the_same(name, waves, tmp_path):
+    system = build(name).eval()
     hub.save(system, tmp_path / "m")
     batch = batch_of(name, waves)
     with torch.no_grad():
