@@ -149,8 +149,14 @@ def test_recordings_without_transcripts_cannot_be_fine_tuned_on(tmp_path):
 def test_an_unknown_split_lists_the_known(prepared_tones, recogniser_run, tmp_path):
     with pytest.raises(ValueError, match="it has dev, test, train"):
         run.evaluate(recogniser_run, data=prepared_tones, split="tset")
-    with pytest.raises(ValueError, match="it has dev, test, train"):
-        run.train(brief("wav2vec2_smoke", train_split="trian"), into=tmp_path / "r", data=prepared_tones)
+
+
+def test_held_out_splits_are_never_trained_on(prepared_tones, tmp_path):
+    run.train(brief("wav2vec2_smoke", train__num_steps=1), into=tmp_path / "r", data=prepared_tones)
+    trained = json.loads((tmp_path / "r" / "data.json").read_text())["utterances"]
+    assert trained == sum(u.split == "train" for u in read_manifest(prepared_tones))
+    with pytest.raises(ValueError, match="all .* utterances are held out"):
+        run.train(brief("wav2vec2_smoke", held_out=["train", "dev", "test"]), into=tmp_path / "q", data=prepared_tones)
 
 
 def test_a_recogniser_needs_a_beginning(prepared_tones, tmp_path):

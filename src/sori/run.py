@@ -6,6 +6,7 @@ recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be lea
 
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sori import distributed, hub
+from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
@@ -164,7 +166,15 @@ def _transcribed(utterances: list[Utterance]) -> list[Utterance]:
 
 
 def _training_utterances(recipe: Recipe) -> list[Utterance]:
-    return [u for folder in recipe.corpora for u in _of_split(read_manifest(Path(folder)), recipe.train_split, folder)]
+    found = [u for folder in recipe.corpora for u in read_manifest(Path(folder))]
+    kept = [u for u in found if not (u.split or "").startswith(recipe.held_out)]
+    if found and not kept:
+        splits = ", ".join(sorted({u.split or "none" for u in found}))
+        raise ValueError(
+            f"all {len(found)} utterances are held out for measuring (splits: {splits}; held_out: "
+            f"{', '.join(recipe.held_out)}); give data with other splits, or `--held-out []`"
+        )
+    return kept
 
 
 def _pretraining(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Parts:
@@ -198,13 +208,26 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
         frames = num_frames(one, field_samples=encoder.field_samples, hop_samples=encoder.hop_samples)
         return int(frames) * system.config.upsample
 
-    checked = label(chosen, vocabulary, num_frames=count_frames, field_samples=encoder.field_samples)
+    # An utterance must be feasible at the fastest speed it will be heard at.
+    fastest = max(labels.speeds)
+    checked = label(
+        chosen,
+        vocabulary,
+        num_frames=lambda num_samples: count_frames(round(num_samples / fastest)),
+        field_samples=math.ceil((encoder.field_samples + 1) * fastest),
+    )
     _keep_excluded(into, checked.unusable)
     vocabulary.save(into / hub.VOCABULARY)
     usable = [one.utterance for one in checked.usable]
     ids = [one.labels for one in checked.usable]
-    reader = _audio(recipe, usable, into)
-    batches = TextBatches(usable, ids, recipe.data, seed=recipe.train.seed, reader=reader)
+    reader = SpeedReader(_audio(recipe, usable, into), usable, labels.speeds)
+    batches = TextBatches(
+        speed_copies(usable, labels.speeds),
+        ids * len(labels.speeds),
+        recipe.data,
+        seed=recipe.train.seed,
+        reader=reader,
+    )
     return _Parts(system, batches, _dev_evaluation(recipe, labels), usable)
 
 

@@ -26,6 +26,8 @@ class LabelConfig(Config):
     """`keep` writes capitals as transcribed, which doubles the alphabet of a cased script."""
     punctuation: Literal["drop", "keep"] = "drop"
     """`drop` keeps apostrophes and hyphens inside words only."""
+    speeds: tuple[float, ...] = (1.0,)
+    """Every utterance is heard at each of these speeds, as if by so many times more speakers (Ko et al. 2015)."""
     dev_split: str = "dev"
     """Utterances on which the error rate is measured while training; without any, it is not."""
     dev_minutes: float = Field(default=10.0, gt=0)
@@ -47,8 +49,8 @@ class Recipe(Config):
     """Of a recogniser: settings of its encoder that differ from how it was pre-trained, such as `layerdrop: 0.1`."""
     corpora: tuple[str, ...] = ()
     """Prepared folders."""
-    train_split: str | None = "train"
-    """Train on utterances of this split, where a corpus names splits; None: on all."""
+    held_out: tuple[str, ...] = ("dev", "test", "valid", "eval")
+    """Splits whose names begin so (`dev-clean`, `validation`) are never trained on, neither with nor without labels."""
     labels: LabelConfig | None = None
     """Of a recogniser."""
     data: DataConfig
