@@ -94,6 +94,14 @@ def test_the_gradient_is_the_sum_over_micro_batches_divided_by_the_global_count(
     assert row["loss"] == pytest.approx(float(total.detach() / count), rel=1e-6)
 
 
+def test_every_micro_batch_is_taken_once_and_in_order(toy, tmp_path, monkeypatch):
+    taken = []
+    original = toy.ToyBatches.__getitem__
+    monkeypatch.setattr(toy.ToyBatches, "__getitem__", lambda self, i: taken.append(i) or original(self, i))
+    toy.run(tmp_path, num_steps=4, num_accumulate=3)
+    assert taken == list(range(12))
+
+
 def test_sigterm_saves_and_the_repeated_command_ends_with_the_same_bits(toy, tmp_path, monkeypatch, whole):
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
