@@ -155,7 +155,7 @@ def test_held_out_splits_are_never_trained_on(prepared_tones, tmp_path):
     run.train(brief("wav2vec2_smoke", train__num_steps=1), into=tmp_path / "r", data=prepared_tones)
     trained = json.loads((tmp_path / "r" / "data.json").read_text())["utterances"]
     assert trained == sum(u.split == "train" for u in read_manifest(prepared_tones))
-    with pytest.raises(ValueError, match="all .* utterances are held out"):
+    with pytest.raises(ValueError, match="utterances are held out"):
         run.train(brief("wav2vec2_smoke", held_out=["train", "dev", "test"]), into=tmp_path / "q", data=prepared_tones)
 
 
