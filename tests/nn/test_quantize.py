@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sori.nn.quantize import GumbelQuantizer, gumbel_noise
+from sori.nn.quantize import GumbelQuantizer, gumbel_noise, k_means
 
 
 @pytest.fixture
@@ -94,3 +94,38 @@ def test_float32_under_autocast(quantizer):
 def test_groups_must_divide():
     with pytest.raises(ValueError, match="cannot be divided"):
         GumbelQuantizer(6, num_groups=3, num_codes=5, code_dim=8)
+
+
+def test_clusters_by_loops():
+    torch.manual_seed(0)
+    frames = torch.randn(200, 3)
+    centres = k_means(frames, 7, generator=torch.Generator().manual_seed(0), num_rounds=100)
+    members = [[] for _ in range(7)]
+    for frame in frames:
+        distances = [float(((frame - centre) ** 2).sum()) for centre in centres]
+        members[distances.index(min(distances))].append(frame)
+    for centre, own in zip(
+        centres, members, strict=True
+    ):  # at the end every centre is the mean of what is nearest to it
+        torch.testing.assert_close(centre, torch.stack(own).mean(0), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="8 clusters need at least as many frames, got 7"):
+        k_means(frames[:7], 8, generator=torch.Generator())
+
+
+def test_started_codes_are_nearest_clusters_and_in_use():
+    torch.manual_seed(0)
+    frames = torch.randn(3000, 6) * torch.tensor([5.0, 1, 1, 1, 1, 0.2])
+    quantizer = GumbelQuantizer(6, num_groups=2, num_codes=20, code_dim=8)
+    before = quantizer(frames[None])
+    emphasis = torch.tensor([[1.0, 1, 1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 1, 1, 1]])
+    quantizer.start(frames, emphasis, torch.Generator().manual_seed(0))
+    after = quantizer(frames[None])
+    for group in range(2):
+        factors = emphasis[group] / frames.std(0)
+        centres = quantizer.logits.weight[20 * group : 20 * group + 20] / factors
+        nearest = torch.cdist(frames * factors, centres).argmin(1)
+        assert (after.codes[0, :, group] == nearest).float().mean() > 0.995
+    use = -(after.hard_probs * (after.hard_probs + 1e-9).log()).sum(1)
+    assert (use > math.log(17)).all()
+    assert (use > -(before.hard_probs * (before.hard_probs + 1e-9).log()).sum(1)).all()
+    torch.testing.assert_close(quantizer.codebook.std((1, 2)), torch.ones(2), rtol=1e-3, atol=0)

@@ -4,7 +4,16 @@ import math
 import pytest
 import torch
 
-from sori.nn.spectral import LogMel, LogMelConfig, mel_filters, normalize
+from sori.nn.spectral import (
+    Cepstrum,
+    CepstrumConfig,
+    LogMel,
+    LogMelConfig,
+    cosine_transform,
+    delta,
+    mel_filters,
+    normalize,
+)
 
 
 def by_loops(samples: list[float], start: int, num_mels: int) -> list[float]:
@@ -104,3 +113,62 @@ def test_normalized_frames():
     for row, length in zip(out, (50, 20), strict=True):
         torch.testing.assert_close(row[:length].mean(0), torch.zeros(3), rtol=0, atol=1e-5)
         torch.testing.assert_close(row[:length].std(0, unbiased=False), torch.ones(3), rtol=0, atol=1e-3)
+
+
+def test_cosine_transform_is_that_of_scipy():
+    fft = pytest.importorskip("scipy.fft")
+    x = torch.randn(80)
+    expected = torch.from_numpy(fft.dct(x.numpy(), norm="ortho"))
+    expected[0] *= math.sqrt(2)
+    torch.testing.assert_close(x @ cosine_transform(80), expected, rtol=0, atol=1e-5)
+
+
+def test_delta_by_loops():
+    x, length = torch.randn(1, 9, 2), 6
+    x[0, length:] = 99  # padding must not be read
+    for t in range(length):
+        slope = torch.zeros(2)
+        for n in (1, 2):
+            slope += n * (x[0, min(t + n, length - 1)] - x[0, max(t - n, 0)]) / 10
+        out = delta(x, torch.tensor([length]), num_windows=2)[0, t]
+        torch.testing.assert_close(out, slope, rtol=0, atol=1e-6)
+
+
+def test_delta_of_a_line_is_its_slope():
+    line = 3.0 * torch.arange(20.0)[None, :, None]
+    torch.testing.assert_close(delta(line, torch.tensor([20]), num_windows=2)[0, 2:-2], torch.full((16, 1), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "dim"),
+    [
+        ({"num_cepstra": 12}, 24),
+        ({"num_cepstra": 13, "delta_windows": 2, "pool": "mean", "windows": LogMelConfig(stack=4)}, 39),
+        ({"num_cepstra": 5, "delta_windows": 1, "windows": LogMelConfig(stack=3)}, 45),
+    ],
+)
+def test_item_11_padding_changes_nothing_in_cepstra(changes, dim):
+    torch.manual_seed(0)
+    front = Cepstrum(CepstrumConfig(**changes))
+    assert front.dim == dim
+    lengths, wave = torch.tensor([6000, 3333, 900]), torch.randn(3, 7000)
+    for row, length in zip(wave, lengths, strict=True):
+        row[length:] = 0
+    together = front(wave, lengths)
+    expected = LogMel(front.config.windows)(wave, lengths).lengths
+    assert together.lengths.tolist() == expected.tolist()
+    for i, length in enumerate(lengths.tolist()):
+        alone = front(wave[i : i + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
+
+
+def test_cepstra_are_normalised_and_averaged():
+    torch.manual_seed(0)
+    wave, lengths = torch.randn(1, 16_000), torch.tensor([16_000])
+    config = CepstrumConfig(num_cepstra=3, windows=LogMelConfig(stack=4))
+    stacked = Cepstrum(config)(wave, lengths).data[0]
+    windows = stacked.view(-1, 3)
+    torch.testing.assert_close(windows.mean(0), torch.zeros(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(windows.std(0, unbiased=False), torch.ones(3), rtol=0, atol=0.02)
+    averaged = Cepstrum(config.model_copy(update={"pool": "mean"}))(wave, lengths).data[0]
+    torch.testing.assert_close(averaged, stacked.view(-1, 4, 3).mean(1))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sori.nn.transformer import Attention, Block, Transformer
+from sori.nn.transformer import Attention, Block, Transformer, scale_init
 
 
 def make(num_layers=3, *, pre_norm=True, dropout=0.0, layerdrop=0.0) -> Transformer:
@@ -135,3 +135,17 @@ def test_dropout_acts_in_training_only():
 def test_heads_must_divide():
     with pytest.raises(ValueError, match="cannot be divided"):
         Attention(10, num_heads=3, dropout=0.0)
+
+
+def test_scaled_weights_make_blocks_that_matter():
+    torch.manual_seed(0)
+    sizes = {"num_layers": 4, "num_heads": 4, "ffn_dim": 256, "pre_norm": True, "layerdrop": 0.0}
+    model = Transformer(64, **sizes, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
+    x = torch.randn(1, 50, 64)
+    change = (model(x)[3] - x).norm() / x.norm()
+    assert change < 0.05
+    scale_init(model)
+    assert model.blocks[0].expand.weight.std().item() == pytest.approx(64**-0.5, rel=0.03)
+    assert model.blocks[0].contract.weight.std().item() == pytest.approx((256 * 8) ** -0.5, rel=0.03)
+    change = (model(x)[3] - x).norm() / x.norm()
+    assert 0.3 < change < 2

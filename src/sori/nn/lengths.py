@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sori.shapes import Bool, Int, Tensor
+from sori.shapes import Bool, Float, Int, Tensor
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
@@ -39,3 +39,9 @@ def num_frames(lengths: Int[Tensor, " batch"], *, field_samples: int, hop_sample
 def valid(lengths: Int[Tensor, " batch"], num_frames: int) -> Bool[Tensor, "batch frame"]:
     """True where a frame is real, False where it is padding."""
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
+
+
+def mean_square(features: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """Mean of the squares of all values of real frames, in float32 (the penalty on features of wav2vec 2.0)."""
+    square = features.float().square().mean(-1)
+    return (square * valid(lengths, square.shape[1])).sum() / lengths.sum()

@@ -8,7 +8,7 @@ import torch
 
 from sori.config import Config
 from sori.nn.lengths import valid
-from sori.shapes import Bool, Int, Tensor
+from sori.shapes import Bool, Float, Int, Tensor
 
 
 class MaskConfig(Config):
@@ -73,6 +73,41 @@ def masked_positions(mask: Bool[Tensor, "batch frame"]) -> Int[Tensor, "batch ma
     if bool((counts != counts[0]).any()):
         raise ValueError(f"utterances hide different numbers of frames ({counts.tolist()}); draw with equal_counts")
     return mask.long().argsort(dim=1, descending=True, stable=True)[:, : int(counts[0])]
+
+
+def pick(
+    x: Float[Tensor, "batch frame dim"], positions: Int[Tensor, "batch masked"]
+) -> Float[Tensor, "batch masked dim"]:
+    """The frames at the given positions of each utterance."""
+    return x.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+
+
+def fine_tuning_masks(
+    config: MaskConfig, lengths: Int[Tensor, " batch"], num_channels: int, generator: torch.Generator
+) -> tuple[Bool[Tensor, "batch frame"], Bool[Tensor, "batch dim"] | None]:
+    """Frames and channels to hide while labels are learnt (Baevski et al. 2020, appendix B).
+
+    Unlike in pre-training, each utterance hides as many frames as are drawn for it: nothing needs equal counts.
+    """
+    masked = span_mask(
+        lengths.cpu(),
+        prob=config.time_prob,
+        span=config.time_length,
+        min_spans=2,
+        equal_counts=False,
+        generator=generator,
+    ).to(lengths.device)
+    if not config.channel_prob:
+        return masked, None
+    channels = span_mask(
+        torch.full((len(lengths),), num_channels),
+        prob=config.channel_prob,
+        span=config.channel_length,
+        min_spans=0,
+        equal_counts=False,
+        generator=generator,
+    )
+    return masked, channels.to(lengths.device)
 
 
 def _choose(

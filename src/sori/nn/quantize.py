@@ -73,6 +73,54 @@ class GumbelQuantizer(nn.Module):
             vectors = torch.einsum("btgv,gvd->btgd", choice, self.codebook).flatten(2)
         return Quantized(vectors, codes, probs, hard_probs)
 
+    @torch.no_grad()
+    def start(
+        self, frames: Float[Tensor, "frame dim"], emphasis: Float[Tensor, "group dim"], generator: torch.Generator
+    ) -> None:
+        """Let every codebook begin as the clusters of some frames, so that all codes are in use from the first update.
+
+        The logit of a code is the negative squared distance to its cluster, halved, but for what all codes share.
+        Entries are random projections of the cluster centres: codes that sound alike start alike.
+
+        Args:
+            frames: what is going to be quantised; many times as many as codes.
+            emphasis: factor on each dimension, for each group, so that the groups divide the sounds differently.
+            generator: on the device of the frames.
+        """
+        scale = emphasis / frames.std(0)
+        for group, factors in enumerate(scale):
+            rows = slice(group * self.num_codes, (group + 1) * self.num_codes)
+            centres = k_means(frames * factors, self.num_codes, generator=generator)
+            self.logits.weight[rows] = centres * factors
+            self.logits.bias[rows] = -centres.square().sum(1) / 2
+            shape = (centres.shape[1], self.codebook.shape[2])
+            directions = torch.randn(shape, generator=generator, device=frames.device)
+            entries = (centres - centres.mean(0)) @ directions
+            self.codebook[group] = entries / entries.std()
+
+
+def k_means(
+    frames: Float[Tensor, "frame dim"], num_clusters: int, *, generator: torch.Generator, num_rounds: int = 15
+) -> Float[Tensor, "cluster dim"]:
+    """Centres of clusters by Lloyd's algorithm, from random frames; an empty cluster moves to a random frame.
+
+    Raises:
+        ValueError: fewer frames than clusters.
+    """
+    if len(frames) < num_clusters:
+        raise ValueError(f"{num_clusters} clusters need at least as many frames, got {len(frames)}; give more audio")
+
+    def some_frames() -> Tensor:
+        return frames[torch.randperm(len(frames), generator=generator, device=frames.device)[:num_clusters]]
+
+    centres = some_frames()
+    for _ in range(num_rounds):
+        nearest = (frames @ centres.T - centres.square().sum(1) / 2).argmax(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, frames)
+        counts = torch.bincount(nearest, minlength=num_clusters).unsqueeze(1)
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), some_frames())
+    return centres
+
 
 def gumbel_noise(
     batch_size: int, num_masked: int, *, num_logits: int, generator: torch.Generator

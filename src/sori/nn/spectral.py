@@ -31,6 +31,22 @@ class LogMelConfig(Config):
     """Windows in one frame: 2 gives a frame each 20 ms, 4 each 40 ms."""
 
 
+class CepstrumConfig(Config):
+    """Cosine transform of log-mel windows: what the bands share is taken apart, so that each value says something else.
+
+    Every coefficient is normalised over the utterance, so that fine shape counts as much as loudness.
+    """
+
+    kind: Literal["cepstrum"] = "cepstrum"
+    windows: LogMelConfig = LogMelConfig()
+    num_cepstra: int = 40
+    """The first so many coefficients."""
+    delta_windows: int = 0
+    """With n > 0, slope and curvature over n windows on either side are added to each coefficient."""
+    pool: Literal["stack", "mean"] = "stack"
+    """The windows of a frame are put side by side or averaged."""
+
+
 class LogMel(nn.Module):
     """The front end of `LogMelConfig`."""
 
@@ -48,10 +64,8 @@ class LogMel(nn.Module):
     def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Frames of `stack * num_mels` values with mean 0 and variance 1 over each utterance, for each filter."""
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        x = self.log_mel(wave)
-        x = x[:, : int(frame_lengths.max()) * self.config.stack]
-        x = normalize(x, frame_lengths * self.config.stack)
-        return Frames(x.reshape(len(x), -1, self.config.stack * x.shape[2]), frame_lengths)
+        x = self.log_mel(wave)[:, : int(frame_lengths.max()) * self.config.stack]
+        return Frames(_side_by_side(normalize(x, frame_lengths * self.config.stack), self.config.stack), frame_lengths)
 
     def log_mel(self, wave: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch window mel"]:
         """Logarithm of the mel power of each window, after pre-emphasis."""
@@ -61,6 +75,67 @@ class LogMel(nn.Module):
             spectrum = torch.fft.rfft(windows, n=_FFT_SIZE)
             power = spectrum.real.square() + spectrum.imag.square()
             return torch.log(power @ self.filters + _FLOOR)
+
+
+class Cepstrum(nn.Module):
+    """The front end, or the targets, of `CepstrumConfig`."""
+
+    def __init__(self, config: CepstrumConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stack = config.windows.stack
+        self.spectrum = LogMel(config.windows)
+        self.field_samples, self.hop_samples = self.spectrum.field_samples, self.spectrum.hop_samples
+        kinds = 3 if config.delta_windows else 1
+        self.dim = config.num_cepstra * kinds * (self.stack if config.pool == "stack" else 1)
+        self.transform: Tensor
+        transform = cosine_transform(config.windows.num_mels)[:, : config.num_cepstra]
+        self.register_buffer("transform", transform, persistent=False)
+
+    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """Frames; in each window first all coefficients, then all slopes, then all curvatures."""
+        frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        window_lengths = frame_lengths * self.stack
+        log_mel = self.spectrum.log_mel(wave)[:, : int(window_lengths.max())]
+        with torch.autocast(wave.device.type, enabled=False):
+            x = log_mel @ self.transform
+            if self.config.delta_windows:
+                slope = delta(x, window_lengths, num_windows=self.config.delta_windows)
+                curvature = delta(slope, window_lengths, num_windows=self.config.delta_windows)
+                x = torch.cat([x, slope, curvature], dim=-1)
+            x = normalize(x, window_lengths)
+        if self.config.pool == "mean":
+            return Frames(x.reshape(len(x), -1, self.stack, x.shape[2]).mean(2), frame_lengths)
+        return Frames(_side_by_side(x, self.stack), frame_lengths)
+
+    def by_kind(self, values: Float[Tensor, "row kind"]) -> Float[Tensor, "row dim"]:
+        """For each dimension of a frame the value of its kind: coefficient, slope or curvature."""
+        kinds = values[:, : 3 if self.config.delta_windows else 1].repeat_interleave(self.config.num_cepstra, dim=1)
+        return kinds.repeat(1, self.dim // kinds.shape[1])
+
+
+def _side_by_side(x: Tensor, stack: int) -> Tensor:
+    return x.reshape(len(x), x.shape[1] // stack, stack * x.shape[2])
+
+
+def cosine_transform(num_mels: int) -> Float[Tensor, "mel coefficient"]:
+    """Orthogonal but for the first column: sqrt(2 / M) cos(pi k (m + 1/2) / M)."""
+    place = torch.arange(num_mels, dtype=torch.float64)
+    angle = torch.pi * (place[:, None] + 0.5) * place / num_mels
+    return (math.sqrt(2 / num_mels) * angle.cos()).float()
+
+
+def delta(
+    x: Float[Tensor, "batch window dim"], lengths: Int[Tensor, " batch"], *, num_windows: int
+) -> Float[Tensor, "batch window dim"]:
+    """Slope of the regression line through `num_windows` on either side; the ends of the utterance are continued."""
+    here = torch.arange(x.shape[1], device=x.device)
+    total = torch.zeros_like(x)
+    for n in range(1, num_windows + 1):
+        after = torch.minimum(here + n, lengths[:, None] - 1).unsqueeze(-1).expand_as(x)
+        before = (here - n).clamp(min=0)
+        total = total + n * (x.gather(1, after) - x[:, before])
+    return total / (2 * sum(n * n for n in range(1, num_windows + 1)))
 
 
 def mel_filters(num_mels: int) -> Float[Tensor, "bin mel"]:

@@ -183,3 +183,18 @@ class Transformer(nn.Module):
         if generator is None:
             raise ValueError("in training, layerdrop needs a random generator; call eval() to read features out")
         return (torch.rand(len(self.blocks), generator=generator) >= self.layerdrop).tolist()
+
+
+def scale_init(transformer: Transformer) -> None:
+    """Draw the weights again, with deviations that fit the width: for narrow models.
+
+    N(0, 0.02) is made for 768 inputs and more. In narrow models it leaves attention almost uniform and GELU almost
+    linear, so that the blocks compute next to nothing. Here what enters attention and network has variance 1 / inputs,
+    and what leaves them is divided by the square root of the number of parts that are added up (Radford et al. 2019).
+    """
+    for block in transformer.blocks:
+        for name, layer in block.named_modules():
+            if isinstance(layer, nn.Linear):
+                added = name in ("attention.out", "contract")
+                parts = 2 * len(transformer.blocks) if added else 1
+                nn.init.normal_(layer.weight, std=(layer.in_features * parts) ** -0.5)

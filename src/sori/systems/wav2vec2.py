@@ -7,14 +7,18 @@ The way of the sound: waveform -> front end (`features`) -> layer norm -> two br
 sent through a Transformer (`context`); the other is quantised, only where the mask hides it, and gives the targets.
 
 Departures from the paper, all outside the published sizes (`base`, `large`, `lv60k`, `xlsr_*`):
-- `front` may be log-mel frames, and `targets` may feed the quantiser with something else than the features;
-- `equal_distractors="keep"` makes a collapsed codebook score chance instead of zero.
+- `front` may be a spectrum, on which little data suffices to learn from;
+- `targets` may feed the quantiser with cepstra instead of the features, and `start_codebook` lets the codes begin as
+  clusters of these: then the codes are sounds, rather than channels and loudness, from the first update;
+- `equal_distractors="keep"` makes a collapsed codebook score chance instead of zero;
+- `init="width"` and `position_norm` keep narrow models from being linear.
 Everywhere: quantiser and output projections see hidden frames only (same values, less work), a distractor counts as
 equal to the target by its code and not by comparing vectors, and BASE has 12 heads like the released model (the paper
 prints 8).
 """
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -27,12 +31,12 @@ from sori.contracts import LossSum
 from sori.losses import EqualDistractors, contrastive, diversity, perplexity
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.dropout import Dropout
-from sori.nn.lengths import num_frames, valid
-from sori.nn.mask import MaskConfig, masked_positions, span_mask
+from sori.nn.lengths import mean_square, num_frames, valid
+from sori.nn.mask import MaskConfig, fine_tuning_masks, masked_positions, pick, span_mask
 from sori.nn.negatives import within_utterance
 from sori.nn.quantize import GumbelQuantizer, gumbel_noise
-from sori.nn.spectral import LogMel, LogMelConfig
-from sori.nn.transformer import Transformer
+from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
+from sori.nn.transformer import Transformer, scale_init
 from sori.seeds import Rng
 from sori.shapes import Bool, Float, Frames, Int, Tensor
 
@@ -41,9 +45,13 @@ class Wav2Vec2Config(Config):
     """Everything that decides what the model computes and is scored by."""
 
     kind: Literal["wav2vec2"] = "wav2vec2"
-    front: Annotated[ConvConfig | LogMelConfig, Field(discriminator="kind")] = ConvConfig()
+    front: Annotated[ConvConfig | LogMelConfig | CepstrumConfig, Field(discriminator="kind")] = ConvConfig()
     feature_gradient: float = 1.0
     """Factor on the gradient that flows into the front end."""
+    targets: CepstrumConfig | None = None
+    """What the quantiser sees, of the same windows as the front end; None: the normalised features."""
+    target_emphasis: tuple[tuple[float, float, float], ...] = ((1.0, 0.5, 0.25), (0.4, 1.0, 0.7))
+    """For the codebooks' start: how much coefficients, slopes and curvatures of `targets` matter to each codebook."""
 
     dim: int = 768
     """D, of the Transformer."""
@@ -54,6 +62,10 @@ class Wav2Vec2Config(Config):
     """Normalise before each part of a block (True) or after it (False)."""
     position_kernel: int = 128
     position_groups: int = 16
+    position_norm: bool = False
+    """Normalise the sum of frames and positions also with `pre_norm` (without it, that is done in any case)."""
+    init: Literal["bert", "width"] = "bert"
+    """Weights of the blocks: N(0, 0.02) as published, or scaled to the width."""
 
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -91,8 +103,14 @@ class Wav2Vec2Config(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Wav2Vec2Config":
-        if self.front.kind == "log_mel" and self.feature_penalty:
-            raise ValueError("feature_penalty has no effect on log-mel frames, which are not learned; set it to 0")
+        front, targets = self.front, self.targets
+        if self.feature_penalty and front.kind != "conv":
+            raise ValueError("feature_penalty has no effect on a spectrum, which is not learned; set it to 0")
+        if targets is not None:
+            if front.kind == "conv" or targets.windows != (front if front.kind == "log_mel" else front.windows):
+                raise ValueError("targets need the windows of the front end, or their frames would not be the same")
+            if len(self.target_emphasis) != self.num_groups:
+                raise ValueError(f"target_emphasis needs one row for each of {self.num_groups} codebooks")
         return self
 
 
@@ -147,32 +165,39 @@ def xlsr_2b() -> Wav2Vec2Config:
 
 
 def tiny() -> Wav2Vec2Config:
-    """Our size for two CPU cores and a few hours of speech."""
+    """Our size for two CPU cores and a few hours of speech: 2 M parameters, a frame each 40 ms."""
+    windows = LogMelConfig(stack=4)
     return Wav2Vec2Config(
-        front=LogMelConfig(),
-        dim=256,
-        num_layers=6,
+        front=CepstrumConfig(windows=windows, num_cepstra=40),
+        targets=CepstrumConfig(windows=windows, num_cepstra=13, delta_windows=2, pool="mean"),
+        dim=192,
+        num_layers=4,
         num_heads=4,
-        ffn_dim=1024,
+        ffn_dim=768,
         pre_norm=True,
+        position_kernel=31,
+        position_norm=True,
+        init="width",
+        mask=MaskConfig(time_length=7),
         num_codes=160,
         code_dim=128,
         final_dim=128,
+        gumbel_decay=0.9992,
         equal_distractors="keep",
-        diversity_weight=0.3,
     )
 
 
 def small() -> Wav2Vec2Config:
-    """Our size for one small GPU, or patience, and some ten hours of speech."""
-    return tiny().model_copy(update={"dim": 384, "num_layers": 10, "num_heads": 6, "ffn_dim": 1536, "dropout": 0.1})
+    """Our size for one small GPU, or patience, and some ten hours of speech: 15 M parameters."""
+    size = {"dim": 384, "num_layers": 8, "num_heads": 6, "ffn_dim": 1536}
+    return tiny().model_copy(update={**size, "dropout": 0.1, "gumbel_decay": 0.9999})
 
 
 def smoke() -> Wav2Vec2Config:
     """For tests: learns nothing of use, in no time."""
-    size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 16, "position_groups": 4}
+    size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
     codes = {"num_codes": 8, "code_dim": 16, "final_dim": 16, "num_negatives": 10}
-    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), **size, **codes})
+    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), "targets": None, **size, **codes})
 
 
 class Draws(NamedTuple):
@@ -195,10 +220,13 @@ class Wav2Vec2(nn.Module):
         self.config = config
         match config.front:
             case ConvConfig() as front:
-                self.front: WaveConv | LogMel = WaveConv(front)
+                self.front: WaveConv | LogMel | Cepstrum = WaveConv(front)
             case LogMelConfig() as front:
                 self.front = LogMel(front)
+            case CepstrumConfig() as front:
+                self.front = Cepstrum(front)
         feature_dim = self.front.dim
+        self.targets = Cepstrum(config.targets) if config.targets else None
         self.feature_norm = nn.LayerNorm(feature_dim)
         self.projection = nn.Linear(feature_dim, config.dim)
         self.input_dropout = Dropout(config.input_dropout)
@@ -215,9 +243,15 @@ class Wav2Vec2(nn.Module):
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
         )
+        self.position_norm = nn.LayerNorm(config.dim) if config.position_norm else nn.Identity()
+        if config.init == "width":
+            scale_init(self.transformer)
         self.target_dropout = Dropout(config.target_dropout)
         self.quantizer = GumbelQuantizer(
-            feature_dim, num_groups=config.num_groups, num_codes=config.num_codes, code_dim=config.code_dim
+            self.targets.dim if self.targets else feature_dim,
+            num_groups=config.num_groups,
+            num_codes=config.num_codes,
+            code_dim=config.code_dim,
         )
         self.project_codes = nn.Linear(config.code_dim, config.final_dim)
         self.project_context = nn.Linear(config.dim, config.final_dim)
@@ -294,7 +328,7 @@ class Wav2Vec2(nn.Module):
         if int(lengths.min()) < x.shape[1]:
             real = valid(lengths, x.shape[1])
             x = x.masked_fill(~real.unsqueeze(-1), 0)
-        x = x + self.positions(x)
+        x = self.position_norm(x + self.positions(x))
         # Which blocks are skipped is decided on the host, where the blocks are called.
         generator = None if rng is None else Rng(*rng.key)["layerdrop"]
         return self.transformer(x, real, generator=generator)  # type: ignore[no-any-return]
@@ -328,7 +362,7 @@ class Wav2Vec2(nn.Module):
         if mask is not None:
             if rng is None:
                 raise ValueError("a mask is drawn at random: give rng as well")
-            masked, channels = self._draw_mask(mask, frames.lengths, rng)
+            masked, channels = fine_tuning_masks(mask, frames.lengths, self.config.dim, Rng(*rng.key)["mask"])
         return self.context(frames, masked=masked, channels=channels, rng=rng), frames.lengths
 
     def frames(
@@ -372,6 +406,30 @@ class Wav2Vec2(nn.Module):
             noise = noise.to(device)
         return Draws(masked.to(device), positions.to(device), negatives.to(device), noise)
 
+    @torch.no_grad()
+    def start_codebook(self, batches: Iterable[WaveBatch], rng: Rng) -> None:
+        """Let the codes begin as clusters of the targets; for models with `targets`, before the first update.
+
+        Args:
+            batches: some minutes of audio; at most 20,000 frames are used.
+            rng: `rng["codebook"]` chooses frames and first centres.
+
+        Raises:
+            ValueError: the model has no targets of its own, or there are fewer frames than codes.
+        """
+        if self.targets is None:
+            raise ValueError("only a model with targets of its own can start from clusters of them")
+        frames, generator = [], Rng(*rng.key)["codebook"]
+        for batch in batches:
+            targets = self.targets(batch.wave, batch.lengths)
+            frames.append(targets.data[valid(targets.lengths, targets.data.shape[1])].cpu())
+        every = torch.cat(frames)
+        some = every[torch.randperm(len(every), generator=generator)[:20_000]]
+        emphasis = self.targets.by_kind(torch.tensor(self.config.target_emphasis))
+        self.quantizer.cpu().start(some, emphasis, generator)
+        self.quantizer.to(self.mask_vector.device)
+        nn.init.zeros_(self.project_codes.bias)
+
     def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over its hidden frames.
 
@@ -401,10 +459,11 @@ class Wav2Vec2(nn.Module):
         raw = self.features(batch.wave, batch.lengths)
         x = self.feature_norm(scale_gradient(raw.data, c.feature_gradient))
         layers = self._context(x, raw.lengths, masked=draws.masked, channels=None, rng=rng)
-        predictions = self.project_context(_pick(layers[-1], draws.positions))
+        predictions = self.project_context(pick(layers[-1], draws.positions))
 
+        seen = x if self.targets is None else self.targets(batch.wave, batch.lengths).data
         quantized = self.quantizer(
-            self.target_dropout(_pick(x, draws.positions)), temperature=temperature, noise=draws.noise
+            self.target_dropout(pick(seen, draws.positions)), temperature=temperature, noise=draws.noise
         )
         contrast = contrastive(
             predictions,
@@ -427,43 +486,7 @@ class Wav2Vec2(nn.Module):
             "masked_share": count * count / raw.lengths.sum(),
         }
         if c.feature_penalty:
-            penalty = _mean_square(raw)
+            penalty = mean_square(*raw)
             total = total + count * c.feature_penalty * penalty
             terms["feature_penalty"] = count * penalty
         return LossSum(total, count, {name: term.detach().float() for name, term in terms.items()})
-
-    def _draw_mask(
-        self, mask: MaskConfig, lengths: Int[Tensor, " batch"], rng: Rng
-    ) -> tuple[Bool[Tensor, "batch frame"], Bool[Tensor, "batch dim"] | None]:
-        generator = Rng(*rng.key)["mask"]
-        masked = span_mask(
-            lengths.cpu(),
-            prob=mask.time_prob,
-            span=mask.time_length,
-            min_spans=2,
-            equal_counts=False,
-            generator=generator,
-        ).to(lengths.device)
-        if not mask.channel_prob:
-            return masked, None
-        channels = span_mask(
-            torch.full((len(lengths),), self.config.dim),
-            prob=mask.channel_prob,
-            span=mask.channel_length,
-            min_spans=0,
-            equal_counts=False,
-            generator=generator,
-        ).to(lengths.device)
-        return masked, channels
-
-
-def _pick(x: Float[Tensor, "batch frame dim"], positions: Int[Tensor, "batch masked"]) -> Tensor:
-    """The frames at the given positions of each utterance, "batch masked dim"."""
-    return x.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[2]))
-
-
-def _mean_square(frames: Frames) -> Float[Tensor, ""]:
-    """Mean of the squares of all values of real frames, in float32."""
-    square = frames.data.float().square().mean(-1)
-    real = valid(frames.lengths, square.shape[1])
-    return (square * real).sum() / frames.lengths.sum()
