@@ -86,9 +86,7 @@ def train(
         init: Model to start from: folder, run folder or name.
     """
     settings = recipes.by_name(recipe).override(_changes(changes))
-    result = run.train(settings, into=into, data=data, init=init)
-    if result.finished:
-        print(f"model saved in {result.folder / hub.MODEL}")
+    run.train(settings, into=into, data=data, init=init)
 
 
 @app.command

@@ -98,6 +98,7 @@ def train(
         )
         if finished and distributed.rank() == 0:
             hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.utterances))
+            _say(f"model saved in {into / hub.MODEL}")
         distributed.barrier()
     return Run(into, finished)
 
@@ -118,7 +119,7 @@ def evaluate(
     Raises:
         ValueError: the model is no recogniser, or there are no transcribed utterances of that split.
     """
-    system = hub.load(model) if isinstance(model, str | Path) else model
+    system = hub.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     if not isinstance(system, Ctc):
         raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
             f"expected a recogniser, got {model if isinstance(model, str | Path) else 'an encoder'}, which only knows "
@@ -194,9 +195,13 @@ def _pretraining(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
 
 def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Parts:
     labels = recipe.labels or LabelConfig()
-    chosen = _transcribed(utterances)
+    chosen = transcribed = _transcribed(utterances)
     if labels.minutes is not None:
-        chosen = _at_most(chosen, labels.minutes, seed=labels.seed)
+        chosen = _at_most(transcribed, labels.minutes, seed=labels.seed)
+        if len(chosen) == len(transcribed):
+            _say(
+                f"{recipe.name} takes {labels.minutes:g} minutes of transcribed speech; there is less: taking all of it"
+            )
     vocabulary = Vocabulary.fit(
         (u.text or "" for u in chosen), unit=labels.unit, case=labels.case, punctuation=labels.punctuation
     )
@@ -217,7 +222,8 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
         field_samples=math.ceil((encoder.field_samples + 1) * fastest),
     )
     _keep_excluded(into, checked.unusable)
-    vocabulary.save(into / hub.VOCABULARY)
+    if distributed.rank() == 0:
+        vocabulary.save(into / hub.VOCABULARY)
     usable = [one.utterance for one in checked.usable]
     ids = [one.labels for one in checked.usable]
     reader = SpeedReader(_audio(recipe, usable, into), usable, labels.speeds)
@@ -233,10 +239,7 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
 
 def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
     available = sum(u.duration_seconds for u in transcribed) / 60
-    if available > minutes:
-        return choose_minutes(transcribed, minutes, seed=seed)
-    _say(f"{minutes:g} min of transcribed speech wanted, {available:.1f} min found: taking all of it")
-    return transcribed
+    return choose_minutes(transcribed, minutes, seed=seed) if available > minutes else transcribed
 
 
 def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
