@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from sori.training.log import read_metrics
+
 
 class Launcher:
     """Starts toy runs in processes of their own, of one thread each."""
@@ -81,8 +83,12 @@ def test_two_processes_train_as_one_that_accumulates_twice_as_much(toy, tmp_path
     for name, tensor in one.items():
         assert torch.equal(first[name], second[name]), f"the replicas differ in {name}"
         torch.testing.assert_close(first[name], tensor, rtol=1e-5, atol=1e-6)
-    lines = (tmp_path / "two" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 6
+    rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("two", "one")]
+    assert [len(found) for found in rows] == [6, 6]
+    # AdamW would forgive a gradient of the wrong scale; its norm does not.
+    for two, alone in zip(*rows, strict=True):
+        for name in ("loss", "correct", "grad_norm", "hours"):
+            assert two[name] == pytest.approx(alone[name], rel=1e-5), name
 
 
 def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(toy, tmp_path, launcher):
