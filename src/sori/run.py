@@ -5,17 +5,19 @@ recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be lea
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from sori import distributed, hub
+from sori.batch import WaveBatch
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
@@ -25,7 +27,7 @@ from sori.decoding.ctc import greedy
 from sori.evaluation.error_rate import ErrorReport, error_rates
 from sori.nn.lengths import num_frames
 from sori.recipes.recipe import LabelConfig, Recipe
-from sori.seeds import derive
+from sori.seeds import Rng, derive
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
@@ -80,8 +82,8 @@ def train(
         utterances = _training_utterances(recipe)
         loop.claim(into, recipe.to_yaml())
         match recipe.system:
-            case Wav2Vec2Config():
-                parts = _pretraining(recipe, utterances, into)
+            case Wav2Vec2Config() as config:
+                parts = _pretraining(recipe, config, utterances, into)
             case CtcConfig():
                 parts = _recognition(recipe, utterances, into)
         _say(_summary(recipe, parts))
@@ -178,8 +180,8 @@ def _training_utterances(recipe: Recipe) -> list[Utterance]:
     return kept
 
 
-def _pretraining(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Parts:
-    system = hub.build(recipe.system)
+def _pretraining(recipe: Recipe, config: Wav2Vec2Config, utterances: list[Utterance], into: Path) -> _Parts:
+    system = Wav2Vec2(config)
     if recipe.init is not None:
         source = hub.load(recipe.init)
         if not isinstance(source, Wav2Vec2):
@@ -190,7 +192,19 @@ def _pretraining(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
         hub.copy_weights(source.state_dict(), system, origin=recipe.init)
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
+    if system.targets is not None and recipe.init is None and not (into / loop.CHECKPOINT).exists():
+        system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
     return _Parts(system, batches, [], utterances)
+
+
+def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
+    seconds = 0.0
+    for index in itertools.count():
+        batch = batches[index]
+        yield batch
+        seconds += batch.seconds
+        if seconds > 15 * 60:
+            return
 
 
 def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Parts:
