@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,14 +71,28 @@ def test_choices_are_written_out_rather_than_registered(name):
     assert not tables, f"line {tables[0].lineno}: use a match"
 
 
-def test_the_tree_in_the_readme_matches_the_disk():
-    block = re.search(r"```[a-z]*\n(src/sori/.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert block, "README.md shows no file tree that begins with src/sori/"
-    shown = set(re.findall(r"(?<![\w./])[\w/]+(?:\.py|/)(?=[\s,]|$)", block.group(1))) - {"src/sori/"}
-    on_disk = {p.name for p in PACKAGE.glob("*.py")} | {
-        f"{p.name}/" for p in PACKAGE.iterdir() if (p / "__init__.py").is_file()
-    }
-    missing = on_disk - shown - {"__init__.py", "__main__.py"}
-    assert not missing, f"README's tree lacks {sorted(missing)}"
-    everything = {p.name for p in FILES} | on_disk
-    assert shown <= everything, f"README's tree names what does not exist: {sorted(shown - everything)}"
+def test_the_readme_names_only_what_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:src|docs|tests|benchmarks)/[\w/.-]*\w/?", text))
+    assert len(named) > 5
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert not missing
+
+
+def test_the_documented_floors_are_the_checked_ones():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = re.search(r"## Floors.*?```\n(.*?)```", text, re.DOTALL)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert block is not None
+    assert block.group(1).split("\n")[:-1] == [layer for layer in layers if layer != "__main__"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda p: p.stem)
+def test_tests_mirror_the_tree(path):
+    place = path.relative_to(ROOT / "tests")
+    if place.parts[0] in ("foreign", "conformance", "architecture", "reference", "benchmarks"):
+        return
+    assert (PACKAGE / place.parent).is_dir()
