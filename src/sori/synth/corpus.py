@@ -16,8 +16,8 @@ from sori.synth.voice import Voice, speak, voices
 class CorpusSize(NamedTuple):
     """Who says how much; the first voices have transcripts for their first sentences."""
 
-    num_voices: int = 48
-    num_sentences: int = 34
+    num_voices: int = 24
+    num_sentences: int = 68
     """Of each voice."""
     num_labelled_voices: int = 6
     """Of `num_voices`."""
@@ -38,10 +38,12 @@ def speak_corpus(folder: Path, size: CorpusSize = CorpusSize(), *, seed: int = 0
         size: how much, about 3 s a sentence.
         seed: decides voices, sentences and rooms.
     """
-    everybody = voices(size.num_test_voices + size.num_voices, seed=seed)
+    everybody = voices(size.num_test_voices + size.num_voices, seed=seed, dialects=("en", "en-us"))
     test_texts = sentences(size.num_test_voices * size.num_test_sentences, seed=derive(seed, "test"))
     texts = sentences(size.num_voices * size.num_sentences, seed=derive(seed, "train"), avoid=frozenset(test_texts))
     folder.mkdir(parents=True)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sentences are too short to be shared: threads would mostly wait for each other
     for number, voice in enumerate(track(everybody, description="speaking", transient=True)):
         generator = torch.Generator().manual_seed(derive(seed, "rooms", number))
         rank = number - size.num_test_voices
@@ -52,6 +54,7 @@ def speak_corpus(folder: Path, size: CorpusSize = CorpusSize(), *, seed: int = 0
             mine = _share(texts, rank, size.num_sentences)
             num_labelled = size.num_labelled_sentences if rank < size.num_labelled_voices else 0
             _write(folder / "train" / voice.name, voice, mine, num_labelled=num_labelled, generator=generator)
+    torch.set_num_threads(num_threads)
 
 
 def _share(texts: list[str], number: int, size: int) -> list[str]:

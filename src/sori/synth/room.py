@@ -15,8 +15,8 @@ def record(
 ) -> Float[Tensor, " longer"]:
     """A clean waveform as if recorded somewhere: every circumstance is drawn from the generator.
 
-    Reverberation that dies away in 0.1 to 0.4 s, 2 to 18 dB below the direct sound; a spectral tilt of up to 3 dB per
-    octave around 1 kHz; noise between white and brown, 15 to 35 dB below the speech; a level of -32 to -16 dB.
+    Reverberation that dies away in 0.1 to 0.4 s, 8 to 25 dB below the direct sound; a spectral tilt of up to 2 dB per
+    octave around 1 kHz; noise between white and brown, 25 to 45 dB below the speech; a level of -32 to -16 dB.
 
     Args:
         wave: 16 kHz mono.
@@ -25,13 +25,13 @@ def record(
     """
     uniform = partial(_uniform, generator)
     before, after = (int(SAMPLE_RATE * margin_seconds * uniform(0.3, 1.0)) for _ in range(2))
-    response = _response(seconds=uniform(0.1, 0.4), direct_db=uniform(2.0, 18.0), generator=generator)
+    response = _response(seconds=uniform(0.1, 0.4), direct_db=uniform(8.0, 25.0), generator=generator)
     noise = torch.randn(len(wave) + before + after, generator=generator)
     wave = torch.nn.functional.pad(wave, (before, after))
-    wave = _filter(wave, response, db_per_octave=uniform(-3.0, 3.0))
+    wave = _filter(wave, response, db_per_octave=uniform(-2.0, 2.0))
     noise = _filter(noise, None, db_per_octave=uniform(-6.0, 0.0))
     wave = wave / wave.square().mean().sqrt()
-    wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(15.0, 35.0))
+    wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(25.0, 45.0))
     wave = wave / wave.square().mean().sqrt() * _amplitude(uniform(-32.0, -16.0))
     wave = wave - wave.mean()  # no microphone hears a constant pressure
     return wave / wave.abs().max().clamp(min=1.0)

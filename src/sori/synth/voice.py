@@ -63,21 +63,22 @@ class Voice(NamedTuple):
         return f"{self.dialect}-{self.variant}-{self.words_per_minute}"
 
 
-def voices(count: int, *, seed: int) -> list[Voice]:
+def voices(count: int, *, seed: int, dialects: tuple[str, ...] = DIALECTS) -> list[Voice]:
     """Different voices; the first `len(VARIANTS)` of them share no variant.
 
     Args:
         count: how many.
         seed: decides which, and their order.
+        dialects: to draw from.
     """
     draw = np.random.default_rng(seed)
     return [
         Voice(
-            dialect=str(draw.choice(DIALECTS)),
+            dialect=str(draw.choice(dialects)),
             variant=variant,
-            words_per_minute=int(draw.integers(140, 205)),
-            pitch=int(draw.integers(25, 76)),
-            pitch_range=int(draw.integers(25, 76)),
+            words_per_minute=int(draw.integers(145, 195)),
+            pitch=int(draw.integers(30, 71)),
+            pitch_range=int(draw.integers(30, 71)),
         )
         for variant in _shuffled_forever(VARIANTS, count, draw)
     ]
