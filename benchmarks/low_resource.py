@@ -44,14 +44,17 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("runs/low_resource"))
     parser.add_argument("--labels", nargs="+", default=list(LABELS), choices=LABELS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="processes of pre-training, and fine-tunings side by side")
+    parser.add_argument(
+        "--jobs", type=int, default=2, choices=(1, 2), help="processes of pre-training, and fine-tunings side by side"
+    )
     asked = parser.parse_args()
 
     into: Path = asked.into
     english = prepare([asked.data / name / "manifest.jsonl" for name in PRETRAINING], into / "english")
     labelled = prepare([asked.data / "speechocean762" / "manifest.jsonl"], into / "speechocean762")
     pretrained = into / "pretrained"
-    sori_train("wav2vec2_tiny", english, pretrained, processes=asked.jobs)
+    share = ["--train.num-accumulate", str(2 // asked.jobs)]  # two micro-batches an update, however many processes
+    sori_train("wav2vec2_tiny", english, pretrained, *share, processes=asked.jobs)
 
     jobs = [(labels, start, seed) for labels in asked.labels for seed in asked.seeds for start in STARTS]
     with ThreadPoolExecutor(asked.jobs) as pool:
