@@ -3,7 +3,7 @@ import statistics
 import pytest
 import torch
 
-from sori.nn.mask import masked_positions, span_mask
+from sori.nn.mask import MaskConfig, fine_tuning_masks, masked_positions, span_mask
 
 
 def draw(lengths, *, prob=0.65, span=10, min_spans=2, equal_counts=False, seed=0):
@@ -96,3 +96,18 @@ def test_positions_are_sorted_hidden_frames():
     assert masked_positions(mask).tolist() == expected
     with pytest.raises(ValueError, match="different numbers"):
         masked_positions(torch.tensor([[True, False], [True, True]]))
+
+
+def test_a_rate_of_zero_hides_nothing():
+    lengths = torch.tensor([30, 50])
+    generator = torch.Generator().manual_seed(0)
+    none = MaskConfig(time_prob=0.0, channel_prob=0.0)
+    assert fine_tuning_masks(none, lengths, 16, generator) == (None, None)
+    masked, channels = fine_tuning_masks(
+        MaskConfig(time_prob=0.3, channel_prob=0.3, channel_length=4), lengths, 16, generator
+    )
+    assert masked is not None
+    assert masked.any(1).all()
+    assert not masked[0, 30:].any()
+    assert channels is not None
+    assert channels.shape == (2, 16)

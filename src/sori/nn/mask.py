@@ -84,30 +84,21 @@ def pick(
 
 def fine_tuning_masks(
     config: MaskConfig, lengths: Int[Tensor, " batch"], num_channels: int, generator: torch.Generator
-) -> tuple[Bool[Tensor, "batch frame"], Bool[Tensor, "batch dim"] | None]:
-    """Frames and channels to hide while labels are learnt (Baevski et al. 2020, appendix B).
+) -> tuple[Bool[Tensor, "batch frame"] | None, Bool[Tensor, "batch dim"] | None]:
+    """Frames and channels to hide while labels are learnt (Baevski et al. 2020, appendix B); None where the rate is 0.
 
     Unlike in pre-training, each utterance hides as many frames as are drawn for it: nothing needs equal counts.
     """
-    masked = span_mask(
-        lengths.cpu(),
-        prob=config.time_prob,
-        span=config.time_length,
-        min_spans=2,
-        equal_counts=False,
-        generator=generator,
-    ).to(lengths.device)
-    if not config.channel_prob:
-        return masked, None
-    channels = span_mask(
-        torch.full((len(lengths),), num_channels),
-        prob=config.channel_prob,
-        span=config.channel_length,
-        min_spans=0,
-        equal_counts=False,
-        generator=generator,
-    )
-    return masked, channels.to(lengths.device)
+
+    def draw(lengths: Tensor, prob: float, span: int, min_spans: int) -> Tensor | None:
+        if not prob:
+            return None
+        return span_mask(lengths, prob=prob, span=span, min_spans=min_spans, equal_counts=False, generator=generator)
+
+    masked = draw(lengths.cpu(), config.time_prob, config.time_length, 2)
+    channels = draw(torch.full((len(lengths),), num_channels), config.channel_prob, config.channel_length, 0)
+    device = lengths.device
+    return None if masked is None else masked.to(device), None if channels is None else channels.to(device)
 
 
 def _choose(
