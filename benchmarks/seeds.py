@@ -1,0 +1,66 @@
+"""Is pre-training healthy whatever the seed? Five short runs of `tiny` on the real English sets.
+
+    python benchmarks/seeds.py --data DATA --into runs/seeds
+
+Healthy: at the end the loss is at least 0.3 nats under chance (ln 101), code perplexity is over half its maximum, and
+fewer than one distractor in twenty is the target itself. Repeating the command continues. Writes
+`benchmarks/results/seeds.json`.
+"""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+from low_resource import PRETRAINING, RESULTS, prepare, sori_train
+
+import sori
+from sori import recipes
+from sori.systems.wav2vec2 import Wav2Vec2
+from sori.training.log import METRICS, read_metrics
+
+
+def main() -> None:
+    """Train, judge, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
+    parser.add_argument("--into", type=Path, default=Path("runs/seeds"))
+    parser.add_argument("--steps", type=int, default=300)
+    asked = parser.parse_args()
+
+    english = prepare([asked.data / name / "manifest.jsonl" for name in PRETRAINING], asked.into / "english")
+    model = Wav2Vec2(recipes.by_name("wav2vec2_tiny").system)
+    rows = []
+    for seed in range(5):
+        folder = asked.into / f"seed_{seed}"
+        changes = ["--train.num-steps", str(asked.steps), "--train.seed", str(seed), "--train.num-accumulate", "1"]
+        sori_train("wav2vec2_tiny", english, folder, *changes, processes=2)
+        reports = [row for row in read_metrics(folder / METRICS) if row["kind"] == "train"]
+        last = reports[-1]
+        healthy = (
+            last["contrastive"] < model.chance_nats - 0.3
+            and last["code_perplexity"] > model.max_code_perplexity / 2
+            and last["equal_share"] < 0.05
+        )
+        kept = ("contrastive", "accuracy", "code_perplexity", "equal_share", "hours")
+        speeds = sorted(row["hours_per_hour"] for row in reports)
+        rows.append({"seed": seed, "healthy": healthy, **{k: round(last[k], 4) for k in kept}})
+        rows[-1]["median_hours_per_hour"] = round(speeds[len(speeds) // 2], 1)
+        rows[-1]["max_wait_share"] = round(max(row["wait_share"] for row in reports[1:]), 4)
+        print(rows[-1], flush=True)
+    print(f"{sum(row['healthy'] for row in rows)} of {len(rows)} seeds healthy")
+    RESULTS.mkdir(exist_ok=True)
+    about = {
+        "command": f"python benchmarks/seeds.py --steps {asked.steps}",
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "chance_nats": model.chance_nats,
+        "max_code_perplexity": model.max_code_perplexity,
+    }
+    (RESULTS / "seeds.json").write_text(json.dumps({**about, "seeds": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
