@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,3 +105,15 @@ def test_full_scale_survives_and_more_is_clipped(tmp_path):
     loud = [Utterance("loud", str(tmp_path / "loud.wav"), 0.0, 5, None, None, None, None)]
     reader = cache.open_audio(loud, folder=tmp_path, policy="always")
     assert reader(0, 0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.5]
+
+
+def test_what_a_killed_builder_left_is_cleared_and_a_living_ones_is_not(utterances, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / cache.FOLDER).mkdir()
+    dead, living = (tmp_path / cache.FOLDER / f"abc.{pid}.partial" for pid in (gone.pid, os.getppid()))
+    dead.touch()
+    living.touch()
+    cache.build(utterances, tmp_path)
+    assert not dead.exists()
+    assert living.exists()

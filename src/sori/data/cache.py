@@ -64,6 +64,7 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
     samples, index = target.with_suffix(".bin"), target.with_suffix(".json")
     partial = target.with_suffix(f".{os.getpid()}.partial")
     stamps = _stamps(unique)
+    _clear_abandoned(target.parent)
     index.unlink(missing_ok=True)
     try:
         with partial.open("wb") as file, Progress(console=Console(stderr=True), disable=not _terminal()) as progress:
@@ -79,6 +80,17 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
         partial.replace(index)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove what builders left that were killed; a living one in another process is left alone."""
+    for partial in folder.glob("*.partial"):
+        try:
+            os.kill(int(partial.suffixes[-2].removeprefix(".")), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except PermissionError:
+            continue
 
 
 @final
