@@ -91,6 +91,16 @@ def test_a_collapsed_codebook_scores_chance_when_equals_are_kept():
     assert context.grad.abs().max() < 1e-5  # nothing to gain, but for rounding
 
 
+def test_equal_codes_tie_whatever_rounding_does_to_their_vectors():
+    context, target, negatives = collapsed()
+    rounded = target + 1e-3 * torch.randn(2, 30, 16)
+    out = contrastive(
+        context, rounded, negatives, torch.zeros(2, 30, 2, dtype=torch.long), temperature=0.1, equal="keep"
+    )
+    assert out.loss.item() / 60 == pytest.approx(math.log(101), abs=1e-6)
+    assert out.num_correct == 0
+
+
 def test_gradient_flows_to_predictions_and_targets():
     context, targets, negatives, codes = example(3)
     context, targets = context.double().requires_grad_(), targets.double().requires_grad_()

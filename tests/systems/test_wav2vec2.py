@@ -147,21 +147,24 @@ def test_item_12_front_end_is_frozen_in_fine_tuning():
     assert all(g.abs().sum() > 0 for g in gradient_of_front(model))
 
 
-@pytest.mark.slow
 def test_item_13_a_tiny_model_learns_32_clips():
-    """Twenty times chance and a codebook in use, on fixed artificial clips."""
+    """More than ten times chance and a codebook in use, on fixed artificial clips."""
     torch.manual_seed(0)
     size = {"dim": 64, "num_layers": 1, "num_heads": 2, "ffn_dim": 256, "position_groups": 4}
     model = Wav2Vec2(wav2vec2.tiny().model_copy(update=size))
-    batch = babble(32, 64_000)
+    batch = babble(32, 32_000)
     model.start_codebook([batch], Rng(0))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98))
-    for step in range(300):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
+    accuracy = []
+    for step in range(40):
         out = model.loss(batch, step=step, rng=Rng(0, step))
         optimizer.zero_grad()
         (out.total / out.count).backward()
         optimizer.step()
-    assert out.terms["correct"] / out.count > 10 / 101
+        accuracy.append(float(out.terms["correct"] / out.count))
+    assert accuracy[0] < 5 / 101
+    assert accuracy[-1] > 10 / 101
+    assert out.terms["contrastive"] / out.count < math.log(101) - 0.5
     assert out.terms["code_perplexity"] / out.count > 10
 
 
