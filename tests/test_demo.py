@@ -5,6 +5,7 @@ import pytest
 from sori import demo as module
 from sori.data.manifest import Utterance, read_manifest
 from sori.demo import demo, hold_out
+from sori.recipes.recipe import Recipe
 from sori.synth import CorpusSize
 
 TINY = CorpusSize(3, 9, 2, 9, 2, 2)
@@ -32,9 +33,21 @@ def test_two_recognisers_are_scored_on_the_same_unheard_recordings(shown):
 
 
 def test_the_recognisers_differ_in_where_they_start_only(shown):
-    first, second = ((shown.report.parent / name / "recipe.yaml").read_text() for name in ("with", "without"))
-    different = set(first.splitlines()) ^ set(second.splitlines())
-    assert {line.split(":")[0] for line in different} == {"init"}
+    recipes = {
+        name: Recipe.from_yaml(shown.report.parent / name / "recipe.yaml") for name in ("pretrained", "with", "without")
+    }
+    assert recipes["with"].init.endswith("pretrained/model")
+    assert recipes["without"].init is None
+    assert recipes["without"].encoder == recipes["pretrained"].system
+    start = {"init": None, "encoder": None}
+    assert recipes["with"].model_copy(update=start) == recipes["without"].model_copy(update=start)
+
+
+def test_the_full_recipes_train_both_recognisers_alike():
+    recipes = module._recipes(minutes=None, smoke=False)
+    for part in ("data", "optim", "schedule", "train", "labels"):
+        assert getattr(recipes["with"], part) == getattr(recipes["without"], part)
+    assert recipes["without"].encoder == recipes["pretrained"].system
 
 
 def test_the_report_is_one_page_with_everything_in_it(shown):

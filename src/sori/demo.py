@@ -180,7 +180,11 @@ def _recipes(*, minutes: float | None, smoke: bool) -> dict[str, Recipe]:
         scratch = tuning.override({"name": "demo_without", **SCRATCH})
     labels = {"labels": LabelConfig(minutes=minutes)}
     scratch = scratch.model_copy(update={"encoder": pretraining.system, **labels})
-    return {"pretrained": pretraining, "with": tuning.model_copy(update=labels), "without": scratch}
+    return {
+        "pretrained": pretraining,
+        "with": tuning.model_copy(update={"encoder": None, **labels}),
+        "without": scratch,
+    }
 
 
 PRETRAINING = {"train.num_steps": 4000}
