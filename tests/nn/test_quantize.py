@@ -118,11 +118,14 @@ def test_started_codes_are_nearest_clusters_and_in_use():
     quantizer = GumbelQuantizer(6, num_groups=2, num_codes=20, code_dim=8)
     before = quantizer(frames[None])
     emphasis = torch.tensor([[1.0, 1, 1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 1, 1, 1]])
-    quantizer.start(frames, emphasis, torch.Generator().manual_seed(0))
+    quantizer.start(frames, emphasis, sharpness=3.0, generator=torch.Generator().manual_seed(0))
     after = quantizer(frames[None])
     for group in range(2):
         factors = emphasis[group] / frames.std(0)
-        centres = quantizer.logits.weight[20 * group : 20 * group + 20] / factors
+        centres = quantizer.logits.weight[20 * group : 20 * group + 20] / factors / 3.0
+        distances = torch.cdist(frames * factors, centres).square()
+        logits = quantizer.logits(frames)[:, 20 * group : 20 * group + 20]
+        torch.testing.assert_close(logits.softmax(1), (-1.5 * distances).softmax(1), rtol=1e-3, atol=1e-4)
         nearest = torch.cdist(frames * factors, centres).argmin(1)
         assert (after.codes[0, :, group] == nearest).float().mean() > 0.995
     use = -(after.hard_probs * (after.hard_probs + 1e-9).log()).sum(1)

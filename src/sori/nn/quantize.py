@@ -75,24 +75,31 @@ class GumbelQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(
-        self, frames: Float[Tensor, "frame dim"], emphasis: Float[Tensor, "group dim"], generator: torch.Generator
+        self,
+        frames: Float[Tensor, "frame dim"],
+        emphasis: Float[Tensor, "group dim"],
+        *,
+        sharpness: float,
+        generator: torch.Generator,
     ) -> None:
         """Let every codebook begin as the clusters of some frames, so that all codes are in use from the first update.
 
-        The logit of a code is the negative squared distance to its cluster, halved, but for what all codes share.
-        Entries are random projections of the cluster centres: codes that sound alike start alike.
+        The logit of a code is the negative squared distance to its cluster, times half the sharpness, but for what all
+        codes share. Entries are random projections of the cluster centres: codes that sound alike start alike.
 
         Args:
             frames: what is going to be quantised; many times as many as codes.
             emphasis: factor on each dimension, for each group, so that the groups divide the sounds differently.
+            sharpness: factor on the logits. Codes are drawn with the probabilities that the logits give, whatever the
+                temperature; where many are about as likely, no context can tell which one was drawn.
             generator: on the device of the frames.
         """
         scale = emphasis / frames.std(0)
         for group, factors in enumerate(scale):
             rows = slice(group * self.num_codes, (group + 1) * self.num_codes)
             centres = k_means(frames * factors, self.num_codes, generator=generator)
-            self.logits.weight[rows] = centres * factors
-            self.logits.bias[rows] = -centres.square().sum(1) / 2
+            self.logits.weight[rows] = sharpness * centres * factors
+            self.logits.bias[rows] = -sharpness * centres.square().sum(1) / 2
             shape = (centres.shape[1], self.codebook.shape[2])
             directions = torch.randn(shape, generator=generator, device=frames.device)
             entries = (centres - centres.mean(0)) @ directions

@@ -52,6 +52,8 @@ class Wav2Vec2Config(Config):
     """What the quantiser sees, of the same windows as the front end; None: the normalised features."""
     target_emphasis: tuple[tuple[float, float, float], ...] = ((1.0, 0.5, 0.25), (0.4, 1.0, 0.7))
     """For the codebooks' start: how much coefficients, slopes and curvatures of `targets` matter to each codebook."""
+    target_sharpness: float = 8.0
+    """For the codebooks' start: factor on the logits. On speech, the likeliest code then has a probability of 0.86."""
 
     dim: int = 768
     """D, of the Transformer."""
@@ -426,7 +428,8 @@ class Wav2Vec2(nn.Module):
         every = torch.cat(frames)
         some = every[torch.randperm(len(every), generator=generator)[:20_000]]
         emphasis = self.targets.by_kind(torch.tensor(self.config.target_emphasis))
-        self.quantizer.cpu().start(some, emphasis, generator)
+        sharpness = self.config.target_sharpness
+        self.quantizer.cpu().start(some, emphasis, sharpness=sharpness, generator=generator)
         self.quantizer.to(self.mask_vector.device)
         nn.init.zeros_(self.project_codes.bias)
 
