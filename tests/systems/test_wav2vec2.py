@@ -156,13 +156,13 @@ def test_item_13_a_tiny_model_learns_32_clips():
     model.start_codebook([batch], Rng(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
     accuracy = []
-    for step in range(40):
+    for step in range(30):
         out = model.loss(batch, step=step, rng=Rng(0, step))
         optimizer.zero_grad()
         (out.total / out.count).backward()
         optimizer.step()
         accuracy.append(float(out.terms["correct"] / out.count))
-    assert accuracy[0] < 5 / 101
+    assert accuracy[0] < 8 / 101
     assert accuracy[-1] > 10 / 101
     assert out.terms["contrastive"] / out.count < math.log(101) - 0.5
     assert out.terms["code_perplexity"] / out.count > 10
