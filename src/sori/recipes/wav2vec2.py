@@ -18,8 +18,8 @@ def wav2vec2_tiny() -> Recipe:
 
     Expected: the loss falls below 3.2 nats (a guess: 4.615) with more than half of the codes in use.
 
-    Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster than
-    one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
+    Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
+    than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
     --into runs/tiny --train.num-accumulate 1`
     """
     return Recipe(
