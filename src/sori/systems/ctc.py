@@ -17,7 +17,6 @@ from sori.config import Config
 from sori.contracts import LossSum
 from sori.nn.lengths import valid
 from sori.nn.mask import MaskConfig
-from sori.nn.spectral import normalize
 from sori.seeds import Rng
 from sori.shapes import Float, Frames, Int, Tensor
 from sori.text import Vocabulary
@@ -31,10 +30,8 @@ class CtcConfig(Config):
 
     kind: Literal["ctc"] = "ctc"
     read: Literal["last", "mix"] = "last"
-    """What the head sees: the last layer (the paper), or a learned weighted mean of all layers (Peters et al. 2018,
-    equation 1), for encoders whose middle knows the sounds better than their top. Each layer then has mean 0 and
-    variance 1 over the utterance, in every dimension: nine tenths of what a small pre-trained encoder says are one
-    constant vector, under which a linear layer hardly finds the rest."""
+    """What the head sees: the last layer (the paper), or a learned weighted mean of all layers, each with mean 0 and
+    variance 1 (Peters et al. 2018, equation 1), for encoders whose middle knows the sounds better than their top."""
     mask: MaskConfig = MaskConfig()
     """Spans hidden in training, the augmentation of fine-tuning; never in evaluation."""
     freeze_steps: int = 0
@@ -187,17 +184,17 @@ class Ctc(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _read(self, layers: list[Tensor], num_frames: Tensor) -> Frames:
-        x = layers[-1] if self.layer_weights is None else _mix(layers, num_frames, self.layer_weights.softmax(0))
+        x = layers[-1] if self.layer_weights is None else _mix(layers, self.layer_weights.softmax(0))
         logits = self.head(x).unflatten(2, (self.config.upsample, self.num_classes)).flatten(1, 2)
         return Frames(logits, num_frames * self.config.upsample)
 
 
-def _mix(
-    layers: list[Tensor], num_frames: Int[Tensor, " batch"], weights: Float[Tensor, " layer"]
-) -> Float[Tensor, "batch frame dim"]:
-    """Weighted mean of layers that are normalised over each utterance, in float32; "batch frame dim" each."""
-    with torch.autocast(weights.device.type, enabled=False):
-        return torch.stack([w * normalize(x.float(), num_frames) for w, x in zip(weights, layers, strict=True)]).sum(0)
+def _mix(layers: list[Tensor], weights: Float[Tensor, " layer"]) -> Float[Tensor, "batch frame dim"]:
+    """Weighted mean of normalised layers, normalised again: the head's input keeps its scale whatever the weights."""
+    shape = layers[0].shape[-1:]
+    mean = sum(weight * F.layer_norm(layer.float(), shape) for weight, layer in zip(weights, layers, strict=True))
+    assert isinstance(mean, Tensor)  # noqa: S101 - there is at least one layer
+    return F.layer_norm(mean, shape)
 
 
 def ctc_loss(
