@@ -184,7 +184,7 @@ def tiny() -> Wav2Vec2Config:
         num_codes=160,
         code_dim=128,
         final_dim=128,
-        gumbel_decay=0.99978,
+        gumbel_decay=0.9992,
         equal_distractors="keep",
     )
 
