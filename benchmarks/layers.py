@@ -1,0 +1,69 @@
+"""What the layers of a pre-trained encoder hold, and how sure its quantiser is.
+
+    python benchmarks/layers.py MODEL --data PREPARED [--split dev]
+
+For each layer, after layer normalisation: the share of its power that is one constant vector, the share that varies
+within utterances, and the effective rank of what varies. For each codebook: codes in use over the whole split, the
+mean probability of a frame's likeliest code, and the entropy of its code in nats. A model whose layers are mostly one
+constant is hard to fine-tune; a quantiser that is unsure draws targets that nothing can predict.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from sori import audio, hub
+from sori.data.manifest import read_manifest
+from sori.systems.wav2vec2 import Wav2Vec2
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--utterances", type=int, default=100)
+    asked = parser.parse_args()
+    model = hub.load(asked.model)
+    if not isinstance(model, Wav2Vec2):
+        raise SystemExit(f"{asked.model} is not a pre-trained encoder")
+    chosen = [u for u in read_manifest(asked.data) if u.split in {asked.split, None}][: asked.utterances]
+    layers: list[list[torch.Tensor]] = [[] for _ in range(model.config.num_layers + 1)]
+    probs = []
+    with torch.no_grad():
+        for utterance in chosen:
+            wave = audio.read(utterance.path)[None]
+            lengths = torch.tensor([wave.shape[1]])
+            for found, layer in zip(layers, model.encode(wave, lengths)[0], strict=True):
+                found.append(functional.layer_norm(layer[0], layer.shape[-1:]))
+            if model.targets is not None:
+                logits = model.quantizer.logits(model.targets(wave, lengths).data[0])
+                probs.append(logits.unflatten(-1, (model.config.num_groups, -1)).softmax(-1))
+    print(f"{'layer':>5} {'constant':>9} {'within utterance':>17} {'effective rank':>15}")
+    for number, parts in enumerate(layers):
+        x = torch.cat(parts)
+        power = x.square().sum(1).mean()
+        constant = x.mean(0).square().sum() / power
+        within = torch.cat([part - part.mean(0) for part in parts]).square().sum(1).mean() / power
+        variances = torch.linalg.svdvals(x - x.mean(0)).square()
+        print(f"{number:5} {constant:9.2f} {within:17.2f} {_effective_number(variances):15.1f}")
+    for group, p in enumerate(torch.cat(probs).unbind(1) if probs else ()):
+        entropy = -(p * (p + 1e-9).log()).sum(1).mean()
+        use = torch.bincount(p.argmax(1), minlength=p.shape[1])
+        print(
+            f"codebook {group}: {_effective_number(use.float()):.0f} of {p.shape[1]} codes in use, "
+            f"likeliest code {p.amax(1).mean():.2f}, entropy {entropy:.2f} nats"
+        )
+
+
+def _effective_number(weights: torch.Tensor) -> float:
+    """How many equal weights would have this entropy."""
+    p = weights / weights.sum()
+    return float(torch.exp(-(p * (p + 1e-12).log()).sum()))
+
+
+if __name__ == "__main__":
+    main()
