@@ -26,10 +26,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="dev")
     parser.add_argument("--utterances", type=int, default=100)
+    parser.add_argument("--untrained", action="store_true", help="the same encoder with random weights")
     asked = parser.parse_args()
     model = hub.load(asked.model)
     if not isinstance(model, Wav2Vec2):
         raise SystemExit(f"{asked.model} is not a pre-trained encoder")
+    if asked.untrained:
+        torch.manual_seed(0)
+        model = Wav2Vec2(model.config).eval()
     chosen = [u for u in read_manifest(asked.data) if u.split in {asked.split, None}][: asked.utterances]
     layers: list[list[torch.Tensor]] = [[] for _ in range(model.config.num_layers + 1)]
     probs = []
