@@ -53,7 +53,9 @@ def test_a_waveform_shows_the_extremes_of_every_column():
 
 @pytest.mark.parametrize("num_samples", [1, 400, 16_000])
 def test_short_and_silent_waveforms_are_drawn(num_samples):
-    waveform(torch.zeros(num_samples)).savefig(io.BytesIO())
+    file = io.BytesIO()
+    waveform(torch.zeros(num_samples)).savefig(file, format="png")
+    assert file.getvalue().startswith(b"\x89PNG")
 
 
 def test_a_missing_word_stands_between_its_neighbours():

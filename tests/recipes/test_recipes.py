@@ -93,8 +93,11 @@ def test_published_warm_up():
 
 def test_smoke_recipes_can_be_built():
     encoder, recogniser = recipes.by_name("wav2vec2_smoke"), recipes.by_name("ctc_smoke")
-    hub.build(encoder.system)
-    hub.build(recogniser.system, encoder=recogniser.encoder, vocabulary=Vocabulary.fit(["abc"]))
+    vocabulary = Vocabulary.fit(["abc"])
+    assert hub.build(encoder.system).config == encoder.system
+    built = hub.build(recogniser.system, encoder=recogniser.encoder, vocabulary=vocabulary)
+    assert hub.encoder_of(built).config == recogniser.encoder
+    assert built.num_classes == len(vocabulary)
 
 
 def test_an_unknown_name_names_the_nearest():

@@ -296,8 +296,10 @@ def test_recovery_forgets_the_moments_of_what_it_changed(toy, tmp_path, monkeypa
 
 
 def test_metrics_are_strict_json(whole):
-    for line in (whole[1] / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        json.loads(line, parse_constant=pytest.fail)
+    lines = (whole[1] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert rows
+    assert all("step" in row for row in rows)
 
 
 def test_settings_reach_the_optimiser(toy, tmp_path):

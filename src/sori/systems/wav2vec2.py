@@ -11,7 +11,7 @@ Departures from the paper, all outside the published sizes (`base`, `large`, `lv
 - `targets` may feed the quantiser with cepstra instead of the features, and `start_codebook` lets the codes begin as
   clusters of these: then the codes are sounds, rather than channels and loudness, from the first update;
 - `equal_distractors="keep"` makes a collapsed codebook score chance instead of zero;
-- `init="width"` and `position_norm` keep narrow models from being linear.
+- `init="width"` and `position_norm` scale the blocks of narrow models to their width.
 Everywhere: quantiser and output projections see hidden frames only (same values, less work), a distractor counts as
 equal to the target by its code and not by comparing vectors, and BASE has 12 heads like the released model (the paper
 prints 8).
