@@ -28,7 +28,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 import sori
 from sori.batch import WaveBatch
 from sori.seeds import Rng
-from sori.systems import wav2vec2
+from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +61,7 @@ def main() -> None:
 
     audio = asked.batch * asked.seconds
     samples = round(asked.seconds * 16_000)
-    base = wav2vec2.base().model_copy(update={"layerdrop": 0.0})
+    base = sizes.base().model_copy(update={"layerdrop": 0.0})
     ours, theirs = our_step(base, asked.batch, samples), their_step(asked.batch, samples)
     pairs = in_turns(ours, theirs, asked.pairs)
     ratios = [their_seconds / our_seconds for our_seconds, their_seconds in pairs]
@@ -180,7 +180,7 @@ def profiled(step: Step) -> dict[str, float]:
 
 def tiny_speed() -> float:
     """Seconds of audio that `tiny` hears in a second of training, batches of 96 s; median of ten updates."""
-    step = our_step(wav2vec2.tiny(), 12, 8 * 16_000)
+    step = our_step(sizes.tiny(), 12, 8 * 16_000)
     step(0)
     seconds = []
     for number in range(10):

@@ -10,7 +10,7 @@ from sori import hub
 from sori.batch import TextBatch
 from sori.recipes.smoke import ctc_smoke, wav2vec2_smoke
 from sori.seeds import Rng
-from sori.systems import wav2vec2
+from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.text import Vocabulary
 
@@ -22,7 +22,7 @@ def encoder():
 
 
 def recogniser():
-    return hub.build(ctc_smoke().system, encoder=wav2vec2.smoke(), vocabulary=VOCABULARY)
+    return hub.build(ctc_smoke().system, encoder=sizes.smoke(), vocabulary=VOCABULARY)
 
 
 def wave(seconds=1.0):
@@ -169,12 +169,12 @@ def test_a_recogniser_carries_nothing_that_only_pretraining_needs():
 def test_the_published_size_of_a_recogniser():
     # BASE with 32 classes: 94,396,320 parameters (reference code)
     vocabulary = Vocabulary(symbols=("<blank>", "|", *map(chr, range(ord("a"), ord("a") + 30))))
-    system = hub.build(CtcConfig(), encoder=wav2vec2.base(), vocabulary=vocabulary)
+    system = hub.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary)
     assert sum(p.numel() for p in system.parameters()) == 94_396_320
 
 
 def test_the_front_end_is_trained_only_when_asked_for():
-    small = wav2vec2.smoke().model_copy(update={"front": wav2vec2.ConvConfig(dim=8)})
+    small = sizes.smoke().model_copy(update={"front": wav2vec2.ConvConfig(dim=8)})
     text = TextBatch(*wave(), torch.tensor([[2, 3]]), torch.tensor([2]))
     for feature_gradient in (0.0, 0.5):
         system = hub.build(CtcConfig(feature_gradient=feature_gradient), encoder=small, vocabulary=VOCABULARY)

@@ -10,7 +10,7 @@ from sori.batch import WaveBatch
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import masked_positions
 from sori.seeds import Rng
-from sori.systems import wav2vec2
+from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.wav2vec2 import Draws, Wav2Vec2, Wav2Vec2Config
 
 transformers = pytest.importorskip("transformers")
@@ -22,7 +22,7 @@ NARROW = {"dim": 96, "num_layers": 3, "num_heads": 6, "ffn_dim": 192, "code_dim"
 
 def layout(name: str, *, narrow: bool = True) -> Wav2Vec2Config:
     """A published layout without dropout and feature penalty, which transformers lacks; narrow for speed."""
-    config = getattr(wav2vec2, name)()
+    config = getattr(sizes, name)()
     config = config.model_copy(update={**NO_DROPOUT, "feature_penalty": 0.0, "feature_gradient": 1.0})
     if narrow:
         front = config.front.model_copy(update={"dim": 64})
@@ -167,9 +167,9 @@ def test_hidden_states_of_a_padded_batch():
 def foreign_negatives(draws: Draws) -> torch.Tensor:
     """Distractors as indices into all frames of the batch, as transformers wants them."""
     batch_size, num_frames = draws.masked.shape
-    out = torch.zeros(batch_size, num_frames, draws.negatives.shape[2], dtype=torch.long)
+    out = torch.zeros(batch_size, num_frames, draws.hidden.negatives.shape[2], dtype=torch.long)
     for b in range(batch_size):
-        out[b, draws.positions[b]] = draws.positions[b][draws.negatives[b]] + b * num_frames
+        out[b, draws.hidden.positions[b]] = draws.hidden.positions[b][draws.hidden.negatives[b]] + b * num_frames
     return out
 
 
@@ -182,7 +182,7 @@ def test_loss_and_gradients(name, monkeypatch):
     temperature = 1.7
     theirs.set_gumbel_temperature(temperature)
     noise = torch.zeros(*draws.masked.shape, 2 * config.num_codes)
-    noise[draws.masked] = draws.noise.flatten(0, 1)
+    noise[draws.masked] = draws.hidden.noise.flatten(0, 1)
 
     def gumbel_softmax(logits, tau, hard):
         assert hard
@@ -221,6 +221,6 @@ def test_masks_hide_as_much_as_those_of_transformers():
     ours = Wav2Vec2(config).draw(torch.full((300,), 501), Rng(0), torch.device("cpu"))
     counts = ours.masked.sum(1)
     assert counts.unique().numel() == 1
-    assert torch.equal(masked_positions(ours.masked), ours.positions)
+    assert torch.equal(masked_positions(ours.masked), ours.hidden.positions)
     # Ours are trimmed to the row that hides fewest: a few per cent below.
     assert theirs - 0.09 < ours.masked.float().mean().item() < theirs

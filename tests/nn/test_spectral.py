@@ -13,6 +13,7 @@ from sori.nn.spectral import (
     delta,
     mel_filters,
     normalize,
+    stretch,
 )
 
 
@@ -172,3 +173,26 @@ def test_cepstra_are_normalised_and_averaged():
     torch.testing.assert_close(windows.std(0, unbiased=False), torch.ones(3), rtol=0, atol=0.02)
     averaged = Cepstrum(config.model_copy(update={"pool": "mean"}))(wave, lengths).data[0]
     torch.testing.assert_close(averaged, stacked.view(-1, 4, 3).mean(1))
+
+
+def test_stretched_bands_by_loops():
+    x = torch.randn(2, 3, 10, generator=torch.Generator().manual_seed(0))
+    factors = torch.tensor([0.8, 1.3])
+    out = stretch(x, factors)
+    for b, factor in enumerate(factors.tolist()):
+        for window in range(3):
+            row = x[b, window].tolist()
+            for band in range(10):
+                place = min(band * factor, 9.0)
+                below = min(int(place), 8)
+                expected = row[below] + (place - below) * (row[below + 1] - row[below])
+                assert out[b, window, band].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_factor_of_one_stretches_nothing():
+    front = Cepstrum(CepstrumConfig())
+    wave, lengths = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)), torch.tensor([8000, 6000])
+    torch.testing.assert_close(front(wave, lengths, warp=torch.ones(2)).data, front(wave, lengths).data)
+    other = front(wave, lengths, warp=torch.tensor([1.0, 0.9])).data
+    torch.testing.assert_close(other[0], front(wave, lengths).data[0])
+    assert not torch.allclose(other[1], front(wave, lengths).data[1], atol=0.1)

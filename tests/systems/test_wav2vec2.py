@@ -9,18 +9,20 @@ from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig, masked_positions, span_mask
 from sori.nn.negatives import within_utterance
 from sori.seeds import Rng
-from sori.systems import wav2vec2
-from sori.systems.wav2vec2 import Draws, Wav2Vec2, Wav2Vec2Config
+from sori.systems import wav2vec2_sizes as sizes
+from sori.systems.wav2vec2 import Guessed, Wav2Vec2, Wav2Vec2Config
 
 CONV = {
     "group": ConvConfig(dim=16),
     "layer": ConvConfig(dim=16, norm="layer", bias=True, normalize=True),
 }
 
+CPU = torch.device("cpu")
+
 
 def smoke(front: str = "log_mel", **changes) -> Wav2Vec2:
     torch.manual_seed(0)
-    config = wav2vec2.smoke().model_copy(update=changes)
+    config = sizes.smoke().model_copy(update=changes)
     if front in CONV:
         config = config.model_copy(update={"front": CONV[front]})
     return Wav2Vec2(config)
@@ -44,7 +46,7 @@ def noise_batch(batch_size=2, samples=24_000, seed=0) -> WaveBatch:
 )
 def test_item_2_parameter_counts(name, total):
     with torch.device("meta"):
-        model = Wav2Vec2(getattr(wav2vec2, name)())
+        model = Wav2Vec2(getattr(sizes, name)())
     assert sum(p.numel() for p in model.parameters()) == total
 
 
@@ -60,7 +62,7 @@ def test_item_2_parameter_counts(name, total):
 )
 def test_item_2_parameter_counts_without_quantiser_and_heads(name, encoder):
     with torch.device("meta"):
-        model = Wav2Vec2(getattr(wav2vec2, name)())
+        model = Wav2Vec2(getattr(sizes, name)())
     heads = (model.quantizer, model.project_codes, model.project_context)
     assert sum(p.numel() for p in model.parameters()) - sum(p.numel() for h in heads for p in h.parameters()) == encoder
 
@@ -69,7 +71,7 @@ def test_item_2_parameter_counts_without_quantiser_and_heads(name, encoder):
     "name", ["base", "large", "lv60k", "xlsr_300m", "xlsr_1b", "xlsr_2b", "tiny", "small", "smoke"]
 )
 def test_presets_survive_the_way_to_data_and_back(name):
-    config = getattr(wav2vec2, name)()
+    config = getattr(sizes, name)()
     assert Wav2Vec2Config.from_data(config.model_dump(mode="json"), origin="here") == config
 
 
@@ -77,7 +79,7 @@ def test_presets_survive_the_way_to_data_and_back(name):
 def test_item_3_loss_of_random_weights_is_near_chance(name):
     """Three of the blocks: the published figure holds for all depths, within the range."""
     torch.manual_seed(0)
-    model = Wav2Vec2(getattr(wav2vec2, name)().model_copy(update={"num_layers": 3}))
+    model = Wav2Vec2(getattr(sizes, name)().model_copy(update={"num_layers": 3}))
     with torch.no_grad():
         out = model.loss(noise_batch(2, 80_000), step=0, rng=Rng(0))
     per_frame = {key: value.item() / out.count.item() for key, value in out.terms.items()}
@@ -90,7 +92,7 @@ def test_item_3_loss_of_random_weights_is_near_chance(name):
 @pytest.mark.slow
 def test_item_3_loss_of_base_with_four_times_ten_seconds():
     torch.manual_seed(0)
-    model = Wav2Vec2(wav2vec2.base())
+    model = Wav2Vec2(sizes.base())
     with torch.no_grad():
         out = model.loss(noise_batch(4, 160_000), step=0, rng=Rng(0))
     assert 4.5 < out.terms["contrastive"].item() / out.count.item() < 4.8
@@ -151,7 +153,7 @@ def test_item_13_a_tiny_model_learns_32_clips():
     """More than ten times chance and a codebook in use, on fixed artificial clips."""
     torch.manual_seed(0)
     size = {"dim": 64, "num_layers": 1, "num_heads": 2, "ffn_dim": 256, "position_groups": 4}
-    model = Wav2Vec2(wav2vec2.tiny().model_copy(update=size))
+    model = Wav2Vec2(sizes.tiny().model_copy(update=size))
     batch = babble(32, 32_000)
     model.start_codebook([batch], Rng(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
@@ -185,37 +187,79 @@ def babble(batch_size: int, samples: int, seed: int = 0) -> WaveBatch:
     return WaveBatch(wave, torch.full((batch_size,), samples))
 
 
-def by_parts(model: Wav2Vec2, batch: WaveBatch, draws: Draws) -> tuple[float, int]:
-    """The loss from the public pieces, frame by frame in float64."""
+def contrast_by_parts(model: Wav2Vec2, batch: WaveBatch, masked: torch.Tensor, guessed: Guessed) -> float:
+    """The contrastive loss of some frames from the public pieces, frame by frame in float64."""
     frames = model.features(*batch)
-    context = model.project_context(model.context(frames, masked=draws.masked)[-1]).double()
+    context = model.project_context(model.context(frames, masked=masked)[-1]).double()
     normed = model.feature_norm(frames.data)
-    masked = normed[draws.masked].view(*draws.positions.shape, -1)
-    out = model.quantizer(masked)
+    out = model.quantizer(torch.stack([row[places] for row, places in zip(normed, guessed.positions, strict=True)]))
     targets = model.project_codes(out.vectors).double()
     total = 0.0
-    for b, positions in enumerate(draws.positions.tolist()):
+    for b, positions in enumerate(guessed.positions.tolist()):
         for rank, t in enumerate(positions):
             cosines = torch.cosine_similarity(context[b, t], targets[b], dim=-1) / 0.1
             candidates = [cosines[rank]]
-            for j in draws.negatives[b, rank].tolist():
+            for j in guessed.negatives[b, rank].tolist():
                 same = torch.equal(out.codes[b, j], out.codes[b, rank])
                 candidates.append(cosines[rank] if same else cosines[j])
             total += float(torch.stack(candidates).logsumexp(0) - cosines[rank])
-    count = draws.positions.numel()
-    hidden = model.quantizer.logits(masked).flatten(0, 1).view(count, 2, -1).softmax(-1).mean(0)
-    size = hidden.numel()
-    return total + count * 0.1 * float((size - perplexity(hidden)) / size), count
+    return total
 
 
-def test_loss_by_parts():
-    model = smoke().eval()
+def diversity_by_parts(model: Wav2Vec2, batch: WaveBatch, masked: torch.Tensor) -> float:
+    normed = model.feature_norm(model.features(*batch).data)
+    probs = model.quantizer.logits(normed[masked]).unflatten(-1, (2, -1)).softmax(-1).mean(0)
+    return float(1 - perplexity(probs) / probs.numel())
+
+
+@pytest.mark.parametrize("visible_weight", [0.0, 0.7])
+def test_loss_by_parts(visible_weight):
+    model = smoke(visible_weight=visible_weight).eval()
     batch = noise_batch()
     out = model.loss(batch, step=0, rng=Rng(5))
+    draws = model.draw(torch.tensor([74, 74]), Rng(5), CPU)
+    count = draws.hidden.positions.numel()
     with torch.no_grad():
-        total, count = by_parts(model, batch, model.draw(torch.tensor([74, 74]), Rng(5), torch.device("cpu")))
+        total = contrast_by_parts(model, batch, draws.masked, draws.hidden)
+        total += count * 0.1 * diversity_by_parts(model, batch, draws.masked)
+        assert (draws.visible is None) == (visible_weight == 0)
+        if draws.visible is not None:
+            total += 0.7 * contrast_by_parts(model, batch, draws.masked, draws.visible)
     assert out.count == count
     assert out.total.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_visible_frames_are_those_not_hidden():
+    draws = smoke(visible_weight=1.0).draw(torch.tensor([120, 80]), Rng(3), CPU)
+    assert torch.equal(draws.hidden.positions, smoke().draw(torch.tensor([120, 80]), Rng(3), CPU).hidden.positions)
+    fewest = 80 - int(draws.masked[1].sum())
+    assert draws.visible.positions.shape == (2, fewest)
+    for masked, places, length in zip(draws.masked, draws.visible.positions, (120, 80), strict=True):
+        assert not masked[places].any()
+        assert places.max() < length
+        assert len(places.unique()) == fewest
+
+
+def test_only_the_context_hears_the_warped_voice():
+    model = tinier(warp=0.2)
+    batch = noise_batch(2, 32_000)
+    lengths = model.features(*batch).lengths
+    draws = model.draw(lengths, Rng(0), CPU)
+    assert ((draws.warp - 1).abs() <= 0.2).all()
+    assert draws.warp.unique().numel() == 2
+    seen = []
+    model.quantizer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    warped = model.objective(batch, draws, temperature=1.0)
+    plain = model.objective(batch, draws._replace(warp=None), temperature=1.0)
+    assert torch.equal(seen[0], seen[1])
+    assert warped.total != plain.total
+    assert model.eval().draw(lengths, Rng(0), CPU).warp is None
+
+
+def test_warp_needs_targets_of_their_own():
+    for changes in ({"warp": 0.1}, {"warp": 0.1, "front": sizes.base().front.model_dump(), "targets": None}):
+        with pytest.raises(ValueError, match="targets that are not stretched"):
+            Wav2Vec2Config.from_data({**sizes.smoke().model_dump(), **changes}, origin="here")
 
 
 def test_feature_penalty_is_the_mean_square_of_raw_features():
@@ -230,7 +274,7 @@ def test_feature_penalty_is_the_mean_square_of_raw_features():
 
 def test_a_spectrum_cannot_be_penalised():
     with pytest.raises(ValueError, match="no effect on a spectrum"):
-        Wav2Vec2Config.from_data({**wav2vec2.tiny().model_dump(), "feature_penalty": 1.0}, origin="here")
+        Wav2Vec2Config.from_data({**sizes.tiny().model_dump(), "feature_penalty": 1.0}, origin="here")
 
 
 def test_loss_is_a_function_of_its_generators():
@@ -242,14 +286,14 @@ def test_loss_is_a_function_of_its_generators():
 def test_draws_keep_the_rules_of_the_objective():
     model = smoke()
     lengths = torch.tensor([120, 80])
-    draws = model.draw(lengths, Rng(3), torch.device("cpu"))
+    draws = model.draw(lengths, Rng(3), CPU)
     host = Rng(3)
     expected = span_mask(lengths, prob=0.65, span=7, min_spans=2, equal_counts=True, generator=host["mask"])
     assert torch.equal(draws.masked, expected)
-    assert torch.equal(draws.positions, masked_positions(expected))
-    negatives = within_utterance(*draws.positions.shape, num_negatives=10, generator=host["negatives"])
-    assert torch.equal(draws.negatives, negatives)
-    assert model.eval().draw(lengths, Rng(3), torch.device("cpu")).noise is None
+    assert torch.equal(draws.hidden.positions, masked_positions(expected))
+    negatives = within_utterance(*draws.hidden.positions.shape, num_negatives=10, generator=host["negatives"])
+    assert torch.equal(draws.hidden.negatives, negatives)
+    assert model.eval().draw(lengths, Rng(3), CPU).hidden.noise is None
 
 
 def test_collapse_scores_chance_in_our_sizes_and_zero_in_the_published():
@@ -309,7 +353,7 @@ def test_frames_of_a_layer():
 def test_targets_replace_the_features():
     model = tinier().eval()
     batch = noise_batch(2, 32_000)
-    draws = model.draw(model.features(*batch).lengths, Rng(0), torch.device("cpu"))
+    draws = model.draw(model.features(*batch).lengths, Rng(0), CPU)
     seen = []
     model.quantizer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model.objective(batch, draws, temperature=1.0)
@@ -319,12 +363,12 @@ def test_targets_replace_the_features():
 
 
 def test_targets_need_the_windows_of_the_front_end():
-    data = wav2vec2.tiny().model_dump()
+    data = sizes.tiny().model_dump()
     data["targets"]["windows"]["stack"] = 2
     with pytest.raises(ValueError, match="need the windows of the front end"):
         Wav2Vec2Config.from_data(data, origin="here")
     with pytest.raises(ValueError, match="one row for each of 3 codebooks"):
-        Wav2Vec2Config.from_data({**wav2vec2.tiny().model_dump(), "num_groups": 3}, origin="here")
+        Wav2Vec2Config.from_data({**sizes.tiny().model_dump(), "num_groups": 3}, origin="here")
 
 
 def test_codes_start_as_clusters_of_the_targets():
@@ -342,11 +386,11 @@ def test_codes_start_as_clusters_of_the_targets():
         smoke().start_codebook([], Rng(0))
 
 
-def tinier() -> Wav2Vec2:
+def tinier(**changes: object) -> Wav2Vec2:
     """The layout of `tiny`, still smaller."""
     torch.manual_seed(0)
-    size = {"dim": 32, "num_layers": 1, "num_heads": 2, "ffn_dim": 64, "position_groups": 4, "num_codes": 20}
-    return Wav2Vec2(wav2vec2.tiny().model_copy(update=size))
+    size = changes | {"dim": 32, "num_layers": 1, "num_heads": 2, "ffn_dim": 64, "position_groups": 4, "num_codes": 20}
+    return Wav2Vec2(sizes.tiny().model_copy(update=size))
 
 
 def test_too_short_input_is_refused():

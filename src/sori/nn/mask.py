@@ -63,8 +63,13 @@ def span_mask(
     ended[:, span:] = begun[:, :-span]
     hidden = (begun > ended)[:, :longest] & valid(lengths, longest)
     if equal_counts:
-        hidden = _choose(hidden, hidden.sum(1).min().expand(len(lengths)), generator)
+        hidden = fewest(hidden, generator=generator)
     return hidden
+
+
+def fewest(chosen: Bool[Tensor, "batch frame"], *, generator: torch.Generator) -> Bool[Tensor, "batch frame"]:
+    """Leave random frames out until every utterance has as many as the one that had fewest."""
+    return _choose(chosen, chosen.sum(1).min().expand(len(chosen)), generator)
 
 
 def masked_positions(mask: Bool[Tensor, "batch frame"]) -> Int[Tensor, "batch masked"]:

@@ -61,20 +61,32 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
         self.register_buffer("filters", mel_filters(config.num_mels), persistent=False)
 
-    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Frames of `stack * num_mels` values with mean 0 and variance 1 over each utterance, for each filter."""
+    def forward(
+        self,
+        wave: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        warp: Float[Tensor, " batch"] | None = None,
+    ) -> Frames:
+        """Frames of `stack * num_mels` values with mean 0 and variance 1 over each utterance, for each filter.
+
+        With `warp`, the mel axis of each utterance is stretched by its factor before that.
+        """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        x = self.log_mel(wave)[:, : int(frame_lengths.max()) * self.config.stack]
+        x = self.log_mel(wave, warp)[:, : int(frame_lengths.max()) * self.config.stack]
         return Frames(_side_by_side(normalize(x, frame_lengths * self.config.stack), self.config.stack), frame_lengths)
 
-    def log_mel(self, wave: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch window mel"]:
-        """Logarithm of the mel power of each window, after pre-emphasis."""
+    def log_mel(
+        self, wave: Float[Tensor, "batch sample"], warp: Float[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch window mel"]:
+        """Logarithm of the mel power of each window, after pre-emphasis; with `warp`, see `stretch`."""
         with torch.autocast(wave.device.type, enabled=False):
             emphasised = torch.cat([wave[:, :1], wave[:, 1:] - 0.97 * wave[:, :-1]], dim=1)
             windows = emphasised.unfold(1, self.config.window_samples, self.config.hop_samples) * self.window
             spectrum = torch.fft.rfft(windows, n=_FFT_SIZE)
             power = spectrum.real.square() + spectrum.imag.square()
-            return torch.log(power @ self.filters + _FLOOR)
+            x = torch.log(power @ self.filters + _FLOOR)
+            return x if warp is None else stretch(x, warp)
 
 
 class Cepstrum(nn.Module):
@@ -92,11 +104,20 @@ class Cepstrum(nn.Module):
         transform = cosine_transform(config.windows.num_mels)[:, : config.num_cepstra]
         self.register_buffer("transform", transform, persistent=False)
 
-    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Frames; in each window first all coefficients, then all slopes, then all curvatures."""
+    def forward(
+        self,
+        wave: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        warp: Float[Tensor, " batch"] | None = None,
+    ) -> Frames:
+        """Frames; in each window first all coefficients, then all slopes, then all curvatures.
+
+        With `warp`, the mel axis of each utterance is stretched by its factor first.
+        """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         window_lengths = frame_lengths * self.stack
-        log_mel = self.spectrum.log_mel(wave)[:, : int(window_lengths.max())]
+        log_mel = self.spectrum.log_mel(wave, warp)[:, : int(window_lengths.max())]
         with torch.autocast(wave.device.type, enabled=False):
             x = log_mel @ self.transform
             if self.config.delta_windows:
@@ -136,6 +157,24 @@ def delta(
         before = (here - n).clamp(min=0)
         total = total + n * (x.gather(1, after) - x[:, before])
     return total / (2 * sum(n * n for n in range(1, num_windows + 1)))
+
+
+def stretch(
+    x: Float[Tensor, "batch window mel"], factors: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch window mel"]:
+    """Band m becomes what was at m times the factor, interpolated; beyond the last band, the last one goes on.
+
+    As if the voice came from a longer (above 1) or shorter vocal tract.
+    """
+    last = x.shape[2] - 1
+    place = (factors[:, None] * torch.arange(last + 1, device=x.device)).clamp(max=last)
+    below = place.long()
+    share = (place - below)[:, None]
+
+    def bands(index: Tensor) -> Tensor:
+        return x.gather(2, index[:, None].expand(x.shape))
+
+    return bands(below) * (1 - share) + bands((below + 1).clamp(max=last)) * share
 
 
 def mel_filters(num_mels: int) -> Float[Tensor, "bin mel"]:

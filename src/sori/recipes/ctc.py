@@ -12,7 +12,7 @@ Every recipe takes a pre-trained model: `--init MODEL`. The published error rate
 from sori.data.sampler import DataConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes.recipe import LabelConfig, Recipe
-from sori.systems import wav2vec2
+from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.ctc import CtcConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
@@ -196,7 +196,7 @@ def _laptop(name: str, *, minutes: float | None, num_steps: int, batch_seconds: 
 def _from_scratch(recipe: Recipe) -> Recipe:
     """From random weights a mix of layers does better than the last one, and over a pre-trained encoder worse."""
     changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.read": "mix"}
-    return recipe.override(changes).model_copy(update={"encoder": wav2vec2.tiny()})
+    return recipe.override(changes).model_copy(update={"encoder": sizes.tiny()})
 
 
 def _base(

@@ -3,7 +3,7 @@
 from sori.data.sampler import DataConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes.recipe import LabelConfig, Recipe
-from sori.systems import wav2vec2
+from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.ctc import CtcConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
@@ -20,7 +20,7 @@ def wav2vec2_smoke() -> Recipe:
     return Recipe(
         name="wav2vec2_smoke",
         # spans shorter than a tone, so that what is hidden can be told from its surroundings
-        system=wav2vec2.smoke().model_copy(update={"mask": MaskConfig(time_prob=0.3, time_length=3)}),
+        system=sizes.smoke().model_copy(update={"mask": MaskConfig(time_prob=0.3, time_length=3)}),
         data=DataConfig(batch_seconds=10.0, max_crop_seconds=3.0, min_seconds=1.0, num_buckets=2),
         optim=OptimConfig(lr=1e-2, max_norm=5.0),
         schedule=ScheduleConfig(),
@@ -38,7 +38,7 @@ def ctc_smoke() -> Recipe:
     return Recipe(
         name="ctc_smoke",
         system=CtcConfig(mask=MaskConfig(time_prob=0.05, time_length=2)),
-        encoder=wav2vec2.smoke(),
+        encoder=sizes.smoke(),
         labels=LabelConfig(),
         data=DataConfig(batch_seconds=10.0, num_buckets=2),
         optim=OptimConfig(lr=1e-2, eps=1e-8, max_norm=5.0),

@@ -7,7 +7,7 @@ an update. With N processes under `torchrun`, divide `num_accumulate` by N.
 
 from sori.data.sampler import DataConfig
 from sori.recipes.recipe import Recipe
-from sori.systems import wav2vec2
+from sori.systems import wav2vec2_sizes as sizes
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -25,7 +25,7 @@ def wav2vec2_tiny() -> Recipe:
     """
     return Recipe(
         name="wav2vec2_tiny",
-        system=wav2vec2.tiny(),
+        system=sizes.tiny(),
         data=DataConfig(batch_seconds=24.0),
         optim=OptimConfig(lr=2e-3, max_norm=1.0),
         schedule=ScheduleConfig(),
@@ -42,7 +42,7 @@ def wav2vec2_small() -> Recipe:
     """
     return Recipe(
         name="wav2vec2_small",
-        system=wav2vec2.small(),
+        system=sizes.small(),
         data=DataConfig(batch_seconds=96.0, max_crop_seconds=12.0, min_seconds=1.0),
         optim=OptimConfig(lr=1e-3, max_norm=1.0),
         schedule=ScheduleConfig(),
@@ -61,7 +61,7 @@ def wav2vec2_base() -> Recipe:
     """
     return Recipe(
         name="wav2vec2_base",
-        system=wav2vec2.base(),
+        system=sizes.base(),
         data=DataConfig(batch_seconds=87.5, max_crop_seconds=15.625, min_seconds=2.0),
         optim=OptimConfig(lr=5e-4),
         schedule=ScheduleConfig(),
@@ -79,7 +79,7 @@ def wav2vec2_large() -> Recipe:
     """
     return Recipe(
         name="wav2vec2_large",
-        system=wav2vec2.large(),
+        system=sizes.large(),
         data=DataConfig(batch_seconds=75.0, max_crop_seconds=20.0, min_seconds=2.0),
         optim=OptimConfig(lr=3e-4),
         schedule=ScheduleConfig(),
@@ -98,7 +98,7 @@ def wav2vec2_lv60k() -> Recipe:
     recipe = wav2vec2_large()
     train = recipe.train.model_copy(update={"num_steps": 600_000})
     schedule = ScheduleConfig(warmup_fraction=32_000 / 600_000)
-    changes = {"name": "wav2vec2_lv60k", "system": wav2vec2.lv60k(), "train": train, "schedule": schedule}
+    changes = {"name": "wav2vec2_lv60k", "system": sizes.lv60k(), "train": train, "schedule": schedule}
     return recipe.model_copy(update=changes)
 
 
@@ -110,7 +110,7 @@ def wav2vec2_xlsr_300m() -> Recipe:
 
     Command: `sori train wav2vec2_xlsr_300m --data PREPARED --into runs/xlsr_300m`
     """
-    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_300m", "system": wav2vec2.xlsr_300m()})
+    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_300m", "system": sizes.xlsr_300m()})
 
 
 def wav2vec2_xlsr_1b() -> Recipe:
@@ -118,7 +118,7 @@ def wav2vec2_xlsr_1b() -> Recipe:
 
     Command: `sori train wav2vec2_xlsr_1b --data PREPARED --into runs/xlsr_1b`
     """
-    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_1b", "system": wav2vec2.xlsr_1b()})
+    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_1b", "system": sizes.xlsr_1b()})
 
 
 def wav2vec2_xlsr_2b() -> Recipe:
@@ -127,4 +127,4 @@ def wav2vec2_xlsr_2b() -> Recipe:
     Command: `torchrun --nproc-per-node 8 -m sori train wav2vec2_xlsr_2b --data PREPARED --into runs/xlsr_2b
     --train.num-accumulate 16`
     """
-    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_2b", "system": wav2vec2.xlsr_2b()})
+    return wav2vec2_lv60k().model_copy(update={"name": "wav2vec2_xlsr_2b", "system": sizes.xlsr_2b()})

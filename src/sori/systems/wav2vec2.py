@@ -10,6 +10,9 @@ Departures from the paper, all outside the published sizes (`base`, `large`, `lv
 - `front` may be a spectrum, on which little data suffices to learn from;
 - `targets` may feed the quantiser with cepstra instead of the features, and `start_codebook` lets the codes begin as
   clusters of these: then the codes are sounds, rather than channels and loudness, from the first update;
+- `visible_weight` asks for the codes of visible frames too. The paper's loss never looks at them, and in a small model
+  the blocks then make them all alike (`docs/results.md`): little is left to fine-tune. With `warp`, finding the code of
+  a visible frame is no copying, for the voice that is heard is not the voice that was quantised;
 - `equal_distractors="keep"` makes a collapsed codebook score chance instead of zero;
 - `init="width"` and `position_norm` scale the blocks of narrow models to their width.
 Everywhere: quantiser and output projections see hidden frames only (same values, less work), a distractor counts as
@@ -28,13 +31,13 @@ from torch import nn
 from sori.batch import WaveBatch
 from sori.config import Config
 from sori.contracts import LossSum
-from sori.losses import EqualDistractors, contrastive, diversity, perplexity
+from sori.losses import Contrast, EqualDistractors, contrastive, diversity, perplexity
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.dropout import Dropout
 from sori.nn.lengths import mean_square, num_frames, valid
-from sori.nn.mask import MaskConfig, fine_tuning_masks, masked_positions, pick, span_mask
+from sori.nn.mask import MaskConfig, fewest, fine_tuning_masks, masked_positions, pick, span_mask
 from sori.nn.negatives import within_utterance
-from sori.nn.quantize import GumbelQuantizer, gumbel_noise
+from sori.nn.quantize import GumbelQuantizer, Quantized, gumbel_noise
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 from sori.nn.transformer import Transformer, scale_init
 from sori.seeds import Rng
@@ -100,6 +103,11 @@ class Wav2Vec2Config(Config):
     """kappa, of the cosine."""
     equal_distractors: EqualDistractors = "drop"
     diversity_weight: float = 0.1
+    visible_weight: float = 0.0
+    """Weight of a frame that is not hidden, whose code is to be found as well; see above. Paper: 0."""
+    warp: float = Field(default=0.0, ge=0, lt=0.5)
+    """The context hears each utterance with its mel axis stretched by a factor of up to 1 +- this, the quantiser does
+    not: voices differ so (Jaitly and Hinton 2013). Needs a spectrum with `targets`."""
     feature_penalty: float = 0.0
     """Weight of the mean square of the raw features."""
 
@@ -108,6 +116,8 @@ class Wav2Vec2Config(Config):
         front, targets = self.front, self.targets
         if self.feature_penalty and front.kind != "conv":
             raise ValueError("feature_penalty has no effect on a spectrum, which is not learned; set it to 0")
+        if self.warp and (front.kind == "conv" or targets is None):
+            raise ValueError("warp needs a spectrum to stretch and targets that are not stretched with it; set it to 0")
         if targets is not None:
             if front.kind == "conv" or targets.windows != (front if front.kind == "log_mel" else front.windows):
                 raise ValueError("targets need the windows of the front end, or their frames would not be the same")
@@ -116,102 +126,27 @@ class Wav2Vec2Config(Config):
         return self
 
 
-def base() -> Wav2Vec2Config:
-    """BASE on LibriSpeech: 95,044,608 parameters."""
-    return Wav2Vec2Config(
-        feature_gradient=0.1,
-        dropout=0.1,
-        attention_dropout=0.1,
-        input_dropout=0.1,
-        target_dropout=0.1,
-        layerdrop=0.05,
-        feature_penalty=10.0,
-    )
+class Guessed(NamedTuple):
+    """Frames whose codes are to be told from those of others."""
 
-
-def large() -> Wav2Vec2Config:
-    """LARGE on LibriSpeech: 317,380,864 parameters."""
-    size = {"dim": 1024, "num_layers": 24, "num_heads": 16, "ffn_dim": 4096, "code_dim": 768, "final_dim": 768}
-    return base().model_copy(update={**size, "layerdrop": 0.2, "gumbel_end": 0.1})
-
-
-def lv60k() -> Wav2Vec2Config:
-    """LARGE on LibriVox: 317,390,592 parameters."""
-    return Wav2Vec2Config(
-        front=ConvConfig(norm="layer", bias=True, normalize=True),
-        dim=1024,
-        num_layers=24,
-        num_heads=16,
-        ffn_dim=4096,
-        pre_norm=True,
-        code_dim=768,
-        final_dim=768,
-        gumbel_end=0.1,
-    )
-
-
-def xlsr_300m() -> Wav2Vec2Config:
-    """XLSR-53 and XLS-R 0.3B: the layout of `lv60k`."""
-    return lv60k()
-
-
-def xlsr_1b() -> Wav2Vec2Config:
-    """XLS-R 1B: 965,514,752 parameters."""
-    size = {"dim": 1280, "num_layers": 48, "ffn_dim": 5120, "code_dim": 1024, "final_dim": 1024}
-    return lv60k().model_copy(update=size)
-
-
-def xlsr_2b() -> Wav2Vec2Config:
-    """XLS-R 2B: 2,162,932,352 parameters."""
-    return xlsr_1b().model_copy(update={"dim": 1920, "ffn_dim": 7680})
-
-
-def tiny() -> Wav2Vec2Config:
-    """Our size for two CPU cores and a few hours of speech: 2 M parameters, a frame each 40 ms."""
-    windows = LogMelConfig(stack=4)
-    return Wav2Vec2Config(
-        front=CepstrumConfig(windows=windows, num_cepstra=40),
-        targets=CepstrumConfig(windows=windows, num_cepstra=13, delta_windows=2, pool="mean"),
-        dim=192,
-        num_layers=4,
-        num_heads=4,
-        ffn_dim=768,
-        pre_norm=True,
-        position_kernel=31,
-        position_norm=True,
-        init="width",
-        mask=MaskConfig(time_length=7),
-        num_codes=160,
-        code_dim=128,
-        final_dim=128,
-        gumbel_decay=0.9992,
-        equal_distractors="keep",
-    )
-
-
-def small() -> Wav2Vec2Config:
-    """Our size for one small GPU, or patience, and some ten hours of speech: 15 M parameters."""
-    size = {"dim": 384, "num_layers": 8, "num_heads": 6, "ffn_dim": 1536}
-    return tiny().model_copy(update={**size, "dropout": 0.1, "gumbel_decay": 0.9999})
-
-
-def smoke() -> Wav2Vec2Config:
-    """For tests: learns nothing of use, in no time."""
-    size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
-    codes = {"num_codes": 8, "code_dim": 16, "final_dim": 16, "num_negatives": 10}
-    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), "targets": None, **size, **codes})
+    positions: Int[Tensor, "batch guessed"]
+    """Indices of the frames."""
+    negatives: Int[Tensor, "batch guessed negative"]
+    """Distractors, as ranks among these frames of the same utterance."""
+    noise: Float[Tensor, "batch guessed logit"] | None
+    """Of the quantiser; None: its likeliest choice."""
 
 
 class Draws(NamedTuple):
     """All that is random in the objective, but for dropout."""
 
     masked: Bool[Tensor, "batch frame"]
-    positions: Int[Tensor, "batch masked"]
-    """Indices of the hidden frames."""
-    negatives: Int[Tensor, "batch masked negative"]
-    """Ranks among the hidden frames of the same utterance."""
-    noise: Float[Tensor, "batch masked logit"] | None
-    """Of the quantiser; None: its likeliest choice."""
+    hidden: Guessed
+    """The masked frames."""
+    visible: Guessed | None = None
+    """The others, where `visible_weight` asks for them."""
+    warp: Float[Tensor, " batch"] | None = None
+    """Factor on the frequencies that the context hears, where `warp` asks for one."""
 
 
 class Wav2Vec2(nn.Module):
@@ -283,13 +218,26 @@ class Wav2Vec2(nn.Module):
         c = self.config
         return max(c.gumbel_start * c.gumbel_decay**step, c.gumbel_end)
 
-    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def features(
+        self,
+        wave: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        warp: Float[Tensor, " batch"] | None = None,
+    ) -> Frames:
         """What the front end makes of the waveform, before the normalisation that context and quantiser share.
+
+        Args:
+            wave: raw amplitude.
+            lengths: real samples.
+            warp: factor on the frequencies of each utterance, for a front end that is a spectrum.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        return self.front(wave, lengths)  # type: ignore[no-any-return]
+        if warp is None:
+            return self.front(wave, lengths)  # type: ignore[no-any-return]
+        return self.front(wave, lengths, warp=warp)  # type: ignore[no-any-return]
 
     def context(
         self,
@@ -384,7 +332,7 @@ class Wav2Vec2(nn.Module):
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
         """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
 
-        Mask and distractors are drawn on the host, so that they are the same on every device.
+        Mask, distractors and warp are drawn on the host, so that they are the same on every device.
 
         Args:
             lengths: real frames of each utterance.
@@ -400,13 +348,26 @@ class Wav2Vec2(nn.Module):
             equal_counts=True,
             generator=host["mask"],
         )
-        positions = masked_positions(masked)
-        negatives = within_utterance(*positions.shape, num_negatives=c.num_negatives, generator=host["negatives"])
+        hidden = self._guess(masked, rng, device)
+        visible = warp = None
+        if c.visible_weight:
+            rest = valid(lengths.cpu(), masked.shape[1]) & ~masked
+            visible = self._guess(fewest(rest, generator=host["visible"]), rng, device, part="visible_")
+        if c.warp and self.training:
+            warp = 1 + c.warp * (2 * torch.rand(len(lengths), generator=host["warp"]) - 1).to(device)
+        return Draws(masked.to(device), hidden, visible, warp)
+
+    def _guess(self, chosen: Tensor, rng: Rng, device: torch.device, *, part: str = "") -> Guessed:
+        c, host = self.config, Rng(*rng.key)
+        positions = masked_positions(chosen)
+        negatives = within_utterance(
+            *positions.shape, num_negatives=c.num_negatives, generator=host[f"{part}negatives"]
+        )
         noise = None
         if self.training:
-            noise = gumbel_noise(*positions.shape, num_logits=c.num_groups * c.num_codes, generator=rng["gumbel"])
-            noise = noise.to(device)
-        return Draws(masked.to(device), positions.to(device), negatives.to(device), noise)
+            logits = c.num_groups * c.num_codes
+            noise = gumbel_noise(*positions.shape, num_logits=logits, generator=rng[f"{part}gumbel"]).to(device)
+        return Guessed(positions.to(device), negatives.to(device), noise)
 
     @torch.no_grad()
     def start_codebook(self, batches: Iterable[WaveBatch], rng: Rng) -> None:
@@ -450,7 +411,8 @@ class Wav2Vec2(nn.Module):
 
         Terms, all on the scale of the sum: `contrastive`; `correct`, frames whose target was found; `diversity`,
         `feature_penalty`, `prob_perplexity`, `code_perplexity` (soft and hard use of the codebook), `masked_share`,
-        each times the count; `equal_share`, summed share of distractors that are the target itself.
+        `visible` (contrastive loss of a visible frame), each times the count; `equal_share`, summed share of
+        distractors that are the target itself.
 
         Args:
             batch: waveforms.
@@ -459,24 +421,13 @@ class Wav2Vec2(nn.Module):
             rng: needed in training with layerdrop.
         """
         c = self.config
-        raw = self.features(batch.wave, batch.lengths)
+        raw = self.features(batch.wave, batch.lengths, warp=draws.warp)
         x = self.feature_norm(scale_gradient(raw.data, c.feature_gradient))
-        layers = self._context(x, raw.lengths, masked=draws.masked, channels=None, rng=rng)
-        predictions = self.project_context(pick(layers[-1], draws.positions))
-
+        top = self._context(x, raw.lengths, masked=draws.masked, channels=None, rng=rng)[-1]
         seen = x if self.targets is None else self.targets(batch.wave, batch.lengths).data
-        quantized = self.quantizer(
-            self.target_dropout(pick(seen, draws.positions)), temperature=temperature, noise=draws.noise
-        )
-        contrast = contrastive(
-            predictions,
-            self.project_codes(quantized.vectors),
-            draws.negatives,
-            quantized.codes,
-            temperature=c.temperature,
-            equal=c.equal_distractors,
-        )
-        count = torch.tensor(draws.positions.numel(), device=batch.wave.device)
+
+        quantized, contrast = self._contrast(top, seen, draws.hidden, temperature)
+        count = torch.tensor(draws.hidden.positions.numel(), device=batch.wave.device)
         unused = diversity(quantized.probs)
         total = contrast.loss + count * c.diversity_weight * unused
         terms = {
@@ -488,8 +439,27 @@ class Wav2Vec2(nn.Module):
             "equal_share": contrast.share_equal,
             "masked_share": count * count / raw.lengths.sum(),
         }
+        if draws.visible is not None:
+            loss = self._contrast(top, seen, draws.visible, temperature)[1].loss
+            total = total + c.visible_weight * loss
+            terms["visible"] = count * loss / draws.visible.positions.numel()
         if c.feature_penalty:
             penalty = mean_square(*raw)
             total = total + count * c.feature_penalty * penalty
             terms["feature_penalty"] = count * penalty
         return LossSum(total, count, {name: term.detach().float() for name, term in terms.items()})
+
+    def _contrast(self, top: Tensor, seen: Tensor, guessed: Guessed, temperature: float) -> tuple[Quantized, Contrast]:
+        """The codes of some frames, and how well the context tells each from its distractors."""
+        c = self.config
+        quantized = self.quantizer(
+            self.target_dropout(pick(seen, guessed.positions)), temperature=temperature, noise=guessed.noise
+        )
+        return quantized, contrastive(
+            self.project_context(pick(top, guessed.positions)),
+            self.project_codes(quantized.vectors),
+            guessed.negatives,
+            quantized.codes,
+            temperature=c.temperature,
+            equal=c.equal_distractors,
+        )

@@ -1,0 +1,92 @@
+"""Sizes of wav2vec 2.0: the published ones, with their exact numbers of parameters, and ours."""
+
+from sori.nn.conv import ConvConfig
+from sori.nn.mask import MaskConfig
+from sori.nn.spectral import CepstrumConfig, LogMelConfig
+from sori.systems.wav2vec2 import Wav2Vec2Config
+
+
+def base() -> Wav2Vec2Config:
+    """BASE on LibriSpeech: 95,044,608 parameters."""
+    return Wav2Vec2Config(
+        feature_gradient=0.1,
+        dropout=0.1,
+        attention_dropout=0.1,
+        input_dropout=0.1,
+        target_dropout=0.1,
+        layerdrop=0.05,
+        feature_penalty=10.0,
+    )
+
+
+def large() -> Wav2Vec2Config:
+    """LARGE on LibriSpeech: 317,380,864 parameters."""
+    size = {"dim": 1024, "num_layers": 24, "num_heads": 16, "ffn_dim": 4096, "code_dim": 768, "final_dim": 768}
+    return base().model_copy(update={**size, "layerdrop": 0.2, "gumbel_end": 0.1})
+
+
+def lv60k() -> Wav2Vec2Config:
+    """LARGE on LibriVox: 317,390,592 parameters."""
+    return Wav2Vec2Config(
+        front=ConvConfig(norm="layer", bias=True, normalize=True),
+        dim=1024,
+        num_layers=24,
+        num_heads=16,
+        ffn_dim=4096,
+        pre_norm=True,
+        code_dim=768,
+        final_dim=768,
+        gumbel_end=0.1,
+    )
+
+
+def xlsr_300m() -> Wav2Vec2Config:
+    """XLSR-53 and XLS-R 0.3B: the layout of `lv60k`."""
+    return lv60k()
+
+
+def xlsr_1b() -> Wav2Vec2Config:
+    """XLS-R 1B: 965,514,752 parameters."""
+    size = {"dim": 1280, "num_layers": 48, "ffn_dim": 5120, "code_dim": 1024, "final_dim": 1024}
+    return lv60k().model_copy(update=size)
+
+
+def xlsr_2b() -> Wav2Vec2Config:
+    """XLS-R 2B: 2,162,932,352 parameters."""
+    return xlsr_1b().model_copy(update={"dim": 1920, "ffn_dim": 7680})
+
+
+def tiny() -> Wav2Vec2Config:
+    """Our size for two CPU cores and a few hours of speech: 2 M parameters, a frame each 40 ms."""
+    windows = LogMelConfig(stack=4)
+    return Wav2Vec2Config(
+        front=CepstrumConfig(windows=windows, num_cepstra=40),
+        targets=CepstrumConfig(windows=windows, num_cepstra=13, delta_windows=2, pool="mean"),
+        dim=192,
+        num_layers=4,
+        num_heads=4,
+        ffn_dim=768,
+        pre_norm=True,
+        position_kernel=31,
+        position_norm=True,
+        init="width",
+        mask=MaskConfig(time_length=7),
+        num_codes=160,
+        code_dim=128,
+        final_dim=128,
+        gumbel_decay=0.9992,
+        equal_distractors="keep",
+    )
+
+
+def small() -> Wav2Vec2Config:
+    """Our size for one small GPU, or patience, and some ten hours of speech: 15 M parameters."""
+    size = {"dim": 384, "num_layers": 8, "num_heads": 6, "ffn_dim": 1536}
+    return tiny().model_copy(update={**size, "dropout": 0.1, "gumbel_decay": 0.9999})
+
+
+def smoke() -> Wav2Vec2Config:
+    """For tests: learns nothing of use, in no time."""
+    size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
+    codes = {"num_codes": 8, "code_dim": 16, "final_dim": 16, "num_negatives": 10}
+    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), "targets": None, **size, **codes})
