@@ -24,7 +24,7 @@ def ctc_10min() -> Recipe:
 
     Command: `sori train ctc_10min --data PREPARED --init runs/tiny --into runs/ctc_10min`
     """
-    return _laptop("ctc_10min", minutes=10.0, num_steps=1500, batch_seconds=12.0, more_voices=True)
+    return _laptop("ctc_10min", minutes=10.0, num_steps=3000, batch_seconds=12.0, more_voices=True)
 
 
 def ctc_10min_scratch() -> Recipe:
@@ -40,7 +40,7 @@ def ctc_1h() -> Recipe:
 
     Command: `sori train ctc_1h --data PREPARED --init runs/tiny --into runs/ctc_1h`
     """
-    return _laptop("ctc_1h", minutes=60.0, num_steps=4000, batch_seconds=24.0, more_voices=True)
+    return _laptop("ctc_1h", minutes=60.0, num_steps=3000, batch_seconds=24.0, more_voices=True)
 
 
 def ctc_1h_scratch() -> Recipe:
@@ -181,10 +181,10 @@ def _laptop(name: str, *, minutes: float | None, num_steps: int, batch_seconds: 
     return Recipe(
         name=name,
         system=CtcConfig(
-            mask=MaskConfig(time_prob=0.1, time_length=5, channel_prob=0.1, channel_length=16),
+            mask=MaskConfig(time_prob=0.3, time_length=5, channel_prob=0.2, channel_length=16),
             encoder_lr_factor=0.5,
         ),
-        encoder_changes={"dropout": 0.05},
+        encoder_changes={"dropout": 0.1},
         labels=LabelConfig(minutes=minutes, speeds=(0.9, 1.0, 1.1) if more_voices else (1.0,)),
         data=DataConfig(batch_seconds=batch_seconds),
         optim=OptimConfig(lr=3e-3, eps=1e-8, max_norm=30.0),

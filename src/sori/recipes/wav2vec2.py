@@ -29,7 +29,7 @@ def wav2vec2_tiny() -> Recipe:
         data=DataConfig(batch_seconds=24.0),
         optim=OptimConfig(lr=2e-3, max_norm=1.0),
         schedule=ScheduleConfig(),
-        train=TrainConfig(num_steps=2500, num_accumulate=2, save_every_steps=500),
+        train=TrainConfig(num_steps=12_000, save_every_steps=500),
     )
 
 

@@ -71,11 +71,13 @@ def tiny() -> Wav2Vec2Config:
         position_norm=True,
         init="width",
         mask=MaskConfig(time_length=7),
-        num_codes=160,
+        num_codes=40,
         code_dim=128,
         final_dim=128,
-        gumbel_decay=0.9992,
+        gumbel_decay=0.999835,
         equal_distractors="keep",
+        visible_weight=1.0,
+        warp=0.2,
     )
 
 
