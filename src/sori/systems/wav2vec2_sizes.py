@@ -91,4 +91,4 @@ def smoke() -> Wav2Vec2Config:
     """For tests: learns nothing of use, in no time."""
     size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
     codes = {"num_codes": 8, "code_dim": 16, "final_dim": 16, "num_negatives": 10}
-    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), "targets": None, **size, **codes})
+    return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), "targets": None, "warp": 0.0, **size, **codes})
