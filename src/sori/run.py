@@ -1,6 +1,6 @@
 """Recipe in, run out: the only place where a recipe becomes objects.
 
-A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint.safetensors`, `metrics.jsonl`, for a
+A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint.safetensors`, `metrics.jsonl`, `lock`, for a
 recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and at the end `model/`.
 """
 
@@ -32,6 +32,7 @@ from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
 from sori.training import loop
+from sori.training.lock import sole_use
 
 DATA, EXCLUDED = "data.json", "excluded.jsonl"
 
@@ -77,7 +78,7 @@ def train(
     """
     into = Path(into)
     recipe = _complete(recipe, data, init)
-    with distributed.process_group():
+    with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         utterances = _training_utterances(recipe)
         loop.claim(into, recipe.to_yaml())
