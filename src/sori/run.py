@@ -1,7 +1,7 @@
 """Recipe in, run out: the only place where a recipe becomes objects.
 
 A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint.safetensors`, `metrics.jsonl`, `lock`,
-for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and at the end `model/`.
+for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and finally `model/`.
 """
 
 import hashlib
