@@ -34,7 +34,8 @@ def ctc_10min_scratch() -> Recipe:
 
     Command: `sori train ctc_10min_scratch --data PREPARED --into runs/ctc_10min_scratch`
     """
-    return _from_scratch(ctc_10min())
+    less_hidden = {"system.mask.time_prob": 0.1, "system.mask.channel_prob": 0.1}
+    return _from_scratch(ctc_10min()).override(less_hidden)  # more prolongs the stay on the blank plateau
 
 
 def ctc_1h() -> Recipe:
