@@ -16,8 +16,8 @@ from sori.training.schedule import ScheduleConfig
 def wav2vec2_tiny() -> Recipe:
     """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
 
-    Expected: on six hours of read English, 69 hours heard, the loss of hidden frames falls to 3.5 nats and that of visible
-    ones to 1.4 (a guess: 4.615). What that is worth in letter errors stands in `docs/results.md`.
+    Expected: on six hours of read English, 69 hours heard, the loss of hidden frames falls to 3.5 nats and that of
+    visible ones to 1.4 (a guess: 4.615). What that is worth in letter errors stands in `docs/results.md`.
 
     Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
