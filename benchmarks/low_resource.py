@@ -81,7 +81,7 @@ def sori_train(recipe: str, data: Path, into: Path, *more: str) -> None:
     command = [sys.executable, "-m", "sori", "train", recipe, "--data", str(data), "--into", str(into), *more]
     into.parent.mkdir(parents=True, exist_ok=True)
     with (into.parent / f"{into.name}.log").open("a", encoding="utf-8") as log:
-        print(*command[2:], flush=True)
+        print(" ".join(command[2:]) + "\n", end="", flush=True)  # in one piece: two threads print
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=log)
 
 
