@@ -27,8 +27,8 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 import sori
 from sori.batch import WaveBatch
+from sori.recipes import sizes
 from sori.seeds import Rng
-from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
 RESULTS = Path(__file__).parent / "results"

@@ -8,10 +8,10 @@ import torch
 
 from sori import hub
 from sori.batch import TextBatch
+from sori.recipes import sizes
 from sori.recipes.smoke import ctc_smoke, wav2vec2_smoke
 from sori.seeds import Rng
 from sori.systems import wav2vec2
-from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.text import Vocabulary
 

@@ -10,9 +10,9 @@ from sori import hub, recipes, run
 from sori.audio import read
 from sori.batch import TextBatch, WaveBatch
 from sori.nn.mask import MaskConfig
+from sori.recipes import sizes
 from sori.recipes.recipe import Recipe
 from sori.seeds import Rng
-from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics

@@ -9,8 +9,8 @@ from torch.nn import functional
 from sori.batch import WaveBatch
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import masked_positions
+from sori.recipes import sizes
 from sori.seeds import Rng
-from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.wav2vec2 import Draws, Wav2Vec2, Wav2Vec2Config
 
 transformers = pytest.importorskip("transformers")

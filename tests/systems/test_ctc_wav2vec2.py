@@ -6,10 +6,10 @@ import torch
 from sori.batch import TextBatch
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
+from sori.recipes.sizes import smoke
 from sori.seeds import Rng
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2
-from sori.systems.wav2vec2_sizes import smoke
 
 FRONTS = {
     "log_mel": {},

@@ -8,8 +8,8 @@ from sori.losses import perplexity
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig, masked_positions, span_mask
 from sori.nn.negatives import within_utterance
+from sori.recipes import sizes
 from sori.seeds import Rng
-from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.wav2vec2 import Guessed, Wav2Vec2, Wav2Vec2Config
 
 CONV = {

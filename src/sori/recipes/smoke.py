@@ -2,8 +2,8 @@
 
 from sori.data.sampler import DataConfig
 from sori.nn.mask import MaskConfig
+from sori.recipes import sizes
 from sori.recipes.recipe import LabelConfig, Recipe
-from sori.systems import wav2vec2_sizes as sizes
 from sori.systems.ctc import CtcConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig

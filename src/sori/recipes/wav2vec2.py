@@ -6,8 +6,8 @@ an update. With N processes under `torchrun`, divide `num_accumulate` by N.
 """
 
 from sori.data.sampler import DataConfig
+from sori.recipes import sizes
 from sori.recipes.recipe import Recipe
-from sori.systems import wav2vec2_sizes as sizes
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
