@@ -63,11 +63,11 @@ def span_mask(
     ended[:, span:] = begun[:, :-span]
     hidden = (begun > ended)[:, :longest] & valid(lengths, longest)
     if equal_counts:
-        hidden = fewest(hidden, generator=generator)
+        hidden = equalise_counts(hidden, generator=generator)
     return hidden
 
 
-def fewest(chosen: Bool[Tensor, "batch frame"], *, generator: torch.Generator) -> Bool[Tensor, "batch frame"]:
+def equalise_counts(chosen: Bool[Tensor, "batch frame"], *, generator: torch.Generator) -> Bool[Tensor, "batch frame"]:
     """Leave random frames out until every utterance has as many as the one that had fewest."""
     return _choose(chosen, chosen.sum(1).min().expand(len(chosen)), generator)
 

@@ -197,7 +197,7 @@ def _laptop(name: str, *, minutes: float | None, num_steps: int, batch_seconds: 
 
 
 def _from_scratch(recipe: Recipe) -> Recipe:
-    """From random weights a mix of layers does better than the last one, and over a pre-trained encoder worse."""
+    """From random weights a mix of layers does better than the last one, over a pre-trained encoder no better."""
     changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.read": "mix"}
     return recipe.override(changes).model_copy(update={"encoder": sizes.tiny()})
 

@@ -35,7 +35,7 @@ from sori.losses import Contrast, EqualDistractors, contrastive, diversity, perp
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.dropout import Dropout
 from sori.nn.lengths import mean_square, num_frames, valid
-from sori.nn.mask import MaskConfig, fewest, fine_tuning_masks, masked_positions, pick, span_mask
+from sori.nn.mask import MaskConfig, equalise_counts, fine_tuning_masks, masked_positions, pick, span_mask
 from sori.nn.negatives import within_utterance
 from sori.nn.quantize import GumbelQuantizer, Quantized, gumbel_noise
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
@@ -352,7 +352,7 @@ class Wav2Vec2(nn.Module):
         visible = warp = None
         if c.visible_weight:
             rest = valid(lengths.cpu(), masked.shape[1]) & ~masked
-            visible = self._guess(fewest(rest, generator=host["visible"]), rng, device, part="visible_")
+            visible = self._guess(equalise_counts(rest, generator=host["visible"]), rng, device, part="visible_")
         if c.warp and self.training:
             warp = 1 + c.warp * (2 * torch.rand(len(lengths), generator=host["warp"]) - 1).to(device)
         return Draws(masked.to(device), hidden, visible, warp)
