@@ -4,7 +4,7 @@
 
 Pre-trains `tiny` on the English sets under DATA without their transcripts (dev and test speakers held out), then
 fine-tunes on 10 minutes, 1 hour and all transcripts of speechocean762's train speakers, with and without pre-training,
-three seeds each, and scores test speakers. The learning rates and numbers of updates of both arms were chosen on dev.
+three seeds each, and scores test speakers. Each arm has the masks and the layers to read that did best on dev.
 Repeating the command continues where it was; every run is a folder of its own.
 
 The models are small, so two runs side by side with one thread each make the best of two cores. Writes
@@ -64,7 +64,7 @@ def main() -> None:
         pretraining.result()
         for done in runs + start("pretrained"):
             done.result()
-    write(into, asked.labels, asked.seeds, pretrained)
+    write(into, pretrained)
 
 
 def prepare(sources: list[Path], into: Path) -> Path:
@@ -109,17 +109,27 @@ def read_report(path: Path) -> ErrorReport:
     )
 
 
-def write(into: Path, labels: list[str], seeds: list[int], pretrained: Path) -> None:
-    """Means over seeds and paired intervals, to the screen and to JSON."""
+def finished_seeds(into: Path, labels: str) -> list[int]:
+    """Seeds of which both arms are scored, in this call or an earlier one."""
+    scored = [
+        {int(path.parent.name.rsplit("_", 1)[1]) for path in into.glob(f"ctc_{labels}_{start}_*/test.json")}
+        for start in STARTS
+    ]
+    return sorted(set.intersection(*scored))
+
+
+def write(into: Path, pretrained: Path) -> None:
+    """Means over all finished seeds and paired intervals, to the screen and to JSON."""
     rows: list[dict[str, Any]] = []
-    for amount in labels:
-        for split in ("dev", "test"):
+    for amount in LABELS:
+        seeds = finished_seeds(into, amount)
+        for split in ("dev", "test") if seeds else ():
             arms = {
                 start: [read_report(into / f"ctc_{amount}_{start}_{seed}" / f"{split}.json") for seed in seeds]
                 for start in STARTS
             }
             difference = compare(arms["pretrained"], arms["scratch"])
-            row: dict[str, Any] = {"labels": amount, "split": split}
+            row: dict[str, Any] = {"labels": amount, "split": split, "seeds": seeds}
             for unit in ("cer", "wer"):
                 for start, reports in arms.items():
                     rates = [getattr(report, unit) for report in reports]

@@ -32,5 +32,5 @@ def test_two_frames_are_each_others_distractor():
 
 
 def test_a_single_hidden_frame_is_refused():
-    with pytest.raises(ValueError, match="at least 2 hidden frames in every utterance, got 1"):
+    with pytest.raises(ValueError, match="at least 2 frames in every utterance, got 1"):
         draw(2, 1)
