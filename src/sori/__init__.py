@@ -3,6 +3,7 @@
 from sori import recipes
 from sori.audio import SAMPLE_RATE, read
 from sori.data.prepare import prepare
+from sori.exchange import convert
 from sori.hub import list_models, load, save
 from sori.infer import embed, transcribe
 from sori.recipes.recipe import Recipe
@@ -14,6 +15,7 @@ __all__ = [
     "SAMPLE_RATE",
     "Recipe",
     "__version__",
+    "convert",
     "embed",
     "evaluate",
     "list_models",

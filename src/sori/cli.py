@@ -17,6 +17,8 @@ from sori import distributed, hub, infer, recipes, run
 from sori.audio import read
 from sori.data.prepare import prepare as prepare_folder
 from sori.demo import demo as demonstrate
+from sori.exchange import Format, Int8
+from sori.exchange import convert as convert_model
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
 from sori.plots.training import curves
@@ -158,6 +160,38 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
         np.savez(target, frames=found.frames.numpy(), times=found.times.numpy())
         print(f"{target}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}", flush=True)
     _leave_if(failed)
+
+
+@app.command
+def convert(
+    source: str,
+    target: Path,
+    *,
+    to: Annotated[Format, Parameter(name="--format")] = "sori",
+    language: str | None = None,
+    int8: bool = False,
+    data: list[Path] | None = None,
+    split: str = "test",
+    tolerance: float = Int8(data=[]).tolerance,
+) -> None:
+    """Write a model in another format, and a certificate of what became of every tensor.
+
+    Args:
+        source: Folder, run folder, name, folder that transformers wrote, fairseq checkpoint (.pt), or hub name.
+        target: Folder to be made.
+        to: What to write: sori, huggingface (for transformers), fairseq, or onnx.
+        language: Of a source with language adapters (MMS): which one, such as `swh`.
+        int8: With onnx: also write 8-bit weights (model.int8.onnx), if they cost no more errors than allowed.
+        data: Prepared folder to try the 8-bit weights on; may be given several times.
+        split: Which of its utterances; `all` for all of them.
+        tolerance: By how much the word and character error rates may rise: 0.005 is one error more among 200.
+    """
+    if int8 and not data:
+        raise ValueError(
+            "8-bit weights are kept only if they prove themselves: give transcribed speech with --data DIR"
+        )
+    wanted = Int8(data or [], None if split == "all" else split, tolerance) if int8 else None
+    print(convert_model(source, target, to=to, language=language, int8=wanted).table())
 
 
 @app.command

@@ -77,14 +77,19 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def dotted_keys(data: dict[str, Any]) -> list[str]:
-    """Every leaf of nested dictionaries as `parent.child`."""
-    keys: list[str] = []
+    """The name of every leaf of nested dictionaries, as `parent.child`."""
+    return list(leaves(data))
+
+
+def leaves(data: dict[str, Any]) -> dict[str, Any]:
+    """Every leaf of nested dictionaries by its name, `parent.child`."""
+    found: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, dict) and value:
-            keys += [f"{name}.{below}" for below in dotted_keys(value)]
+            found |= {f"{name}.{below}": leaf for below, leaf in leaves(value).items()}
         else:
-            keys.append(name)
-    return keys
+            found[name] = value
+    return found
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:

@@ -1,20 +1,29 @@
-"""Models on disk: a folder with `config.json`, `weights.safetensors` and, where there is text, `vocabulary.json`."""
+"""Models on disk: a folder with `config.json`, `weights.safetensors` and, where there is text, `vocabulary.json`.
+
+Foreign checkpoints (`conversion/`) are read in their place.
+"""
 
 import json
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 import yaml
 from pydantic import Field
 from torch import nn
 
 from sori.config import Config
+from sori.conversion import fairseq, huggingface
+from sori.conversion.certificate import Certificate
+from sori.conversion.model import OBJECTIVE, Model
+from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
@@ -28,8 +37,8 @@ RUNS = Path("runs")
 
 _UNFINISHED = (".partial", ".old")
 """Of folders that exist only while a model is being saved."""
-_OBJECTIVE = ("quantizer", "project_codes", "project_context")
-"""Parts of an encoder that only pre-training needs: neither stored nor counted in a recogniser."""
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
 SystemConfig = Annotated[Wav2Vec2Config | CtcConfig, Field(discriminator="kind")]
 EncoderConfig = Wav2Vec2Config
@@ -47,28 +56,74 @@ class ModelCard(Config):
     """Of the programs that wrote the weights."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """Where the weights come from: recipe, data, starting point."""
+    origin: dict[str, Any] = Field(default_factory=dict)
+    """Of a converted model: settings of its source that have no place here, to be written back."""
 
 
-def load(model: str | Path) -> System:
+class Stored(NamedTuple):
+    """A model as it lies on the disk, read but not yet built."""
+
+    model: Model
+    place: Path
+    """Folder or file."""
+    provenance: dict[str, Any]
+    certificate: Certificate | None
+    """Of a foreign model: how it was read."""
+
+
+def load(model: str | Path, *, language: str | None = None) -> System:
     """A trained system, ready for use (evaluation mode, on the CPU).
 
     Args:
-        model: a model folder, a run folder, or the name of a run under `runs/`.
+        model: a model folder, a run folder, the name of a run under `runs/`, a folder that transformers wrote, a
+            fairseq checkpoint (.pt), or a name on the Hugging Face hub.
+        language: of a foreign model with several languages: which one.
 
     Raises:
         FileNotFoundError: there is no such model; lists those that exist.
         ValueError: a file is missing or damaged, or the tensors are not exactly those of the configuration.
     """
-    folder = find(model)
-    card = read_card(folder)
-    vocabulary = _read_vocabulary(folder) if isinstance(card.system, CtcConfig) else None
-    system = build(card.system, encoder=card.encoder, vocabulary=vocabulary)
-    copy_weights(_read_weights(folder / WEIGHTS), system, origin=str(folder / WEIGHTS))
+    stored = read(model, language=language)
+    return assemble(stored.model, origin=str(stored.place))
+
+
+def assemble(model: Model, *, origin: str) -> System:
+    """A system that holds a model's tensors themselves, not copies (evaluation mode, on the CPU).
+
+    Raises:
+        ValueError: the tensors are not exactly those of the configuration.
+    """
+    # Without memory for weights that would be thrown away. A spectrum computes its filters when it is made.
+    empty = isinstance(model.encoder_config.front, ConvConfig)
+    with torch.device("meta" if empty else "cpu"):
+        system = build(
+            model.system,
+            encoder=model.encoder,
+            vocabulary=model.vocabulary,
+            objective=model.encoder is None and model.has_objective,
+        )
+    copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()
 
 
+def read(model: str | Path, *, language: str | None = None) -> Stored:
+    """A model of any format, as tensors and settings; arguments and errors as of `load`."""
+    place = find(model)
+    if place.is_file() or huggingface.is_huggingface(place):
+        imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
+        return Stored(imported.model, place, {"converted": _account(imported.certificate)}, imported.certificate)
+    card = read_card(place)
+    vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None
+    weights = _read_weights(place / WEIGHTS)
+    return Stored(Model(card.system, card.encoder, vocabulary, weights, card.origin), place, card.provenance, None)
+
+
 def build(
-    config: SystemConfig, *, encoder: EncoderConfig | None = None, vocabulary: Vocabulary | None = None
+    config: SystemConfig,
+    *,
+    encoder: EncoderConfig | None = None,
+    vocabulary: Vocabulary | None = None,
+    objective: bool = True,
 ) -> System:
     """A system with random weights: the one place where the kind of a configuration decides on a class.
 
@@ -76,21 +131,27 @@ def build(
         config: of the system.
         encoder: of the encoder below a recogniser.
         vocabulary: of a recogniser.
+        objective: of an encoder: with what pre-training needs (quantiser and projections), or without.
     """
     match config:
         case Wav2Vec2Config():
-            return Wav2Vec2(config)
+            return Wav2Vec2(config) if objective else _bare(config)
         case CtcConfig():
             if encoder is None or vocabulary is None:
                 raise ValueError("a recogniser needs an encoder's configuration and a vocabulary; one is missing")
-            inner = Wav2Vec2(encoder)
-            for part in _OBJECTIVE:
-                delattr(inner, part)
+            inner = _bare(encoder)
             # What gets no gradient says so, or weight decay and several processes would stumble over it.
             inner.front.requires_grad_(config.feature_gradient != 0)
             system = Ctc(config, inner, num_classes=len(vocabulary))
             system.vocabulary = vocabulary
             return system
+
+
+def _bare(config: Wav2Vec2Config) -> Wav2Vec2:
+    encoder = Wav2Vec2(config)
+    for part in OBJECTIVE:
+        delattr(encoder, part)
+    return encoder
 
 
 def encoder_of(system: System) -> Wav2Vec2:
@@ -104,7 +165,7 @@ def encoder_of(system: System) -> Wav2Vec2:
 def encoder_weights(system: System) -> dict[str, Tensor]:
     """The tensors of the encoder without what only pre-training needs: what a recogniser starts from."""
     weights = encoder_of(system).state_dict()
-    return {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in _OBJECTIVE}
+    return {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in OBJECTIVE}
 
 
 def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
@@ -119,18 +180,10 @@ def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | Non
         ValueError: a recogniser without a vocabulary.
     """
     folder = Path(folder)
-    encoder = encoder_of(system).config if isinstance(system, Ctc) else None
-    card = ModelCard(system=system.config, encoder=encoder, versions=versions(), provenance=provenance or {})
     partial, old = (folder.with_name(folder.name + suffix) for suffix in _UNFINISHED)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    if isinstance(system, Ctc):
-        if system.vocabulary is None:
-            raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
-        system.vocabulary.save(partial / VOCABULARY)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
-    safetensors.torch.save_file(weights, partial / WEIGHTS)
-    (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write(model_of(system), partial, provenance=provenance)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
@@ -138,13 +191,43 @@ def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | Non
     shutil.rmtree(old, ignore_errors=True)
 
 
-def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: str) -> None:
+def model_of(system: System) -> Model:
+    """A system as tensors and settings.
+
+    Raises:
+        ValueError: a recogniser without a vocabulary.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
+    if not isinstance(system, Ctc):
+        return Model(system.config, None, None, weights, {})
+    if system.vocabulary is None:
+        raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
+    return Model(system.config, encoder_of(system).config, system.vocabulary, weights, {})
+
+
+def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = None) -> None:
+    """The files of a model in our format, into an empty folder."""
+    card = ModelCard(
+        system=model.system,
+        encoder=model.encoder,
+        versions=versions(),
+        provenance=provenance or {},
+        origin=model.origin,
+    )
+    if model.vocabulary is not None:
+        model.vocabulary.save(folder / VOCABULARY)
+    safetensors.torch.save_file(model.weights, folder / WEIGHTS)
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: str, assign: bool = False) -> None:
     """Fill a system with tensors; exactly its own, never a part of them.
 
     Args:
         weights: by name.
         system: filled in place.
         origin: where the tensors come from, for the error message.
+        assign: put the tensors themselves into the system instead of copying their numbers.
 
     Raises:
         ValueError: names all tensors that are missing, unknown, or of another shape or type.
@@ -162,15 +245,18 @@ def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: st
             f"{origin} does not hold the tensors that the configuration asks for; likely those of another model:\n  "
             + "\n  ".join(sorted(problems))
         )
-    system.load_state_dict(weights)
+    system.load_state_dict(weights, assign=assign)
 
 
 def find(model: str | Path) -> Path:
-    """The folder of a model given by folder, run folder or name under `runs/`.
+    """Where a model given by folder, file, run folder, name under `runs/` or name on the Hugging Face hub lies.
 
     Raises:
         FileNotFoundError: lists the models that exist.
+        OSError: it is to be downloaded, and that fails.
     """
+    if Path(model).is_file():
+        return Path(model)
     for folder in (Path(model), RUNS / model):
         for place in (folder, folder / MODEL):
             if (place / CARD).is_file():
@@ -179,11 +265,31 @@ def find(model: str | Path) -> Path:
         raise FileNotFoundError(
             f"{model} holds no finished model (no {CARD}); if it is a run, repeat its command to finish it"
         )
+    if _HUB_NAME.fullmatch(str(model)) and not Path(model).parent.is_dir():
+        return _download(str(model))
     known = list_models()
     listed = (
         f"models here: {', '.join(known)}" if known else f"there are none under {RUNS}/ yet; `sori train` makes one"
     )
     raise FileNotFoundError(f"no model called {str(model)!r}; {listed}")
+
+
+def _download(name: str) -> Path:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise FileNotFoundError(
+            f"there is no folder {name}; if it is a name on the Hugging Face hub, downloading it needs "
+            "`pip install 'sori[hub]'`"
+        ) from None
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES))
+    except Exception as error:  # noqa: BLE001 - the library raises what its HTTP client raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"there is no folder {name}, and the Hugging Face hub did not give a model of that name: {reason}. "
+            "Is the name right, is there a network, and is the model open to you?"
+        ) from None
 
 
 def list_models(runs: str | Path = RUNS) -> list[str]:
@@ -213,20 +319,30 @@ def describe(model: str | Path) -> str:
     Raises:
         FileNotFoundError, ValueError: as `load`.
     """
-    folder = find(model)
-    card = read_card(folder)
+    stored = read(model)
+    m = stored.model
     facts: dict[str, Any] = {
-        "folder": str(folder),
-        "parameters": sum(tensor.numel() for tensor in _read_weights(folder / WEIGHTS).values()),
+        "folder" if stored.place.is_dir() else "file": str(stored.place),
+        "parameters": sum(tensor.numel() for tensor in m.weights.values()),
     }
-    if isinstance(card.system, CtcConfig):
-        facts["vocabulary"] = " ".join(_read_vocabulary(folder).symbols)
-    return yaml.safe_dump(facts | card.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    if m.vocabulary is not None:
+        facts["vocabulary"] = " ".join(m.vocabulary.symbols)
+    if stored.certificate is None:
+        card = read_card(stored.place)
+    else:
+        card = ModelCard(system=m.system, encoder=m.encoder, provenance=stored.provenance)
+    about = card.model_dump(mode="json", exclude_none=True, exclude={"origin"})
+    return yaml.safe_dump(facts | about, sort_keys=False, allow_unicode=True)
 
 
 def versions() -> dict[str, str]:
     """Of everything that could change a number."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("sori", "torch", "numpy", "soxr")}}
+
+
+def _account(certificate: Certificate) -> dict[str, Any]:
+    """A certificate without its list of tensors, for the provenance."""
+    return certificate.model_dump(mode="json", exclude={"tensors", "written", "target", "target_format", "outputs"})
 
 
 def _read_vocabulary(folder: Path) -> Vocabulary:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import torch
 
 from sori import distributed, hub
 from sori.batch import WaveBatch
+from sori.conversion.model import OBJECTIVE
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
@@ -25,9 +26,11 @@ from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatch
 from sori.data.manifest import Utterance, read_manifest
 from sori.decoding.ctc import greedy
 from sori.evaluation.error_rate import ErrorReport, error_rates
+from sori.nn.conv import ConvConfig
 from sori.nn.lengths import num_frames
 from sori.recipes.recipe import LabelConfig, Recipe
 from sori.seeds import Rng, derive
+from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
@@ -69,7 +72,7 @@ def train(
         recipe: see `recipes`.
         into: the run folder, made where there is none.
         data: prepared folder or folders, in place of the recipe's `corpora`.
-        init: model to start from, in place of the recipe's `init`.
+        init: model to start from, of any format that `sori.load` takes, in place of the recipe's `init`.
 
     Raises:
         ValueError: recipe, data and starting model do not fit together, or the folder holds another run.
@@ -128,8 +131,20 @@ def evaluate(
             f"expected a recogniser, got {model if isinstance(model, str | Path) else 'an encoder'}, which only knows "
             "sounds; fine-tune it with transcripts first: `sori train ctc_10min --init MODEL`"
         )
-    utterances = [u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
-    return _score(system.eval(), _transcribed(utterances))
+    return _score(system.eval(), transcribed(data, split))
+
+
+def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
+    """The transcribed utterances of prepared folders.
+
+    Args:
+        data: prepared folder or folders.
+        split: which utterances of folders that name splits; None: all.
+
+    Raises:
+        ValueError: there are none.
+    """
+    return _transcribed([u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)])
 
 
 def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
@@ -140,9 +155,22 @@ def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, in
     if init is not None:
         changes["init"] = str(hub.find(init).resolve())
     recipe = recipe.model_copy(update=changes)
+    if recipe.init is not None and isinstance(recipe.system, Wav2Vec2Config):
+        recipe = recipe.model_copy(update={"system": _hearing_as(recipe.system, recipe.init)})
     if not recipe.corpora:
         raise ValueError(f"{recipe.name} needs recordings: give a prepared folder with data= (`--data DIR`)")
     return recipe
+
+
+def _hearing_as(config: Wav2Vec2Config, init: str) -> Wav2Vec2Config:
+    """The settings with the starting model's normalisation of the waveform: another would make its weights useless."""
+    theirs, ours = hub.read(init).model.encoder_config.front, config.front
+    if not isinstance(theirs, ConvConfig) or not isinstance(ours, ConvConfig):
+        return config
+    heard = {"normalize": theirs.normalize, "normalize_floor": theirs.normalize_floor}
+    if heard != {name: getattr(ours, name) for name in heard}:
+        _say(f"the waveform is prepared as {init} expects it: {', '.join(f'{k} {v}' for k, v in heard.items())}")
+    return config.model_copy(update={"front": ours.model_copy(update=heard)})
 
 
 def _folders(data: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
@@ -184,18 +212,30 @@ def _training_utterances(recipe: Recipe) -> list[Utterance]:
 def _pretraining(recipe: Recipe, config: Wav2Vec2Config, utterances: list[Utterance], into: Path) -> _Parts:
     system = Wav2Vec2(config)
     if recipe.init is not None:
-        source = hub.load(recipe.init)
-        if not isinstance(source, Wav2Vec2):
-            raise ValueError(
-                f"{recipe.init} is a recogniser, which no longer has the codebook that pre-training needs; start from "
-                "the pre-trained model it was made from"
-            )
-        hub.copy_weights(source.state_dict(), system, origin=recipe.init)
+        weights = _pretrained(recipe.init, system, grow=recipe.grow_quantizer)
+        hub.copy_weights(weights, system, origin=recipe.init)
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
     if system.targets is not None and recipe.init is None and not (into / loop.CHECKPOINT).exists():
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
     return _Parts(system, batches, [], utterances)
+
+
+def _pretrained(init: str, system: Wav2Vec2, *, grow: bool) -> dict[str, Tensor]:
+    """All tensors to start from: those of the model, and with `grow` the new system's own of what the model lacks."""
+    source = hub.load(init)
+    weights = hub.encoder_of(source).state_dict()
+    if "quantizer.codebook" in weights:
+        return weights
+    if not grow:
+        kind = "a recogniser" if isinstance(source, Ctc) else "an encoder"
+        raise ValueError(
+            f"{init} is {kind} without the quantiser that pre-training needs; start from the pre-trained model it was "
+            "made from, or draw a new quantiser with `--grow-quantizer true`"
+        )
+    new = {name: tensor for name, tensor in system.state_dict().items() if name.split(".")[0] in OBJECTIVE}
+    _say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in new.values()):,} parameters)")
+    return weights | new
 
 
 def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
@@ -303,17 +343,37 @@ def _score(system: Ctc, utterances: list[Utterance]) -> ErrorReport:
     vocabulary = system.vocabulary
     assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
     device = next(system.parameters()).device
-    shortest = hub.encoder_of(system).field_samples
+
+    def logits(wave: Float[Tensor, " sample"]) -> Frames:
+        with torch.no_grad():
+            return system.logits(wave[None].to(device), torch.tensor([len(wave)], device=device))
+
+    return score(logits, vocabulary, utterances, shortest=hub.encoder_of(system).field_samples)
+
+
+def score(
+    logits: Callable[[Float[Tensor, " sample"]], Frames],
+    vocabulary: Vocabulary,
+    utterances: Sequence[Utterance],
+    *,
+    shortest: int,
+) -> ErrorReport:
+    """Error rates of whatever gives logits for a waveform, one utterance at a time, greedy decoding.
+
+    Args:
+        logits: of one waveform, as a batch of one.
+        vocabulary: what the classes stand for.
+        utterances: with transcripts.
+        shortest: samples; a shorter utterance is not heard and counts as silence.
+    """
     reader = FileReader(utterances)
     hypotheses = []
     for row, utterance in enumerate(utterances):
         if utterance.num_samples < shortest:
             hypotheses.append("")
             continue
-        wave = reader(row, 0, utterance.num_samples).to(device)
-        with torch.no_grad():
-            logits = system.logits(wave[None], torch.tensor([len(wave)], device=device))
-        hypotheses.append(vocabulary.normalise(vocabulary.decode(greedy(logits)[0].ids)))
+        ids = greedy(logits(reader(row, 0, utterance.num_samples)))[0].ids
+        hypotheses.append(vocabulary.normalise(vocabulary.decode(ids)))
     references = [vocabulary.normalise(u.text or "") for u in utterances]
     return error_rates(references, hypotheses, [u.speaker for u in utterances])
 
@@ -362,7 +422,7 @@ def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
 
 
 def _provenance(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
-    start = None if recipe.init is None else hub.read_card(hub.find(recipe.init)).provenance
+    start = None if recipe.init is None else hub.read(recipe.init).provenance
     return {"recipe": recipe.model_dump(mode="json"), "data": _about(utterances), "init": start}
 
 

@@ -46,6 +46,21 @@ def test_values_and_gradients_are_those_of_torch(front):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_a_voice_with_a_strong_bass_is_normalised_exactly():
+    """Where the first layer hears little of the bass, next to nothing of the variance is left to be computed from."""
+    torch.manual_seed(0)
+    front = WaveConv(ConvConfig(dim=64))
+    seconds = torch.arange(16_000) / 16_000
+    wave = 0.3 * torch.sin(2 * math.pi * 110 * seconds) + 0.0005 * torch.randn(16_000)
+    windows = wave.unfold(0, 10, 5)[None]
+    weight = front.convs[0].weight[:, 0]
+    with torch.no_grad():
+        weight -= weight.mean(1, keepdim=True)
+        exact = functional.conv1d(wave.double()[None, None], weight.double()[:, None], stride=5)
+        exact = functional.group_norm(exact, 64).transpose(1, 2).float()
+        torch.testing.assert_close(front._normalized_first(windows, weight), exact, rtol=0, atol=2e-4)
+
+
 @pytest.mark.parametrize(("samples", "frames"), [(400, 1), (719, 1), (720, 2), (1040, 3), (16000, 49), (48000, 149)])
 def test_item_1_frame_table(front, samples, frames):
     out = front(torch.randn(1, samples), torch.tensor([samples]))

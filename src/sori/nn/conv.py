@@ -26,6 +26,8 @@ class ConvConfig(Config):
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
     normalize: bool = False
     """Bring every utterance to mean 0 and variance 1 first; must not change between pre-training and fine-tuning."""
+    normalize_floor: float = 1e-5
+    """Added to the variance, as fairseq does; Hugging Face's feature extractor adds 1e-7: soft speech differs."""
 
 
 class WaveConv(nn.Module):
@@ -59,7 +61,7 @@ class WaveConv(nn.Module):
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         if self.config.normalize:
-            wave = normalize_wave(wave, lengths)
+            wave = normalize_wave(wave, lengths, floor=self.config.normalize_floor)
         longest = int(lengths.max())
         if self.config.norm == "group" and int(lengths.min()) < longest:
             alone = [self._stack(row[None, :length])[0] for row, length in zip(wave, lengths.tolist(), strict=True)]
@@ -88,11 +90,19 @@ class WaveConv(nn.Module):
         norm = self.norms[0]
         with torch.autocast(windows.device.type, enabled=False):
             centred = windows - windows.mean(1, keepdim=True)
-            covariance = centred.transpose(1, 2) @ centred / windows.shape[1]
-            variance = ((weight @ covariance) * weight).sum(-1)  # "batch dim"
+            # In 64 bits: speech is strong in the lowest frequencies, and of channels that leave these out little
+            # remains of S (in 32 bits, outputs were off by up to 1e-3). The matrices are small.
+            wide = _widest(centred)
+            covariance = wide.transpose(1, 2) @ wide / windows.shape[1]
+            wide_weight = weight.to(wide.dtype)
+            variance = ((wide_weight @ covariance) * wide_weight).sum(-1).float()  # "batch dim"
             scale = norm.get_parameter("weight") * (variance + 1e-5).rsqrt()
             scaled = scale.unsqueeze(-1) * weight
         return torch.baddbmm(norm.get_parameter("bias"), centred, scaled.transpose(1, 2))
+
+
+def _widest(x: Tensor) -> Tensor:
+    return x if x.device.type == "mps" else x.double()  # Apple's GPUs have 32 bits at most
 
 
 def strided_conv(
@@ -123,13 +133,13 @@ def strided_conv(
 
 
 def normalize_wave(
-    wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, floor: float = 1e-5
 ) -> Float[Tensor, "batch sample"]:
-    """Mean 0 and variance 1 (population, + 1e-5) over the real samples of each utterance; padding becomes 0."""
+    """Mean 0 and variance 1 (population, + floor) over the real samples of each utterance; padding becomes 0."""
     real = valid(lengths, wave.shape[1])
     x = wave - (wave * real).sum(1, keepdim=True) / lengths[:, None]
     variance = (x.square() * real).sum(1, keepdim=True) / lengths[:, None]
-    return torch.where(real, x * (variance + 1e-5).rsqrt(), 0)
+    return torch.where(real, x * (variance + floor).rsqrt(), 0)
 
 
 class PositionalConv(nn.Module):

@@ -49,6 +49,27 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
+class Adapter(nn.Module):
+    """A narrow network added to what a block returns, so that a language can be learnt with 1 % of the weights.
+
+    Houlsby et al. 2019 (arXiv 1902.00751); in this form in MMS (Pratap et al. 2023, arXiv 2305.13516, section 5.4).
+
+    Args:
+        dim: of the frames.
+        inner_dim: width between the two layers.
+    """
+
+    def __init__(self, dim: int, *, inner_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.reduce = nn.Linear(dim, inner_dim)
+        self.expand = nn.Linear(inner_dim, dim)
+
+    def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
+        """The frames with what the adapter adds."""
+        return x + self.expand(functional.relu(self.reduce(self.norm(x))))  # type: ignore[no-any-return]
+
+
 class Block(nn.Module):
     """Attention and a two-layer network, each added to its input.
 
@@ -82,6 +103,7 @@ class Block(nn.Module):
         self.ffn_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
         self.activation_dropout = Dropout(activation_dropout)
+        self.adapter: nn.Module = nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None = None
@@ -89,9 +111,11 @@ class Block(nn.Module):
         """The frames after this block."""
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), valid))
-            return x + self._feed_forward(self.ffn_norm(x))
-        x = self.attention_norm(x + self.dropout(self.attention(x, valid)))
-        return self.ffn_norm(x + self._feed_forward(x))  # type: ignore[no-any-return]
+            x = x + self._feed_forward(self.ffn_norm(x))
+        else:
+            x = self.attention_norm(x + self.dropout(self.attention(x, valid)))
+            x = self.ffn_norm(x + self._feed_forward(x))
+        return self.adapter(x)  # type: ignore[no-any-return]
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         inner = self.activation_dropout(functional.gelu(self.expand(x)))
@@ -183,6 +207,13 @@ class Transformer(nn.Module):
         if generator is None:
             raise ValueError("in training, layerdrop needs a random generator; call eval() to read features out")
         return (torch.rand(len(self.blocks), generator=generator) >= self.layerdrop).tolist()
+
+
+def add_adapters(transformer: Transformer, *, inner_dim: int) -> None:
+    """An `Adapter` after each block, for models that normalise before each part."""
+    for block in transformer.blocks:
+        assert isinstance(block, Block)  # noqa: S101 - as made above
+        block.adapter = Adapter(block.expand.in_features, inner_dim=inner_dim)
 
 
 def scale_init(transformer: Transformer) -> None:

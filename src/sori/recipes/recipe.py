@@ -45,6 +45,8 @@ class Recipe(Config):
     """Of a recogniser that starts from random weights; one that starts from `init` takes the encoder found there."""
     init: str | None = None
     """Model folder, run folder or name to start from; None: random weights."""
+    grow_quantizer: bool = False
+    """Of pre-training that starts from a model without a quantiser (a recogniser, an encoder alone): draw a new one."""
     encoder_changes: dict[str, float] = Field(default_factory=dict)
     """Of a recogniser: settings of its encoder that differ from how it was pre-trained, such as `layerdrop: 0.1`."""
     corpora: tuple[str, ...] = ()

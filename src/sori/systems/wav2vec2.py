@@ -39,7 +39,7 @@ from sori.nn.mask import MaskConfig, equalise_counts, fine_tuning_masks, masked_
 from sori.nn.negatives import within_utterance
 from sori.nn.quantize import GumbelQuantizer, Quantized, gumbel_noise
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
-from sori.nn.transformer import Transformer, scale_init
+from sori.nn.transformer import Transformer, add_adapters, scale_init
 from sori.seeds import Rng
 from sori.shapes import Bool, Float, Frames, Int, Tensor
 
@@ -69,6 +69,8 @@ class Wav2Vec2Config(Config):
     position_groups: int = 16
     position_norm: bool = False
     """Normalise the sum of frames and positions also with `pre_norm` (without it, that is done in any case)."""
+    adapter_dim: int = 0
+    """Width of a language adapter after each block (MMS); 0: none."""
     init: Literal["bert", "width"] = "bert"
     """Weights of the blocks: N(0, 0.02) as published, or scaled to the width."""
 
@@ -180,6 +182,8 @@ class Wav2Vec2(nn.Module):
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
         )
+        if config.adapter_dim:
+            add_adapters(self.transformer, inner_dim=config.adapter_dim)
         self.position_norm = nn.LayerNorm(config.dim) if config.position_norm else nn.Identity()
         if config.init == "width":
             scale_init(self.transformer)
@@ -401,7 +405,14 @@ class Wav2Vec2(nn.Module):
             batch: waveforms of equal length, as a rule.
             step: optimiser update, for the temperature of the quantiser.
             rng: of this micro-batch.
+
+        Raises:
+            ValueError: the model was read without its quantiser.
         """
+        if not hasattr(self, "quantizer"):
+            raise ValueError(
+                "this encoder has no quantiser, which pre-training needs; it can be read out or fine-tuned"
+            )
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         draws = self.draw(frame_lengths, rng, batch.wave.device)
         return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)

@@ -1,0 +1,100 @@
+"""Time and memory to import a checkpoint of BASE (380 MB), beyond reading its file.
+
+    python benchmarks/import_speed.py
+
+Writes random weights of BASE in each format into a temporary folder, then reads each in a process of its own. "Reading
+the file" is what any program must do: its bytes, and their checksum, which the certificate states. Memory is the
+greatest resident size less what the process had before, beside the size of the file.
+
+Writes `benchmarks/results/import_speed.json`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import sori
+from sori import exchange, hub
+from sori.conversion.certificate import sha256
+from sori.recipes import sizes
+
+RESULTS = Path(__file__).parent / "results"
+FILES = {"sori": "weights.safetensors", "huggingface": "model.safetensors", "fairseq": "checkpoint.pt"}
+
+
+def main() -> None:
+    """Write, read in fresh processes, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    if asked.read:
+        print(json.dumps(read(asked.read)))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        hub.save(hub.build(sizes.base()), source)
+        for to, name in FILES.items():
+            exchange.convert(source, Path(folder) / to, to=to)
+            place = Path(folder) / to / (name if to == "fairseq" else "")
+            size = (Path(folder) / to / name).stat().st_size
+            runs = [in_a_process(place) for _ in range(asked.repeats)]
+            best = min(runs, key=lambda run: run["load_seconds"])
+            row = {"format": to, "file_bytes": size, **best, "memory_share": round(best["memory_bytes"] / size, 2)}
+            rows.append(row)
+            print(
+                f"{to:12} {size / 1e6:.0f} MB: bytes and checksum {best['file_seconds']:.2f} s, import "
+                f"{best['load_seconds']:.2f} s more, peak memory {row['memory_share']:.2f} of the file"
+            )
+    RESULTS.mkdir(exist_ok=True)
+    about = {
+        "command": "python benchmarks/import_speed.py",
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "rows": rows,
+    }
+    (RESULTS / "import_speed.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def in_a_process(place: Path) -> dict[str, float]:
+    """`read` where nothing was read before."""
+    done = subprocess.run([sys.executable, __file__, "--read", str(place)], check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def read(place: Path) -> dict[str, float]:
+    """Seconds and bytes of one import."""
+    before = peak()
+    start = time.perf_counter()
+    system = hub.load(place)
+    for tensor in system.state_dict().values():
+        tensor.view(-1)[::1024].sum()  # touches every page: what is mapped counts as well
+    whole = time.perf_counter() - start
+    memory = peak() - before
+    start = time.perf_counter()
+    sha256([place] if place.is_file() else sorted(place.glob("*.safetensors")))
+    file_seconds = time.perf_counter() - start
+    return {
+        "load_seconds": round(whole - file_seconds, 3),
+        "file_seconds": round(file_seconds, 3),
+        "memory_bytes": memory,
+    }
+
+
+def peak() -> int:
+    """Greatest resident size of this process so far, in bytes (getrusage would count the parent's, too)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Fields of a fairseq checkpoint: their defaults, their names here, and what kind of model they belong to.
+
+Newer files keep them in sections (`cfg`: model, task, criterion), older ones in one flat list (`args`). A recogniser
+has its own settings and, as `w2v_args`, those of the encoder that it started from, into which fairseq copied what
+fine-tuning changed (dropout, masks): the outer and the inner ones.
+"""
+
+import ast
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+Architecture = Literal["wav2vec2", "wav2vec_ctc"]
+
+LAYERS = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
+PARTS: dict[str, Any] = {
+    "activation_fn": "gelu",
+    "layer_type": "transformer",
+    "pos_enc_type": "abs",
+    "pos_conv_depth": 1,
+    "conv_pos_batch_norm": False,
+    "crop_seq_to_multiple": 1,
+    "quantize_input": False,
+    "quantizer_depth": 1,
+    "target_glu": False,
+}
+"""What changes the tensors or what the encoder computes, with the only values that ours has."""
+TRAINING: dict[str, Any] = {
+    "same_quantizer": False,
+    "negatives_from_everywhere": False,
+    "cross_sample_negatives": 0,
+    "codebook_negatives": 0,
+    "mask_selection": "static",
+    "mask_other": 0,
+    "no_mask_overlap": False,
+    "mask_dropout": 0.0,
+    "mask_channel_before": False,
+    "mask_channel_selection": "static",
+    "mask_channel_other": 0,
+    "no_mask_channel_overlap": False,
+}
+"""What matters in training only, with the values that ours has."""
+DEFAULTS: dict[str, Any] = {
+    "extractor_mode": "default",
+    "encoder_layers": 12,
+    "encoder_embed_dim": 768,
+    "encoder_ffn_embed_dim": 3072,
+    "encoder_attention_heads": 12,
+    "layer_norm_first": False,
+    "conv_feature_layers": LAYERS,
+    "conv_bias": False,
+    "conv_pos": 128,
+    "conv_pos_groups": 16,
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "activation_dropout": 0.0,
+    "encoder_layerdrop": 0.0,
+    "dropout_input": 0.0,
+    "dropout_features": 0.0,
+    "feature_grad_mult": 1.0,
+    "final_dim": 0,
+    "latent_dim": 0,
+    "latent_vars": 320,
+    "latent_groups": 2,
+    "latent_temp": [2.0, 0.5, 0.999995],
+    "quantize_targets": False,
+    "num_negatives": 100,
+    "logit_temp": 0.1,
+    "mask_prob": 0.65,
+    "mask_length": 10,
+    "mask_channel_prob": 0.0,
+    "mask_channel_length": 10,
+    **PARTS,
+    **TRAINING,
+}
+"""What a field means that the file leaves out or has as None (`Wav2Vec2Config` of fairseq at 3d262bb)."""
+HEAD: dict[str, Any] = {"apply_mask": False, "freeze_finetune_updates": 0, "final_dropout": 0.0, "blank_weight": 0.0}
+"""The same for what only a recogniser has (`Wav2Vec2CtcConfig`)."""
+
+SAME = {
+    "dim": "encoder_embed_dim",
+    "num_layers": "encoder_layers",
+    "num_heads": "encoder_attention_heads",
+    "ffn_dim": "encoder_ffn_embed_dim",
+    "pre_norm": "layer_norm_first",
+    "position_kernel": "conv_pos",
+    "position_groups": "conv_pos_groups",
+    "dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "activation_dropout": "activation_dropout",
+    "input_dropout": "dropout_input",
+    "target_dropout": "dropout_features",
+    "layerdrop": "encoder_layerdrop",
+    "feature_gradient": "feature_grad_mult",
+    "num_groups": "latent_groups",
+    "num_codes": "latent_vars",
+    "code_dim": "latent_dim",
+    "final_dim": "final_dim",
+    "num_negatives": "num_negatives",
+    "temperature": "logit_temp",
+}
+"""Our names of fields, and theirs for the same."""
+MASK = {
+    "time_prob": "mask_prob",
+    "time_length": "mask_length",
+    "channel_prob": "mask_channel_prob",
+    "channel_length": "mask_channel_length",
+}
+"""The same for masks: shares are nominal here and there, nothing is divided."""
+TUNED = {
+    **{name: name for name in ("dropout", "attention_dropout", "activation_dropout", "dropout_input")},
+    **{name: name for name in (*MASK.values(), *TRAINING, "feature_grad_mult")},
+    "encoder_layerdrop": "layerdrop",
+}
+"""What fine-tuning sets anew: inner names, and outer ones."""
+
+_TASK = ("sample_rate", "normalize", "data", "labels")
+_CRITERION = ("infonce", "loss_weights", "log_keys", "zero_infinity")
+_TENSORS = {
+    "feature_aggregator.": "wav2vec (2019)",
+    "label_embs_concat": "HuBERT",
+    "modality_encoders.": "data2vec 2.0",
+    "regression_head": "data2vec",
+    "_ema": "data2vec",
+    "decoder.": "wav2vec 2.0 with an autoregressive decoder",
+    "grep_linear": "WavLM",
+    "relative_attention_bias": "WavLM",
+}
+"""Whose tensors have such names."""
+_NAMES = {
+    "hubert": "HuBERT",
+    "data2vec": "data2vec",
+    "wavlm": "WavLM",
+    "vq": "vq-wav2vec",
+    "wav2vec": "wav2vec (2019)",
+    "audio_cpc": "wav2vec (2019)",
+    "wav2vec_seq2seq": "wav2vec 2.0 with an autoregressive decoder",
+}
+"""How names of architectures begin; the longest that fits counts."""
+_MAX_TEXT, _MAX_ITEMS = 500, 1000
+
+
+def sections(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`cfg` or `args` as plain data (what JSON can hold) in sections: `model`, and perhaps `task` and `criterion`."""
+    settings = {str(name): _plain(value) for name, value in settings.items()}
+    if isinstance(settings.get("model"), dict):
+        found = settings
+    else:
+        known = {*DEFAULTS, *HEAD, *TUNED.values(), "w2v_args", "w2v_path"}
+        found = {
+            "model": {name: value for name, value in settings.items() if name in known},
+            "task": {name: settings[name] for name in _TASK if name in settings},
+            "criterion": {name: settings[name] for name in _CRITERION if name in settings},
+        }
+        found["model"] |= {"_name": settings["arch"]} if settings.get("arch") else {}
+    inner = found["model"].get("w2v_args")
+    return {**found, "model": {**found["model"], "w2v_args": sections(inner)}} if isinstance(inner, dict) else found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(below) for name, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(below) for below in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def architecture(model: Mapping[str, Any], tensors: Sequence[str], *, origin: str) -> Architecture:
+    """What a file holds, by the name that it gives and by its tensors.
+
+    Raises:
+        ValueError: it is another model; says which.
+    """
+    for part, kind in _TENSORS.items():
+        for name in tensors:
+            if f".{part}" in f".{name}":
+                quantised = any(other.startswith("vector_quantizer.") for other in tensors)
+                raise other_kind("vq-wav2vec" if quantised else kind, f"it has a tensor {name}", origin=origin)
+    match named := model.get("_name"):
+        case "wav2vec2" | "wav2vec_ctc":
+            return named  # type: ignore[no-any-return]
+        case None:
+            return "wav2vec_ctc" if any(name.startswith("w2v_encoder.") for name in tensors) else "wav2vec2"
+    raise other_kind(kind_of(str(named)), f"its architecture is {named!r}", origin=origin)
+
+
+def kind_of(name: str) -> str:
+    """What an architecture that cannot be read is called elsewhere."""
+    fitting = [start for start in _NAMES if name.startswith(start)]
+    return _NAMES[max(fitting, key=len)] if fitting else "another model"
+
+
+def other_kind(kind: str, because: str, *, origin: str) -> ValueError:
+    """The error for a model that cannot be read."""
+    return ValueError(
+        f"{origin} is {kind} ({because}); of fairseq's models, this version reads wav2vec 2.0 only, pre-trained "
+        "(wav2vec2) or fine-tuned with CTC (wav2vec_ctc)"
+    )
+
+
+def resolved(model: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
+    """Every field of an encoder: defaults filled in, texts parsed, and 0 replaced where it stands for another width.
+
+    Raises:
+        ValueError: a field is not of the form that fairseq writes.
+    """
+    c = {**DEFAULTS, **{name: value for name, value in model.items() if value is not None}}
+    layers = literal(c["conv_feature_layers"], name="conv_feature_layers", origin=origin)
+    if not isinstance(layers, list | tuple) or not layers or not all(_is_layer(layer) for layer in layers):
+        raise _malformed(
+            "conv_feature_layers", "a list of (channels, kernel, stride)", c["conv_feature_layers"], origin
+        )
+    temperatures = literal(c["latent_temp"], name="latent_temp", origin=origin)
+    if not isinstance(temperatures, list | tuple) or len(temperatures) != 3:
+        raise _malformed("latent_temp", "(start, end, decay)", c["latent_temp"], origin)
+    c["conv_feature_layers"] = [tuple(layer) for layer in layers]
+    c["latent_temp"] = [float(value) for value in temperatures]
+    c["final_dim"] = c["final_dim"] if c["final_dim"] > 0 else c["encoder_embed_dim"]
+    c["latent_dim"] = c["latent_dim"] if c["latent_dim"] > 0 else c["final_dim"]
+    return c
+
+
+def _is_layer(layer: Any) -> bool:
+    return isinstance(layer, list | tuple) and len(layer) == 3 and all(type(n) is int and n > 0 for n in layer)
+
+
+def resolved_head(model: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recogniser; where it is silent, the inner ones hold what fairseq copied there."""
+    said = {name: value for name, value in model.items() if value is not None}
+    return {**HEAD, **{outer: inner[name] for name, outer in TUNED.items()}, **said}
+
+
+def loss_weights(criterion: Mapping[str, Any], *, origin: str) -> tuple[float, float]:
+    """Weights of diversity and feature penalty; without any, fairseq adds neither.
+
+    Raises:
+        ValueError: they are no list of one or two numbers.
+    """
+    match literal(criterion.get("loss_weights"), name="loss_weights", origin=origin):
+        case None:
+            return 0.0, 0.0
+        case [int() | float() as both]:
+            return float(both), float(both)
+        case [int() | float() as diversity, int() | float() as penalty]:
+            return float(diversity), float(penalty)
+    raise _malformed("loss_weights", "(diversity, feature penalty)", criterion["loss_weights"], origin)
+
+
+def literal(value: Any, *, name: str, origin: str) -> Any:
+    """A list that fairseq keeps as a text of Python, such as `[(512, 3, 2)] * 4`; read, never evaluated.
+
+    Args:
+        value: a text, or what it would stand for.
+        name: of the field, for messages.
+        origin: the file, for messages.
+
+    Raises:
+        ValueError: the text has anything but numbers, lists, tuples, + and *, or is longer than such lists are.
+    """
+    if not isinstance(value, str):
+        return value
+    if len(value) <= _MAX_TEXT:
+        with contextlib.suppress(SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+            return _walk(ast.parse(value.strip(), mode="eval").body)
+    raise _malformed(name, "numbers and lists, joined by + and *", value, origin)
+
+
+def _walk(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.List(elts=items):
+            return [_walk(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_walk(item) for item in items)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _walk(left) + _walk(right)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            a, b = _walk(left), _walk(right)
+            items, times = (b, a) if isinstance(a, int) else (a, b)
+            if isinstance(items, list | tuple) and isinstance(times, int) and len(items) * times <= _MAX_ITEMS:
+                return items * times
+    raise TypeError
+
+
+def _malformed(name: str, wanted: str, value: Any, origin: str) -> ValueError:
+    return ValueError(
+        f"{origin}: {name} should be {wanted}, got {str(value)[:80]!r}; likely the file was changed by hand. "
+        "Nothing of it was run"
+    )

@@ -1,0 +1,45 @@
+"""A model between formats: settings, tensors by our names, and what its source said beside them."""
+
+from typing import Any, NamedTuple
+
+from sori.conversion.certificate import Certificate
+from sori.shapes import Tensor
+from sori.systems.ctc import CtcConfig
+from sori.systems.wav2vec2 import Wav2Vec2Config
+from sori.text import Vocabulary
+
+OBJECTIVE = ("quantizer", "project_codes", "project_context")
+"""Parts of an encoder that only pre-training needs: neither stored nor counted in a recogniser."""
+
+
+class Model(NamedTuple):
+    """What any of the formats holds."""
+
+    system: Wav2Vec2Config | CtcConfig
+    encoder: Wav2Vec2Config | None
+    """Of a recogniser: what it reads out."""
+    vocabulary: Vocabulary | None
+    """Of a recogniser."""
+    weights: dict[str, Tensor]
+    """By our names."""
+    origin: dict[str, Any]
+    """Settings of the source that have no place in ours, to be written back: `format`, and what that format has."""
+
+    @property
+    def encoder_config(self) -> Wav2Vec2Config:
+        """Of the encoder, alone or under a head."""
+        config = self.encoder or self.system
+        assert isinstance(config, Wav2Vec2Config)  # noqa: S101 - a recogniser has an encoder
+        return config
+
+    @property
+    def has_objective(self) -> bool:
+        """Whether quantiser and projections are there, which pre-training needs."""
+        return any(name.split(".")[0] in OBJECTIVE for name in self.weights)
+
+
+class Imported(NamedTuple):
+    """A foreign model, and the account of how it was read."""
+
+    model: Model
+    certificate: Certificate
