@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import torch
 
-from sori.audio import SAMPLE_RATE, read
+from sori.audio import SAMPLE_RATE, info, read
 from sori.decoding.ctc import Word, greedy, words
+from sori.hearing import MAX_SECONDS, hear
 from sori.hub import System, encoder_of
-from sori.shapes import Float, Tensor
+from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc
 
 
@@ -70,6 +71,9 @@ def transcribe(
 ) -> Transcript:
     """Text of one recording, with the times of its words; the likeliest symbol of each frame, no language model.
 
+    Recordings of hours are heard in pieces, their silences left out (`hearing.py`), in memory that does not grow with
+    them.
+
     Args:
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
@@ -84,12 +88,18 @@ def transcribe(
             "expected a recogniser, got a model that only knows sounds; fine-tune it with transcripts first: "
             "`sori train ctc_10min --init MODEL`"
         )
-    wave = _wave(model, source, sample_rate)
+    if isinstance(source, Tensor) or info(source).num_samples <= MAX_SECONDS * SAMPLE_RATE:
+        source = _wave(model, source, sample_rate)
     model.eval()
-    with torch.no_grad():
-        path = greedy(model.logits(wave[None], _length(wave)))[0]
-    text = model.vocabulary.decode(path.ids)
-    return Transcript(text, words(path, model.vocabulary, hop_samples=model.logit_hop_samples))
+    texts, found = list[str](), list[Word]()
+    for passage in hear(model, Path(source) if isinstance(source, str) else source):
+        path = greedy(Frames(passage.logits[None], torch.tensor([len(passage.logits)])))[0]
+        texts.append(model.vocabulary.decode(path.ids))
+        found += [
+            word._replace(start=word.start + passage.start, end=word.end + passage.start)
+            for word in words(path, model.vocabulary, hop_samples=model.logit_hop_samples)
+        ]
+    return Transcript(" ".join(text for text in texts if text), found)
 
 
 def transcribe_files(model: System, paths: Iterable[str | Path]) -> Iterator[tuple[Path, Transcript | Failure]]:

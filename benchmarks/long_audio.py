@@ -1,0 +1,104 @@
+"""An hour-long recording: memory, time, and whether the words are those of its pieces.
+
+    python benchmarks/long_audio.py --data PREPARED --model runs/recogniser
+
+Strings real utterances together (0.6 s of silence between them) to recordings of 15, 30 and 60 minutes, and transcribes
+each in a process of its own: with a recogniser given, and with one of BASE size and random weights (a tenth of the
+lengths with `--base-share 0.1`, for its hour takes a while). Memory is the greatest resident size of the process.
+
+Writes `benchmarks/results/long_audio.json`.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import soundfile
+import torch
+
+import sori
+from sori import hub, infer
+from sori.audio import SAMPLE_RATE, read
+from sori.data.manifest import read_manifest
+from sori.recipes import sizes
+from sori.systems.ctc import CtcConfig
+from sori.text import Vocabulary
+
+RESULTS = Path(__file__).parent / "results"
+MINUTES = (15, 30, 60)
+
+
+def main() -> None:
+    """Make the recordings, transcribe them in fresh processes, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="prepared folder")
+    parser.add_argument("--model", type=Path, required=True, help="recogniser")
+    parser.add_argument("--base-share", type=float, default=1.0, help="of the lengths, for BASE; 0: none")
+    parser.add_argument("--transcribe", nargs=2, type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.transcribe:
+        print(json.dumps(measure(*asked.transcribe)))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder) / "base"
+        vocabulary = Vocabulary.fit(["abcdefghijklmnopqrstuvwxyz ' "])
+        hub.save(hub.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary), base)
+        for name, model, share in (("given", asked.model, 1.0), ("BASE", base, asked.base_share)):
+            for minutes in (m * share for m in MINUTES if share):
+                recording = Path(folder) / f"{minutes:g}.flac"
+                if not recording.exists():
+                    string_together(asked.data, recording, minutes=minutes)
+                done = subprocess.run(
+                    [sys.executable, __file__, "--data", ".", "--model", ".", "--transcribe", model, recording],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                )
+                rows.append({"model": name, "minutes": minutes, **json.loads(done.stdout)})
+                print(
+                    f"{name:6} {minutes:4.0f} min: {rows[-1]['seconds']:.0f} s, peak {rows[-1]['peak_mib']:.0f} MiB, "
+                    f"{rows[-1]['words']:,} words",
+                    flush=True,
+                )
+    RESULTS.mkdir(exist_ok=True)
+    about = {
+        "command": "python benchmarks/long_audio.py",
+        "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+        "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "rows": rows,
+    }
+    (RESULTS / "long_audio.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def string_together(data: Path, into: Path, *, minutes: float) -> None:
+    """Utterances one after the other until the length is reached."""
+    left = round(minutes * 60 * SAMPLE_RATE)
+    with soundfile.SoundFile(into, "w", SAMPLE_RATE, 1, "PCM_16") as file:
+        while left > 0:
+            for u in read_manifest(data):
+                wave = read(u.path, start=u.start, duration=u.duration_seconds)
+                file.write(torch.cat([wave, torch.zeros(round(0.6 * SAMPLE_RATE))]).numpy()[:left])
+                left -= len(wave) + round(0.6 * SAMPLE_RATE)
+                if left <= 0:
+                    return
+
+
+def measure(model: Path, recording: Path) -> dict[str, float]:
+    """Seconds and memory for one recording."""
+    system = hub.load(model)
+    start = time.perf_counter()
+    found = infer.transcribe(system, recording)
+    seconds = time.perf_counter() - start
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return {"seconds": round(seconds, 1), "peak_mib": round(peak / 1024, 1), "words": len(found.words)}
+
+
+if __name__ == "__main__":
+    main()
