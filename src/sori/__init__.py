@@ -5,7 +5,7 @@ from sori.audio import SAMPLE_RATE, read
 from sori.data.prepare import prepare
 from sori.exchange import convert
 from sori.hub import list_models, load, save
-from sori.infer import embed, transcribe
+from sori.infer import align, embed, transcribe
 from sori.recipes.recipe import Recipe
 from sori.run import evaluate, train
 
@@ -15,6 +15,7 @@ __all__ = [
     "SAMPLE_RATE",
     "Recipe",
     "__version__",
+    "align",
     "convert",
     "embed",
     "evaluate",

@@ -14,16 +14,21 @@ import torch
 from cyclopts import App, Parameter
 
 from sori import distributed, hub, infer, recipes, run
-from sori.audio import read
+from sori.audio import SAMPLE_RATE, info, read
 from sori.data.prepare import prepare as prepare_folder
+from sori.decoding.formats import Format, Transcribed, render
 from sori.demo import demo as demonstrate
-from sori.exchange import Format, Int8
+from sori.exchange import Format as ModelFormat
+from sori.exchange import Int8
 from sori.exchange import convert as convert_model
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
 from sori.plots.training import curves
 from sori.recipes.recipe import Recipe
 from sori.training.log import METRICS, read_metrics
+from sori.transcripts import STDIN, plan, standard_input
+from sori.transcripts import show as show_transcripts
+from sori.transcripts import write as write_transcripts
 
 app = App(
     name="sori",
@@ -92,26 +97,72 @@ def train(
 
 
 @app.command
-def transcribe(model: str, *files: Path, times: bool = False) -> None:
-    """Write down what is said in sound files.
+def transcribe(
+    model: str,
+    *files: Path,
+    to: Annotated[Format, Parameter(name="--format")] = "txt",
+    into: Path | None = None,
+    overwrite: bool = False,
+    times: bool = False,
+) -> None:
+    """Write down what is said in sound files, however long.
 
     Args:
         model: Folder, run folder or name of a recogniser.
-        files: Sound files of any kind.
-        times: One line for each word, with begin and end in seconds.
+        files: Sound files of any kind, folders of them, or `-` for standard input.
+        to: What to write: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), or ctm (scoring).
+        into: Folder for one transcript a recording, NAME.txt and so on; by default they go to the screen.
+        overwrite: Replace transcripts that exist in that folder.
+        times: On the screen: one line for each word, with begin and end in seconds.
     """
     _needs_files(files)
     system = hub.load(model).to(distributed.device())
-    failed = False
-    for path, result in infer.transcribe_files(system, files):
-        if isinstance(result, infer.Failure):
-            failed = True
-            print(f"{path}: {result.reason}", file=sys.stderr)
-            continue
-        print(result.text if len(files) == 1 and not times else f"{path}\t{result.text}", flush=True)
-        if times:
-            print("".join(f"{w.start:.2f}\t{w.end:.2f}\t{w.text}\n" for w in result.words), flush=True)
+    with standard_input(files) as sources:
+        if into is not None:
+            found = write_transcripts(system, plan(sources, into=into, to=to), to=to, overwrite=overwrite)
+        else:
+            found = show_transcripts(system, sources, to=to, times=times)
+        failed = False
+        for one in found:
+            failed |= isinstance(one, infer.Failure)
+            if isinstance(one, infer.Failure):
+                print(f"{one.path}: {one.reason}", file=sys.stderr)
+            else:
+                print(one, flush=True)
     _leave_if(failed)
+
+
+@app.command
+def align(
+    model: str,
+    recording: Path,
+    text: Path,
+    *,
+    to: Annotated[Format | None, Parameter(name="--format")] = None,
+    skip_penalty: float | None = None,
+) -> None:
+    """When each word of a known text is spoken: begin, end, confidence and word, a line each.
+
+    Args:
+        model: Folder, run folder or name of a recogniser.
+        recording: Sound file, however long.
+        text: File with what is said in it.
+        to: Print as json, srt, vtt, TextGrid, eaf or ctm instead.
+        skip_penalty: Words of the text may be missing in the recording; the price of leaving one out, such as 20.
+    """
+    system = hub.load(model).to(distributed.device())
+    found = infer.align(system, recording, text.read_text(encoding="utf-8"), skip_penalty=skip_penalty)
+    if to is None:
+        for word, sure in zip(found.words, found.confidence, strict=True):
+            print(f"{word.start:.2f}\t{word.end:.2f}\t{sure:.2f}\t{word.text}")
+    else:
+        said = " ".join(word.text for word in found.words)
+        length = info(recording).num_samples / SAMPLE_RATE
+        print(render(Transcribed(said, found.words, length, recording.name, found.confidence), to), end="")
+    if found.skipped:
+        print(f"left out: {' '.join(found.skipped)}", file=sys.stderr)
+    if found.unwritable:
+        print(f"letters that the recogniser cannot write: {' '.join(found.unwritable)}", file=sys.stderr)
 
 
 @app.command
@@ -167,7 +218,7 @@ def convert(
     source: str,
     target: Path,
     *,
-    to: Annotated[Format, Parameter(name="--format")] = "sori",
+    to: Annotated[ModelFormat, Parameter(name="--format")] = "sori",
     language: str | None = None,
     int8: bool = False,
     data: list[Path] | None = None,
@@ -294,7 +345,8 @@ def main() -> None:
     words = sys.argv[1:]
     debug = "--debug" in words
     try:
-        app([word for word in words if word != "--debug"])
+        # A lone dash would be taken for an option.
+        app([str(STDIN) if word == "-" else word for word in words if word != "--debug"])
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of the pipe has seen enough

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import torch
 
 from sori.audio import SAMPLE_RATE, info, read
+from sori.decoding.align import AlignedWords, align_words
 from sori.decoding.ctc import Word, greedy, words
 from sori.hearing import MAX_SECONDS, hear
 from sori.hub import System, encoder_of
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc
+from sori.text import Vocabulary
 
 
 class Embedding(NamedTuple):
@@ -83,23 +85,69 @@ def transcribe(
         ValueError: the model is no recogniser, a waveform comes without its rate, or audio is shorter than one frame.
         FileNotFoundError: there is no such file.
     """
-    if not isinstance(model, Ctc) or model.vocabulary is None:
-        raise ValueError(
-            "expected a recogniser, got a model that only knows sounds; fine-tune it with transcripts first: "
-            "`sori train ctc_10min --init MODEL`"
-        )
+    model, vocabulary = _recogniser(model)
     if isinstance(source, Tensor) or info(source).num_samples <= MAX_SECONDS * SAMPLE_RATE:
         source = _wave(model, source, sample_rate)
     model.eval()
     texts, found = list[str](), list[Word]()
     for passage in hear(model, Path(source) if isinstance(source, str) else source):
         path = greedy(Frames(passage.logits[None], torch.tensor([len(passage.logits)])))[0]
-        texts.append(model.vocabulary.decode(path.ids))
+        texts.append(vocabulary.decode(path.ids))
         found += [
             word._replace(start=word.start + passage.start, end=word.end + passage.start)
-            for word in words(path, model.vocabulary, hop_samples=model.logit_hop_samples)
+            for word in words(path, vocabulary, hop_samples=model.logit_hop_samples)
         ]
     return Transcript(" ".join(text for text in texts if text), found)
+
+
+def align(
+    model: System, source: str | Path | Float[Tensor, " sample"], text: str, *, skip_penalty: float | None = None
+) -> AlignedWords:
+    """When each word of a known text is spoken, for recordings of any length.
+
+    Args:
+        model: a recogniser from `load`.
+        source: a sound file, or a waveform of 16 kHz.
+        text: what is said, all of it and in order.
+        skip_penalty: nats that leaving out a word costs, for texts of which some words are not spoken; 20 leaves out
+            few that are. None: every word is spoken.
+
+    Returns:
+        Words as written in the text, with times in seconds and a confidence between 0 and 1; words left out; and
+        letters that the recogniser cannot write.
+
+    Raises:
+        ValueError: the model is no recogniser, or the text has more letters than there are frames of speech.
+        FileNotFoundError: there is no such file.
+    """
+    recogniser, vocabulary = _recogniser(model)
+    passages = list(hear(recogniser.eval(), Path(source) if isinstance(source, str) else source))
+    if not passages:
+        raise ValueError(f"{source} holds nothing but silence; there is no speech to align the text with")
+    step = recogniser.logit_hop_samples / SAMPLE_RATE
+    times = torch.cat([passage.start + step * torch.arange(len(passage.logits)) for passage in passages])
+    # Silence between passages is left out: words are found in numbers of frames first.
+    found = align_words(
+        torch.cat([passage.logits for passage in passages]),
+        text,
+        vocabulary,
+        hop_samples=float(SAMPLE_RATE),
+        skip_penalty=skip_penalty,
+    )
+    seconds = [
+        word._replace(start=float(times[round(word.start)]), end=float(times[max(round(word.end) - 1, 0)]) + step)
+        for word in found.words
+    ]
+    return found._replace(words=seconds)
+
+
+def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
+    if not isinstance(model, Ctc) or model.vocabulary is None:
+        raise ValueError(
+            "expected a recogniser, got a model that only knows sounds; fine-tune it with transcripts first: "
+            "`sori train ctc_10min --init MODEL`"
+        )
+    return model, model.vocabulary
 
 
 def transcribe_files(model: System, paths: Iterable[str | Path]) -> Iterator[tuple[Path, Transcript | Failure]]:

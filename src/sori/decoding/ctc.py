@@ -33,7 +33,7 @@ def greedy(logits: Frames, *, blank: int = 0) -> list[Path]:
         blank: its class.
     """
     best = logits.data.argmax(-1).cpu()
-    return [_collapse(row[:length].tolist(), blank) for row, length in zip(best, logits.lengths.tolist(), strict=True)]
+    return [collapse(row[:length].tolist(), blank) for row, length in zip(best, logits.lengths.tolist(), strict=True)]
 
 
 def words(path: Path, vocabulary: Vocabulary, *, hop_samples: float) -> list[Word]:
@@ -60,7 +60,8 @@ def words(path: Path, vocabulary: Vocabulary, *, hop_samples: float) -> list[Wor
     return found
 
 
-def _collapse(classes: list[int], blank: int) -> Path:
+def collapse(classes: list[int], blank: int) -> Path:
+    """The classes of all frames as a path: equal neighbours merged, then blanks dropped."""
     path = Path([], [])
     start = 0
     for frame in range(1, len(classes) + 1):

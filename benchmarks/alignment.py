@@ -1,0 +1,162 @@
+"""How far the word boundaries of `align_words` are from forced alignments made by others.
+
+    python benchmarks/alignment.py MODEL --data SHARED_DATA [--utterances 200]
+
+References, both silver standards: english-tiny, five read utterances aligned by pocketsphinx; mboshi, forced alignments
+of its authors (splits dev and test). A corpus whose letters the recogniser cannot write is left out. Reported for each:
+the median distance of starts and ends in milliseconds, the median lead or lag, the share within 50 and 100 ms, and for
+scale the same for words spread over the recording in proportion to their letters. Then, for several skip penalties: a
+word from another utterance is planted in each text, and counted is how often it is left out, and how many spoken words
+are. Seconds are those of alignment alone.
+"""
+
+import argparse
+import json
+import lzma
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sori import audio, hub
+from sori.decoding.align import align_words
+from sori.decoding.ctc import Word
+from sori.systems.ctc import Ctc
+
+RESULTS = Path(__file__).parent / "results" / "alignment.json"
+PENALTIES = (5.0, 10.0, 20.0, 40.0)
+MIN_WRITABLE = 0.95
+
+
+class Reference(NamedTuple):
+    """An utterance with its words as others aligned them."""
+
+    path: Path
+    text: str
+    words: list[Word]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, default=Path("/work/shared/data"))
+    parser.add_argument("--utterances", type=int, default=200, help="of each corpus, at most")
+    asked = parser.parse_args()
+    model = hub.load(asked.model)
+    if not isinstance(model, Ctc) or model.vocabulary is None:
+        raise SystemExit(f"{asked.model} is no recogniser")
+    model.eval()
+    report: dict[str, object] = {"model": asked.model, "frame_ms": model.logit_hop_samples / 16}
+    for penalty in (None, 1.0):  # compile
+        align_words(torch.zeros(9, len(model.vocabulary)), "a", model.vocabulary, hop_samples=1.0, skip_penalty=penalty)
+    for name, read in (("english-tiny", _english_tiny), ("mboshi", _mboshi)):
+        references = list(read(asked.data / name))[: asked.utterances]
+        symbols = [symbol for reference in references for symbol in model.vocabulary.split(reference.text)]
+        writable = sum(symbol in model.vocabulary.symbols for symbol in symbols) / len(symbols)
+        if writable < MIN_WRITABLE:
+            report[name] = f"left out: the recogniser can write {writable:.0%} of its symbols"
+        else:
+            report[name] = _measure(model, references)
+        print(name, json.dumps(report[name], indent=1))
+    RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _english_tiny(folder: Path) -> Iterator[Reference]:
+    for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if (path := folder / "align" / f"{Path(row['audio']).stem}.phone.json").is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))["w"]
+            spoken = [w for w in found if not w["t"].startswith(("<", "["))]
+            words = [Word(w["t"].split("(")[0], float(w["b"]), float(w["b"] + w["d"])) for w in spoken]
+            yield Reference(folder / row["audio"], " ".join(w.text for w in words), words)
+
+
+def _mboshi(folder: Path) -> Iterator[Reference]:
+    with lzma.open(folder / "alignments.jsonl.xz", "rt", encoding="utf-8") as file:
+        aligned = {row["id"]: row["words"] for row in map(json.loads, file)}
+    for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        words = [Word(text, start, end) for start, end, text in aligned.get(row["id"], ()) if text != "SIL"]
+        if row["split"] != "train" and words and len(words) == len(row["text"].split()):
+            yield Reference(folder / row["audio"], row["text"], words)
+
+
+def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
+    assert model.vocabulary is not None
+    ours, spread, sure = [], [], []
+    seconds, recorded = 0.0, 0.0
+    scores = []
+    for reference in references:
+        wave = audio.read(reference.path)
+        with torch.no_grad():
+            scores.append(model.logits(wave[None], torch.tensor([len(wave)])).data[0])
+        begin = time.perf_counter()
+        found = align_words(scores[-1], reference.text, model.vocabulary, hop_samples=model.logit_hop_samples)
+        seconds, recorded = seconds + time.perf_counter() - begin, recorded + len(wave) / 16_000
+        assert not found.skipped
+        ours += list(zip(found.words, reference.words, strict=True))
+        spread += list(zip(_spread(reference, len(wave) / 16_000), reference.words, strict=True))
+        sure += found.confidence
+    return {
+        "utterances": len(references),
+        "words": len(ours),
+        "recorded_seconds": round(recorded, 1),
+        "alignment_seconds": round(seconds, 3),
+        "median_confidence": round(statistics.median(sure), 3),
+        "aligned": _distances(ours),
+        "spread_evenly": _distances(spread),
+        "planted_words": _planted(model, references, scores),
+    }
+
+
+def _spread(reference: Reference, duration: float) -> list[Word]:
+    letters = [len(word.text) for word in reference.words]
+    edges = [duration * sum(letters[:n]) / sum(letters) for n in range(len(letters) + 1)]
+    return [Word(w.text, a, b) for w, a, b in zip(reference.words, edges, edges[1:], strict=False)]
+
+
+def _distances(pairs: list[tuple[Word, Word]]) -> dict[str, float]:
+    starts = [1000 * (own.start - other.start) for own, other in pairs]
+    ends = [1000 * (own.end - other.end) for own, other in pairs]
+    both = [abs(distance) for distance in starts + ends]
+    return {
+        "median_ms": round(statistics.median(both), 1),
+        "start_median_ms": round(statistics.median(map(abs, starts)), 1),
+        "end_median_ms": round(statistics.median(map(abs, ends)), 1),
+        "start_lag_ms": round(statistics.median(starts), 1),
+        "end_lag_ms": round(statistics.median(ends), 1),
+        "within_50_ms": round(sum(distance <= 50 for distance in both) / len(both), 3),
+        "within_100_ms": round(sum(distance <= 100 for distance in both) / len(both), 3),
+    }
+
+
+def _planted(model: Ctc, references: list[Reference], scores: list[torch.Tensor]) -> list[dict[str, float]]:
+    """Five plantings in each utterance, each time one foreign word."""
+    assert model.vocabulary is not None
+    rows = []
+    for penalty in PENALTIES:
+        rng = random.Random(0)  # noqa: S311 - the same plantings for every penalty
+        caught, lost, planted, spoken = 0, 0, 0, 0
+        for reference, logits in zip(references * 5, scores * 5, strict=True):
+            own = reference.text.split()
+            foreign = rng.choice([w for r in references for w in r.text.split() if w not in own])
+            place = rng.randrange(len(own) + 1)
+            text = " ".join([*own[:place], foreign, *own[place:]])
+            found = align_words(
+                logits, text, model.vocabulary, hop_samples=model.logit_hop_samples, skip_penalty=penalty
+            )
+            caught += foreign in found.skipped
+            lost += sum(word != foreign for word in found.skipped)
+            planted, spoken = planted + 1, spoken + len(own)
+        share = {"planted_skipped": round(caught / planted, 3), "spoken_skipped": round(lost / spoken, 3)}
+        rows.append({"penalty_nats": penalty, **share})
+    return rows
+
+
+if __name__ == "__main__":
+    main()
