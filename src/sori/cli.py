@@ -6,17 +6,20 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from cyclopts import App, Parameter
 
-from sori import distributed, hub, infer, recipes, run
+from sori import distributed, hub, infer, language, recipes, run
 from sori.audio import SAMPLE_RATE, info, read
 from sori.data.prepare import prepare as prepare_folder
+from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.formats import Format, Transcribed, render
+from sori.decoding.kneser_ney import build as build_lm
 from sori.demo import demo as demonstrate
 from sori.exchange import Format as ModelFormat
 from sori.exchange import Int8
@@ -36,6 +39,10 @@ app = App(
     help_epilogue="With --debug, any verb shows where in the program an error arose.",
     version_flags=["--version"],
 )
+
+
+lm = App(name="lm", help="Language models: build one from text, find its weight.")
+app.command(lm)
 
 
 @app.command
@@ -96,6 +103,31 @@ def train(
     run.train(settings, into=into, data=data, init=init)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Search:
+    """How a language model is used, for every verb that writes text."""
+
+    lm: Path | None = None
+    """Language model over words (.arpa, .arpa.gz), from `sori lm build` or elsewhere; without it, the likeliest symbol
+    of each frame is written."""
+    lm_weight: float = BeamConfig().lm_weight
+    """Weight of the language model; `sori lm tune` finds it."""
+    word_score: float = BeamConfig().word_score
+    """Bonus for each word; likewise."""
+    beam_size: int = BeamConfig().beam_size
+    """Texts that are kept in mind."""
+    unknown_words: bool = False
+    """Also write words that the language model does not know."""
+
+    def decoder(self, model: hub.System) -> BeamDecoder | None:
+        """For `infer.transcribe` and `run.evaluate`."""
+        if self.lm is None:
+            return None
+        config = BeamConfig(lm_weight=self.lm_weight, word_score=self.word_score, beam_size=self.beam_size)
+        return language.decoder(model, self.lm, config, known_words_only=not self.unknown_words)
+
+
 @app.command
 def transcribe(
     model: str,
@@ -104,6 +136,7 @@ def transcribe(
     into: Path | None = None,
     overwrite: bool = False,
     times: bool = False,
+    search: Search = Search(),
 ) -> None:
     """Write down what is said in sound files, however long.
 
@@ -114,14 +147,17 @@ def transcribe(
         into: Folder for one transcript a recording, NAME.txt and so on; by default they go to the screen.
         overwrite: Replace transcripts that exist in that folder.
         times: On the screen: one line for each word, with begin and end in seconds.
+        search: Language model.
     """
     _needs_files(files)
     system = hub.load(model).to(distributed.device())
+    decoder = search.decoder(system)
     with standard_input(files) as sources:
         if into is not None:
-            found = write_transcripts(system, plan(sources, into=into, to=to), to=to, overwrite=overwrite)
+            jobs = plan(sources, into=into, to=to)
+            found = write_transcripts(system, jobs, to=to, overwrite=overwrite, decoder=decoder)
         else:
-            found = show_transcripts(system, sources, to=to, times=times)
+            found = show_transcripts(system, sources, to=to, times=times, decoder=decoder)
         failed = False
         for one in found:
             failed |= isinstance(one, infer.Failure)
@@ -166,7 +202,9 @@ def align(
 
 
 @app.command
-def evaluate(model: str, *, data: list[Path], split: str = "test", save: Path | None = None) -> None:
+def evaluate(
+    model: str, *, data: list[Path], split: str = "test", save: Path | None = None, search: Search = Search()
+) -> None:
     """Word and character error rates on transcribed recordings.
 
     Args:
@@ -174,12 +212,65 @@ def evaluate(model: str, *, data: list[Path], split: str = "test", save: Path | 
         data: Prepared folder; may be given several times.
         split: Which utterances, where a folder names splits; `all` for all of them.
         save: Write the report, every utterance in it, as JSON.
+        search: Language model.
     """
-    report = run.evaluate(model, data=data, split=None if split == "all" else split)
+    system = hub.load(model).to(distributed.device())
+    recogniser = run.needs_recogniser(system, model)
+    decoder = search.decoder(system)
+    report = run.evaluate(recogniser, data=data, split=None if split == "all" else split, decoder=decoder)
     print(report.table())
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
         save.write_text(json.dumps(report.to_data(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+@lm.command
+def build(
+    *texts: Path,
+    into: Path,
+    order: int = 4,
+    prune: list[int] | None = None,
+    model: str | None = None,
+    unit: Literal["word", "character"] = "word",
+) -> None:
+    """Make a language model of text: interpolated modified Kneser-Ney, as an ARPA file.
+
+    Args:
+        texts: Text files (.txt, .gz, .xz), one sentence or paragraph a line.
+        into: File to write: .arpa or .arpa.gz.
+        order: Words that are looked at together, 1 to 6.
+        prune: By order, drop what occurs at most so often; `--prune 0 --prune 0 --prune 1`: single ones from order 3.
+        model: Recogniser it is for: text is normalised as it writes, and what it cannot write is reported.
+        unit: Words, or characters for a model over the recogniser's symbols.
+    """
+    if not texts:
+        raise ValueError("expected text files, got none; name them after `sori lm build`")
+    vocabulary = hub.read(model).model.vocabulary if model else None
+    if model and vocabulary is None:
+        raise ValueError(f"{model} is no recogniser; it writes no text that a language model could be made for")
+    report = build_lm(texts, order=order, into=into, vocabulary=vocabulary, unit=unit, prune=prune or ())
+    print(report.table())
+
+
+@lm.command
+def tune(
+    model: str, lm: Path, *, data: list[Path], split: str = "dev", beam_size: int = 50, unknown_words: bool = False
+) -> None:
+    """Find the weight of a language model, and the bonus for each word, with the fewest word errors.
+
+    Args:
+        model: Folder, run folder or name of a recogniser.
+        lm: Language model over words (.arpa, .arpa.gz).
+        data: Prepared folder; may be given several times.
+        split: Which utterances, where a folder names splits: not those that errors are reported on.
+        beam_size: Texts that are kept in mind.
+        unknown_words: Also write words that the language model does not know.
+    """
+    system = hub.load(model).to(distributed.device())
+    decoder = Search(lm=lm, beam_size=beam_size, unknown_words=unknown_words).decoder(system)
+    assert decoder is not None  # noqa: S101 - there is a language model
+    utterances = run.transcribed(data, None if split == "all" else split)
+    print(language.tune(run.needs_recogniser(system, model), decoder, utterances).table())
 
 
 @app.command

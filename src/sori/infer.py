@@ -8,6 +8,7 @@ import torch
 
 from sori.audio import SAMPLE_RATE, info, read
 from sori.decoding.align import AlignedWords, align_words
+from sori.decoding.beam import BeamDecoder
 from sori.decoding.ctc import Word, greedy, words
 from sori.hearing import MAX_SECONDS, hear
 from sori.hub import System, encoder_of
@@ -69,9 +70,13 @@ def embed(
 
 
 def transcribe(
-    model: System, source: str | Path | Float[Tensor, " sample"], *, sample_rate: int | None = None
+    model: System,
+    source: str | Path | Float[Tensor, " sample"],
+    *,
+    sample_rate: int | None = None,
+    decoder: BeamDecoder | None = None,
 ) -> Transcript:
-    """Text of one recording, with the times of its words; the likeliest symbol of each frame, no language model.
+    """Text of one recording, with the times of its words.
 
     Recordings of hours are heard in pieces, their silences left out (`hearing.py`), in memory that does not grow with
     them.
@@ -80,6 +85,7 @@ def transcribe(
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
         sample_rate: of a waveform, to be stated; a file knows its own.
+        decoder: beam search with a language model (`language.decoder`); None: the likeliest symbol of each frame.
 
     Raises:
         ValueError: the model is no recogniser, a waveform comes without its rate, or audio is shorter than one frame.
@@ -91,7 +97,8 @@ def transcribe(
     model.eval()
     texts, found = list[str](), list[Word]()
     for passage in hear(model, Path(source) if isinstance(source, str) else source):
-        path = greedy(Frames(passage.logits[None], torch.tensor([len(passage.logits)])))[0]
+        frames = Frames(passage.logits[None], torch.tensor([len(passage.logits)]))
+        path = greedy(frames)[0] if decoder is None else decoder.decode(frames)[0][0].path
         texts.append(vocabulary.decode(path.ids))
         found += [
             word._replace(start=word.start + passage.start, end=word.end + passage.start)
@@ -150,7 +157,9 @@ def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
     return model, model.vocabulary
 
 
-def transcribe_files(model: System, paths: Iterable[str | Path]) -> Iterator[tuple[Path, Transcript | Failure]]:
+def transcribe_files(
+    model: System, paths: Iterable[str | Path], *, decoder: BeamDecoder | None = None
+) -> Iterator[tuple[Path, Transcript | Failure]]:
     """Many files, one after the other; one that cannot be read does not stop the others.
 
     Yields:
@@ -158,7 +167,7 @@ def transcribe_files(model: System, paths: Iterable[str | Path]) -> Iterator[tup
     """
     for path in map(Path, paths):
         try:
-            yield path, transcribe(model, path)
+            yield path, transcribe(model, path, decoder=decoder)
         except (ValueError, OSError) as error:
             yield path, Failure(path, str(error))
 

@@ -24,6 +24,7 @@ from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
+from sori.decoding.beam import BeamDecoder
 from sori.decoding.ctc import greedy
 from sori.evaluation.error_rate import ErrorReport, error_rates
 from sori.nn.conv import ConvConfig
@@ -110,9 +111,13 @@ def train(
 
 
 def evaluate(
-    model: str | Path | Ctc, *, data: str | Path | Sequence[str | Path], split: str | None = "test"
+    model: str | Path | Ctc,
+    *,
+    data: str | Path | Sequence[str | Path],
+    split: str | None = "test",
+    decoder: BeamDecoder | None = None,
 ) -> ErrorReport:
-    """Word and character error rates of a recogniser, greedy decoding.
+    """Word and character error rates of a recogniser.
 
     References and hypotheses are compared in the recogniser's own spelling (case, punctuation); letters it cannot write
     count as errors.
@@ -121,17 +126,28 @@ def evaluate(
         model: folder, name or loaded recogniser.
         data: prepared folder or folders.
         split: which utterances of folders that name splits; None: all.
+        decoder: beam search with a language model (`language.decoder`); None: the likeliest symbol of each frame.
 
     Raises:
         ValueError: the model is no recogniser, or there are no transcribed utterances of that split.
     """
     system = hub.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
+    system = needs_recogniser(system, str(model) if isinstance(model, str | Path) else "an encoder")
+    return _score(system.eval(), transcribed(data, split), decoder)
+
+
+def needs_recogniser(system: hub.System, name: str) -> Ctc:
+    """The same system, as what it must be.
+
+    Raises:
+        ValueError: it is no recogniser.
+    """
     if not isinstance(system, Ctc):
         raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
-            f"expected a recogniser, got {model if isinstance(model, str | Path) else 'an encoder'}, which only knows "
-            "sounds; fine-tune it with transcripts first: `sori train ctc_10min --init MODEL`"
+            f"expected a recogniser, got {name}, which only knows sounds; fine-tune it with transcripts first: "
+            "`sori train ctc_10min --init MODEL`"
         )
-    return _score(system.eval(), transcribed(data, split))
+    return system
 
 
 def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
@@ -339,7 +355,7 @@ def _dev_evaluation(recipe: Recipe, labels: LabelConfig) -> list[loop.Evaluation
     return [measure]
 
 
-def _score(system: Ctc, utterances: list[Utterance]) -> ErrorReport:
+def _score(system: Ctc, utterances: list[Utterance], decoder: BeamDecoder | None = None) -> ErrorReport:
     vocabulary = system.vocabulary
     assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
     device = next(system.parameters()).device
@@ -348,7 +364,7 @@ def _score(system: Ctc, utterances: list[Utterance]) -> ErrorReport:
         with torch.no_grad():
             return system.logits(wave[None].to(device), torch.tensor([len(wave)], device=device))
 
-    return score(logits, vocabulary, utterances, shortest=hub.encoder_of(system).field_samples)
+    return score(logits, vocabulary, utterances, shortest=hub.encoder_of(system).field_samples, decoder=decoder)
 
 
 def score(
@@ -357,14 +373,16 @@ def score(
     utterances: Sequence[Utterance],
     *,
     shortest: int,
+    decoder: BeamDecoder | None = None,
 ) -> ErrorReport:
-    """Error rates of whatever gives logits for a waveform, one utterance at a time, greedy decoding.
+    """Error rates of whatever gives logits for a waveform, one utterance at a time.
 
     Args:
         logits: of one waveform, as a batch of one.
         vocabulary: what the classes stand for.
         utterances: with transcripts.
         shortest: samples; a shorter utterance is not heard and counts as silence.
+        decoder: beam search; None: the likeliest symbol of each frame.
     """
     reader = FileReader(utterances)
     hypotheses = []
@@ -372,7 +390,8 @@ def score(
         if utterance.num_samples < shortest:
             hypotheses.append("")
             continue
-        ids = greedy(logits(reader(row, 0, utterance.num_samples)))[0].ids
+        found = logits(reader(row, 0, utterance.num_samples))
+        ids = (greedy(found)[0] if decoder is None else decoder.decode(found)[0][0].path).ids
         hypotheses.append(vocabulary.normalise(vocabulary.decode(ids)))
     references = [vocabulary.normalise(u.text or "") for u in utterances]
     return error_rates(references, hypotheses, [u.speaker for u in utterances])

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sori.audio import SAMPLE_RATE, info
 from sori.data.sources import AUDIO
+from sori.decoding.beam import BeamDecoder
 from sori.decoding.formats import Format, Transcribed, render
 from sori.hub import System
 from sori.infer import Failure, Transcript, transcribe_files
@@ -59,7 +60,9 @@ def _recordings(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         yield from ((path, path.relative_to(source)) for path in found)
 
 
-def write(model: System, jobs: Sequence[Job], *, to: Format, overwrite: bool = False) -> Iterator[str | Failure]:
+def write(
+    model: System, jobs: Sequence[Job], *, to: Format, overwrite: bool = False, decoder: BeamDecoder | None = None
+) -> Iterator[str | Failure]:
     """Transcribe recordings, one after the other; one that fails does not stop the others.
 
     Args:
@@ -67,6 +70,7 @@ def write(model: System, jobs: Sequence[Job], *, to: Format, overwrite: bool = F
         jobs: from `plan`.
         to: format.
         overwrite: replace transcripts that exist; otherwise these are failures, and their recordings are not heard.
+        decoder: as for `infer.transcribe`.
 
     Yields:
         For each recording the file that was written, or why none was.
@@ -75,7 +79,7 @@ def write(model: System, jobs: Sequence[Job], *, to: Format, overwrite: bool = F
         if job.transcript.exists() and not overwrite:
             yield Failure(job.recording, f"{job.transcript} exists; replace it with --overwrite")
             continue
-        ((_, found),) = transcribe_files(model, [job.recording])
+        ((_, found),) = transcribe_files(model, [job.recording], decoder=decoder)
         if isinstance(found, Failure):
             yield found
             continue
@@ -86,7 +90,9 @@ def write(model: System, jobs: Sequence[Job], *, to: Format, overwrite: bool = F
         yield str(job.transcript)
 
 
-def show(model: System, sources: Sequence[Path], *, to: Format, times: bool) -> Iterator[str | Failure]:
+def show(
+    model: System, sources: Sequence[Path], *, to: Format, times: bool, decoder: BeamDecoder | None = None
+) -> Iterator[str | Failure]:
     """Transcribe recordings for the screen.
 
     Args:
@@ -94,12 +100,13 @@ def show(model: System, sources: Sequence[Path], *, to: Format, times: bool) -> 
         sources: sound files, and folders, all of whose sound files are meant.
         to: format; `txt` of several recordings begins each line with the recording's name.
         times: with `txt`: a line for each word.
+        decoder: as for `infer.transcribe`.
 
     Yields:
         For each recording its transcript, or why there is none.
     """
     paths = [path for path, _ in _recordings(sources)]
-    for path, found in transcribe_files(model, paths):
+    for path, found in transcribe_files(model, paths, decoder=decoder):
         if isinstance(found, Failure):
             yield found
         elif to != "txt":

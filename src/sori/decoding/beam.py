@@ -1,0 +1,285 @@
+"""From class distributions to the likeliest text: CTC prefix beam search with lexicon, language model and hot words.
+
+Sources: Graves (2012), prefix search; Hannun, Maas, Jurafsky, Ng (2014), arXiv 1408.2873, with a language model at word
+ends; Pratap et al. (2019), arXiv 1812.07625, for the lexicon as a trie with the unigram as look-ahead.
+
+The probability of a text is the sum over all alignments that are read as this text. As in `Vocabulary.decode`, word
+boundaries at the ends and next to each other are no text, so they are summed over as blanks are. The score adds
+`lm_weight` times the language model and the bonuses of `BeamConfig`. All of it is in nats.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sori.config import Config
+from sori.decoding.ctc import Path
+from sori.decoding.ngram import NgramModel, empty
+from sori.decoding.search import (
+    NO_LM,
+    SYMBOLS,
+    WORDS,
+    Model,
+    align,
+    build_trie,
+    look_ahead,
+    no_places,
+    no_prefixes,
+    search,
+)
+from sori.shapes import Frames
+from sori.text import WORD_BOUNDARY, Vocabulary
+
+_SPECIAL = regex.compile(r"<\p{L}+>|</?s>")  # as `Vocabulary.decode` leaves out
+_PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that join nothing: one each, whatever is around
+
+
+class BeamConfig(Config):
+    """How wide to search and what to add to the acoustic score; everything in nats.
+
+    flashlight and KenLM count language models in base 10: their weight is 2.303 times ours.
+    """
+
+    beam_size: int = Field(100, ge=1)
+    """Prefixes kept after each frame."""
+    beam_threshold: float = Field(25.0, gt=0)
+    """Prefixes this far below the best are dropped as well; `inf` for none."""
+    symbol_threshold: float = Field(12.0, gt=0)
+    """Symbols this far below the likeliest class of a frame begin nothing there (6e-6 of its probability), so that a
+    frame that is all but surely a blank costs almost nothing; `inf` for an exact search."""
+    lm_weight: float = Field(0.8, ge=0)
+    """Factor on the language model's log-probability."""
+    word_score: float = 0.0
+    """Added for each word; a language model prefers few words, above 0 makes up for it."""
+    unknown_score: float | None = None
+    """Added for each word that is not in the lexicon; None: there are no such words. Where no lexicon is given: for
+    each word the language model does not know, None being 0."""
+    unknown_symbol_score: float = 0.0
+    """Added for each symbol of such a word."""
+    hot_word_score: float = 5.0
+    """Added for each hot word."""
+    log_add: bool = True
+    """Sum the alignments of a text, as CTC means it; False: count the best one only (flashlight's usual setting)."""
+    num_best: int = Field(1, ge=1)
+    """Texts wanted for each utterance."""
+
+
+class Hypothesis(NamedTuple):
+    """A text and why it was chosen."""
+
+    text: str
+    path: Path
+    """Symbols with single word boundaries, as `sori.decoding.ctc.words` reads them; spans of their best alignment."""
+    score: float
+    """acoustic + lm_weight * lm + bonuses."""
+    acoustic: float
+    """Log-probability of the text given the sound, over the alignments that the search kept."""
+    lm: float
+    """Log-probability in the language model, end of sentence included; 0 without one."""
+    complete: bool
+    """False: no text of whole words survived, and the last word is what was heard of it."""
+
+
+@final
+class BeamDecoder:
+    """Beam search for one recogniser, lexicon and language model.
+
+    Without a lexicon any word can be written; with a word language model its words then serve as known ones.
+
+    Args:
+        vocabulary: of the recogniser.
+        config: search and weights; None: the defaults.
+        lm: language model over words or over the vocabulary's symbols (`|` between words).
+        lm_unit: which of the two.
+        lexicon: words that can be written (and others at `unknown_score`); those the vocabulary cannot spell are left
+            out and listed in `unspelled`.
+        hot_words: words to prefer; they join the lexicon.
+
+    Raises:
+        ValueError: the vocabulary has no word boundary but words are asked for, no word of the lexicon can be spelled,
+            a hot word is not one word, or language model and recogniser have no word or symbol in common.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        config: BeamConfig | None = None,
+        *,
+        lm: NgramModel | None = None,
+        lm_unit: Literal["word", "symbol"] = "word",
+        lexicon: Iterable[str] | None = None,
+        hot_words: Sequence[str] = (),
+    ) -> None:
+        self.vocabulary, self.lm = vocabulary, lm
+        self._lm_kind = NO_LM if lm is None else WORDS if lm_unit == "word" else SYMBOLS
+        self._closed = lexicon is not None
+        spell = _Speller(vocabulary)
+        listed = list(lexicon) if lexicon is not None else list(lm.words) if lm and lm_unit == "word" else []
+        spelled: dict[
+            tuple[int, ...], str
+        ] = {}  # a spelling is one word; the first one the language model knows stands for it
+        for word in listed:
+            key = spell(word)
+            if key and (key not in spelled or (lm is not None and spelled[key] not in lm and word in lm)):
+                spelled[key] = word
+        self.unspelled = [word for word in listed if not _SPECIAL.fullmatch(word) and not spell(word)]
+        """Words of the lexicon with symbols that the vocabulary lacks, or without any."""
+        if listed and not spelled:
+            raise ValueError(
+                f"expected words that the recogniser can spell, got none among {len(listed)}, such as {listed[0]!r}; "
+                "likely another script or language, or a lexicon with pronunciations: give a list of words"
+            )
+        hot = {spell(word): word for word in hot_words}
+        if () in hot:
+            raise ValueError(
+                f"expected single words that the recogniser can spell as hot words, got {hot[()]!r}; give the words of "
+                "a phrase one by one, without symbols that the vocabulary lacks"
+            )
+        spelled = {**hot, **spelled}
+        self._hot = np.array([key in hot for key in spelled], bool)
+        self._trie = build_trie(list(spelled), len(vocabulary))
+        if (spelled or self._lm_kind == WORDS) and WORD_BOUNDARY not in vocabulary.symbols:
+            raise ValueError(
+                f"expected the word boundary {WORD_BOUNDARY} among the symbols, got a vocabulary without; likely a "
+                'recogniser of phones: search without lexicon, hot words and words of a model (lm_unit="symbol")'
+            )
+        self._word_lm = self._known(list(spelled.values()), lm_unit == "word", "words")
+        self._symbol_lm = self._known(list(vocabulary.symbols), lm_unit == "symbol", "symbols")
+        self.config = config or BeamConfig()
+        self._model = self._weigh(self.config)
+
+    def with_config(self, config: BeamConfig) -> "BeamDecoder":
+        """The same lexicon and language model at other weights, at almost no cost."""
+        other = object.__new__(BeamDecoder)
+        other.__dict__.update(self.__dict__)
+        other.config, other._model = config, self._weigh(config)
+        return other
+
+    def decode(self, logits: Frames, *, num_threads: int | None = None) -> list[list[Hypothesis]]:
+        """The best texts of each utterance, best first, at least one.
+
+        Args:
+            logits: class scores, normalised or not; frames beyond an utterance's length are ignored.
+            num_threads: utterances at a time; None: as many as cores.
+
+        Raises:
+            ValueError: other classes than the vocabulary has, or a score that is NaN.
+        """
+        if logits.data.shape[-1] != len(self.vocabulary):
+            raise ValueError(
+                f"expected {len(self.vocabulary)} classes as in the vocabulary, got {logits.data.shape[-1]}; likely "
+                "another recogniser's vocabulary: take both from the same model"
+            )
+        scores = logits.data.detach().float().log_softmax(-1).cpu().numpy()
+        rows = [row[:length] for row, length in zip(scores, logits.lengths.tolist(), strict=True)]
+        if any(np.isnan(row).any() for row in rows):
+            raise ValueError("expected class scores, got NaN; likely a model whose training broke: look at its losses")
+        with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
+            return list(pool.map(self._decode, rows))
+
+    def _decode(self, row: NDArray[np.float32]) -> list[Hypothesis]:
+        model = self._model
+        prefixes, size = no_prefixes(len(row) * model.beam_size + 1), model.beam_size
+        keys, acoustic, lm, extra, complete = search(
+            model, row, prefixes, no_places(size), no_places(size * (row.shape[1] + 1))
+        )
+        total = acoustic + model.lm_weight * lm + extra
+        found = []
+        for place in np.argsort(-total, kind="stable")[: self.config.num_best]:
+            ids, prefix = [], int(keys[place])
+            while prefix > 0:
+                ids.append(int(prefixes.symbol[prefix]))
+                prefix = int(prefixes.parent[prefix])
+            ids.reverse()
+            spans = align(row, np.array(ids, np.int32), model.bar)
+            path = Path(ids, [(int(start), int(end)) for start, end in spans])
+            parts = (float(total[place]), float(acoustic[place]), float(lm[place]))
+            found.append(Hypothesis(self.vocabulary.decode(ids), path, *parts, bool(complete)))
+        return found
+
+    def _known(self, names: list[str], wanted: bool, what: str) -> NDArray[np.int32]:
+        """Numbers of words or symbols in the language model, as they stand or in the recogniser's spelling."""
+        if self.lm is None or not wanted or not names:
+            return np.zeros(max(len(names), 1), np.int32)
+        lm, spell = self.lm, _Speller(self.vocabulary).normalise
+        ids = np.array([lm.word_id(name) for name in names], np.int32)
+        if what == "words" and (lost := np.flatnonzero(ids == lm.unknown)).size:
+            other = {spell(word): number for number, word in reversed(list(enumerate(lm.words)))}
+            ids[lost] = [other.get(spell(names[number]), lm.unknown) for number in lost]
+        if (ids == lm.unknown).all():
+            raise ValueError(
+                f"expected a language model over the {what} of the recogniser, got one that knows none of "
+                f"{len(names)}, such as {names[-1]!r}; likely another language, or lm_unit should be the other one"
+            )
+        return ids
+
+    def _weigh(self, config: BeamConfig) -> Model:
+        lm, trie = self.lm, self._trie
+        ngrams = lm.ngrams if lm else empty()
+        weight = config.lm_weight if lm else 0.0
+        is_open = not self._closed or config.unknown_score is not None
+        charged = self._closed or self._lm_kind == WORDS  # otherwise no word is known, and none unknown
+        unknown, each = (config.unknown_score or 0.0, config.unknown_symbol_score) if charged else (0.0, 0.0)
+        word_score = config.word_score + config.hot_word_score * self._hot
+        unigram = np.zeros(max(len(self._hot), 1))
+        ahead_unknown = config.word_score
+        if lm and self._lm_kind == WORDS:
+            unigram = weight * ngrams.log_prob[1:][self._word_lm].astype(np.float64)
+            ahead_unknown += weight * float(ngrams.log_prob[1:][lm.unknown])
+        plain = ahead_unknown + unknown if is_open else -math.inf
+        ahead = look_ahead(trie, unigram + config.word_score, config.hot_word_score * self._hot, plain, each)
+        symbols = self.vocabulary.symbols
+        return Model(
+            trie=trie,
+            ahead=ahead,
+            ahead_unknown=ahead_unknown,
+            word_lm=self._word_lm,
+            word_score=np.append(word_score, 0.0),
+            lm=ngrams,
+            lm_kind=self._lm_kind,
+            lm_start=lm.start if lm else 0,
+            lm_end=lm.end if lm else -1,
+            lm_unknown=lm.unknown if lm else 0,
+            symbol_lm=self._symbol_lm,
+            writable=np.array([not _SPECIAL.fullmatch(symbol) for symbol in symbols]),
+            bar=symbols.index(WORD_BOUNDARY) if WORD_BOUNDARY in symbols else -1,
+            is_open=is_open,
+            lm_weight=weight,
+            any_word_score=config.word_score,
+            unknown_score=unknown,
+            unknown_symbol_score=each,
+            beam_size=config.beam_size,
+            beam_threshold=config.beam_threshold,
+            symbol_threshold=config.symbol_threshold,
+            log_add=config.log_add,
+        )
+
+
+class _Speller:
+    """Words to tuples of classes; empty for a word that cannot be spelled or is not one word."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.index = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
+        # most words need none of the Unicode rules, which take ten times as long as the rest
+        self.plain = {c for c in vocabulary.symbols if _PLAIN.fullmatch(c) and vocabulary.split(c) == [c]}
+
+    def normalise(self, word: str) -> str:
+        cased = {"upper": word.upper(), "lower": word.lower(), "keep": word}[self.vocabulary.case]
+        return cased if self.plain.issuperset(cased) else self.vocabulary.normalise(word)
+
+    def __call__(self, word: str) -> tuple[int, ...]:
+        if _SPECIAL.fullmatch(word):
+            return ()
+        text = self.normalise(word)
+        symbols = list(text) if self.plain.issuperset(text) else self.vocabulary.split(text)
+        if WORD_BOUNDARY in symbols or not all(symbol in self.index for symbol in symbols):
+            return ()
+        return tuple(self.index[symbol] for symbol in symbols)

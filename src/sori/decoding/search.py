@@ -1,0 +1,490 @@
+"""The compiled part of the beam search (`beam.py`): lexicon as a trie, prefixes, one step of a frame after the other.
+
+A prefix is a text begun. What it earns besides the sound (language model, bonuses) follows from the text alone and is
+worked out once; the sound's part is two numbers for each prefix in the beam, alignments that end in a blank and others.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, no_type_check
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sori.decoding.ngram import Ngrams, score
+
+NO_LM, WORDS, SYMBOLS = 0, 1, 2
+_OFF = -1  # trie node of a prefix that no word of the lexicon begins with
+_IMPOSSIBLE, _UNSET = -1, -2
+
+
+class Trie(NamedTuple):
+    """Words by their symbols; node 0 is the beginning of a word, the children of a node neighbours, sorted."""
+
+    child_start: NDArray[np.int32]
+    child_symbol: NDArray[np.int32]
+    parent: NDArray[np.int32]
+    word: NDArray[np.int32]
+    """Of each node the number of the word that is complete there, or -1."""
+    depth: NDArray[np.int32]
+
+
+class Model(NamedTuple):
+    """Everything the compiled search looks up."""
+
+    trie: Trie
+    ahead: NDArray[np.float64]
+    """Of each node the best that words below it may earn, credited while the word is unfinished."""
+    ahead_unknown: float
+    word_lm: NDArray[np.int32]
+    word_score: NDArray[np.float64]
+    lm: Ngrams
+    lm_kind: int
+    lm_start: int
+    lm_end: int
+    lm_unknown: int
+    symbol_lm: NDArray[np.int32]
+    writable: NDArray[np.bool_]
+    bar: int
+    is_open: bool
+    lm_weight: float
+    any_word_score: float
+    unknown_score: float
+    unknown_symbol_score: float
+    beam_size: int
+    beam_threshold: float
+    symbol_threshold: float
+    log_add: bool
+
+
+class Prefixes(NamedTuple):
+    """Texts begun, as a tree; 0 is the empty one. What a text earns follows from the text alone."""
+
+    parent: NDArray[np.int32]
+    symbol: NDArray[np.int32]
+    child: NDArray[np.int32]
+    sibling: NDArray[np.int32]
+    node: NDArray[np.int32]
+    state: NDArray[np.int32]
+    lm: NDArray[np.float64]
+    extra: NDArray[np.float64]
+    earned: NDArray[np.float64]
+    """All of it, weighted, with the look-ahead."""
+    end_state: NDArray[np.int32]
+    end_lm: NDArray[np.float64]
+    end_extra: NDArray[np.float64]
+    slot: NDArray[np.int32]
+    """Place in the beam, or -1."""
+
+
+class Beam(NamedTuple):
+    """Places of prefixes, candidates for them included; log-probabilities of alignments that end in blank, or not."""
+
+    prefix: NDArray[np.int32]
+    symbol: NDArray[np.int32]
+    """What is added to the prefix; -1: nothing."""
+    blank: NDArray[np.float64]
+    other: NDArray[np.float64]
+    rank: NDArray[np.float64]
+
+
+class _Frame(NamedTuple):
+    """One class distribution, and what may begin in it."""
+
+    scores: NDArray[np.float32]
+    live: NDArray[np.int32]
+    is_live: NDArray[np.bool_]
+    taken: NDArray[np.int32]
+    """For place and symbol the last frame whose candidate was in the beam anyway."""
+    stamp: int
+
+
+def build_trie(words: Sequence[tuple[int, ...]], num_classes: int) -> Trie:
+    """Level by level; nodes are numbered in the order of (parent, symbol)."""
+    lengths = np.array([len(word) for word in words], np.int64)
+    spelled = np.zeros((len(words), max(lengths, default=0)), np.int64)
+    for number, symbols in enumerate(words):
+        spelled[number, : len(symbols)] = symbols
+    at = np.zeros(len(words), np.int64)
+    parents, labels, depths, size = [np.array([-1])], [np.array([-1])], [np.array([0])], 1
+    for depth in range(spelled.shape[1]):
+        longer = np.flatnonzero(lengths > depth)
+        keys, place = np.unique(at[longer] * num_classes + spelled[longer, depth], return_inverse=True)
+        at[longer] = size + place
+        parents.append(keys // num_classes)
+        labels.append(keys % num_classes)
+        depths.append(np.full(len(keys), depth + 1))
+        size += len(keys)
+    parent = np.concatenate(parents)
+    word = np.full(size, -1, np.int32)
+    word[at] = np.arange(len(words), dtype=np.int32)
+    start = 1 + np.concatenate([[0], np.cumsum(np.bincount(parent[1:], minlength=size))])
+    arrays = (start, np.concatenate(labels), parent, word, np.concatenate(depths))
+    return Trie(*(array.astype(np.int32) for array in arrays))
+
+
+@njit(cache=True, nogil=True)
+@no_type_check  # see ngram.py
+def look_ahead(
+    trie: Trie, worth: NDArray[np.float64], hot: NDArray[np.float64], plain: float, each: float
+) -> NDArray[np.float64]:
+    """The best word below each node; a hot word's bonus grows with the share of it that is there."""
+    ahead = plain + each * trie.depth.astype(np.float64)
+    ahead[0] = 0.0
+    lasting = np.full(len(ahead), -np.inf)
+    for node in range(len(ahead) - 1, 0, -1):
+        word = trie.word[node]
+        if word >= 0:
+            lasting[node] = max(lasting[node], worth[word])
+            place = node
+            while place > 0 and hot[word] != 0:
+                ahead[place] = max(ahead[place], worth[word] + hot[word] * trie.depth[place] / trie.depth[node])
+                place = trie.parent[place]
+        lasting[trie.parent[node]] = max(lasting[trie.parent[node]], lasting[node])
+        ahead[node] = max(ahead[node], lasting[node])
+    return ahead
+
+
+def no_prefixes(size: int) -> Prefixes:
+    """Room for prefixes; `_enter` fills it."""
+    floats = ("lm", "extra", "earned", "end_lm", "end_extra")
+    arrays: dict[str, NDArray[Any]] = {
+        n: np.empty(size, np.float64 if n in floats else np.int32) for n in Prefixes._fields
+    }
+    return Prefixes(**arrays)
+
+
+def no_places(size: int) -> Beam:
+    """Room for a beam or its candidates."""
+    return Beam(np.empty(size, np.int32), np.empty(size, np.int32), *(np.empty(size) for _ in range(3)))
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def search(
+    model: Model, row: NDArray[np.float32], prefixes: Prefixes, now: Beam, candidates: Beam
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]:
+    """Prefix search: texts (as prefixes), their acoustic and LM scores, bonuses, and whether they are whole words."""
+    _enter(model, prefixes, -1, -1, 0)
+    now.prefix[0], now.blank[0], now.other[0], now.rank[0] = 0, 0.0, -np.inf, 0.0
+    num, used = 1, 1
+    prefixes.slot[0] = 0
+    taken = np.zeros((len(now.prefix), row.shape[1]), np.int32)
+    is_live, live = np.zeros(row.shape[1], np.bool_), np.zeros(row.shape[1], np.int32)
+    chosen = np.zeros(len(candidates.prefix), np.int32)
+    for time in range(len(row)):
+        low = row[time].max() - model.symbol_threshold
+        num_live = 0
+        for symbol in range(1, row.shape[1]):
+            is_live[symbol] = model.writable[symbol] and row[time, symbol] > max(low, -np.inf)
+            if is_live[symbol] and symbol != model.bar:
+                live[num_live] = symbol
+                num_live += 1
+        frame = _Frame(row[time], live[:num_live], is_live, taken, time + 1)
+        best = _stay(model, prefixes, now, num, frame, candidates)
+        total, best = _extend(model, prefixes, now, num, frame, candidates, best)
+        kept = _select(model, candidates, total, best, chosen)
+        for place in range(num):
+            prefixes.slot[now.prefix[place]] = -1
+        used = _settle(model, prefixes, now, candidates, chosen[:kept], used)
+        num = kept
+    for place in range(num):
+        prefixes.slot[now.prefix[place]] = -1
+    return _finish(model, prefixes, now, num)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _add(a: float, b: float, log_add: bool) -> float:
+    """Log of the sum of probabilities, or of the greater one."""
+    if a < b:
+        a, b = b, a
+    return a + math.log1p(math.exp(b - a)) if log_add and b > -np.inf else a
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _child(trie: Trie, node: int, symbol: int) -> int:
+    if node < 0:
+        return _OFF
+    low, end = trie.child_start[node], trie.child_start[node + 1]
+    high = end
+    while low < high:
+        middle = (low + high) // 2
+        if trie.child_symbol[middle] < symbol:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and trie.child_symbol[low] == symbol else _OFF
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _charge(model: Model, node: int, child: int) -> float:
+    """What leaving the lexicon costs: for the word and all its symbols at once, then for each more."""
+    if child >= 0:
+        return 0.0
+    if node < 0:
+        return model.unknown_symbol_score
+    return model.unknown_score + model.unknown_symbol_score * (model.trie.depth[node] + 1)
+
+
+@njit(cache=True, nogil=True, inline="always")  # a call costs as much as the work
+@no_type_check
+def _enter(model: Model, prefixes: Prefixes, parent: int, symbol: int, new: int) -> None:
+    """Write down a new prefix and what it earns."""
+    prefixes.parent[new], prefixes.symbol[new] = parent, symbol
+    prefixes.child[new], prefixes.sibling[new], prefixes.slot[new] = -1, -1, -1
+    prefixes.end_state[new] = _UNSET
+    node, state, lm, extra, ahead = 0, model.lm_start, 0.0, 0.0, 0.0
+    if parent >= 0:
+        prefixes.sibling[new], prefixes.child[parent] = prefixes.child[parent], new
+        lm, extra, state = prefixes.lm[parent], prefixes.extra[parent], prefixes.state[parent]
+        if symbol == model.bar:
+            lm, extra, state = (
+                lm + prefixes.end_lm[parent],
+                extra + prefixes.end_extra[parent],
+                prefixes.end_state[parent],
+            )
+        else:
+            node = _child(model.trie, prefixes.node[parent], symbol)
+            extra += _charge(model, prefixes.node[parent], node)
+            ahead = model.ahead[node] if node >= 0 else model.ahead_unknown
+            if model.lm_kind == SYMBOLS:
+                log_prob, state = score(model.lm, state, model.symbol_lm[symbol])
+                lm += log_prob
+    prefixes.node[new], prefixes.state[new], prefixes.lm[new], prefixes.extra[new] = node, state, lm, extra
+    prefixes.earned[new] = model.lm_weight * lm + extra + ahead
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _end_word(model: Model, prefixes: Prefixes, prefix: int, force: bool) -> bool:
+    """Work out, once, what the end of the last word earns; whether a word may end here."""
+    if prefixes.end_state[prefix] >= 0 or (prefixes.end_state[prefix] == _IMPOSSIBLE and not force):
+        return prefixes.end_state[prefix] >= 0
+    node, state, lm = prefixes.node[prefix], prefixes.state[prefix], 0.0
+    word = model.trie.word[node] if node >= 0 else -1
+    extra = model.any_word_score
+    if word >= 0:
+        extra = model.word_score[word]
+    elif node >= 0:
+        if not model.is_open and not force:
+            prefixes.end_state[prefix] = _IMPOSSIBLE
+            return False
+        extra += model.unknown_score + model.unknown_symbol_score * model.trie.depth[node]
+    if model.lm_kind == WORDS:
+        lm, state = score(model.lm, state, model.word_lm[word] if word >= 0 else model.lm_unknown)
+    elif model.lm_kind == SYMBOLS and model.bar >= 0:
+        lm, state = score(model.lm, state, model.symbol_lm[model.bar])
+    prefixes.end_state[prefix], prefixes.end_lm[prefix], prefixes.end_extra[prefix] = state, lm, extra
+    return True
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, candidates: Beam) -> float:
+    """Candidates that are in the beam already: a blank or a repeat, and what their parents in the beam pass on."""
+    scores, log_add, best = frame.scores, model.log_add, -np.inf
+    silence = _add(scores[0], scores[model.bar], log_add) if model.bar >= 0 else scores[0]
+    for place in range(num):
+        prefix = now.prefix[place]
+        symbol, parent = prefixes.symbol[prefix], prefixes.parent[prefix]
+        if prefix == 0 or symbol == model.bar:  # more boundaries here are no more text
+            blank, other = now.rank[place] + silence, -np.inf
+        else:
+            blank, other = now.rank[place] + scores[0], now.other[place] + scores[symbol]
+        above = prefixes.slot[parent] if parent >= 0 else -1
+        if above >= 0:
+            mass = now.blank[above] if symbol == prefixes.symbol[parent] else now.rank[above]
+            mass += scores[symbol]
+            if symbol == model.bar:
+                blank = _add(blank, mass, log_add)
+            else:
+                other = _add(other, mass, log_add)
+            frame.taken[above, symbol] = frame.stamp
+        candidates.prefix[place], candidates.symbol[place] = prefix, -1
+        candidates.blank[place], candidates.other[place] = blank, other
+        candidates.rank[place] = _add(blank, other, log_add) + prefixes.earned[prefix]
+        best = max(best, candidates.rank[place])
+    return best
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _extend(
+    model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, candidates: Beam, best: float
+) -> tuple[int, float]:
+    """Candidates one symbol longer than the prefixes of the beam; the number of all candidates, and the best rank."""
+    total, bar, trie, threshold = num, model.bar, model.trie, model.beam_threshold
+    for place in range(num):  # in here, because a call with so many arrays costs more than the work on one prefix
+        prefix, whole = now.prefix[place], now.rank[place]
+        node, last = prefixes.node[prefix], prefixes.symbol[prefix]
+        base = model.lm_weight * prefixes.lm[prefix] + prefixes.extra[prefix]
+        first = trie.child_start[node] if node >= 0 else 0
+        for number in range(len(frame.live) if model.is_open else trie.child_start[node + 1] - first):
+            child = first + number
+            symbol = frame.live[number] if model.is_open else trie.child_symbol[child]
+            if not frame.is_live[symbol] or frame.taken[place, symbol] == frame.stamp:
+                continue
+            mass = frame.scores[symbol] + (now.blank[place] if symbol == last else whole)
+            if model.is_open:
+                child = _child(trie, node, symbol)
+            rank = (
+                mass + base + _charge(model, node, child) + (model.ahead[child] if child >= 0 else model.ahead_unknown)
+            )
+            if model.lm_kind == SYMBOLS and rank > best - threshold:  # the model only makes it less
+                rank += model.lm_weight * score(model.lm, prefixes.state[prefix], model.symbol_lm[symbol])[0]
+            if rank > best - threshold:
+                candidates.prefix[total], candidates.symbol[total] = prefix, symbol
+                candidates.blank[total], candidates.other[total], candidates.rank[total] = -np.inf, mass, rank
+                total, best = total + 1, max(best, rank)
+        if prefix == 0 or last == bar or bar < 0 or not frame.is_live[bar] or frame.taken[place, bar] == frame.stamp:
+            continue
+        state = prefixes.end_state[prefix]
+        if state >= 0 or (state == _UNSET and _end_word(model, prefixes, prefix, False)):
+            mass = whole + frame.scores[bar]
+            rank = mass + base + model.lm_weight * prefixes.end_lm[prefix] + prefixes.end_extra[prefix]
+            if rank > best - threshold:
+                candidates.prefix[total], candidates.symbol[total] = prefix, bar
+                candidates.blank[total], candidates.other[total], candidates.rank[total] = mass, -np.inf, rank
+                total, best = total + 1, max(best, rank)
+    return total, best
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _nth_greatest(values: NDArray[np.float64], number: int) -> float:
+    """Quickselect (Hoare 1961), in place; numpy's partition takes eight seconds to compile."""
+    low, high = 0, len(values) - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while values[left] > pivot:
+                left += 1
+            while values[right] < pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left, right = left + 1, right - 1
+        if number <= right:
+            high = right
+        elif number >= left:
+            low = left
+        else:
+            break
+    return values[number]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _select(model: Model, candidates: Beam, total: int, best: float, chosen: NDArray[np.int32]) -> int:
+    """The best candidates in their order; among equals the first, so that a search always ends the same."""
+    kept, low = 0, best - model.beam_threshold
+    for number in range(total):
+        if candidates.rank[number] >= low and candidates.rank[number] > -np.inf:
+            chosen[kept] = number
+            kept += 1
+    if kept <= model.beam_size:
+        return kept
+    ranks = candidates.rank[chosen[:kept]]
+    worst = _nth_greatest(ranks.copy(), model.beam_size - 1)
+    spare = model.beam_size
+    for place in range(kept):
+        spare -= ranks[place] > worst
+    size = 0
+    for place in range(kept):
+        if ranks[place] > worst or (ranks[place] == worst and spare > 0):
+            spare -= ranks[place] == worst
+            chosen[size] = chosen[place]
+            size += 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _settle(model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chosen: NDArray[np.int32], used: int) -> int:
+    """The next beam; a text that was in an earlier one is the same prefix again. Gives the number of prefixes."""
+    for place, number in enumerate(chosen):
+        prefix, symbol = candidates.prefix[number], candidates.symbol[number]
+        if symbol >= 0:
+            parent, prefix = prefix, prefixes.child[prefix]
+            while prefix >= 0 and prefixes.symbol[prefix] != symbol:
+                prefix = prefixes.sibling[prefix]
+            if prefix < 0:
+                prefix, used = used, used + 1
+                _enter(model, prefixes, parent, symbol, prefix)
+        prefixes.slot[prefix] = place
+        now.prefix[place], now.blank[place] = prefix, candidates.blank[number]
+        now.other[place] = candidates.other[number]
+        now.rank[place] = _add(now.blank[place], now.other[place], model.log_add)
+    return used
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _finish(
+    model: Model, prefixes: Prefixes, now: Beam, num: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]:
+    """End every text; one with a boundary behind it is the same text as without."""
+    keys, size = np.empty(num, np.int64), 0
+    acoustic, lm, extra = np.empty(num), np.empty(num), np.empty(num)
+    for force in (False, True):
+        for place in range(num):
+            key = now.prefix[place]
+            if key > 0 and prefixes.symbol[key] == model.bar:
+                key = prefixes.parent[key]
+            if key > 0 and not _end_word(model, prefixes, key, force):
+                continue
+            if prefixes.slot[key] >= 0:
+                acoustic[prefixes.slot[key]] = _add(acoustic[prefixes.slot[key]], now.rank[place], model.log_add)
+                continue
+            prefixes.slot[key] = size
+            keys[size], acoustic[size], lm[size] = key, now.rank[place], prefixes.lm[key]
+            extra[size], state = prefixes.extra[key], prefixes.state[key]
+            if key > 0:
+                extra[size] += prefixes.end_extra[key]
+                if model.lm_kind == WORDS:
+                    lm[size] += prefixes.end_lm[key]
+                    state = prefixes.end_state[key]
+            if model.lm_kind != NO_LM and model.lm_end >= 0:
+                lm[size] += score(model.lm, state, model.lm_end)[0]
+            size += 1
+        if size > 0:
+            break
+    return keys[:size], acoustic[:size], lm[:size], extra[:size], not force
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def align(row: NDArray[np.float32], ids: NDArray[np.int32], bar: int) -> NDArray[np.int64]:
+    """The best alignment of symbols: of each the first frame and the one after the last (Viterbi)."""
+    num = 2 * len(ids) + 1
+    cost, came = np.full(num, -np.inf), np.zeros((len(row), num), np.int8)
+    cost[0] = 0.0
+    for time in range(len(row)):
+        silence = max(row[time, 0], row[time, bar]) if bar >= 0 else row[time, 0]
+        for state in range(num - 1, -1, -1):
+            label = state // 2
+            step = 0
+            if state > 0 and cost[state - 1] > cost[state]:
+                step = 1
+            if state > 2 and state % 2 and ids[label] != ids[label - 1] and cost[state - 2] > cost[state - step]:
+                step = 2
+            if state % 2:
+                here = row[time, ids[label]]
+            else:
+                free = state in (0, num - 1) or ids[label - 1] == bar
+                here = silence if free else row[time, 0]
+            came[time, state] = step
+            cost[state] = cost[state - step] + here
+    state = num - 1 if num < 2 or cost[num - 1] >= cost[num - 2] else num - 2
+    spans = np.zeros((len(ids), 2), np.int64)
+    for time in range(len(row) - 1, -1, -1):
+        if state % 2:
+            spans[state // 2, 0] = time
+            spans[state // 2, 1] = max(spans[state // 2, 1], time + 1)
+        state -= came[time, state]
+    return spans

@@ -1,0 +1,315 @@
+import itertools
+import math
+import random
+
+import pytest
+import torch
+from tests.decoding.test_ngram import model_of, random_arpa, read_slowly, sentence_slowly
+from tests.reference.ctc import collapse, forward_loss
+
+from sori.decoding.beam import BeamConfig, BeamDecoder
+from sori.decoding.ctc import greedy, words
+from sori.shapes import Frames
+from sori.text import Vocabulary
+
+VOCABULARY = Vocabulary(symbols=("<blank>", "|", "a", "b", "<unk>"))
+BAR, NUM_FRAMES = 1, 6
+EXACT = {"beam_size": 3000, "beam_threshold": math.inf, "symbol_threshold": math.inf, "num_best": 10_000}
+LEXICON = ["a", "ab", "ba", "bab"]
+
+
+def random_logits(num=1, frames=NUM_FRAMES, *, classes=5, scale=2.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Frames(scale * torch.randn(num, frames, classes, generator=generator), torch.full((num,), frames))
+
+
+def every_text(logits, *, total=True):
+    """Each text that can be read off some alignment, with the log of their summed (or greatest) probability."""
+    log_probs = logits.double().log_softmax(-1).tolist()
+    found = {}
+    for path in itertools.product(range(4), repeat=len(log_probs)):  # <unk> is never written
+        text = VOCABULARY.decode(collapse(path))
+        found.setdefault(text, []).append(sum(frame[label] for frame, label in zip(log_probs, path, strict=True)))
+    if not total:
+        return {text: max(parts) for text, parts in found.items()}
+    return {text: math.log(math.fsum(map(math.exp, parts))) for text, parts in found.items()}
+
+
+def slow_search(logits, config, *, table=None, unit="word", lexicon=None, hot=()):
+    """Text to score by brute force: acoustic, language model, bonuses."""
+    scores = {}
+    for text, acoustic in every_text(logits, total=config.log_add).items():
+        score = acoustic + sum(config.hot_word_score for word in text.split() if word in hot)
+        strange = [word for word in text.split() if lexicon is not None and word not in {*lexicon, *hot}]
+        if strange and config.unknown_score is None:
+            continue
+        score += sum(config.unknown_score + config.unknown_symbol_score * len(word) for word in strange)
+        if table is not None:
+            said = text.split() if unit == "word" else list(text.replace(" ", "|"))
+            score += config.lm_weight * math.log(10) * sentence_slowly(table, said)
+        scores[text] = score + config.word_score * len(text.split())
+    return scores
+
+
+def assert_same(hypotheses, expected):
+    found = {h.text: h.score for h in hypotheses}
+    assert len(found) == len(hypotheses), "a text appears twice"
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert [h.score for h in hypotheses] == sorted(found.values(), reverse=True)
+
+
+@pytest.mark.parametrize("log_add", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_lexicon_no_model(seed, log_add):
+    config = BeamConfig(**EXACT, word_score=0.7, log_add=log_add)
+    logits = random_logits(seed=seed)
+    (found,) = BeamDecoder(VOCABULARY, config).decode(logits)
+    assert_same(found, slow_search(logits.data[0], config))
+    if log_add:
+        for hypothesis in found[:20]:
+            assert (
+                hypothesis.acoustic
+                >= -forward_loss(logits.data[0].log_softmax(-1).tolist(), hypothesis.path.ids) - 1e-4
+            )
+
+
+@pytest.mark.parametrize("log_add", [True, False])
+@pytest.mark.parametrize("unknown", [None, -1.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_lexicon(seed, unknown, log_add):
+    config = BeamConfig(**EXACT, word_score=-0.3, unknown_score=unknown, unknown_symbol_score=-0.4, log_add=log_add)
+    logits = random_logits(seed=seed)
+    (found,) = BeamDecoder(VOCABULARY, config, lexicon=LEXICON).decode(logits)
+    assert_same(found, slow_search(logits.data[0], config, lexicon=LEXICON))
+    assert all(h.complete for h in found)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("unknown", [None, -0.5])
+@pytest.mark.parametrize("known", [True, False])
+def test_lexicon_and_word_model(order, unknown, known, tmp_path):
+    text = random_arpa(["ab", "ba", "a"], order, seed=order, unknown=known)
+    config = BeamConfig(**EXACT, lm_weight=0.9, word_score=0.5, unknown_score=unknown)
+    logits = random_logits(seed=order)
+    decoder = BeamDecoder(VOCABULARY, config, lm=model_of(text, tmp_path), lexicon=LEXICON)
+    (found,) = decoder.decode(logits)
+    assert_same(found, slow_search(logits.data[0], config, table=read_slowly(text), lexicon=LEXICON))
+    for h in found:
+        assert h.lm == pytest.approx(sentence_slowly(read_slowly(text), h.text.split()) * math.log(10), abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("unknown", [None, -2.0])
+def test_word_model_without_lexicon(order, unknown, tmp_path):
+    text = random_arpa(["ab", "ba", "a"], order, seed=order)
+    config = BeamConfig(**EXACT, lm_weight=0.9, word_score=0.5, unknown_score=unknown)
+    logits = random_logits(seed=10 + order)
+    (found,) = BeamDecoder(VOCABULARY, config, lm=model_of(text, tmp_path)).decode(logits)
+    as_lexicon = config.override({"unknown_score": unknown or 0.0})
+    expected = slow_search(logits.data[0], as_lexicon, table=read_slowly(text), lexicon=["ab", "ba", "a"])
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("lexicon", [None, LEXICON])
+def test_symbol_model(order, lexicon, tmp_path):
+    text = random_arpa(["a", "b", "|"], order, seed=order)
+    config = BeamConfig(**EXACT, lm_weight=0.6, word_score=0.5)
+    logits = random_logits(seed=20 + order)
+    decoder = BeamDecoder(VOCABULARY, config, lm=model_of(text, tmp_path), lm_unit="symbol", lexicon=lexicon)
+    (found,) = decoder.decode(logits)
+    assert_same(found, slow_search(logits.data[0], config, table=read_slowly(text), unit="symbol", lexicon=lexicon))
+
+
+@pytest.mark.parametrize("lexicon", [None, LEXICON])
+@pytest.mark.parametrize("with_model", [True, False])
+def test_hot_words(lexicon, with_model, tmp_path):
+    text, hot = random_arpa(["ab", "ba"], 2), ["bb", "ab"]
+    config = BeamConfig(**EXACT, hot_word_score=1.7)
+    logits = random_logits(seed=3)
+    lm = model_of(text, tmp_path) if with_model else None
+    (found,) = BeamDecoder(VOCABULARY, config, lm=lm, lexicon=lexicon, hot_words=hot).decode(logits)
+    table = read_slowly(text) if with_model else None
+    assert_same(found, slow_search(logits.data[0], config, table=table, lexicon=lexicon, hot=hot))
+
+
+def test_symbols_without_word_boundary(tmp_path):
+    text = random_arpa(["x", "y"], 2)
+    vocabulary = Vocabulary(symbols=("<blank>", "x", "y"))
+    logits = random_logits(frames=4, classes=3)
+    decoder = BeamDecoder(vocabulary, BeamConfig(**EXACT), lm=model_of(text, tmp_path), lm_unit="symbol")
+    log_probs, expected = logits.data[0].double().log_softmax(-1).tolist(), {}
+    for length in range(5):
+        for ids in itertools.product([1, 2], repeat=length):
+            lm = sentence_slowly(read_slowly(text), [vocabulary.symbols[i] for i in ids]) * math.log(10)
+            if (loss := forward_loss(log_probs, ids)) < math.inf:
+                expected[vocabulary.decode(ids)] = -loss + 0.8 * lm
+    assert_same(decoder.decode(logits)[0], expected)
+
+
+def peaky(rows, *, sure=12.0):
+    data = torch.zeros(len(rows), max(map(len, rows)), 5)
+    for number, row in enumerate(rows):
+        for frame, label in enumerate(row):
+            data[number, frame, label] = sure
+    return Frames(data, torch.tensor([len(row) for row in rows]))
+
+
+@pytest.mark.parametrize("beam_size", [1, 20])
+def test_sure_input_is_read_as_greedy_does(beam_size):
+    logits = peaky([[0, 2, 2, 0, 3, 1, 0, 3, 0, 3, 0], [2, 1, 3, 3, 3], [0, 0], [1, 1, 0, 1, 2, 0, 1]])
+    for (best,), path in zip(
+        BeamDecoder(VOCABULARY, BeamConfig(beam_size=beam_size)).decode(logits), greedy(logits), strict=True
+    ):
+        assert best.text == VOCABULARY.decode(path.ids)
+        mine, theirs = (words(p, VOCABULARY, hop_samples=320.0) for p in (best.path, path))
+        assert mine == theirs  # the same times, too
+
+
+def test_model_without_weight_is_no_model(tmp_path):
+    lm = model_of(random_arpa(["ab", "ba"], 3), tmp_path)
+    logits = random_logits(3, 30)
+    config = BeamConfig(lm_weight=0.0, num_best=5)
+    without = BeamDecoder(VOCABULARY, config, lexicon=LEXICON).decode(logits)
+    for mine, theirs in zip(
+        BeamDecoder(VOCABULARY, config, lm=lm, lexicon=LEXICON).decode(logits), without, strict=True
+    ):
+        assert [h.text for h in mine] == [h.text for h in theirs]
+        assert [h.score for h in mine] == pytest.approx([h.score for h in theirs])
+
+
+def test_neither_padding_nor_neighbours_nor_threads_matter(tmp_path):
+    lm = model_of(random_arpa(["ab", "ba"], 3), tmp_path)
+    decoder = BeamDecoder(VOCABULARY, BeamConfig(num_best=3), lm=lm, lexicon=LEXICON)
+    logits = random_logits(5, 40)
+    lengths = torch.tensor([40, 7, 0, 23, 1])
+    whole = decoder.decode(Frames(logits.data, lengths), num_threads=3)
+    turned = decoder.decode(Frames(logits.data.flip(0), lengths.flip(0)), num_threads=1)[::-1]
+    alone = [
+        decoder.decode(Frames(logits.data[i : i + 1, :length], lengths[i : i + 1]))[0]
+        for i, length in enumerate(lengths.tolist())
+    ]
+    assert whole == turned == alone
+
+
+def test_the_usual_thresholds_find_what_the_exact_search_finds(tmp_path):
+    lm = model_of(random_arpa(["ab", "ba", "a", "b"], 3), tmp_path)
+    draw = random.Random(0)
+    said = [VOCABULARY.encode(" ".join(draw.choices(LEXICON, k=8))) for _ in range(10)]
+    logits = peaky([[label for symbol in ids for label in (symbol, 0)] for ids in said], sure=9.0)
+    noise = random_logits(len(said), logits.data.shape[1], scale=1.5).data
+    logits = Frames(logits.data + noise, logits.lengths)
+    exact = BeamDecoder(VOCABULARY, BeamConfig(**{**EXACT, "num_best": 1}), lm=lm, lexicon=LEXICON)
+    usual = exact.with_config(BeamConfig())
+    for (best,), (found,) in zip(exact.decode(logits), usual.decode(logits), strict=True):
+        assert found.text == best.text
+        assert found.score == pytest.approx(best.score, abs=1e-3)
+
+
+def test_spans_are_an_alignment():
+    logits = random_logits(8, 25, scale=3.0)
+    for (best,), length in zip(BeamDecoder(VOCABULARY).decode(logits), logits.lengths.tolist(), strict=True):
+        assert len(best.path.spans) == len(best.path.ids)
+        ends = [0, *itertools.chain(*best.path.spans), length]
+        assert ends == sorted(ends)
+        assert all(start < end for start, end in best.path.spans)
+        heard = words(best.path, VOCABULARY, hop_samples=320.0)
+        assert " ".join(word.text for word in heard) == best.text
+        for (first, (_, end)), (second, (start, _)) in itertools.pairwise(
+            zip(best.path.ids, best.path.spans, strict=True)
+        ):
+            assert first != second or start > end  # a blank keeps equal neighbours apart
+
+
+def test_a_cut_word_is_said_to_be_one():
+    (best,) = BeamDecoder(VOCABULARY, lexicon=["abab"]).decode(peaky([[2, 0, 3]], sure=40.0))[0]
+    assert (best.text, best.complete) == ("ab", False)
+
+
+def test_other_spellings_of_the_model(tmp_path):
+    lm = model_of(random_arpa(["AB", "BA"], 2), tmp_path)
+    decoder = BeamDecoder(VOCABULARY, BeamConfig(**EXACT), lm=lm, lexicon=["Ab", "ba", "cb", "a b", "?"])
+    assert decoder.unspelled == ["cb", "a b", "?"]
+    for h in decoder.decode(random_logits())[0]:
+        assert h.lm == pytest.approx(lm.log_prob(h.text.upper()), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lexicon": ["xyz"]}, "can spell, got none among 1, such as 'xyz'"),
+        ({"hot_words": ["a b"]}, "single words .* got 'a b'"),
+        ({"hot_words": ["q"]}, "single words .* got 'q'"),
+    ],
+)
+def test_words_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        BeamDecoder(VOCABULARY, **arguments)
+
+
+def test_what_does_not_belong_together(tmp_path):
+    lm = model_of(random_arpa(["x", "y"], 2), tmp_path)
+    with pytest.raises(ValueError, match="can spell, got none"):
+        BeamDecoder(VOCABULARY, lm=lm)
+    with pytest.raises(ValueError, match=r"model over the words .* knows none"):
+        BeamDecoder(VOCABULARY, lm=lm, lexicon=LEXICON)
+    with pytest.raises(ValueError, match=r"model over the symbols .* knows none"):
+        BeamDecoder(VOCABULARY, lm=lm, lm_unit="symbol")
+    with pytest.raises(ValueError, match=r"expected the word boundary \|"):
+        BeamDecoder(Vocabulary(symbols=("<blank>", "a")), lexicon=["a"])
+    with pytest.raises(ValueError, match="expected 5 classes as in the vocabulary, got 4"):
+        BeamDecoder(VOCABULARY).decode(random_logits(classes=4))
+    logits = random_logits()
+    logits.data[0, 2, 1] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        BeamDecoder(VOCABULARY).decode(logits)
+
+
+def flashlight_search(logits, config, path, lexicon):
+    """The best words and their score from flashlight-text, with the model in `path` or none."""
+    text = pytest.importorskip("flashlight.lib.text.decoder")
+    known = pytest.importorskip("flashlight.lib.text.dictionary")
+    kenlm = pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+    numbers = known.Dictionary([*lexicon, "<unk>"])
+    numbers.set_default_index(numbers.get_index("<unk>"))
+    lm = kenlm.KenLM(str(path), numbers) if path else text.ZeroLM()
+    trie, start = text.Trie(len(VOCABULARY), BAR), lm.start(False)
+    for word in lexicon:
+        number = numbers.get_index(word)
+        trie.insert([*VOCABULARY.encode(word), BAR], number, lm.score(start, number)[1])
+    trie.smear(text.SmearingMode.MAX)
+    options = text.LexiconDecoderOptions(
+        beam_size=config.beam_size,
+        beam_size_token=len(VOCABULARY),
+        beam_threshold=1e4,
+        lm_weight=config.lm_weight * math.log(10) if path else 0.0,
+        word_score=config.word_score,
+        unk_score=-math.inf,
+        sil_score=0.0,
+        log_add=False,
+        criterion_type=text.CriterionType.CTC,
+    )
+    decoder = text.LexiconDecoder(options, trie, lm, BAR, 0, numbers.get_index("<unk>"), [], False)
+    emissions = logits.log_softmax(-1).contiguous()
+    best = decoder.decode(emissions.data_ptr(), *emissions.shape)[0]
+    return " ".join(numbers.get_entry(number) for number in best.words if number >= 0), best.score
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("order", [0, 2, 3])
+def test_finds_what_flashlight_finds(order, tmp_path):
+    pytest.importorskip("flashlight.lib.text")
+    lexicon = ["a", "ab", "ba", "bab", "abba", "baa"]
+    lm, path = None, None
+    if order:
+        lm = model_of(random_arpa(lexicon, order, seed=order, ends=True), tmp_path)
+        path = tmp_path / "lm.arpa"
+    config = BeamConfig(**{**EXACT, "num_best": 1}, lm_weight=0.7, word_score=-0.2, log_add=False)
+    decoder = BeamDecoder(VOCABULARY, config, lm=lm, lexicon=lexicon)
+    logits = random_logits(20, 30, scale=3.0)
+    logits.data[:, :, 4] = -100.0  # a class of flashlight, but of nothing that can be written
+    logits.data[:, -1] = torch.tensor([-100.0, 100.0, -100.0, -100.0, -100.0])  # where it wants every word to end
+    for row, (best,) in zip(logits.data, decoder.decode(logits), strict=True):
+        text, score = flashlight_search(row, config, path, lexicon)
+        assert best.text == text
+        assert best.score == pytest.approx(score, abs=1e-3)
