@@ -13,6 +13,7 @@ are. Seconds are those of alignment alone.
 import argparse
 import json
 import lzma
+import os
 import random
 import statistics
 import time
@@ -44,14 +45,14 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--data", type=Path, default=Path("/work/shared/data"))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
     parser.add_argument("--utterances", type=int, default=200, help="of each corpus, at most")
     asked = parser.parse_args()
     model = hub.load(asked.model)
     if not isinstance(model, Ctc) or model.vocabulary is None:
         raise SystemExit(f"{asked.model} is no recogniser")
     model.eval()
-    report: dict[str, object] = {"model": asked.model, "frame_ms": model.logit_hop_samples / 16}
+    report: dict[str, object] = {"model": Path(asked.model).name, "frame_ms": model.logit_hop_samples / 16}
     for penalty in (None, 1.0):  # compile
         align_words(torch.zeros(9, len(model.vocabulary)), "a", model.vocabulary, hop_samples=1.0, skip_penalty=penalty)
     for name, read in (("english-tiny", _english_tiny), ("mboshi", _mboshi)):
