@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from sori import recipes, run
+from sori import cli, recipes, run
 from sori.data.prepare import prepare
 
 RATE = 16_000
@@ -114,3 +115,19 @@ def recogniser_run(prepared_tones, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "recogniser"
     run.train(recipes.by_name("ctc_smoke"), into=folder, data=prepared_tones)
     return folder
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Exit code, standard output and standard error of a command, run inside this process in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*words):
+        monkeypatch.setattr(sys, "argv", ["sori", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err
+
+    return run_command

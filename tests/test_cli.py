@@ -9,24 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sori import cli, hub
-
-
-def sori(monkeypatch, capsys, *words):
-    """Exit code, standard output and standard error of a command run inside this process."""
-    monkeypatch.setattr(sys, "argv", ["sori", *map(str, words)])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    printed = capsys.readouterr()
-    code = caught.value.code
-    return (0 if code is None else code), printed.out, printed.err
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: sori(monkeypatch, capsys, *words)
+from sori import hub
 
 
 def test_from_recordings_to_a_recogniser(call, tone_corpus):

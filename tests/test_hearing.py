@@ -42,7 +42,7 @@ def test_a_short_recording_is_heard_whole(recogniser, sayings):
 def test_passages_between_silences_are_what_they_are_alone(recogniser, sayings):
     silence = torch.zeros(32_000)
     wave = torch.cat([x for one in sayings[:12] for x in (one, silence)])
-    passages = list(hear(recogniser, wave, max_seconds=8.0))
+    passages = list(hear(recogniser, wave, max_seconds=12.0))
     assert len(passages) >= 5
     hop = recogniser.logit_hop_samples
     starts = [p.start for p in passages]
@@ -67,7 +67,7 @@ def test_where_there_is_no_silence_every_frame_is_heard_once(recogniser, monkeyp
 
     monkeypatch.setattr(hearing, "_logits", local)
     wave = 0.1 * torch.randn(16_000 * 47, generator=torch.Generator().manual_seed(0))
-    (passage,) = hear(recogniser, wave, max_seconds=10.0)
+    (passage,) = hear(recogniser, wave, max_seconds=12.0)
     expected = local(recogniser, wave)
     assert abs(len(passage.logits) - len(expected)) <= 1
     torch.testing.assert_close(passage.logits, expected[: len(passage.logits)], rtol=0, atol=0)
@@ -78,7 +78,7 @@ def test_where_there_is_no_silence_words_are_neither_doubled_nor_lost(recogniser
     wave = torch.cat(sayings[:24])
     wave = wave + 0.02 * torch.randn(len(wave), generator=noise)  # no pause is a silence in this
     whole = text_of(recogniser, wave, max_seconds=1e6)
-    pieces = text_of(recogniser, wave, max_seconds=10.0)
+    pieces = text_of(recogniser, wave, max_seconds=12.0)
     # Pieces are normalised each by itself, which this small recogniser notices.
     assert len(whole.split()) > 40
     assert jiwer.wer(whole, pieces) < 0.3

@@ -1,30 +1,13 @@
 """A language model from text to fewer word errors, through the command line."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from sori import cli, hub, language, run
+from sori import hub, language, run
 from sori.data.manifest import read_manifest
 from sori.decoding.beam import BeamConfig
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Exit code, standard output and standard error of a command run inside this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["sori", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        printed = capsys.readouterr()
-        return caught.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -9,25 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sori import cli, hub, infer
+from sori import hub, infer
 from sori.audio import read
 from sori.transcripts import plan
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Exit code, standard output and standard error of a command run inside this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["sori", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        printed = capsys.readouterr()
-        return caught.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import torch
 from sori import hub, run
 from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
-from sori.conversion.certificate import Certificate, Entry, licence_in, sha256
+from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.conversion.model import Model
 
 Format = Literal["sori", "huggingface", "fairseq", "onnx"]
-MODEL_CARD, ONNX, ONNX_INT8 = "README.md", "model.onnx", "model.int8.onnx"
+ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 
 
 class Int8(NamedTuple):
@@ -60,6 +60,8 @@ def convert(
     if int8 is not None and to != "onnx":
         raise ValueError(f"8-bit integers are written as ONNX only; got format {to}")
     stored = hub.read(source, language=language)
+    if int8 is not None and stored.model.vocabulary is None:
+        raise ValueError("an encoder writes no text, so nothing can be said of its errors; 8 bits are for recognisers")
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -105,10 +107,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
 
     def score(model: onnx_model.OnnxModel) -> onnx_model.ErrorRates:
         vocabulary = model.facts.vocabulary
-        if vocabulary is None:
-            raise ValueError(
-                "an encoder writes no text, so nothing can be said of its errors; 8 bits are for recognisers"
-            )
+        assert vocabulary is not None  # noqa: S101 - `convert` refused encoders
         report = run.score(
             lambda wave: model.logits(wave[None], torch.tensor([len(wave)])),
             vocabulary,
@@ -164,6 +163,14 @@ def _certificate(
 def _lost_settings(before: Model, after: Model) -> list[str]:
     """A note for each setting that the format has no place for: with it, training would go on differently."""
     notes = []
+    if (
+        after.vocabulary is not None
+        and before.vocabulary is not None
+        and before.vocabulary.unit != after.vocabulary.unit
+    ):
+        notes.append(
+            f"its symbols are {before.vocabulary.unit}, which no tokenizer there knows: put them together (NFC)"
+        )
     pairs: list[tuple[Config, Config]] = [(before.system, after.system)]
     if before.encoder is not None and after.encoder is not None:
         pairs.append((before.encoder.front, after.encoder.front))

@@ -23,6 +23,8 @@ from sori.systems.ctc import BLANK, Ctc
 
 MAX_SECONDS = 20.0
 """Longest piece; shorter recordings are heard whole."""
+LEAST_SECONDS = 12.0
+"""What a piece may at least last: in shorter ones, overlaps at both ends would meet."""
 OVERLAP_SECONDS = 2.0
 """Heard on either side of a border that lies in no silence."""
 _LEVEL_SAMPLES = SAMPLE_RATE // 100
@@ -48,11 +50,13 @@ def hear(model: Ctc, source: Path | Wave, *, max_seconds: float = MAX_SECONDS) -
     Args:
         model: a recogniser, in evaluation mode.
         source: a sound file, or samples at 16 kHz.
-        max_seconds: longest piece to be heard at once; 4 or more.
+        max_seconds: longest piece to be heard at once; `LEAST_SECONDS` or more.
 
     Raises:
-        ValueError: the file cannot be decoded.
+        ValueError: the file cannot be decoded, holds NaN, or `max_seconds` is too short.
     """
+    if max_seconds < LEAST_SECONDS:
+        raise ValueError(f"expected pieces of {LEAST_SECONDS:g} s or more, got {max_seconds:g} s")
     if isinstance(source, Tensor):
         wave, num_samples = source, len(source)
 
@@ -159,6 +163,8 @@ def _give_back() -> None:
 
 
 def _logits(model: Ctc, wave: Wave) -> Float[Tensor, "frame class"]:
+    if not bool(torch.isfinite(wave).all()):
+        raise ValueError("the recording holds NaN or infinite samples; likely damaged: export it again")
     device = next(model.parameters()).device
     with torch.no_grad():
         scores: Frames = model.logits(wave[None].to(device), torch.tensor([len(wave)], device=device))

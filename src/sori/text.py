@@ -28,7 +28,8 @@ WORD_BOUNDARY = "|"
 ESCAPED_BAR = r"\|"
 """Stands for a real vertical bar in a transcript; a single backslash stands for itself."""
 
-_SPECIAL = regex.compile(r"<\p{L}+>|</?s>")
+SPECIAL = regex.compile(r"<\p{L}+>|</?s>")
+"""Symbols that stand for no text: `<blank>`, and `<s>`, `</s>`, `<unk>` of foreign models."""
 _JOINERS = "\u200c\u200d"  # meaningful in Persian and Indic spelling, unlike every other format character
 _INVISIBLE = regex.compile(rf"[\p{{Cf}}\p{{Cs}}\p{{Co}}\p{{Cn}}--[{_JOINERS}]]", regex.VERSION1)
 _CONTROL = regex.compile(r"\p{Cc}")
@@ -68,7 +69,7 @@ class Vocabulary(Config):
         twice = [symbol for symbol, count in Counter(self.symbols).items() if count > 1]
         if twice:
             raise ValueError(f"symbols must differ; more than once: {' '.join(twice)}")
-        if not self.symbols or not _SPECIAL.fullmatch(self.symbols[0]):
+        if not self.symbols or not SPECIAL.fullmatch(self.symbols[0]):
             raise ValueError(f"the first symbol must be the blank, {BLANK}; got {self.symbols[:1]}")
         return self
 
@@ -170,7 +171,7 @@ class Vocabulary(Config):
         """
         spelled = {WORD_BOUNDARY: " ", ESCAPED_BAR: "|"}
         symbols = (self.symbols[number] for number in ids)
-        text = "".join(spelled.get(symbol, symbol) for symbol in symbols if not _SPECIAL.fullmatch(symbol))
+        text = "".join(spelled.get(symbol, symbol) for symbol in symbols if not SPECIAL.fullmatch(symbol))
         return " ".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sori.config import Config
 
-NAME = "certificate.json"
+NAME, MODEL_CARD = "certificate.json", "README.md"
 
 
 class Entry(Config):

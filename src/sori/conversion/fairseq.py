@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sori.conversion.certificate import Certificate, Entry, licence_in, sha256
+from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.conversion.fairseq_config import read_settings, source_sections, write_settings
 from sori.conversion.fairseq_text import DICTIONARY, FIRST, classes_before, classes_of, dictionary_of, read_lines
 from sori.conversion.model import Imported, Model
@@ -21,7 +21,7 @@ from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
-CHECKPOINT, CARD = "checkpoint.pt", "README.md"
+CHECKPOINT = "checkpoint.pt"
 _ENCODER = "w2v_encoder.w2v_model."
 _HEAD = {kind: f"w2v_encoder.proj.{kind}" for kind in ("weight", "bias")}
 """Names in a recogniser."""
@@ -89,7 +89,7 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
         source_parameters=sum(tensor.numel() for tensor in weights.values()),
         target_parameters=sum(tensor.numel() for tensor in ours.values()),
         normalisation=settings.normalisation,
-        licence=licence_in(path.parent / CARD),
+        licence=licence_in(path.parent / MODEL_CARD),
         notes=(*settings.remarks, *_notes(checkpoint, classes)),
     )
     return Imported(model, certificate)

@@ -19,7 +19,7 @@ from sori.conversion.fairseq_fields import (
     resolved_head,
     sections,
 )
-from sori.conversion.model import Model
+from sori.conversion.model import Model, own_parts, refuse
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.systems.ctc import CtcConfig
@@ -179,7 +179,7 @@ def write_settings(model: Model) -> dict[str, Any]:
         ValueError: the model has parts that fairseq lacks; names them.
     """
     c, ctc = model.encoder_config, model.system if isinstance(model.system, CtcConfig) else None
-    _refuse_our_parts(model, c, ctc)
+    _refuse_our_parts(model)
     front = c.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
     source = source_sections(model)
@@ -251,27 +251,12 @@ def source_sections(model: Model) -> dict[str, Any]:
     return found if ("w2v_args" in found["model"]) == isinstance(model.system, CtcConfig) else {}
 
 
-def _refuse_our_parts(model: Model, c: Wav2Vec2Config, ctc: CtcConfig | None) -> None:
-    problems = []
-    if not isinstance(c.front, ConvConfig):
-        problems.append(f"its front end is a spectrum ({c.front.kind}); fairseq has the convolutions only")
-    elif c.front.dim == c.dim:
+def _refuse_our_parts(model: Model) -> None:
+    c, problems = model.encoder_config, own_parts(model)
+    if isinstance(c.front, ConvConfig) and c.front.dim == c.dim:
         problems.append(f"the convolutions have as many channels as the blocks ({c.dim}); fairseq projects no such")
-    if c.targets is not None and ctc is None:
-        problems.append("its quantiser sees cepstra (targets)")
-    if ctc is None and not model.has_objective:
+    if model.vocabulary is None and not model.has_objective:
         problems.append("it has no quantiser and no output projections, without which fairseq loads no wav2vec2")
-    if c.position_norm:
-        problems.append("positions are normalised before the blocks (position_norm)")
     if c.adapter_dim:
         problems.append("there is an adapter after each block (adapter_dim)")
-    if ctc is not None and ctc.read != "last":
-        problems.append(f"its head reads a {ctc.read} of layers, not the last one (read)")
-    if ctc is not None and ctc.upsample != 1:
-        problems.append(f"its head writes {ctc.upsample} letters a frame (upsample)")
-    if problems:
-        raise ValueError(
-            "this model cannot be written for fairseq, which would compute something else:\n  "
-            + "\n  ".join(problems)
-            + "\nONNX holds any model: --format onnx"
-        )
+    refuse(problems, program="fairseq")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from sori.audio import SAMPLE_RATE
-from sori.conversion.model import Model
+from sori.conversion.model import Model, own_parts, refuse
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.systems.ctc import CtcConfig
@@ -175,7 +175,11 @@ def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
     """
     c = model.encoder_config
     front, ctc = c.front, model.system if isinstance(model.system, CtcConfig) else None
-    _refuse_our_parts(c, ctc)
+    refuse(
+        own_parts(model)
+        + (["adapters in blocks that normalise afterwards"] if c.adapter_dim and not c.pre_norm else []),
+        program="transformers",
+    )
     assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
     mask = ctc.mask if ctc else c.mask
     fields: dict[str, Any] = {
@@ -224,25 +228,3 @@ def write_preprocessor(model: Model) -> dict[str, Any]:
 
 def _source_fields(model: Model) -> dict[str, Any]:
     return dict(model.origin["config"]) if model.origin.get("format") == "huggingface" else {}
-
-
-def _refuse_our_parts(c: Wav2Vec2Config, ctc: CtcConfig | None) -> None:
-    problems = []
-    if not isinstance(c.front, ConvConfig):
-        problems.append(f"its front end is a spectrum ({c.front.kind}); transformers has the convolutions only")
-    if c.targets is not None and ctc is None:
-        problems.append("its quantiser sees cepstra (targets)")
-    if c.position_norm:
-        problems.append("positions are normalised before the blocks (position_norm)")
-    if c.adapter_dim and not c.pre_norm:
-        problems.append("adapters in blocks that normalise afterwards")
-    if ctc is not None and ctc.read != "last":
-        problems.append(f"its head reads a {ctc.read} of layers, not the last one (read)")
-    if ctc is not None and ctc.upsample != 1:
-        problems.append(f"its head writes {ctc.upsample} letters a frame (upsample)")
-    if problems:
-        raise ValueError(
-            "this model cannot be written for transformers, which would compute something else:\n  "
-            + "\n  ".join(problems)
-            + "\nONNX holds any model: --format onnx"
-        )

@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from sori.conversion.certificate import Certificate, Entry, licence_in, sha256
+from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.conversion.hf_config import (
     Architecture,
     Settings,
@@ -30,7 +30,7 @@ from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
-CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 _OLD_NAMES = {
@@ -105,7 +105,7 @@ def read(folder: Path, *, language: str | None = None) -> Imported:
         source_parameters=sum(tensor.numel() for tensor in files.weights.values()),
         target_parameters=sum(tensor.numel() for tensor in ours.values()),
         normalisation=settings.normalisation,
-        licence=licence_in(folder / CARD),
+        licence=licence_in(folder / MODEL_CARD),
         notes=tuple(remarks),
     )
     return Imported(model, certificate)

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from sori.conversion.certificate import Certificate
+from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
@@ -43,3 +44,33 @@ class Imported(NamedTuple):
 
     model: Model
     certificate: Certificate
+
+
+def own_parts(model: Model) -> list[str]:
+    """What a model has that neither transformers nor fairseq could compute, in words; empty for the published layouts."""
+    c, ctc, problems = model.encoder_config, model.system if isinstance(model.system, CtcConfig) else None, []
+    if not isinstance(c.front, ConvConfig):
+        problems.append(f"its front end is a spectrum ({c.front.kind}); only convolutions are known there")
+    if c.targets is not None and ctc is None:
+        problems.append("its quantiser sees cepstra (targets)")
+    if c.position_norm:
+        problems.append("positions are normalised before the blocks (position_norm)")
+    if ctc is not None and ctc.read != "last":
+        problems.append(f"its head reads a {ctc.read} of layers, not the last one (read)")
+    if ctc is not None and ctc.upsample != 1:
+        problems.append(f"its head writes {ctc.upsample} letters a frame (upsample)")
+    return problems
+
+
+def refuse(problems: list[str], *, program: str) -> None:
+    """Say why a model cannot be written.
+
+    Raises:
+        ValueError: there are problems; lists them.
+    """
+    if problems:
+        raise ValueError(
+            f"this model cannot be written for {program}, which would compute something else:\n  "
+            + "\n  ".join(problems)
+            + "\nONNX holds any model: --format onnx"
+        )

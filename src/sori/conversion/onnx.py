@@ -16,8 +16,9 @@ from typing import NamedTuple
 import jaxtyping
 import torch
 
+from sori.audio import SAMPLE_RATE
 from sori.conversion.onnx_graph import Graph
-from sori.conversion.onnx_model import SAMPLE_RATE, OnnxFacts, OnnxModel, num_bytes, require_extra, weights_beside
+from sori.conversion.onnx_model import OnnxFacts, OnnxModel, num_bytes, require_extra, weights_beside
 from sori.nn.lengths import valid
 from sori.systems.ctc import Ctc
 from sori.systems.wav2vec2 import Wav2Vec2

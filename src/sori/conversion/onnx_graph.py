@@ -14,12 +14,10 @@ from torch.nn import functional
 
 from sori.nn.conv import WaveConv, normalize_wave
 from sori.nn.lengths import valid
-from sori.nn.spectral import Cepstrum, LogMel, delta, normalize
+from sori.nn.spectral import EMPHASIS, FFT_SIZE, FLOOR, Cepstrum, LogMel, delta, normalize
 from sori.shapes import Float, Frames, Int, Tensor
 from sori.systems.ctc import Ctc
 from sori.systems.wav2vec2 import Wav2Vec2
-
-_FFT_SIZE, _FLOOR = 512, 1e-6  # as in nn/spectral.py, which tests hold this to
 
 
 class Graph(nn.Module):
@@ -115,8 +113,8 @@ class _Spectral(nn.Module):
         super().__init__()
         self.front = front
         self.log_mel = front if isinstance(front, LogMel) else front.spectrum
-        taps, bins = torch.arange(len(self.log_mel.window)), torch.arange(_FFT_SIZE // 2 + 1)
-        turns = torch.outer(bins, taps) % _FFT_SIZE / _FFT_SIZE  # exact: no angle is large
+        taps, bins = torch.arange(len(self.log_mel.window)), torch.arange(FFT_SIZE // 2 + 1)
+        turns = torch.outer(bins, taps) % FFT_SIZE / FFT_SIZE  # exact: no angle is large
         waves = torch.cat([torch.cos(2 * torch.pi * turns.double()), torch.sin(2 * torch.pi * turns.double())])
         window = self.log_mel.window.cpu().double()
         self.fourier: Tensor
@@ -139,8 +137,8 @@ class _Spectral(nn.Module):
         return x.mean(2) if front.config.pool == "mean" else x.flatten(2)
 
     def _log_mel(self, wave: Tensor) -> Float[Tensor, "batch mel window"]:
-        emphasised = wave - 0.97 * functional.pad(wave[:, :-1], (1, 0))
+        emphasised = wave - EMPHASIS * functional.pad(wave[:, :-1], (1, 0))
         x = functional.conv1d(emphasised.unsqueeze(1), self.fourier, stride=self.log_mel.config.hop_samples)
         cosines, sines = x.chunk(2, dim=1)
         power = cosines.square() + sines.square()
-        return torch.log(functional.conv1d(power, self.log_mel.filters.T.unsqueeze(2)) + _FLOOR)
+        return torch.log(functional.conv1d(power, self.log_mel.filters.T.unsqueeze(2)) + FLOOR)

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import torch
 
+from sori.audio import SAMPLE_RATE
 from sori.nn.lengths import num_frames
 from sori.shapes import Float, Frames, Int, Tensor
 from sori.text import Vocabulary
-
-SAMPLE_RATE = 16_000
 
 
 class OnnxFacts(NamedTuple):

@@ -163,6 +163,7 @@ class _Unpickler(pickle.Unpickler):
         self._records: dict[str, type[_Record]] = {}
 
     def find_class(self, module: str, name: str) -> type[_Record]:
+        """A record in place of whatever is named; nothing is imported."""
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         full = _PYTHON_2.get(full, full)
         # A dotted name is a path through attributes: argparse has an `_os`, and that a `system`.
@@ -176,6 +177,7 @@ class _Unpickler(pickle.Unpickler):
         return self._records.setdefault(full, type("_Record", (_Record,), {"__slots__": (), "name": full}))
 
     def persistent_load(self, pid: Any) -> Any:
+        """A record for a storage; its type and length are noted."""
         kind, storage, key, _, numel, *view = pid
         dtype = _STORAGES[storage.name.replace(".cuda", "")]
         if kind != "storage" or type(key) is not str or type(numel) is not int or numel < 0 or any(view):

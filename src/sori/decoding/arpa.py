@@ -75,6 +75,7 @@ class _Reader:
         self.position = self.last = 0  # behind the line that was read last, and where it begins
 
     def levels(self) -> tuple[list[str], list[Level]]:
+        """All words, and the n-grams of each order; ValueError names the line that is not in order."""
         counts = self._counts()
         words, first = self._words(counts[0])
         blob, ends = np.frombuffer(b"".join(words), np.uint8), np.cumsum([len(word) for word in words])

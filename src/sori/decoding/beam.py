@@ -35,9 +35,8 @@ from sori.decoding.search import (
     search,
 )
 from sori.shapes import Frames
-from sori.text import WORD_BOUNDARY, Vocabulary
+from sori.text import SPECIAL, WORD_BOUNDARY, Vocabulary
 
-_SPECIAL = regex.compile(r"<\p{L}+>|</?s>")  # as `Vocabulary.decode` leaves out
 _PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that join nothing: one each, whatever is around
 
 
@@ -129,7 +128,7 @@ class BeamDecoder:
             key = spell(word)
             if key and (key not in spelled or (lm is not None and spelled[key] not in lm and word in lm)):
                 spelled[key] = word
-        self.unspelled = [word for word in listed if not _SPECIAL.fullmatch(word) and not spell(word)]
+        self.unspelled = [word for word in listed if not SPECIAL.fullmatch(word) and not spell(word)]
         """Words of the lexicon with symbols that the vocabulary lacks, or without any."""
         if listed and not spelled:
             raise ValueError(
@@ -248,7 +247,7 @@ class BeamDecoder:
             lm_end=lm.end if lm else -1,
             lm_unknown=lm.unknown if lm else 0,
             symbol_lm=self._symbol_lm,
-            writable=np.array([not _SPECIAL.fullmatch(symbol) for symbol in symbols]),
+            writable=np.array([not SPECIAL.fullmatch(symbol) for symbol in symbols]),
             bar=symbols.index(WORD_BOUNDARY) if WORD_BOUNDARY in symbols else -1,
             is_open=is_open,
             lm_weight=weight,
@@ -276,7 +275,7 @@ class _Speller:
         return cased if self.plain.issuperset(cased) else self.vocabulary.normalise(word)
 
     def __call__(self, word: str) -> tuple[int, ...]:
-        if _SPECIAL.fullmatch(word):
+        if SPECIAL.fullmatch(word):
             return ()
         text = self.normalise(word)
         symbols = list(text) if self.plain.issuperset(text) else self.vocabulary.split(text)

@@ -13,9 +13,10 @@ from sori.config import Config
 from sori.nn.lengths import num_frames, valid
 from sori.shapes import Float, Frames, Int, Tensor
 
-_FFT_SIZE = 512
+FFT_SIZE = 512
+EMPHASIS = 0.97
 _LOWEST_HERTZ, _HIGHEST_HERTZ = 60.0, 7600.0
-_FLOOR = 1e-6  # of mel power for amplitudes of -1 to 1: 16-bit rounding noise lies near it
+FLOOR = 1e-6  # of mel power for amplitudes of -1 to 1: 16-bit rounding noise lies near it
 
 
 class LogMelConfig(Config):
@@ -81,11 +82,11 @@ class LogMel(nn.Module):
     ) -> Float[Tensor, "batch window mel"]:
         """Logarithm of the mel power of each window, after pre-emphasis; with `warp`, see `stretch`."""
         with torch.autocast(wave.device.type, enabled=False):
-            emphasised = torch.cat([wave[:, :1], wave[:, 1:] - 0.97 * wave[:, :-1]], dim=1)
+            emphasised = torch.cat([wave[:, :1], wave[:, 1:] - EMPHASIS * wave[:, :-1]], dim=1)
             windows = emphasised.unfold(1, self.config.window_samples, self.config.hop_samples) * self.window
-            spectrum = torch.fft.rfft(windows, n=_FFT_SIZE)
+            spectrum = torch.fft.rfft(windows, n=FFT_SIZE)
             power = spectrum.real.square() + spectrum.imag.square()
-            x = torch.log(power @ self.filters + _FLOOR)
+            x = torch.log(power @ self.filters + FLOOR)
             return x if warp is None else stretch(x, warp)
 
 
@@ -181,7 +182,7 @@ def mel_filters(num_mels: int) -> Float[Tensor, "bin mel"]:
     """Triangular filters over the bins of the spectrum, mel(f) = 2595 log10(1 + f / 700)."""
     low, high = (2595 * math.log10(1 + f / 700) for f in (_LOWEST_HERTZ, _HIGHEST_HERTZ))
     edges = 700 * (10 ** (torch.linspace(low, high, num_mels + 2, dtype=torch.float64) / 2595) - 1)
-    hertz = torch.linspace(0, 8000, _FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None]
+    hertz = torch.linspace(0, 8000, FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None]
     rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
     return torch.minimum(rising, falling).clamp(min=0).float()
