@@ -163,14 +163,8 @@ def _certificate(
 def _lost_settings(before: Model, after: Model) -> list[str]:
     """A note for each setting that the format has no place for: with it, training would go on differently."""
     notes = []
-    if (
-        after.vocabulary is not None
-        and before.vocabulary is not None
-        and before.vocabulary.unit != after.vocabulary.unit
-    ):
-        notes.append(
-            f"its symbols are {before.vocabulary.unit}, which no tokenizer there knows: put them together (NFC)"
-        )
+    if after.vocabulary is not None and any("\u1100" <= symbol <= "\u11ff" for symbol in after.vocabulary.symbols):
+        notes.append("it writes the letters of Hangul one by one, and no tokenizer there joins them: normalise to NFC")
     pairs: list[tuple[Config, Config]] = [(before.system, after.system)]
     if before.encoder is not None and after.encoder is not None:
         pairs.append((before.encoder.front, after.encoder.front))

@@ -47,7 +47,7 @@ class Imported(NamedTuple):
 
 
 def own_parts(model: Model) -> list[str]:
-    """What a model has that neither transformers nor fairseq could compute, in words; empty for the published layouts."""
+    """What a model has that neither transformers nor fairseq could compute, in words; nothing for published layouts."""
     c, ctc, problems = model.encoder_config, model.system if isinstance(model.system, CtcConfig) else None, []
     if not isinstance(c.front, ConvConfig):
         problems.append(f"its front end is a spectrum ({c.front.kind}); only convolutions are known there")
