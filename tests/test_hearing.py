@@ -11,6 +11,7 @@ from sori import hearing, hub, infer
 from sori.audio import read
 from sori.data.manifest import read_manifest
 from sori.hearing import hear
+from sori.nn import spectral
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +74,19 @@ def test_where_there_is_no_silence_every_frame_is_heard_once(recogniser, monkeyp
     torch.testing.assert_close(passage.logits, expected[: len(passage.logits)], rtol=0, atol=0)
 
 
-def test_where_there_is_no_silence_words_are_neither_doubled_nor_lost(recogniser, sayings):
+def test_where_there_is_no_silence_words_are_neither_doubled_nor_lost(recogniser, sayings, monkeypatch):
+    """Levels are measured once, so that a seam is all that distinguishes the pieces from the whole."""
     noise = torch.Generator().manual_seed(0)
     wave = torch.cat(sayings[:24])
     wave = wave + 0.02 * torch.randn(len(wave), generator=noise)  # no pause is a silence in this
+    log_mel = recogniser.encoder.front.log_mel(wave[None])
+    mean, deviation = log_mel.mean(1), log_mel.std(1)
+    monkeypatch.setattr(spectral, "normalize", lambda x, _lengths: (x - mean) / deviation)
     whole = text_of(recogniser, wave, max_seconds=1e6)
     pieces = text_of(recogniser, wave, max_seconds=12.0)
-    # Pieces are normalised each by itself, which this small recogniser notices.
+    # An overlap that was heard twice, or not at all, would be eight letters at each of the seams.
     assert len(whole.split()) > 40
-    assert jiwer.wer(whole, pieces) < 0.5
-    assert abs(len(whole.split()) - len(pieces.split())) <= 3
+    assert jiwer.cer(whole, pieces) < 0.03
 
 
 def test_times_are_those_of_the_recording(recogniser, sayings, tmp_path):
