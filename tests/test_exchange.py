@@ -210,4 +210,4 @@ def test_int8_without_something_to_prove_itself_on_is_refused(tmp_path):
     with pytest.raises(ValueError, match="as ONNX only"):
         exchange.convert(source, tmp_path / "o", to="huggingface", int8=exchange.Int8([tmp_path]))
     with pytest.raises(ValueError, match="give transcribed speech with --data"):
-        cli.convert(str(source), tmp_path / "o", to="onnx", int8=True)
+        cli.models.convert(str(source), tmp_path / "o", to="onnx", int8=True)

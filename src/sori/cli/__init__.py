@@ -1,0 +1,52 @@
+"""The `sori` command: verbs to functions; whatever it can do, the package can do without it."""
+
+import os
+import sys
+import traceback
+
+from cyclopts import App
+
+from sori.cli import judge, learn, models, text
+from sori.transcripts import STDIN
+
+app = App(
+    name="sori",
+    help="Self-supervised speech representations: from a folder of recordings to a recogniser.",
+    help_epilogue="With --debug, any verb shows where in the program an error arose.",
+    version_flags=["--version"],
+)
+app.command(learn.prepare)
+app.command(learn.train)
+app.command(text.transcribe)
+app.command(text.align)
+app.command(judge.evaluate)
+app.command(models.embed)
+app.command(models.convert)
+app.command(models.plot)
+app.command(learn.list_, name="list")
+app.command(learn.show)
+app.command(learn.demo)
+
+lm = App(name="lm", help="Language models: build one from text, find its weight.")
+lm.command(judge.build)
+lm.command(judge.tune)
+app.command(lm)
+
+
+def main() -> None:
+    """Run the command; what the user can put right is one line on the screen, and exit code 2."""
+    words = sys.argv[1:]
+    debug = "--debug" in words
+    try:
+        # A lone dash would be taken for an option.
+        app([str(STDIN) if word == "-" else word for word in words if word != "--debug"])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of the pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"sori: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RuntimeError) else 2)

@@ -1,0 +1,102 @@
+"""Verbs that read a model or a run out: vectors, other formats, pictures."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from cyclopts import Parameter
+
+from sori import distributed, hub, infer
+from sori.audio import read
+from sori.cli.files import leave_if, needs_files
+from sori.exchange import Format as ModelFormat
+from sori.exchange import Int8
+from sori.exchange import convert as convert_model
+from sori.nn.spectral import LogMel, LogMelConfig
+from sori.plots.features import features
+from sori.plots.training import curves
+from sori.training.log import METRICS, read_metrics
+
+
+def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
+    """Write the vectors of sound files, one `.npz` each with `frames` and `times`.
+
+    Args:
+        model: Folder, run folder or name.
+        files: Sound files of any kind.
+        into: Folder to write to.
+        layer: 0 is the input of the first block; without it, the output of the last.
+    """
+    needs_files(files)
+    targets = [into / f"{path.stem}.npz" for path in files]
+    if twice := {str(target) for target in targets if targets.count(target) > 1}:
+        raise ValueError(
+            f"several files would be written to {', '.join(sorted(twice))}; embed them into different folders"
+        )
+    system = hub.load(model).to(distributed.device())
+    into.mkdir(parents=True, exist_ok=True)
+    failed = False
+    for path, target in zip(files, targets, strict=True):
+        try:
+            found = infer.embed(system, path, layer=layer)
+        except (ValueError, OSError) as error:
+            failed = True
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        np.savez(target, frames=found.frames.numpy(), times=found.times.numpy())
+        print(f"{target}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}", flush=True)
+    leave_if(failed)
+
+
+def convert(
+    source: str,
+    target: Path,
+    *,
+    to: Annotated[ModelFormat, Parameter(name="--format")] = "sori",
+    language: str | None = None,
+    int8: bool = False,
+    data: list[Path] | None = None,
+    split: str = "test",
+    tolerance: float = Int8(data=[]).tolerance,
+) -> None:
+    """Write a model in another format, and a certificate of what became of every tensor.
+
+    Args:
+        source: Folder, run folder, name, folder that transformers wrote, fairseq checkpoint (.pt), or hub name.
+        target: Folder to be made.
+        to: What to write: sori, huggingface (for transformers), fairseq, or onnx.
+        language: Of a source with language adapters (MMS): which one, such as `swh`.
+        int8: With onnx: also write 8-bit weights (model.int8.onnx), if they cost no more errors than allowed.
+        data: Prepared folder to try the 8-bit weights on; may be given several times.
+        split: Which of its utterances; `all` for all of them.
+        tolerance: By how much the word and character error rates may rise: 0.005 is one error more among 200.
+    """
+    if int8 and not data:
+        raise ValueError(
+            "8-bit weights are kept only if they prove themselves: give transcribed speech with --data DIR"
+        )
+    wanted = Int8(data or [], None if split == "all" else split, tolerance) if int8 else None
+    print(convert_model(source, target, to=to, language=language, int8=wanted).table())
+
+
+def plot(source: Path, *, into: Path | None = None) -> None:
+    """Draw the curves of a run, or the waveform and log-mel features of a sound file.
+
+    Args:
+        source: A run folder or a sound file.
+        into: Picture to write (.png, .svg, .pdf); by default `curves.png` in the run folder, or beside you.
+    """
+    if source.is_dir():
+        rows = read_metrics(source / METRICS)
+        if not rows:
+            raise ValueError(f"{source} holds no metrics ({METRICS}); expected the folder of a run that has begun")
+        figure, target = curves(rows), into or source / "curves.png"
+    else:
+        wave = read(source)
+        frames = LogMel(LogMelConfig(stack=1))(wave[None], torch.tensor([len(wave)])).data[0]
+        figure, target = features(wave, frames), into or Path(f"{source.stem}.png")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, facecolor="white", dpi=150)
+    print(f"drawn: {target}")

@@ -1,0 +1,117 @@
+"""Verbs that write text, and when it is spoken."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sori import distributed, hub, infer, language
+from sori.audio import SAMPLE_RATE, info
+from sori.cli.files import leave_if, needs_files
+from sori.decoding.beam import BeamConfig, BeamDecoder
+from sori.decoding.formats import Format, Transcribed, render
+from sori.transcripts import plan, standard_input
+from sori.transcripts import show as show_transcripts
+from sori.transcripts import write as write_transcripts
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Search:
+    """How a language model is used, for every verb that writes text."""
+
+    lm: Path | None = None
+    """Language model over words (.arpa, .arpa.gz), from `sori lm build` or elsewhere; without it, the likeliest symbol
+    of each frame is written."""
+    lm_weight: float = BeamConfig().lm_weight
+    """Weight of the language model; `sori lm tune` finds it."""
+    word_score: float = BeamConfig().word_score
+    """Bonus for each word; likewise."""
+    beam_size: int = BeamConfig().beam_size
+    """Texts that are kept in mind."""
+    unknown_words: bool = False
+    """Also write words that the language model does not know."""
+
+    def decoder(self, model: hub.System) -> BeamDecoder | None:
+        """For `infer.transcribe` and `run.evaluate`."""
+        if self.lm is None:
+            return None
+        config = BeamConfig(lm_weight=self.lm_weight, word_score=self.word_score, beam_size=self.beam_size)
+        return language.decoder(model, self.lm, config, known_words_only=not self.unknown_words)
+
+
+GREEDY = Search()
+"""Without language model."""
+
+
+def transcribe(
+    model: str,
+    *files: Path,
+    to: Annotated[Format, Parameter(name="--format")] = "txt",
+    into: Path | None = None,
+    overwrite: bool = False,
+    times: bool = False,
+    search: Search = GREEDY,
+) -> None:
+    """Write down what is said in sound files, however long.
+
+    Args:
+        model: Folder, run folder or name of a recogniser.
+        files: Sound files of any kind, folders of them, or `-` for standard input.
+        to: What to write: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), or ctm (scoring).
+        into: Folder for one transcript a recording, NAME.txt and so on; by default they go to the screen.
+        overwrite: Replace transcripts that exist in that folder.
+        times: On the screen: one line for each word, with begin and end in seconds.
+        search: Language model.
+    """
+    needs_files(files)
+    system = hub.load(model).to(distributed.device())
+    decoder = search.decoder(system)
+    with standard_input(files) as sources:
+        if into is not None:
+            jobs = plan(sources, into=into, to=to)
+            found = write_transcripts(system, jobs, to=to, overwrite=overwrite, decoder=decoder)
+        else:
+            found = show_transcripts(system, sources, to=to, times=times, decoder=decoder)
+        failed = False
+        for one in found:
+            failed |= isinstance(one, infer.Failure)
+            if isinstance(one, infer.Failure):
+                print(f"{one.path}: {one.reason}", file=sys.stderr)
+            else:
+                print(one, flush=True)
+    leave_if(failed)
+
+
+def align(
+    model: str,
+    recording: Path,
+    text: Path,
+    *,
+    to: Annotated[Format | None, Parameter(name="--format")] = None,
+    skip_penalty: float | None = None,
+) -> None:
+    """When each word of a known text is spoken: begin, end, confidence and word, a line each.
+
+    Args:
+        model: Folder, run folder or name of a recogniser.
+        recording: Sound file, however long.
+        text: File with what is said in it.
+        to: Print as json, srt, vtt, TextGrid, eaf or ctm instead.
+        skip_penalty: Words of the text may be missing in the recording; the price of leaving one out, such as 20.
+    """
+    system = hub.load(model).to(distributed.device())
+    found = infer.align(system, recording, text.read_text(encoding="utf-8"), skip_penalty=skip_penalty)
+    if to is None:
+        for word, sure in zip(found.words, found.confidence, strict=True):
+            print(f"{word.start:.2f}\t{word.end:.2f}\t{sure:.2f}\t{word.text}")
+    else:
+        said = " ".join(word.text for word in found.words)
+        length = info(recording).num_samples / SAMPLE_RATE
+        print(render(Transcribed(said, found.words, length, recording.name, found.confidence), to), end="")
+    if found.skipped:
+        print(f"left out: {' '.join(found.skipped)}", file=sys.stderr)
+    if found.unwritable:
+        print(f"letters that the recogniser cannot write: {' '.join(found.unwritable)}", file=sys.stderr)
