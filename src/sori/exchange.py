@@ -199,7 +199,7 @@ def _compare(one: Model, other: Model, target: str) -> None:
 
 
 def _of_ours(stored: hub.Stored) -> Certificate:
-    weights, front = stored.model.weights, stored.model.encoder_config.front
+    weights, front = stored.model.weights, stored.model.wav2vec2_config.front
     normalize = front.kind == "conv" and front.normalize
     size = sum(tensor.numel() for tensor in weights.values())
     return Certificate(

@@ -22,11 +22,13 @@ from torch import nn
 from sori.config import Config
 from sori.conversion import fairseq, huggingface
 from sori.conversion.certificate import Certificate
-from sori.conversion.model import OBJECTIVE, Model
+from sori.conversion.model import Model
+from sori.encoders import Encoder, EncoderConfig, without_objective
+from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import Ctc, CtcConfig
-from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
 
 CARD, WEIGHTS, VOCABULARY = "config.json", "weights.safetensors", "vocabulary.json"
@@ -40,9 +42,8 @@ _UNFINISHED = (".partial", ".old")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
-SystemConfig = Annotated[Wav2Vec2Config | CtcConfig, Field(discriminator="kind")]
-EncoderConfig = Wav2Vec2Config
-System = Wav2Vec2 | Ctc
+SystemConfig = Annotated[EncoderConfig | CtcConfig, Field(discriminator="kind")]
+System = Encoder | Ctc
 
 
 class ModelCard(Config):
@@ -94,7 +95,8 @@ def assemble(model: Model, *, origin: str) -> System:
         ValueError: the tensors are not exactly those of the configuration.
     """
     # Without memory for weights that would be thrown away. A spectrum computes its filters when it is made.
-    empty = isinstance(model.encoder_config.front, ConvConfig)
+    config = model.encoder_config
+    empty = isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
     with torch.device("meta" if empty else "cpu"):
         system = build(
             model.system,
@@ -125,7 +127,7 @@ def build(
     vocabulary: Vocabulary | None = None,
     objective: bool = True,
 ) -> System:
-    """A system with random weights: the one place where the kind of a configuration decides on a class.
+    """A system with random weights.
 
     Args:
         config: of the system.
@@ -134,38 +136,31 @@ def build(
         objective: of an encoder: with what pre-training needs (quantiser and projections), or without.
     """
     match config:
-        case Wav2Vec2Config():
-            return Wav2Vec2(config) if objective else _bare(config)
         case CtcConfig():
             if encoder is None or vocabulary is None:
                 raise ValueError("a recogniser needs an encoder's configuration and a vocabulary; one is missing")
-            inner = _bare(encoder)
+            inner = build_encoder(encoder, objective=False)
             # What gets no gradient says so, or weight decay and several processes would stumble over it.
             inner.front.requires_grad_(config.feature_gradient != 0)
             system = Ctc(config, inner, num_classes=len(vocabulary))
             system.vocabulary = vocabulary
             return system
+        case _:
+            return build_encoder(config, objective=objective)
 
 
-def _bare(config: Wav2Vec2Config) -> Wav2Vec2:
-    encoder = Wav2Vec2(config)
-    for part in OBJECTIVE:
-        delattr(encoder, part)
-    return encoder
-
-
-def encoder_of(system: System) -> Wav2Vec2:
+def encoder_of(system: System) -> Encoder:
     """The encoder in a system: a recogniser's, or the pre-trained system itself."""
-    if isinstance(system, Wav2Vec2):
+    if not isinstance(system, Ctc):
         return system
-    assert isinstance(system.encoder, Wav2Vec2)  # noqa: S101 - the only kind that `build` puts there
+    assert isinstance(system.encoder, Encoder)  # noqa: S101 - the only kinds that `build` puts there
     return system.encoder
 
 
 def encoder_weights(system: System) -> dict[str, Tensor]:
     """The tensors of the encoder without what only pre-training needs: what a recogniser starts from."""
-    weights = encoder_of(system).state_dict()
-    return {name: tensor for name, tensor in weights.items() if name.split(".")[0] not in OBJECTIVE}
+    encoder = encoder_of(system)
+    return without_objective(encoder.config, encoder.state_dict())
 
 
 def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:

@@ -18,7 +18,6 @@ import torch
 
 from sori import distributed, hub
 from sori.batch import WaveBatch
-from sori.conversion.model import OBJECTIVE
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
@@ -26,6 +25,7 @@ from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatch
 from sori.data.manifest import Utterance, read_manifest
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.ctc import greedy
+from sori.encoders import Encoder, EncoderConfig, build, is_objective
 from sori.evaluation.error_rate import ErrorReport, error_rates
 from sori.nn.conv import ConvConfig
 from sori.nn.lengths import num_frames
@@ -87,10 +87,10 @@ def train(
         utterances = _training_utterances(recipe)
         loop.claim(into, recipe.to_yaml())
         match recipe.system:
-            case Wav2Vec2Config() as config:
-                parts = _pretraining(recipe, config, utterances, into)
             case CtcConfig():
                 parts = _recognition(recipe, utterances, into)
+            case config:
+                parts = _pretraining(recipe, config, utterances, into)
         _say(_summary(recipe, parts))
         finished = loop.train(
             parts.system,
@@ -180,7 +180,8 @@ def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, in
 
 def _hearing_as(config: Wav2Vec2Config, init: str) -> Wav2Vec2Config:
     """The settings with the starting model's normalisation of the waveform: another would make its weights useless."""
-    theirs, ours = hub.read(init).model.encoder_config.front, config.front
+    start, ours = hub.read(init).model.encoder_config, config.front
+    theirs = start.front if isinstance(start, Wav2Vec2Config) else None
     if not isinstance(theirs, ConvConfig) or not isinstance(ours, ConvConfig):
         return config
     heard = {"normalize": theirs.normalize, "normalize_floor": theirs.normalize_floor}
@@ -225,33 +226,39 @@ def _training_utterances(recipe: Recipe) -> list[Utterance]:
     return kept
 
 
-def _pretraining(recipe: Recipe, config: Wav2Vec2Config, utterances: list[Utterance], into: Path) -> _Parts:
-    system = Wav2Vec2(config)
+def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utterance], into: Path) -> _Parts:
+    system = build(config)
     if recipe.init is not None:
         weights = _pretrained(recipe.init, system, grow=recipe.grow_quantizer)
         hub.copy_weights(weights, system, origin=recipe.init)
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
-    if system.targets is not None and recipe.init is None and not (into / loop.CHECKPOINT).exists():
+    fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
+    if fresh and isinstance(system, Wav2Vec2) and system.targets is not None:
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
     return _Parts(system, batches, [], utterances)
 
 
-def _pretrained(init: str, system: Wav2Vec2, *, grow: bool) -> dict[str, Tensor]:
+def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
     """All tensors to start from: those of the model, and with `grow` the new system's own of what the model lacks."""
     source = hub.load(init)
-    weights = hub.encoder_of(source).state_dict()
-    if "quantizer.codebook" in weights:
-        return weights
-    if not grow:
+    encoder = hub.encoder_of(source)
+    if encoder.config.kind != system.config.kind:
+        raise ValueError(
+            f"{init} is a {encoder.config.kind}, and what is to be trained a {system.config.kind}; start from a model "
+            "of the same kind"
+        )
+    weights, new = encoder.state_dict(), system.state_dict()
+    added = {name: new[name] for name in new.keys() - weights.keys() if is_objective(system.config, name)}
+    if added and not grow:
         kind = "a recogniser" if isinstance(source, Ctc) else "an encoder"
         raise ValueError(
             f"{init} is {kind} without the quantiser that pre-training needs; start from the pre-trained model it was "
             "made from, or draw a new quantiser with `--grow-quantizer true`"
         )
-    new = {name: tensor for name, tensor in system.state_dict().items() if name.split(".")[0] in OBJECTIVE}
-    _say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in new.values()):,} parameters)")
-    return weights | new
+    if added:
+        _say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
+    return weights | added
 
 
 def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:

@@ -33,7 +33,7 @@ from torch.nn import functional
 from sori.conversion import fairseq
 from sori.conversion.fairseq_config import write_settings
 from sori.conversion.fairseq_fields import literal
-from sori.conversion.model import OBJECTIVE, Model
+from sori.conversion.model import Model
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import sizes
@@ -47,7 +47,7 @@ def built(model):
     if model.encoder is None:
         encoder.load_state_dict(model.weights)
         return encoder.eval()
-    for part in OBJECTIVE:
+    for part in Wav2Vec2.OBJECTIVE:
         delattr(encoder, part)
     system = Ctc(model.system, encoder, num_classes=len(model.vocabulary))
     system.load_state_dict(model.weights)

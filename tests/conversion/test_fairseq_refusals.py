@@ -20,7 +20,7 @@ from tests.conversion.fairseq_files import (
 
 from sori.conversion import fairseq
 from sori.conversion.fairseq_fields import literal
-from sori.conversion.model import OBJECTIVE, Model
+from sori.conversion.model import Model
 from sori.nn.conv import ConvConfig
 from sori.recipes import sizes
 from sori.systems.wav2vec2 import Wav2Vec2
@@ -320,6 +320,6 @@ def test_heads_that_fairseq_lacks_are_not_written(tmp_path, changes, message):
 
 def test_an_encoder_without_quantiser_is_not_written(tmp_path):
     model = native("lv60k")
-    weights = {name: tensor for name, tensor in model.weights.items() if name.split(".")[0] not in OBJECTIVE}
+    weights = {name: tensor for name, tensor in model.weights.items() if name.split(".")[0] not in Wav2Vec2.OBJECTIVE}
     with pytest.raises(ValueError, match="it has no quantiser"):
         fairseq.write(model._replace(weights=weights), tmp_path)

@@ -119,7 +119,7 @@ def write(model: Model, folder: Path) -> list[Entry]:
         weights["head.weight"] = torch.cat([weight, weight.new_zeros(added, weight.shape[1])])
         weights["head.bias"] = torch.cat([bias, bias.new_full((added,), _UNLIKELY)])
     layout = rows(
-        model.encoder_config,
+        model.wav2vec2_config,
         classes=written is not None,
         objective=written is None,
         order=written.order if written else None,
@@ -128,7 +128,7 @@ def write(model: Model, folder: Path) -> list[Entry]:
     if added:
         more = {"how": "reordered", "reason": f"with {added} classes more that fairseq cannot do without, never likely"}
         entries = [entry.model_copy(update=more if entry.target in _HEAD.values() else {}) for entry in entries]
-    front = model.encoder_config.front
+    front = model.wav2vec2_config.front
     if isinstance(front, ConvConfig) and front.bias and front.norm == "group":
         name = f"{_ENCODER if written else ''}{_BIAS}"
         theirs[name] = torch.zeros(front.dim)

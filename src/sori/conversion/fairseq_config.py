@@ -178,7 +178,7 @@ def write_settings(model: Model) -> dict[str, Any]:
     Raises:
         ValueError: the model has parts that fairseq lacks; names them.
     """
-    c, ctc = model.encoder_config, model.system if isinstance(model.system, CtcConfig) else None
+    c, ctc = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None
     _refuse_our_parts(model)
     front = c.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
@@ -252,7 +252,7 @@ def source_sections(model: Model) -> dict[str, Any]:
 
 
 def _refuse_our_parts(model: Model) -> None:
-    c, problems = model.encoder_config, own_parts(model)
+    c, problems = model.wav2vec2_config, own_parts(model)
     if isinstance(c.front, ConvConfig) and c.front.dim == c.dim:
         problems.append(f"the convolutions have as many channels as the blocks ({c.dim}); fairseq projects no such")
     if model.vocabulary is None and not model.has_objective:

@@ -173,7 +173,7 @@ def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
     Raises:
         ValueError: the model has parts that transformers lacks; names them.
     """
-    c = model.encoder_config
+    c = model.wav2vec2_config
     front, ctc = c.front, model.system if isinstance(model.system, CtcConfig) else None
     refuse(
         own_parts(model)
@@ -211,7 +211,7 @@ def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
 
 def write_preprocessor(model: Model) -> dict[str, Any]:
     """preprocessor_config.json."""
-    front = model.encoder_config.front
+    front = model.wav2vec2_config.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - `write_settings` refuses others
     before = (model.origin.get("preprocessor") or {}) if model.origin.get("format") == "huggingface" else {}
     return {

@@ -131,7 +131,7 @@ def write(model: Model, folder: Path) -> list[Entry]:
         architecture = "Wav2Vec2ForPreTraining"
     config = write_settings(model, architecture)
     order = model.origin.get("order") if model.origin.get("format") == "huggingface" else None
-    layout = rows(model.encoder_config, architecture, order=tuple(order) if order else None)
+    layout = rows(model.wav2vec2_config, architecture, order=tuple(order) if order else None)
     theirs, entries = give(model.weights, layout, origin="this model")
     for name, content in {
         CONFIG: config,
@@ -141,7 +141,7 @@ def write(model: Model, folder: Path) -> list[Entry]:
         (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     safetensors.torch.save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     language = model.origin.get("tokenizer", {}).get(TOKENIZER, {}).get("target_lang")
-    if model.encoder_config.adapter_dim and language:  # where transformers looks when it is told the language
+    if model.wav2vec2_config.adapter_dim and language:  # where transformers looks when it is told the language
         adapter = {name: tensor for name, tensor in theirs.items() if ".adapter_layer." in name or "lm_head" in name}
         safetensors.torch.save_file(adapter, folder / f"adapter.{language}.safetensors", metadata={"format": "pt"})
     return entries

@@ -3,21 +3,19 @@
 from typing import Any, NamedTuple
 
 from sori.conversion.certificate import Certificate
+from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
 
-OBJECTIVE = ("quantizer", "project_codes", "project_context")
-"""Parts of an encoder that only pre-training needs: neither stored nor counted in a recogniser."""
-
 
 class Model(NamedTuple):
     """What any of the formats holds."""
 
-    system: Wav2Vec2Config | CtcConfig
-    encoder: Wav2Vec2Config | None
+    system: EncoderConfig | CtcConfig
+    encoder: EncoderConfig | None
     """Of a recogniser: what it reads out."""
     vocabulary: Vocabulary | None
     """Of a recogniser."""
@@ -27,16 +25,23 @@ class Model(NamedTuple):
     """Settings of the source that have no place in ours, to be written back: `format`, and what that format has."""
 
     @property
-    def encoder_config(self) -> Wav2Vec2Config:
+    def encoder_config(self) -> EncoderConfig:
         """Of the encoder, alone or under a head."""
         config = self.encoder or self.system
-        assert isinstance(config, Wav2Vec2Config)  # noqa: S101 - a recogniser has an encoder
+        assert not isinstance(config, CtcConfig)  # noqa: S101 - a recogniser has an encoder
+        return config
+
+    @property
+    def wav2vec2_config(self) -> Wav2Vec2Config:
+        """The same, where `own_parts` has made sure of its kind."""
+        config = self.encoder_config
+        assert isinstance(config, Wav2Vec2Config)  # noqa: S101 - see above
         return config
 
     @property
     def has_objective(self) -> bool:
         """Whether quantiser and projections are there, which pre-training needs."""
-        return any(name.split(".")[0] in OBJECTIVE for name in self.weights)
+        return any(is_objective(self.encoder_config, name) for name in self.weights)
 
 
 class Imported(NamedTuple):
@@ -48,7 +53,9 @@ class Imported(NamedTuple):
 
 def own_parts(model: Model) -> list[str]:
     """What a model has that neither transformers nor fairseq could compute, in words; nothing for published layouts."""
-    c, ctc, problems = model.encoder_config, model.system if isinstance(model.system, CtcConfig) else None, []
+    if not isinstance(model.encoder_config, Wav2Vec2Config):
+        return [f"it is a {model.encoder_config.kind}; only wav2vec 2.0 is known there"]
+    c, ctc, problems = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None, []
     if not isinstance(c.front, ConvConfig):
         problems.append(f"its front end is a spectrum ({c.front.kind}); only convolutions are known there")
     if c.targets is not None and ctc is None:

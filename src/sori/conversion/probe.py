@@ -53,7 +53,7 @@ def answer_of_transformers(folder: Path, model: Model, *, language: str | None) 
         import transformers
     except ModuleNotFoundError:
         return None
-    front = model.encoder_config.front
+    front = model.wav2vec2_config.front
     assert front.kind == "conv"  # noqa: S101 - transformers has no other
     wave = fixed_wave()[None]
     if front.normalize:

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from sori.config import Config
 from sori.data.sampler import DataConfig
-from sori.hub import EncoderConfig, SystemConfig
+from sori.encoders import EncoderConfig
+from sori.hub import SystemConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

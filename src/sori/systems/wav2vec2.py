@@ -22,7 +22,7 @@ prints 8).
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -153,6 +153,9 @@ class Draws(NamedTuple):
 
 class Wav2Vec2(nn.Module):
     """The system: a `contracts.System` and a `contracts.FrameEncoder`."""
+
+    OBJECTIVE: ClassVar[tuple[str, ...]] = ("quantizer", "project_codes", "project_context")
+    """Parts that only pre-training needs: neither stored nor counted in a recogniser."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()

@@ -1,0 +1,40 @@
+"""The encoders there are: which settings there can be, and which class each kind of them stands for."""
+
+from sori.shapes import Tensor
+from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+
+EncoderConfig = Wav2Vec2Config
+"""Settings of any encoder of speech; with a second kind, a union told apart by `kind`."""
+Encoder = Wav2Vec2
+"""Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
+
+
+def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
+    """An encoder with random weights.
+
+    Args:
+        config: its settings.
+        objective: with what only pre-training needs (quantiser, predictors, projections), or without.
+    """
+    encoder = class_of(config)(config)
+    if not objective:
+        for part in encoder.OBJECTIVE:
+            delattr(encoder, part)
+    return encoder
+
+
+def without_objective(config: EncoderConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an encoder but for those that only pre-training needs: what a recogniser starts from."""
+    return {name: tensor for name, tensor in weights.items() if not is_objective(config, name)}
+
+
+def is_objective(config: EncoderConfig, name: str) -> bool:
+    """Whether a tensor of an encoder belongs to what only pre-training needs."""
+    return name.split(".", maxsplit=1)[0] in class_of(config).OBJECTIVE
+
+
+def class_of(config: EncoderConfig) -> type[Encoder]:
+    """The one place where the kind of an encoder's settings decides on a class."""
+    match config:
+        case Wav2Vec2Config():
+            return Wav2Vec2
