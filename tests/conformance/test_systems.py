@@ -17,7 +17,7 @@ from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics
 
-SYSTEMS = ("wav2vec2", "ctc")
+SYSTEMS = ("wav2vec2", "cpc", "ctc")
 FRONTS = {
     "log_mel": sizes.smoke().front,
     "conv_layer": ConvConfig(norm="layer", bias=True, normalize=True, dim=16),
@@ -25,7 +25,7 @@ FRONTS = {
 }
 VOCABULARY = Vocabulary.fit(["abdelnos"])
 
-CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
+CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS] + [("cpc", None)]
 """Every system with every front end it can have; None: as its smoke recipe has it."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
