@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sori import encoders
+from sori import encoders, hub
 from sori.batch import WaveBatch
 from sori.nn.mask import MaskConfig
 from sori.nn.mel_network import MelNetworkConfig
@@ -12,6 +12,8 @@ from sori.nn.spectral import LogMelConfig
 from sori.recipes import cpc as sizes
 from sori.seeds import Rng
 from sori.systems.cpc import BlockPredictorConfig, CausalBlock, Cpc, CpcConfig, LinearPredictors
+from sori.systems.ctc import CtcConfig
+from sori.text import Vocabulary
 
 CPU = torch.device("cpu")
 FRONTS = {
@@ -262,6 +264,14 @@ def test_a_block_refuses_places_that_have_no_key():
 def test_a_block_needs_frames_as_wide_as_the_context():
     with pytest.raises(ValueError, match=r"got front.dim 12 and dim 16"):
         small(predictor={"kind": "block", "num_heads": 2}, dim=16)
+
+
+def test_recognisers_read_it_and_say_when_layers_cannot_be_mixed():
+    recogniser = hub.build(CtcConfig(read="mix"), encoder=small().config, vocabulary=Vocabulary.fit(["abc"]))
+    assert recogniser.logits(*noise(2, 3200)).data.shape[:2] == (2, 20)
+    uneven = hub.build(CtcConfig(read="mix"), encoder=small(dim=16).config, vocabulary=Vocabulary.fit(["abc"]))
+    with pytest.raises(ValueError, match=r"this encoder's have \[12, 16\]"):
+        uneven.logits(*noise(2, 3200))
 
 
 def test_masks_hide_frames_and_channels():

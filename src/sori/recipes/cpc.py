@@ -34,7 +34,7 @@ def smoke() -> CpcConfig:
 
 
 def cpc_tiny() -> Recipe:
-    """Our smallest useful size (1.3 M parameters): some hours of speech, one CPU core, about twenty minutes.
+    """Our smallest useful size (1.4 M parameters): some hours of speech, one CPU core, about twenty minutes.
 
     Expected: see `docs/systems/cpc.md`.
 
@@ -46,7 +46,7 @@ def cpc_tiny() -> Recipe:
         data=DataConfig(batch_seconds=40.96, max_crop_seconds=2.56, min_seconds=2.56, num_buckets=1),
         optim=OptimConfig(lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, max_norm=1.0),
         schedule=ScheduleConfig(),
-        train=TrainConfig(num_steps=3_000),
+        train=TrainConfig(num_steps=6_000),
     )
 
 
