@@ -5,6 +5,7 @@ import torch
 
 from sori import encoders, hub
 from sori.batch import WaveBatch
+from sori.conversion.onnx_graph import Graph
 from sori.nn.mask import MaskConfig
 from sori.nn.mel_network import MelNetworkConfig
 from sori.nn.padded_conv import PaddedConvConfig
@@ -257,7 +258,7 @@ def test_a_block_refuses_places_that_have_no_key():
     predictor = {"kind": "block", "num_heads": 2, "max_positions": 20}
     model = small(predictor=predictor)
     assert model.loss(noise(2, 32 * 160), step=0, rng=Rng(0)).total > 0
-    with pytest.raises(ValueError, match="leave 21 positions .* know 20"):
+    with pytest.raises(ValueError, match=r"leave 21 positions .* know 20"):
         model.loss(noise(2, 33 * 160), step=0, rng=Rng(0))
 
 
@@ -272,6 +273,11 @@ def test_recognisers_read_it_and_say_when_layers_cannot_be_mixed():
     uneven = hub.build(CtcConfig(read="mix"), encoder=small(dim=16).config, vocabulary=Vocabulary.fit(["abc"]))
     with pytest.raises(ValueError, match=r"this encoder's have \[12, 16\]"):
         uneven.logits(*noise(2, 3200))
+
+
+def test_it_has_no_form_as_a_graph_yet():
+    with pytest.raises(ValueError, match=r"expected wav2vec 2.0 or a recogniser over it, got Cpc"):
+        Graph(small())
 
 
 def test_masks_hide_frames_and_channels():
