@@ -66,22 +66,10 @@ def train_seeds(
     dev = _dev_folders(recipe, labels)
     wanted = range(recipe.train.seed, recipe.train.seed + seeds)
     with distributed.process_group(), sole_use(into):
-        failed = {seed: path.read_text("utf-8") for seed in wanted if (path := _home(into, seed) / FAILED).exists()}
-        _claim(into, recipe, wanted)
         is_first = distributed.rank() == 0
-        for seed in wanted:
-            _say(f"\n== seed {seed} ({seed - wanted[0] + 1} of {seeds}), {_home(into, seed)}")
-            if seed in failed:
-                _say(f"failed before: {failed[seed]} Remove {_home(into, seed)} to train it again")
-                continue
-            try:
-                if not run.train(_with_seed(recipe, seed), into=_home(into, seed)).finished:
-                    return None
-            except Diverged as error:
-                failed[seed] = str(error)
-                _say(f"seed {seed} failed: {error}")
-                if is_first:
-                    _write(_home(into, seed) / FAILED, str(error))
+        failed = _train_each(recipe, into, wanted)
+    if failed is None:
+        return None
     if len(failed) == seeds:
         reasons = "\n".join(f"  seed {seed}: {reason}" for seed, reason in failed.items())
         raise RuntimeError(
@@ -116,6 +104,28 @@ def compare_runs(
         ValueError: a folder does not hold several seeds, or they were measured on other utterances.
     """
     return compare(_reports(Path(first)), _reports(Path(second)), num_draws=num_draws, seed=seed)
+
+
+def _train_each(recipe: Recipe, into: Path, wanted: range) -> dict[int, str] | None:
+    """One run after the other; why some came to nothing, or None after an interruption."""
+    # Read before the folder is claimed: there all processes wait for each other, so they read the same.
+    failed = {seed: path.read_text("utf-8") for seed in wanted if (path := _home(into, seed) / FAILED).exists()}
+    _claim(into, recipe, wanted)
+    for seed in wanted:
+        home = _home(into, seed)
+        _say(f"\n== seed {seed} ({seed - wanted[0] + 1} of {len(wanted)}), {home}")
+        if seed in failed:
+            _say(f"failed before: {failed[seed]} Remove {home} to train it again")
+            continue
+        try:
+            if not run.train(_with_seed(recipe, seed), into=home).finished:
+                return None
+        except Diverged as error:
+            failed[seed] = str(error)
+            _say(f"seed {seed} failed: {error}")
+            if distributed.rank() == 0:
+                _write(home / FAILED, str(error))
+    return dict(sorted(failed.items()))
 
 
 def _choosable(recipe: Recipe, seeds: int) -> Recipe:
