@@ -82,7 +82,7 @@ def train(
         RuntimeError: training came to nothing; names cause and cure.
     """
     into = Path(into)
-    recipe = _complete(recipe, data, init)
+    recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         utterances = _training_utterances(recipe)
@@ -164,7 +164,7 @@ def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> l
     return _transcribed([u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)])
 
 
-def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
+def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
     """The recipe with what the caller gave; paths absolute, so that the stored recipe can be repeated from anywhere."""
     changes: dict[str, Any] = {}
     if data is not None:
