@@ -34,9 +34,10 @@ def smoke() -> CpcConfig:
 
 
 def cpc_tiny() -> Recipe:
-    """Our smallest useful size (1.4 M parameters): some hours of speech, one CPU core, about twenty minutes.
+    """Our smallest useful size (1.4 M parameters): some hours of speech, one idle CPU core, some twenty minutes.
 
-    Expected: see `docs/systems/cpc.md`.
+    Expected: on six hours of read English, 10 h heard (891 updates), the loss falls from 4.86 to 4.11 nats and 28 % of
+    the next frames are found; the whole run has not been made yet (`docs/systems/cpc.md`).
 
     Command: `OMP_NUM_THREADS=1 sori train cpc_tiny --data PREPARED --into runs/cpc`
     """
