@@ -58,8 +58,8 @@ def count(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
 
 
 def _chunks(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[list[AlignmentChunk]]:
-    joined = ([" ".join(tokens) for tokens in texts] for texts in (references, hypotheses))
-    return jiwer.process_words(*joined).alignments
+    said, heard = ([" ".join(tokens) for tokens in texts] for texts in (references, hypotheses))
+    return jiwer.process_words(said, heard).alignments
 
 
 def _size(chunk: AlignmentChunk) -> int:

@@ -211,3 +211,24 @@ def _letters(said: str, written: str) -> str:
         for step in steps
         if step.hypothesis
     )
+
+
+def escaped(text: str) -> str:
+    """Text as HTML."""
+    return html.escape(text)
+
+
+def finder(text: str, sought: str) -> str:
+    """Text that, when chosen, searches the utterances of the page."""
+    return f'<button type=button class=find data-find="{html.escape(sought)}">{html.escape(text)}</button>'
+
+
+def finding(headline: str, detail: str) -> str:
+    """A result in a sentence, and what it rests on."""
+    return f"<div class=finding><b>{html.escape(headline)}</b> {html.escape(detail)}</div>"
+
+
+def legend(rows: Iterable[tuple[str, str]]) -> str:
+    """What short labels stand for."""
+    items = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(name)}</dd>" for label, name in rows)
+    return f"<dl class=legend>{items}</dl>"

@@ -138,7 +138,7 @@ def _trn(line: str, where: str) -> tuple[str, str]:
         raise ValueError(f"{where}: expected a text and its id at the end, as in `hello world (id)`, got {line[:60]!r}")
     if _ALTERNATIVES.search(found[1]):
         raise ValueError(
-            f"{where}: alternatives, as in {_ALTERNATIVES.findall(found[1])[0]!r}, are not understood; write one of them"
+            f"{where}: alternatives, as in {_ALTERNATIVES.findall(found[1])[0]!r}, are not understood; keep one of them"
         )
     return found[2], found[1]
 
