@@ -68,7 +68,7 @@ def test_parts_by_length_add_up_to_the_whole():
 
 def test_seconds_are_grouped_at_their_bounds():
     report = error_rates(["a b", "a", "a", "a"], ["a c", "a", "b", "a"])
-    parts = differences.by_seconds(report, [2.0, 2.1, 20.5, 7])
+    parts = differences.by_seconds(report, [2.0, 2.1, 20.5, 7.0])
     assert [(part.name, part.num_utterances, part.words.edits.errors) for part in parts] == [
         ("up to 2", 1, 1),
         ("2 to 5", 1, 0),

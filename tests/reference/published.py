@@ -20,15 +20,15 @@ def published(path):
 
 def substitution_range(said, heard):
     """Fewest errors of two sequences, and the fewest and most substitutions among alignments with so few errors."""
-    found = []
+    found, one_error = [], 1_000_000
     for sign in (1, -1):
-        row = [(j, 0) for j in range(len(heard) + 1)]
-        for i, one in enumerate(said, 1):
-            previous, row = row, [(i, 0)]
-            for j, other in enumerate(heard, 1):
-                differ = one != other
-                diagonal = (previous[j - 1][0] + differ, previous[j - 1][1] + sign * differ)
-                row.append(min(diagonal, *((errors + 1, subs) for errors, subs in (previous[j], row[j - 1]))))
-        found.append((row[-1][0], sign * row[-1][1]))
+        row = [one_error * j for j in range(len(heard) + 1)]
+        for said_one in said:
+            previous, row = row, [row[0] + one_error]
+            for j, other in enumerate(heard):
+                diagonal = previous[j] if said_one == other else previous[j] + one_error + sign
+                row.append(min(diagonal, previous[j + 1] + one_error, row[j] + one_error))
+        errors = round(row[-1] / one_error)
+        found.append((errors, sign * (row[-1] - errors * one_error)))
     assert found[0][0] == found[1][0]
     return found[0][0], found[0][1], found[1][1]

@@ -76,7 +76,7 @@ def confusions(aligned: Iterable[Iterable[Step]]) -> Confusions:
 
 def by_words(report: ErrorReport) -> list[Part]:
     """Error rates by the number of words that were said."""
-    return _by_length(report, [one.words.total for one in report.utterances], WORD_BOUNDS, whole=True)
+    return _by_length(report, [float(one.words.total) for one in report.utterances], WORD_BOUNDS, whole=True)
 
 
 def by_seconds(report: ErrorReport, seconds: Sequence[float]) -> list[Part]:

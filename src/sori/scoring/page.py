@@ -211,8 +211,9 @@ def _method(scores: Scores) -> Iterator[str]:
     yield blocks.heading("How this is counted")
     yield blocks.paragraph(
         "Each text is laid beside what was written so that the fewest words differ. A word written for another "
-        "(substitution), one too many (insertion) and one left out (deletion) are an error each; the rate is errors by words said, and can exceed 100 %. Letters "
-        "are counted in the same way: a letter is what a reader takes for one, and the space between words is one too."
+        "(substitution), one too many (insertion) and one left out (deletion) are an error each; the rate is errors by "
+        "words said, and can exceed 100 %. Letters are counted in the same way: a letter is what a reader takes for "
+        "one, and the space between words is one too."
     )
     yield blocks.paragraph(
         f"Intervals say how far the rates could lie elsewhere by chance: 1,000 times, {scores.num_drawn:,} "
