@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sori.losses import contrastive, diversity, perplexity
+from sori.losses import contrastive, diversity, info_nce, perplexity
 
 
 def by_loops(context, targets, negatives, codes, *, temperature, equal):
@@ -131,3 +131,68 @@ def test_perplexity_by_loops():
     probs = torch.randn(2, 11).softmax(-1)
     expected = sum(math.exp(-sum(p * math.log(p + 1e-7) for p in row)) for row in probs.tolist())
     assert perplexity(probs).item() == pytest.approx(expected, rel=1e-6)
+
+
+def info_nce_by_loops(predictions, targets, positives, negatives):
+    """Equation 4 of CPC, one candidate after the other; logits are means over the dimensions."""
+    total, correct = 0.0, torch.zeros(predictions.shape[1], dtype=torch.float64)
+    for g, steps in enumerate(predictions):
+        for k, positions in enumerate(steps):
+            for t, prediction in enumerate(positions):
+                drawn = [int(positives[k, t]), *negatives[g, t].tolist()]
+                scores = [float((prediction * targets[g, j]).mean()) for j in drawn]
+                total -= scores[0] - math.log(sum(map(math.exp, scores)))
+                if scores[0] == max(scores):
+                    correct[k] += 1 / sum(score == scores[0] for score in scores)
+    return total, correct
+
+
+def steps_ahead(dtype=torch.float64):
+    torch.manual_seed(0)
+    positives = torch.arange(5) + torch.arange(1, 4)[:, None]
+    predictions, targets = torch.randn(2, 3, 5, 6, dtype=dtype), torch.randn(2, 8, 6, dtype=dtype)
+    return 3 * predictions, targets, positives, torch.randint(8, (2, 5, 7))
+
+
+def test_info_nce_by_loops():
+    data = steps_ahead()
+    total, correct = info_nce_by_loops(*data)
+    ours = info_nce(*data)
+    assert ours.loss.item() == pytest.approx(total, abs=1e-10)
+    torch.testing.assert_close(ours.num_correct.double(), correct)
+    assert 0 < correct.sum() < 30
+    single = info_nce(*(x.float() if x.is_floating_point() else x for x in data))
+    assert single.loss.dtype == torch.float32
+    assert single.loss.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_info_nce_has_the_right_gradient():
+    predictions, targets, *draws = steps_ahead()
+    inputs = (predictions.requires_grad_(), targets.requires_grad_())
+    assert torch.autograd.gradcheck(lambda *x: info_nce(*x, *draws).loss, inputs)
+
+
+def test_info_nce_is_float32_under_autocast():
+    data = [x.float() if x.is_floating_point() else x for x in steps_ahead()]
+    exact = info_nce(*data)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(info_nce(*data).loss, exact.loss)
+        half = info_nce(data[0].bfloat16(), *data[1:])
+    assert half.loss.dtype == torch.float32
+
+
+def test_cpc_item_2_equal_logits_score_chance_and_find_one_in_129():
+    targets, positives = torch.randn(2, 50, 4), torch.arange(40) + torch.arange(1, 4)[:, None]
+    out = info_nce(torch.zeros(2, 3, 40, 4), targets, positives, torch.randint(50, (2, 40, 128)))
+    assert out.loss.item() / 240 == pytest.approx(math.log(129), abs=1e-5)
+    assert math.log(129) == pytest.approx(4.8598, abs=1e-4)
+    torch.testing.assert_close(out.num_correct / 80, torch.full((3,), 1 / 129))
+
+
+def test_a_target_among_its_own_distractors_is_a_tie():
+    targets = torch.eye(6)[None]
+    positives = torch.tensor([[2]])
+    negatives = torch.tensor([[[0, 2, 4, 2]]])
+    out = info_nce(100 * targets[:, None, 2:3], targets, positives, negatives)
+    assert out.num_correct.tolist() == [pytest.approx(1 / 3)]
+    assert out.loss.item() == pytest.approx(math.log(3), abs=1e-5)

@@ -1,11 +1,17 @@
 """The encoders there are: which settings there can be, and which class each kind of them stands for."""
 
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
 from sori.shapes import Tensor
+from sori.systems.cpc import Cpc, CpcConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
-EncoderConfig = Wav2Vec2Config
-"""Settings of any encoder of speech; with a second kind, a union told apart by `kind`."""
-Encoder = Wav2Vec2
+EncoderConfig = Annotated[Wav2Vec2Config | CpcConfig, Field(discriminator="kind")]
+"""Settings of any encoder of speech, told apart by `kind`."""
+Encoder = Wav2Vec2 | Cpc
 """Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
 
 
@@ -16,7 +22,8 @@ def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
         config: its settings.
         objective: with what only pre-training needs (quantiser, predictors, projections), or without.
     """
-    encoder = class_of(config)(config)
+    made: Callable[[Any], Encoder] = class_of(config)
+    encoder = made(config)
     if not objective:
         for part in encoder.OBJECTIVE:
             delattr(encoder, part)
@@ -38,3 +45,5 @@ def class_of(config: EncoderConfig) -> type[Encoder]:
     match config:
         case Wav2Vec2Config():
             return Wav2Vec2
+        case CpcConfig():
+            return Cpc

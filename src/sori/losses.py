@@ -63,6 +63,46 @@ def contrastive(
         return Contrast(loss, correct.sum(), is_equal.float().mean(-1).sum())
 
 
+class StepContrast(NamedTuple):
+    """Sums over all positions of a batch."""
+
+    loss: Float[Tensor, ""]
+    num_correct: Float[Tensor, " step"]
+    """For each step; where distractors tie with the target, the chance of picking the target among them."""
+
+
+def info_nce(
+    predictions: Float[Tensor, "group step position dim"],
+    targets: Float[Tensor, "group frame dim"],
+    positives: Int[Tensor, "step position"],
+    negatives: Int[Tensor, "group position negative"],
+) -> StepContrast:
+    """-log of the softmax share of the right frame among itself and distractors, for predictions several steps ahead.
+
+    Van den Oord et al. 2018, equation 4, with the mean over the dimensions of prediction times frame as logit (the
+    paper's sum, but for a factor that the weights of the predictor can take up). ln(1 + distractors) minus the mean
+    loss is a lower bound of the mutual information in nats (section 2.3). In float32 at least, whatever the autocast.
+
+    Args:
+        predictions: W_k c_t; step k of position t.
+        targets: the frames z of each group, among which target and distractors are found. The work grows with their
+            number: a group is an utterance, or a batch of few utterances.
+        positives: for each step and position, the right frame of the group.
+        negatives: for each position, its distractors in the group, the same for all steps.
+    """
+    with torch.autocast(predictions.device.type, enabled=False):
+        p, z = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (predictions, targets))
+        # Every prediction with every frame of its group is one product; target and distractors are picked from it.
+        logits = (p.flatten(1, 2) @ (z / z.shape[-1]).transpose(1, 2)).view(*p.shape[:3], -1)
+        right = logits.gather(3, positives[None, :, :, None].expand(len(logits), -1, -1, -1))
+        wrong = logits.gather(3, negatives[:, None].expand(-1, logits.shape[1], -1, -1))
+        loss = (torch.cat([right, wrong], dim=-1).logsumexp(-1) - right.squeeze(-1)).sum()
+    with torch.no_grad():
+        ties = 1 + (wrong == right).sum(-1)
+        found = (right >= wrong).all(-1) / ties
+        return StepContrast(loss, found.sum((0, 2)))
+
+
 def perplexity(probs: Float[Tensor, "group entry"]) -> Float[Tensor, ""]:
     """Effective number of entries in use: exp of the entropy of each group, summed over groups; at most G V."""
     return torch.exp(-(probs * torch.log(probs + 1e-7)).sum(-1)).sum()

@@ -17,7 +17,7 @@ from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics
 
-SYSTEMS = ("wav2vec2", "ctc")
+SYSTEMS = ("wav2vec2", "cpc", "ctc")
 FRONTS = {
     "log_mel": sizes.smoke().front,
     "conv_layer": ConvConfig(norm="layer", bias=True, normalize=True, dim=16),
@@ -25,7 +25,7 @@ FRONTS = {
 }
 VOCABULARY = Vocabulary.fit(["abdelnos"])
 
-CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
+CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS] + [("cpc", None)]
 """Every system with every front end it can have; None: as its smoke recipe has it."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -93,6 +93,23 @@ def test_pretraining_loss_falls_below_chance(encoder_run):
     chance = Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
     assert reports[-1]["contrastive"] < 0.85 * chance
     assert reports[-1]["contrastive"] < reports[0]["contrastive"]
+
+
+@pytest.mark.parametrize("name", ["cpc"])
+def test_other_pretraining_losses_fall_below_chance_and_recognisers_start_from_there(name, prepared_tones, tmp_path):
+    recipe = recipes.by_name(f"{name}_smoke")
+    run.train(recipe, into=tmp_path / "encoder", data=prepared_tones)
+    reports, chance = rows(tmp_path / "encoder"), hub.build(recipe.system).chance_nats
+    assert reports[0]["contrastive"] > reports[-1]["contrastive"]
+    assert reports[-1]["contrastive"] < 0.85 * chance
+    few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
+    run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
+    encoder, recogniser = (hub.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
+    assert hub.encoder_of(recogniser).config == encoder.config
+    kept = {key: value for key, value in encoder.front.state_dict().items() if value.is_floating_point()}
+    assert kept
+    for key, value in hub.encoder_of(recogniser).front.state_dict().items():  # frozen by default
+        assert torch.equal(value, kept[key])
 
 
 def test_recognition_loss_falls_below_chance(recogniser_run):

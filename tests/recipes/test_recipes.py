@@ -1,8 +1,10 @@
 """Built-in recipes and how they are found."""
 
+import numpy as np
 import pytest
 
 from sori import hub, recipes
+from sori.data.sampler import plan_crops
 from sori.recipes.recipe import Recipe
 from sori.systems.ctc import CtcConfig
 from sori.text import Vocabulary
@@ -29,8 +31,8 @@ def test_the_docstring_tells_what_it_is_and_the_command(recipe):
 
 
 def test_every_function_of_the_modules_is_listed():
-    modules = (recipes.wav2vec2, recipes.ctc, recipes.smoke)
-    made = {name for module in modules for name in vars(module) if name.startswith(("wav2vec2_", "ctc_"))}
+    modules = (recipes.wav2vec2, recipes.cpc, recipes.ctc, recipes.smoke)
+    made = {name for module in modules for name in vars(module) if name.startswith(("wav2vec2_", "cpc_", "ctc_"))}
     assert made == set(NAMES)
 
 
@@ -89,6 +91,17 @@ def test_published_warm_up():
         assert factor(recipe.schedule, steps, num_steps) == pytest.approx(1)
         assert factor(recipe.schedule, steps - 100, num_steps) < 1
         assert factor(recipe.schedule, num_steps, num_steps) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cpc_paper", "cpc_modified"])
+def test_published_windows_of_cpc(name):
+    recipe = recipes.by_name(name)
+    plan = plan_crops(np.full(100, 10 * 16_000), recipe.data, seed=0)
+    rows, num_samples = plan.batch(0)
+    assert (len(rows), num_samples) == (8, 20_480)
+    assert recipe.train.num_accumulate == 8
+    assert (recipe.optim.lr, recipe.optim.betas, recipe.optim.eps) == (2e-4, (0.9, 0.999), 1e-8)
+    assert {factor(recipe.schedule, step, recipe.train.num_steps) for step in (0, 7, recipe.train.num_steps)} == {1.0}
 
 
 def test_smoke_recipes_can_be_built():

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import ctc, smoke, wav2vec2
+from sori.recipes import cpc, ctc, smoke, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -17,6 +17,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     wav2vec2.wav2vec2_xlsr_300m,
     wav2vec2.wav2vec2_xlsr_1b,
     wav2vec2.wav2vec2_xlsr_2b,
+    cpc.cpc_tiny,
+    cpc.cpc_paper,
+    cpc.cpc_modified,
     ctc.ctc_10min,
     ctc.ctc_10min_scratch,
     ctc.ctc_1h,
@@ -36,6 +39,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     ctc.ctc_100h_large,
     ctc.ctc_960h_large,
     smoke.wav2vec2_smoke,
+    smoke.cpc_smoke,
     smoke.ctc_smoke,
 )
 """Every built-in recipe, in the order of `sori list`."""
