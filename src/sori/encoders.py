@@ -1,11 +1,18 @@
 """The encoders there are: which settings there can be, and which class each kind of them stands for."""
 
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import Field
+
 from sori.shapes import Tensor
+from sori.systems.vq_wav2vec import VqWav2Vec, VqWav2VecConfig
+from sori.systems.wav2vec import Wav2Vec, Wav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
-EncoderConfig = Wav2Vec2Config
-"""Settings of any encoder of speech; with a second kind, a union told apart by `kind`."""
-Encoder = Wav2Vec2
+EncoderConfig = Annotated[Wav2Vec2Config | Wav2VecConfig | VqWav2VecConfig, Field(discriminator="kind")]
+"""Settings of any encoder of speech, told apart by `kind`."""
+Encoder = Wav2Vec2 | Wav2Vec | VqWav2Vec
 """Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
 
 
@@ -16,7 +23,8 @@ def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
         config: its settings.
         objective: with what only pre-training needs (quantiser, predictors, projections), or without.
     """
-    encoder = class_of(config)(config)
+    made: Callable[[Any], Encoder] = class_of(config)
+    encoder = made(config)
     if not objective:
         for part in encoder.OBJECTIVE:
             delattr(encoder, part)
@@ -38,3 +46,7 @@ def class_of(config: EncoderConfig) -> type[Encoder]:
     match config:
         case Wav2Vec2Config():
             return Wav2Vec2
+        case Wav2VecConfig():
+            return Wav2Vec
+        case VqWav2VecConfig():
+            return VqWav2Vec
