@@ -17,7 +17,7 @@ from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics
 
-SYSTEMS = ("wav2vec2", "ctc")
+SYSTEMS = ("wav2vec2", "wav2vec", "vq_wav2vec", "ctc")
 FRONTS = {
     "log_mel": sizes.smoke().front,
     "conv_layer": ConvConfig(norm="layer", bias=True, normalize=True, dim=16),
@@ -26,6 +26,7 @@ FRONTS = {
 VOCABULARY = Vocabulary.fit(["abdelnos"])
 
 CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
+CASES += [("wav2vec", None), ("vq_wav2vec", None)]
 """Every system with every front end it can have; None: as its smoke recipe has it."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -93,6 +94,27 @@ def test_pretraining_loss_falls_below_chance(encoder_run):
     chance = Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
     assert reports[-1]["contrastive"] < 0.85 * chance
     assert reports[-1]["contrastive"] < reports[0]["contrastive"]
+
+
+@pytest.mark.parametrize(("name", "share"), [("wav2vec", 0.85), ("vq_wav2vec", 0.95)])
+def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp_path):
+    recipe = recipes.by_name(f"{name}_smoke")
+    run.train(recipe, into=tmp_path, data=prepared_tones)
+    reports = [row for row in read_metrics(tmp_path / METRICS) if row["kind"] == "train"]
+    assert reports[-1]["contrastive"] < share * reports[-1]["chance"]
+    assert reports[-1]["correct"] > 1.3 / 11
+
+
+@pytest.mark.parametrize("name", ["wav2vec", "vq_wav2vec"])
+def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waves):
+    system = build(name).eval()
+    batch = batch_of(name, waves)
+    draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
+    extra = {"temperature": 1.0} if name == "vq_wav2vec" else {}
+    whole = gradient(system, [system.objective(batch, draws, **extra)])
+    parts = [(cut(batch, half), cut(draws, half)) for half in (slice(0, 2), slice(2, 3))]
+    halves = [system.objective(*part, **extra) for part in parts]
+    torch.testing.assert_close(gradient(system, halves), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_recognition_loss_falls_below_chance(recogniser_run):

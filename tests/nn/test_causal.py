@@ -15,7 +15,7 @@ def without_norms(conv: CausalConv) -> CausalConv:
 
 
 class Through(nn.Module):
-    def forward(self, x, lengths):
+    def forward(self, x, _lengths):
         return x
 
 

@@ -148,7 +148,7 @@ def test_item_5_pairs_of_a_clip():
 
 
 class Through(nn.Module):
-    def forward(self, x, lengths):
+    def forward(self, x, _lengths):
         return x
 
 

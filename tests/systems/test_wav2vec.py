@@ -118,7 +118,7 @@ def test_item_4_context_does_not_see_what_comes():
 
 
 class Through(nn.Module):
-    def forward(self, x, lengths):
+    def forward(self, x, _lengths):
         return x
 
 

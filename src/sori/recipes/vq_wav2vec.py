@@ -6,7 +6,7 @@ divide it by N.
 """
 
 from sori.data.sampler import DataConfig
-from sori.nn.spectral import LogMelConfig
+from sori.nn.spectral import CepstrumConfig, LogMelConfig
 from sori.recipes.recipe import Recipe
 from sori.systems.vq_wav2vec import VqWav2VecConfig
 from sori.training.loop import TrainConfig
@@ -25,17 +25,18 @@ def vq_wav2vec_tiny() -> Recipe:
     return Recipe(
         name="vq_wav2vec_tiny",
         system=VqWav2VecConfig(
-            spectrum=LogMelConfig(),
+            spectrum=CepstrumConfig(windows=LogMelConfig(stack=4), num_cepstra=20),
             dim=256,
             encoder_kernels=(1, 1),
             encoder_strides=(1, 1),
-            context_kernels=(2, 3, 4, 5, 6, 7, 8),
+            context_kernels=(2, 3, 4, 5, 6),
             num_codes=80,
-            quantizer_hidden=256,
+            quantizer_hidden=0,
+            start_sharpness=1.0,
             shared=False,
             gumbel_updates=round(0.7 * num_steps),
-            diversity_weight=0.1,
-            num_ahead=8,
+            diversity_weight=1.0,
+            num_ahead=6,
             exclusion="fixed",
         ),
         data=DataConfig(batch_seconds=12.0, max_crop_seconds=6.0),

@@ -23,12 +23,13 @@ def wav2vec_tiny() -> Recipe:
     return Recipe(
         name="wav2vec_tiny",
         system=Wav2VecConfig(
-            spectrum=LogMelConfig(),
+            spectrum=LogMelConfig(stack=4),
             dim=256,
             encoder_kernels=(1, 1),
             encoder_strides=(1, 1),
-            context_kernels=(2, 3, 4, 5, 6, 7, 8),
+            context_kernels=(2, 3, 4, 5, 6),
             skip=True,
+            num_ahead=6,
             exclusion="fixed",
         ),
         data=DataConfig(batch_seconds=12.0, max_crop_seconds=6.0),

@@ -18,11 +18,13 @@ Where the reference code (fairseq) and the paper differ:
   as a share of the codebook like in wav2vec 2.0; the code has it in codes, which are G V times as many.
 
 Departure of ours, outside the published sizes: the convolutions may begin at a log-mel spectrum (`spectrum`), and the
-Gumbel quantiser may have no hidden layer of its own (`quantizer_hidden` 0). Everywhere: utterances may be padded; the
+Gumbel quantiser may have no hidden layer of its own (`quantizer_hidden` 0) and begin with clusters of what it hears
+(`start_sharpness`): random units that cannot be predicted teach the rest nothing. Everywhere: utterances may be padded; the
 norms leave padding out. In reading out and fine-tuning, the likeliest unit is taken, with the gradient of its softmax.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -80,6 +82,9 @@ class VqWav2VecConfig(Config):
     gumbel_end: float = Field(default=0.5, gt=0)
     gumbel_updates: int = Field(default=280_000, ge=1)
     """Updates in which the temperature falls; the paper's 70 % of 400,000."""
+    start_sharpness: float = Field(default=0.0, ge=0)
+    """Let the units begin as clusters of what is quantised, with this factor on their logits; 0: drawn as published.
+    Needs a Gumbel quantiser without hidden layer and with a codebook for each group."""
     diversity_weight: float = Field(default=0.0, ge=0)
     """Of the share of the Gumbel codebook that is not in use. Paper: 0. fairseq: loss_weights, times G V."""
     kmeans_weight: float = Field(default=1.0, ge=0)
@@ -103,6 +108,8 @@ class VqWav2VecConfig(Config):
             raise ValueError("encoder_kernels and encoder_strides need as many entries, one for each layer")
         if self.diversity_weight and self.quantizer == "kmeans":
             raise ValueError("diversity_weight has no effect on nearest entries, which have no gradient; set it to 0")
+        if self.start_sharpness and (self.quantizer == "kmeans" or self.quantizer_hidden or self.shared):
+            raise ValueError("start_sharpness needs quantizer gumbel, quantizer_hidden 0 and shared false")
         return self
 
     @property
@@ -354,6 +361,33 @@ class VqWav2Vec(nn.Module):
             shape = (len(lengths), int(lengths.max()))
             noise = gumbel_noise(*shape, num_logits=self._num_logits, generator=rng["gumbel"]).to(device)
         return Draws(negatives.to(device), noise)
+
+    @torch.no_grad()
+    def start_codebook(self, batches: Iterable[WaveBatch], rng: Rng) -> None:
+        """Let the units begin as clusters of z, with `start_sharpness`, before the first update.
+
+        Each group looks at its own part of the channels, and at the others a third as much.
+
+        Args:
+            batches: some minutes of audio; at most 20,000 frames are used.
+            rng: `rng["codebook"]` chooses frames and first centres.
+
+        Raises:
+            ValueError: there are fewer frames than codes.
+        """
+        assert isinstance(self.quantizer, GumbelQuantizer)  # noqa: S101 - the settings are checked
+        found, generator = [], Rng(*rng.key)["codebook"]
+        for batch in batches:
+            frames = self.features(batch.wave, batch.lengths)
+            found.append(frames.data[valid(frames.lengths, frames.data.shape[1])].cpu())
+        every = torch.cat(found)
+        some = every[torch.randperm(len(every), generator=generator)[:20_000]]
+        groups = torch.arange(self.config.dim) * self.config.num_groups // self.config.dim
+        own = groups == torch.arange(self.config.num_groups)[:, None]
+        sharpness, device = self.config.start_sharpness, self.quantizer.codebook.device
+        self.quantizer.cpu().start(some, torch.where(own, 1.0, 0.3), sharpness=sharpness, generator=generator)
+        self.quantizer.codebook.mul_(some.std())  # as large as what they stand for
+        self.quantizer.to(device)
 
     def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over all pairs of a context and a target.
