@@ -1,13 +1,17 @@
 """How far the word boundaries of `align_words` are from forced alignments made by others.
 
-    python benchmarks/alignment.py MODEL --data SHARED_DATA [--utterances 200]
+    python benchmarks/alignment.py MODEL --sets english-tiny
+    python benchmarks/alignment.py MODEL --sets "mboshi dev" "mboshi test"
 
-References, both silver standards: english-tiny, five read utterances aligned by pocketsphinx; mboshi, forced alignments
-of its authors (splits dev and test). A corpus whose letters the recogniser cannot write is left out. Reported for each:
-the median distance of starts and ends in milliseconds, the median lead or lag, the share within 50 and 100 ms, and for
-scale the same for words spread over the recording in proportion to their letters. Then, for several skip penalties: a
-word from another utterance is planted in each text, and counted is how often it is left out, and how many spoken words
-are. Seconds are those of alignment alone.
+References, all silver standards: english-tiny, five read utterances aligned by pocketsphinx; mboshi, forced alignments
+of its authors (one speaker each in dev and test). A set whose letters the recogniser cannot write is left out. Reported
+for each: the median distance of starts and ends in milliseconds, the median lead or lag, the share within 50 and 100
+ms; where one word of the reference begins as the other ends, also the distance from there to the middle between the two
+words as aligned, for CTC leaves gaps; and for scale the same for words spread over the recording in proportion to their
+letters. Then, for several skip penalties: a word from another utterance is planted in each text, and counted is how
+often it is left out, and how many spoken words are. Seconds are those of alignment alone.
+
+Writes `benchmarks/results/alignment.json`, sets that were not asked for left as they stand there.
 """
 
 import argparse
@@ -16,8 +20,9 @@ import lzma
 import os
 import random
 import statistics
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +38,11 @@ PENALTIES = (5.0, 10.0, 20.0, 40.0)
 MIN_WRITABLE = 0.95
 
 
+def model_size(model: Ctc) -> str:
+    """What the recogniser is, for the record."""
+    return f"{sum(p.numel() for p in model.parameters()):,} parameters, {model.num_classes} classes"
+
+
 class Reference(NamedTuple):
     """An utterance with its words as others aligned them."""
 
@@ -46,23 +56,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
-    parser.add_argument("--utterances", type=int, default=200, help="of each corpus, at most")
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=sorted(SETS), help="what to compare with")
+    parser.add_argument("--utterances", type=int, help="of each set, at most")
     asked = parser.parse_args()
     model = hub.load(asked.model)
     if not isinstance(model, Ctc) or model.vocabulary is None:
         raise SystemExit(f"{asked.model} is no recogniser")
     model.eval()
-    report: dict[str, object] = {"model": Path(asked.model).name, "frame_ms": model.logit_hop_samples / 16}
+    report = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    about = {"command": " ".join(["python benchmarks/alignment.py", Path(asked.model).name, *sys.argv[2:]])}
+    about |= {"model": model_size(model), "frame_ms": model.logit_hop_samples / 16}
     for penalty in (None, 1.0):  # compile
         align_words(torch.zeros(9, len(model.vocabulary)), "a", model.vocabulary, hop_samples=1.0, skip_penalty=penalty)
-    for name, read in (("english-tiny", _english_tiny), ("mboshi", _mboshi)):
-        references = list(read(asked.data / name))[: asked.utterances]
+    for name in asked.sets:
+        references = list(SETS[name](asked.data))[: asked.utterances]
         symbols = [symbol for reference in references for symbol in model.vocabulary.split(reference.text)]
         writable = sum(symbol in model.vocabulary.symbols for symbol in symbols) / len(symbols)
         if writable < MIN_WRITABLE:
-            report[name] = f"left out: the recogniser can write {writable:.0%} of its symbols"
-        else:
-            report[name] = _measure(model, references)
+            print(f"{name} is left out: the recogniser can write {writable:.0%} of its symbols")
+            continue
+        report[name] = about | _measure(model, references)
         print(name, json.dumps(report[name], indent=1))
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
@@ -77,19 +90,26 @@ def _english_tiny(folder: Path) -> Iterator[Reference]:
             yield Reference(folder / row["audio"], " ".join(w.text for w in words), words)
 
 
-def _mboshi(folder: Path) -> Iterator[Reference]:
+def _mboshi(folder: Path, split: str) -> Iterator[Reference]:
     with lzma.open(folder / "alignments.jsonl.xz", "rt", encoding="utf-8") as file:
         aligned = {row["id"]: row["words"] for row in map(json.loads, file)}
     for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         words = [Word(text, start, end) for start, end, text in aligned.get(row["id"], ()) if text != "SIL"]
-        if row["split"] != "train" and words and len(words) == len(row["text"].split()):
+        if row["split"] == split and words and len(words) == len(row["text"].split()):
             yield Reference(folder / row["audio"], row["text"], words)
+
+
+SETS: dict[str, Callable[[Path], Iterator[Reference]]] = {
+    "english-tiny": lambda data: _english_tiny(data / "english-tiny"),
+    "mboshi dev": lambda data: _mboshi(data / "mboshi", "dev"),
+    "mboshi test": lambda data: _mboshi(data / "mboshi", "test"),
+}
 
 
 def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
     assert model.vocabulary is not None
-    ours, spread, sure = [], [], []
+    ours, spread, sure, between, between_spread = [], [], [], [], []
     seconds, recorded = 0.0, 0.0
     scores = []
     for reference in references:
@@ -101,7 +121,10 @@ def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
         seconds, recorded = seconds + time.perf_counter() - begin, recorded + len(wave) / 16_000
         assert not found.skipped
         ours += list(zip(found.words, reference.words, strict=True))
-        spread += list(zip(_spread(reference, len(wave) / 16_000), reference.words, strict=True))
+        between += _between(found.words, reference.words)
+        evenly = _spread(reference, len(wave) / 16_000)
+        spread += list(zip(evenly, reference.words, strict=True))
+        between_spread += _between(evenly, reference.words)
         sure += found.confidence
     return {
         "utterances": len(references),
@@ -109,8 +132,8 @@ def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
         "recorded_seconds": round(recorded, 1),
         "alignment_seconds": round(seconds, 3),
         "median_confidence": round(statistics.median(sure), 3),
-        "aligned": _distances(ours),
-        "spread_evenly": _distances(spread),
+        "aligned": _distances(ours) | _middle(between),
+        "spread_evenly": _distances(spread) | _middle(between_spread),
         "planted_words": _planted(model, references, scores),
     }
 
@@ -119,6 +142,22 @@ def _spread(reference: Reference, duration: float) -> list[Word]:
     letters = [len(word.text) for word in reference.words]
     edges = [duration * sum(letters[:n]) / sum(letters) for n in range(len(letters) + 1)]
     return [Word(w.text, a, b) for w, a, b in zip(reference.words, edges, edges[1:], strict=False)]
+
+
+def _between(own: list[Word], other: list[Word]) -> list[float]:
+    """Milliseconds from where one word of the reference becomes the next to the middle between our two."""
+    pairs = zip(own, own[1:], other, other[1:], strict=False)
+    return [500 * (a.end + b.start) - 1000 * y.start for a, b, x, y in pairs if abs(x.end - y.start) < 1e-6]
+
+
+def _middle(distances: list[float]) -> dict[str, float]:
+    if not distances:
+        return {}
+    return {
+        "borders": len(distances),
+        "border_median_ms": round(statistics.median(map(abs, distances)), 1),
+        "border_lag_ms": round(statistics.median(distances), 1),
+    }
 
 
 def _distances(pairs: list[tuple[Word, Word]]) -> dict[str, float]:

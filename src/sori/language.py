@@ -1,6 +1,6 @@
 """A recogniser and a language model: the search over both, and the weights that suit them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path as File
 from typing import NamedTuple
 
@@ -9,8 +9,7 @@ import torch
 from sori import hub
 from sori.data.loader import FileReader
 from sori.data.manifest import Utterance
-from sori.decoding.beam import BeamConfig, BeamDecoder
-from sori.decoding.ctc import Path, greedy
+from sori.decoding.beam import BeamConfig, BeamDecoder, read_out
 from sori.decoding.ngram import NgramModel
 from sori.evaluation.error_rate import ErrorReport, error_rates
 from sori.hub import System
@@ -76,8 +75,9 @@ def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> Tu
     """
     logits, vocabulary = _hear(model, utterances), search.vocabulary
 
-    def measure(read_out: Callable[[Frames], Path]) -> ErrorReport:
-        texts = ["" if row is None else vocabulary.normalise(vocabulary.decode(read_out(row).ids)) for row in logits]
+    def measure(search: BeamDecoder | None) -> ErrorReport:
+        paths = iter(read_out([row for row in logits if row is not None], search))
+        texts = ["" if row is None else vocabulary.normalise(vocabulary.decode(next(paths).ids)) for row in logits]
         references = [vocabulary.normalise(u.text or "") for u in utterances]
         return error_rates(references, texts, [u.speaker for u in utterances])
 
@@ -86,14 +86,13 @@ def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> Tu
         for weight in WEIGHTS
         for score in WORD_SCORES
     ]
-    searches = [search.with_config(config) for config in configs]
-    reports = [measure(lambda row, one=one: one.decode(row)[0][0].path) for one in searches]  # type: ignore[misc]
+    reports = [measure(search.with_config(config)) for config in configs]
     config, best = min(zip(configs, reports, strict=True), key=lambda pair: pair[1].wer.rate)
     tried = [
         (one.lm_weight, one.word_score, report.wer.rate, report.cer.rate)
         for one, report in zip(configs, reports, strict=True)
     ]
-    return Tuned(config, measure(lambda row: greedy(row)[0]), best, tried)
+    return Tuned(config, measure(None), best, tried)
 
 
 def _hear(model: Ctc, utterances: Sequence[Utterance]) -> list[Frames | None]:

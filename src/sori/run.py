@@ -23,8 +23,7 @@ from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
-from sori.decoding.beam import BeamDecoder
-from sori.decoding.ctc import greedy
+from sori.decoding.beam import BeamDecoder, read_out
 from sori.encoders import Encoder, EncoderConfig, build, is_objective
 from sori.evaluation.error_rate import ErrorReport, error_rates
 from sori.nn.conv import ConvConfig
@@ -40,6 +39,8 @@ from sori.training import loop
 from sori.training.lock import sole_use
 
 DATA, EXCLUDED = "data.json", "excluded.jsonl"
+_TOGETHER = 64
+"""Utterances whose class scores are held at a time when they are scored."""
 
 
 class Run(NamedTuple):
@@ -82,7 +83,7 @@ def train(
         RuntimeError: training came to nothing; names cause and cure.
     """
     into = Path(into)
-    recipe = _complete(recipe, data, init)
+    recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         utterances = _training_utterances(recipe)
@@ -177,7 +178,7 @@ def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) ->
     return [u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
 
 
-def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
+def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
     """The recipe with what the caller gave; paths absolute, so that the stored recipe can be repeated from anywhere."""
     changes: dict[str, Any] = {}
     if data is not None:
@@ -410,13 +411,16 @@ def score(
     """
     reader = FileReader(utterances)
     hypotheses = []
-    for row, utterance in enumerate(utterances):
-        if utterance.num_samples < shortest:
-            hypotheses.append("")
-            continue
-        found = logits(reader(row, 0, utterance.num_samples))
-        ids = (greedy(found)[0] if decoder is None else decoder.decode(found)[0][0].path).ids
-        hypotheses.append(vocabulary.normalise(vocabulary.decode(ids)))
+    for first in range(0, len(utterances), _TOGETHER):  # a beam search over many takes all cores
+        rows = range(first, min(first + _TOGETHER, len(utterances)))
+        heard = {
+            row: logits(reader(row, 0, utterances[row].num_samples))
+            for row in rows
+            if utterances[row].num_samples >= shortest
+        }
+        paths = dict(zip(heard, read_out(list(heard.values()), decoder), strict=True))
+        texts = [vocabulary.decode(paths[row].ids) if row in paths else "" for row in rows]
+        hypotheses += [vocabulary.normalise(text) for text in texts]
     references = [vocabulary.normalise(u.text or "") for u in utterances]
     return error_rates(references, hypotheses, [u.speaker for u in utterances])
 

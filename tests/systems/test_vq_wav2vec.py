@@ -286,6 +286,25 @@ def test_temperature_falls_on_a_line():
     assert not torch.allclose(gradients[0], gradients[1])
 
 
+def test_units_start_as_clusters():
+    config = {"spectrum": LogMelConfig(num_mels=20), "encoder_kernels": (1,), "encoder_strides": (1,)}
+    changes = config | {"quantizer_hidden": 0, "shared": False, "num_codes": 20}
+    model, again, plain = (toy(start_sharpness=2.0, **changes) for _ in range(3))
+    batches = [noise_batch(4, 32_000, seed) for seed in range(3)]
+    for each in (model, again):
+        each.start_codebook(batches, Rng(0))
+    assert torch.equal(model.quantizer.codebook, again.quantizer.codebook)
+    assert not torch.equal(model.quantizer.codebook[0], model.quantizer.codebook[1])
+    use = [m.quantize(m.features(*batches[0])).hard_probs for m in (model, plain)]
+    used = [float((-(p * (p + 1e-9).log()).sum(1)).exp().sum()) for p in use]
+    assert used[0] > 1.5 * used[1]
+    assert used[0] > 20
+    for wrong in ({"shared": True}, {"quantizer_hidden": 4}, {"quantizer": "kmeans"}):
+        settings = {"start_sharpness": 1.0, "quantizer_hidden": 0, "shared": False} | wrong
+        with pytest.raises(ValueError, match="start_sharpness needs"):
+            VqWav2VecConfig.from_data(settings, origin="here")
+
+
 def test_diversity_has_its_weight_and_means_nothing_to_nearest_entries():
     plain, weighted = (toy(diversity_weight=w).eval() for w in (0.0, 0.5))
     outs = [m.loss(noise_batch(), step=0, rng=Rng(0)) for m in (plain, weighted)]

@@ -2,15 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from sori import distributed, hub, language, run
 from sori.cli.text import GREEDY, Search
 from sori.decoding.kneser_ney import build as build_lm
+from sori.scoring import scores
+from sori.scoring.page import page
+from sori.scoring.texts import Format
+from sori.scoring.utterances import AUDIO_MINUTES
 
 
 def evaluate(
-    model: str, *, data: list[Path], split: str = "test", save: Path | None = None, search: Search = GREEDY
+    model: str,
+    *,
+    data: list[Path],
+    split: str = "test",
+    against: str | None = None,
+    save: Path | None = None,
+    report: Path | None = None,
+    audio_minutes: float = AUDIO_MINUTES,
+    search: Search = GREEDY,
 ) -> None:
     """Word and character error rates on transcribed recordings.
 
@@ -18,17 +32,70 @@ def evaluate(
         model: Folder, run folder or name of a recogniser.
         data: Prepared folder; may be given several times.
         split: Which utterances, where a folder names splits; `all` for all of them.
-        save: Write the report, every utterance in it, as JSON.
+        against: Another recogniser to compare with, on the same recordings and with the same language model.
+        save: Write the rates, every utterance among them, as JSON.
+        report: Write a web page: rates, confusions, speakers, lengths, every utterance with its errors, sound.
+        audio_minutes: Sound on that page, at most; a minute is about half a megabyte.
         search: Language model.
     """
-    system = hub.load(model).to(distributed.device())
-    recogniser = run.needs_recogniser(system, model)
-    decoder = search.decoder(system)
-    report = run.evaluate(recogniser, data=data, split=None if split == "all" else split, decoder=decoder)
-    print(report.table())
+    recognisers = []
+    for name in [model] if against is None else [model, against]:
+        system = hub.load(name).to(distributed.device())
+        recognisers.append((name, system, search.decoder(run.needs_recogniser(system, name))))
+    found = scores.evaluate(recognisers, data=data, split=None if split == "all" else split)
+    _tell(found, save=save, report=report, audio_minutes=audio_minutes)
+
+
+def score(
+    reference: Path,
+    hypothesis: Path,
+    *,
+    against: Path | None = None,
+    form: Annotated[Format | None, Parameter(name="--format")] = None,
+    speaker_of: str | None = None,
+    case: scores.Case = "keep",
+    punctuation: scores.Punctuation = "keep",
+    save: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Word and character error rates of text files.
+
+    Args:
+        reference: What was said: .txt (an utterance a line), .tsv (id, tab, text) or .trn (text, id in parentheses).
+        hypothesis: What a recogniser wrote, for the same utterances.
+        against: What another one wrote, to compare with.
+        form: How the files are written, where their names do not tell; `kaldi`: id, space, text.
+        speaker_of: Regular expression that finds the speaker in an id, such as ^[^-]+, for intervals over speakers.
+        case: Leave letters as they are, or write all in one case.
+        punctuation: Leave it, or drop it (apostrophes and hyphens within words stay).
+        save: Write the rates, every utterance among them, as JSON.
+        report: Write a web page: rates, confusions, speakers, lengths, every utterance with its errors.
+    """
+    found = scores.score(
+        reference,
+        hypothesis,
+        against=against,
+        form=form,
+        speaker_of=speaker_of,
+        case=case,
+        punctuation=punctuation,
+    )
+    _tell(found, save=save, report=report)
+
+
+def _tell(
+    found: scores.Scores, *, save: Path | None, report: Path | None, audio_minutes: float = AUDIO_MINUTES
+) -> None:
+    print(found.table())
     if save is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps(report.to_data(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        _write(save, json.dumps(found.to_data(), ensure_ascii=False, indent=1) + "\n")
+    if report is not None:
+        _write(report, page(found, audio_minutes=audio_minutes))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def build(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sori.config import Config
-from sori.decoding.ctc import Path
+from sori.decoding.ctc import Path, greedy
 from sori.decoding.ngram import NgramModel, empty
 from sori.decoding.search import (
     NO_LM,
@@ -259,6 +259,19 @@ class BeamDecoder:
             symbol_threshold=config.symbol_threshold,
             log_add=config.log_add,
         )
+
+
+def read_out(heard: Sequence[Frames], decoder: BeamDecoder | None) -> list[Path]:
+    """The best path of each of many utterances, a search over them on all cores.
+
+    Args:
+        heard: class scores, each a batch of one.
+        decoder: None: the likeliest symbol of each frame.
+    """
+    if decoder is None:
+        return [path for frames in heard for path in greedy(frames)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the search leaves the interpreter to others
+        return list(pool.map(lambda frames: decoder.decode(frames, num_threads=1)[0][0].path, heard))
 
 
 class _Speller:

@@ -1,7 +1,7 @@
 """Word and character error rates with intervals, by speaker, and the utterances to listen to.
 
-Edits are counted by jiwer (minimal edit distance). A word is what stands between spaces. A character is a grapheme
-cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own character error rate.
+Edits are counted by jiwer (minimal edit distance; see `edits`). A word is what stands between spaces. A character is a
+grapheme cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own rate.
 References and hypotheses should both have gone through `Vocabulary.normalise`; here only spaces are evened out.
 
 Intervals come from the bootstrap (Bisani and Ney 2004): whole speakers are drawn with replacement where all are known,
@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.edits import count
 from sori.seeds import derive
 from sori.text import graphemes
 
 _CONFIDENCE = 0.95
 _SHOWN_SPEAKERS = 20
-_SPACE = "\0"  # cannot occur in a transcript
+SPACE = "\0"
+"""Stands for the space between two words where characters are compared; cannot occur in a transcript."""
 
 Unit = Literal["speakers", "utterances"]
 
@@ -183,17 +184,33 @@ def error_rates(
         raise ValueError(
             f"expected references with words, got {len(references)} empty ones; is the test set transcribed?"
         )
-    words = _edits(references, hypotheses)
-    characters = _edits([_spell(text) for text in references], [_spell(text) for text in hypotheses])
+    words, characters = (
+        _edits([cut(text) for text in references], [cut(text) for text in hypotheses]) for cut in (str.split, spell)
+    )
     scored = tuple(map(Scored, references, hypotheses, speakers, words, characters))
-    groups, unit = _groups(speakers)
+    wer, cer = (rate(edits, speakers, num_draws=num_draws, seed=seed) for edits in (words, characters))
+    return ErrorReport(wer=wer, cer=cer, unit=_groups(speakers)[1], utterances=scored)
+
+
+def rate(edits: Sequence[Edits], speakers: Sequence[str | None], *, num_draws: int = 1000, seed: int = 0) -> Rate:
+    """The error rate of some utterances with its interval.
+
+    Args:
+        edits: of each utterance; at least one.
+        speakers: in the same order.
+        num_draws: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    groups, _ = _groups(speakers)
     weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
-    rates = []
-    for edits in (words, characters):
-        errors, totals = _counts([edits], groups)
-        drawn = (weights @ errors[0]) / np.maximum(weights @ totals[0], 1)
-        rates.append(Rate(sum(edits, Edits(0, 0, 0, 0)), *_interval(drawn)))
-    return ErrorReport(wer=rates[0], cer=rates[1], unit=unit, utterances=scored)
+    errors, totals = _counts([edits], groups)
+    drawn = (weights @ errors[0]) / np.maximum(weights @ totals[0], 1)
+    return Rate(sum(edits, Edits(0, 0, 0, 0)), *_interval(drawn))
+
+
+def spell(text: str) -> list[str]:
+    """The characters of a text as they are compared: grapheme clusters, `SPACE` between words."""
+    return [SPACE if cluster == " " else cluster for cluster in graphemes(text)]
 
 
 @dataclass(frozen=True)
@@ -208,6 +225,8 @@ class Difference:
     """The same as a share of the second rate."""
     share_better: float
     """Share of draws in which the first makes fewer errors."""
+    share_worse: float
+    """Share of draws in which it makes more; in the rest, both make as many."""
 
     @property
     def is_clear(self) -> bool:
@@ -265,23 +284,15 @@ def _difference(values: list[float], drawn: list[NDArray[np.float64]]) -> Differ
         absolute=(values[0] - values[1], *_interval(gap)),
         relative=((values[0] / values[1] - 1) if values[1] else math.nan, *_interval(known)),
         share_better=float((gap < 0).mean()),
+        share_worse=float((gap > 0).mean()),
     )
 
 
-def _edits(references: list[str], hypotheses: list[str]) -> list[Edits]:
-    output = jiwer.process_words(references, hypotheses)
-    counted = []
-    for reference, chunks in zip(output.references, output.alignments, strict=True):
-        sizes = {"substitute": 0, "insert": 0, "delete": 0, "equal": 0}
-        for chunk in chunks:
-            spans = (chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-            sizes[chunk.type] += max(spans)
-        counted.append(Edits(sizes["substitute"], sizes["insert"], sizes["delete"], len(reference)))
-    return counted
-
-
-def _spell(text: str) -> str:
-    return " ".join(_SPACE if cluster == " " else cluster for cluster in graphemes(text))
+def _edits(references: list[list[str]], hypotheses: list[list[str]]) -> list[Edits]:
+    return [
+        Edits(kinds["wrong"], kinds["extra"], kinds["missing"], len(reference))
+        for reference, kinds in zip(references, count(references, hypotheses), strict=True)
+    ]
 
 
 def _groups(speakers: Sequence[str | None]) -> tuple[NDArray[np.intp], Unit]:
@@ -290,7 +301,9 @@ def _groups(speakers: Sequence[str | None]) -> tuple[NDArray[np.intp], Unit]:
     return np.arange(len(speakers)), "utterances"
 
 
-def _counts(edits: list[list[Edits]], groups: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _counts(
+    edits: Sequence[Sequence[Edits]], groups: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Errors and reference lengths, seed by group."""
     errors = np.stack([np.bincount(groups, [one.errors for one in run]) for run in edits])
     totals = np.stack([np.bincount(groups, [one.total for one in run]) for run in edits])

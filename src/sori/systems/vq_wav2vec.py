@@ -19,8 +19,9 @@ Where the reference code (fairseq) and the paper differ:
 
 Departure of ours, outside the published sizes: the convolutions may begin at a log-mel spectrum (`spectrum`), and the
 Gumbel quantiser may have no hidden layer of its own (`quantizer_hidden` 0) and begin with clusters of what it hears
-(`start_sharpness`): random units that cannot be predicted teach the rest nothing. Everywhere: utterances may be padded; the
-norms leave padding out. In reading out and fine-tuning, the likeliest unit is taken, with the gradient of its softmax.
+(`start_sharpness`): random units that cannot be predicted teach the rest nothing. Everywhere: utterances may be
+padded; the norms leave padding out. In reading out and fine-tuning, the likeliest unit is taken, with the gradient of
+its softmax.
 """
 
 import math
