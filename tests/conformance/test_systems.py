@@ -107,7 +107,10 @@ def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp
 
 @pytest.mark.parametrize("name", ["wav2vec", "vq_wav2vec"])
 def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waves):
-    system = build(name).eval()
+    config = recipes.by_name(f"{name}_smoke").system
+    if name == "vq_wav2vec":  # the even use of the codebook belongs to a batch as a whole
+        config = config.model_copy(update={"diversity_weight": 0.0})
+    system = hub.build(config).eval()
     batch = batch_of(name, waves)
     draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
     extra = {"temperature": 1.0} if name == "vq_wav2vec" else {}

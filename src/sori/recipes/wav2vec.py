@@ -14,9 +14,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def wav2vec_tiny() -> Recipe:
-    """Our smallest useful size (3 M parameters): some hours of speech, two CPU cores, about twenty minutes.
+    """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
 
-    Expected: see `docs/systems/wav2vec.md`.
+    Expected: on six hours of English, the loss falls to 2.82 nats (equal scores: 3.35) in the first 1,500 updates of a
+    run of so many, and 31 % of the targets are told from ten others. All 4,000 were not run.
 
     Command: `sori train wav2vec_tiny --data PREPARED --into runs/wav2vec_tiny`
     """
