@@ -17,8 +17,8 @@ from sori.training.schedule import ScheduleConfig
 def vq_wav2vec_tiny() -> Recipe:
     """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
 
-    Expected: on six hours of English, the loss falls to 3.08 nats (equal scores: 3.35) in a run of 1,200 updates, with 94
-    of 160 codes in use. All 4,000 were not run.
+    Expected: on six hours of English, the loss falls to 3.08 nats (equal scores: 3.35) in a run of 1,200 updates, with
+    94 of 160 codes in use. All 4,000 were not run.
 
     Command: `sori train vq_wav2vec_tiny --data PREPARED --into runs/vq_wav2vec_tiny`
     """
