@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sori.losses import contrastive, diversity, info_nce, perplexity
+from sori.losses import contrastive, diversity, info_nce, perplexity, step_ahead
 
 
 def by_loops(context, targets, negatives, codes, *, temperature, equal):
@@ -196,3 +196,74 @@ def test_a_target_among_its_own_distractors_is_a_tie():
     out = info_nce(100 * targets[:, None, 2:3], targets, positives, negatives)
     assert out.num_correct.tolist() == [pytest.approx(1 / 3)]
     assert out.loss.item() == pytest.approx(math.log(3), abs=1e-5)
+
+
+def ahead_by_loops(predictions, targets, lengths, negatives, *, offset):
+    """Equation 1 of wav2vec, one pair after the other, in float64."""
+    total, num_steps = 0.0, predictions.shape[2]
+    pairs, correct = [0] * num_steps, [0] * num_steps
+    for b, length in enumerate(lengths.tolist()):
+        for t in range(length):
+            for k in range(num_steps):
+                place = t + offset + k
+                if place >= length:
+                    continue
+                right = float(predictions[b, t, k] @ targets[b, place])
+                others = [float(predictions[b, t, k] @ targets[b, j]) for j in negatives[b, place].tolist()]
+                total -= math.log(1 / (1 + math.exp(-right)))
+                total -= sum(math.log(1 / (1 + math.exp(other))) for other in others)
+                pairs[k] += 1
+                correct[k] += right > max(others)
+    return total, pairs, correct
+
+
+def ahead_example(lengths=(9, 6), num_steps=4, num_negatives=3):
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(lengths), max(lengths))
+    predictions = torch.randn(*shape, num_steps, 5, generator=generator, dtype=torch.float64)
+    targets = torch.randn(*shape, 5, generator=generator, dtype=torch.float64)
+    negatives = torch.stack(
+        [torch.randint(length, (shape[1], num_negatives), generator=generator) for length in lengths]
+    )
+    return predictions, targets, torch.tensor(lengths), negatives
+
+
+@pytest.mark.parametrize(("lengths", "offset"), [((9, 9), 3), ((9, 6), 1), ((9, 4), 3), ((5, 4), 3), ((9, 2), 8)])
+def test_steps_ahead_by_loops(lengths, offset):
+    example = ahead_example(lengths)
+    found = step_ahead(*example, offset=offset)
+    total, pairs, correct = ahead_by_loops(*example, offset=offset)
+    assert found.loss.item() == pytest.approx(total, rel=1e-12, abs=1e-10)
+    assert found.pairs.tolist() == pairs
+    assert found.correct.tolist() == correct
+    predictions, targets, *rest = example
+    low = step_ahead(predictions.float(), targets.float(), *rest, offset=offset)
+    assert low.loss.dtype == torch.float32
+    assert low.loss.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_gradients_of_steps_ahead():
+    predictions, targets, lengths, negatives = ahead_example((7, 5))
+    inputs = (predictions.requires_grad_(), targets.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p, z: step_ahead(p, z, lengths, negatives, offset=2).loss, inputs)
+
+
+def test_wav2vec_item_2_zero_scores_cost_eleven_bits():
+    _, targets, lengths, _ = ahead_example((9, 6))
+    negatives = torch.zeros(2, 9, 10, dtype=torch.long)
+    found = step_ahead(torch.zeros(2, 9, 4, 5), targets.float(), lengths, negatives, offset=3)
+    assert found.loss.item() / int(found.pairs.sum()) == pytest.approx(11 * math.log(2), rel=1e-6)
+    assert int(found.correct.sum()) == 0
+
+
+def test_scores_are_float32_under_autocast():
+    predictions, targets, lengths, negatives = ahead_example()
+    example = (100 * predictions.float(), targets.float(), lengths, negatives)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = step_ahead(*example, offset=2).loss
+    assert torch.equal(low, step_ahead(*example, offset=2).loss)
+
+
+def test_a_clip_without_a_frame_to_predict_is_refused():
+    with pytest.raises(ValueError, match="lies 9 frames ahead, and the longest clip has 9 frames"):
+        step_ahead(*ahead_example(), offset=9)

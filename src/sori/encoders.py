@@ -7,11 +7,13 @@ from pydantic import Field
 
 from sori.shapes import Tensor
 from sori.systems.cpc import Cpc, CpcConfig
+from sori.systems.vq_wav2vec import VqWav2Vec, VqWav2VecConfig
+from sori.systems.wav2vec import Wav2Vec, Wav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
-EncoderConfig = Annotated[Wav2Vec2Config | CpcConfig, Field(discriminator="kind")]
+EncoderConfig = Annotated[CpcConfig | Wav2VecConfig | VqWav2VecConfig | Wav2Vec2Config, Field(discriminator="kind")]
 """Settings of any encoder of speech, told apart by `kind`."""
-Encoder = Wav2Vec2 | Cpc
+Encoder = Cpc | Wav2Vec | VqWav2Vec | Wav2Vec2
 """Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
 
 
@@ -47,3 +49,7 @@ def class_of(config: EncoderConfig) -> type[Encoder]:
             return Wav2Vec2
         case CpcConfig():
             return Cpc
+        case Wav2VecConfig():
+            return Wav2Vec
+        case VqWav2VecConfig():
+            return VqWav2Vec

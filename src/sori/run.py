@@ -32,6 +32,7 @@ from sori.recipes.recipe import LabelConfig, Recipe
 from sori.seeds import Rng, derive
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.vq_wav2vec import VqWav2Vec
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
 from sori.training import loop
@@ -161,7 +162,20 @@ def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> l
     Raises:
         ValueError: there are none.
     """
-    return _transcribed([u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)])
+    return _transcribed(utterances_of(data, split))
+
+
+def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
+    """The utterances of prepared folders.
+
+    Args:
+        data: prepared folder or folders.
+        split: which utterances of folders that name splits; None: all.
+
+    Raises:
+        ValueError: a folder has no such split.
+    """
+    return [u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
 
 
 def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
@@ -235,7 +249,10 @@ def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utteran
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
     fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
-    if fresh and isinstance(system, Wav2Vec2) and system.targets is not None:
+    if fresh and (
+        (isinstance(system, Wav2Vec2) and system.targets is not None)
+        or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
+    ):
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
     return _Parts(system, batches, [], utterances)
 

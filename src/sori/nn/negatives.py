@@ -6,6 +6,9 @@ import torch
 
 from sori.shapes import Int, Tensor
 
+Exclusion = Literal["fixed", "faithful"]
+"""Whether a distractor can be the target itself: never, or as in the reference code of wav2vec; see `within_clip`."""
+
 
 def within_utterance(
     batch_size: int, num_masked: int, *, num_negatives: int, generator: torch.Generator
@@ -85,3 +88,42 @@ def at_other_times(
             whose = torch.randint(batch_size - 1, shape, generator=generator)
             whose = whose + (whose >= torch.arange(batch_size)[:, None, None])
     return whose * num_frames + times
+
+
+def within_clip(
+    lengths: Int[Tensor, " batch"], *, num_negatives: int, exclusion: Exclusion, generator: torch.Generator
+) -> Int[Tensor, "batch frame negative"]:
+    """Distractors for every frame as a target: frames of the same clip, uniformly and with replacement.
+
+    Schneider et al. 2019, section 2. One frame is left out of each draw, by drawing from one frame fewer and moving up
+    what lies at and above it. With "fixed" that is the target. The reference code means to do the same, but makes its
+    T N numbers in the order (target, distractor) and reads them in the order (distractor, target): what is left out for
+    distractor n of target t is frame floor((n T + t) / N), and the target is drawn as often as any other frame, once
+    in T draws. "faithful" repeats that.
+
+    Args:
+        lengths: real frames of each clip, on the host.
+        num_negatives: N.
+        exclusion: see above.
+        generator: on the host.
+
+    Returns:
+        Indices of frames; of what stands at frames of padding only the range is right.
+
+    Raises:
+        ValueError: a clip has fewer than two frames.
+    """
+    if int(lengths.min()) < 2:
+        raise ValueError(
+            f"distractors come from other frames of a clip, and one has only {int(lengths.min())}; raise the shortest "
+            "length in the data settings (data.min_seconds)"
+        )
+    count = lengths[:, None, None]
+    target, number = torch.arange(int(lengths.max()))[:, None], torch.arange(num_negatives)
+    match exclusion:
+        case "fixed":
+            left_out = target.expand(len(lengths), -1, num_negatives)
+        case "faithful":
+            left_out = (number * count + target) // num_negatives
+    drawn = torch.randint(2**62, left_out.shape, generator=generator) % (count - 1)
+    return drawn + (drawn >= left_out)

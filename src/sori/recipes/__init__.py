@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import cpc, ctc, smoke, wav2vec2
+from sori.recipes import cpc, ctc, smoke, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -20,6 +20,12 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     cpc.cpc_tiny,
     cpc.cpc_paper,
     cpc.cpc_modified,
+    wav2vec.wav2vec_tiny,
+    wav2vec.wav2vec_base,
+    wav2vec.wav2vec_large,
+    vq_wav2vec.vq_wav2vec_tiny,
+    vq_wav2vec.vq_wav2vec_base,
+    vq_wav2vec.vq_wav2vec_kmeans,
     ctc.ctc_10min,
     ctc.ctc_10min_scratch,
     ctc.ctc_1h,
@@ -40,6 +46,8 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     ctc.ctc_960h_large,
     smoke.wav2vec2_smoke,
     smoke.cpc_smoke,
+    smoke.wav2vec_smoke,
+    smoke.vq_wav2vec_smoke,
     smoke.ctc_smoke,
 )
 """Every built-in recipe, in the order of `sori list`."""
