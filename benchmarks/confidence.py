@@ -3,10 +3,10 @@
     python benchmarks/confidence.py --data PREPARED --models runs/a runs/b --lm language.arpa.gz
 
 Reads each text as the likeliest symbol of each frame and, with `--lm`, by beam search. Besides the calibrated
-confidence and its two baselines, the table has: confidence without each of its features, from one feature alone, and
-confidence as it was fitted on the words of long recordings (all test utterances of a speaker strung together, 0.6 s of
-silence between them). Then: what it costs to transcribe ten minutes with confidence. Model folders are only read.
-Writes `benchmarks/results/confidence.json`.
+confidence and its two baselines, the table has: confidence without each of its features, from one feature alone;
+for the first recogniser, confidence as it was fitted on the words of long recordings (all test utterances of a speaker
+strung together, 0.6 s of silence between them), and what it costs to transcribe ten minutes with confidence. Model
+folders are only read. Writes `benchmarks/results/confidence.json`.
 """
 
 import argparse
@@ -47,32 +47,34 @@ def main() -> None:
     config = BeamConfig(lm_weight=asked.lm_weight, word_score=asked.word_score, beam_size=asked.beam_size)
     splits = {split: run.transcribed(asked.data, split) for split in ("dev", "test")}
     rows, costs = list[dict[str, Any]](), list[dict[str, Any]]()
-    for name in asked.models:
+    for number, name in enumerate(asked.models):
         model = run.needs_recogniser(hub.load(name), str(name))
         search = language.decoder(model, asked.lm, config) if asked.lm else None
         for way, decoder in (("greedy", None), ("language model", search)) if search else (("greedy", None),):
-            found, confidence = judged(model, splits, decoder)
+            found, confidence = judged(model, splits, decoder, strung=number == 0)
             rows += [{"model": name.name, "read": way, **row} for row in found]
             for row in found:
                 shown = "  ".join(f"{key} {row[key]:.3f}" for key in ("ece", "brier", "nce", "auc"))
                 print(f"{name.name} {way}, {row['confidence']}: {row['words']:,} words  {shown}", flush=True)
-            if name == asked.models[0]:
+            if number == 0:
                 costs.append({"read": way, **cost(model, splits["test"], decoder, confidence)})
                 print(costs[-1], flush=True)
+            write({"search": config.model_dump(mode="json"), "rows": rows, "costs": costs})
+
+
+def write(found: dict[str, Any]) -> None:
+    """All that is known so far, with what it was measured on."""
     RESULTS.mkdir(exist_ok=True)
     about = {
         "command": "python benchmarks/confidence.py",
         "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "search": {"lm_weight": asked.lm_weight, "word_score": asked.word_score, "beam_size": asked.beam_size},
-        "rows": rows,
-        "costs": costs,
     }
-    (RESULTS / "confidence.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "confidence.json").write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
 
 
 def judged(
-    model: Ctc, splits: dict[str, list[Utterance]], decoder: BeamDecoder | None
+    model: Ctc, splits: dict[str, list[Utterance]], decoder: BeamDecoder | None, *, strung: bool
 ) -> tuple[list[dict[str, Any]], Confidence]:
     """Measures of confidence, baselines and parts; and the confidence."""
     dev, test = (calibration.hear(model, splits[split], decoder) for split in ("dev", "test"))
@@ -86,13 +88,11 @@ def judged(
             first, second = (((one.features - means) / scales)[:, chosen] for one in (dev, test))
             weights, bias = logistic(first, dev.right)
             stated[label] = 1 / (1 + np.exp(-(second @ weights + bias)))
-    # intervals for what is compared, not for each part
-    rows = [
-        row(name, one, test, num_draws=1 if "alone" in name or "without" in name else 1000)
-        for name, one in stated.items()
-    ]
-    strung = hear_strung(model, splits["test"], decoder)
-    rows.append(row("calibrated, strung together", confidence.probability(strung.features), strung))
+    parts = [name for name in stated if "alone" in name or "without" in name]  # intervals for what is compared only
+    rows = [row(name, one, test, num_draws=1 if name in parts else 1000) for name, one in stated.items()]
+    if strung:
+        long = hear_strung(model, splits["test"], decoder)
+        rows.append(row("calibrated, strung together", confidence.probability(long.features), long))
     return rows, confidence
 
 
@@ -130,14 +130,14 @@ def hear_strung(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecode
 def cost(
     model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None, confidence: Confidence
 ) -> dict[str, float]:
-    """Seconds to transcribe ten minutes without and with confidence: the best of three, taken in turns."""
+    """Processor seconds to transcribe ten minutes without and with confidence: the best of three, taken in turns."""
     wave = strung_together(utterances)[: MINUTES * 60 * SAMPLE_RATE]
     best = {"without": float("inf"), "with": float("inf")}
     for _ in range(3):
         for name, one in (("without", None), ("with", confidence)):
-            start = time.perf_counter()
+            start = time.process_time()
             infer.transcribe(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, confidence=one)
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], time.process_time() - start)
     return {f"seconds_{name}": round(seconds, 2) for name, seconds in best.items()}
 
 

@@ -194,11 +194,11 @@ def _json(transcribed: Transcribed, timed: list[_Timed], name: str) -> str:
 
 
 def _characters(word: _Timed, characters: Sequence[Character]) -> list[dict[str, Any]]:
-    """On the clock of their word: in order, none beyond it; where rounding leaves no room, one may last no time."""
+    """On the clock of their word, from its begin to its end; where rounding leaves no room, one may last no time."""
     rows, free = [], word.start
-    for one in characters:
-        start = min(max(_milliseconds(one.start), free), word.end)
-        free = min(max(_milliseconds(one.end), start), word.end)
+    for number, one in enumerate(characters, 1):
+        start = free if number == 1 else min(max(_milliseconds(one.start), free), word.end)
+        free = word.end if number == len(characters) else min(max(_milliseconds(one.end), start), word.end)
         rows.append({"text": _clean(one.text), "start": start / 1000, "end": free / 1000})
     return rows
 
