@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, learn, models, text
+from sori.cli import judge, learn, models, probe, text
 from sori.transcripts import STDIN
 
 app = App(
@@ -20,6 +20,7 @@ app.command(learn.train)
 app.command(text.transcribe)
 app.command(text.align)
 app.command(judge.evaluate)
+app.command(probe.probe)
 app.command(models.embed)
 app.command(models.convert)
 app.command(models.plot)

@@ -336,6 +336,25 @@ class Wav2Vec2(nn.Module):
         layers, frame_lengths = self.encode(wave, lengths)
         return Frames(layers[last if layer is None else layer], frame_lengths)
 
+    def codes(
+        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Int[Tensor, "batch frame group"], Int[Tensor, " batch"]]:
+        """The likeliest code of every frame in every codebook, and the number of frames.
+
+        Raises:
+            ValueError: the model was read without its quantiser.
+        """
+        self._needs_quantizer()
+        frames = self.features(wave, lengths) if self.targets is None else self.targets(wave, lengths)
+        seen = self.feature_norm(frames.data) if self.targets is None else frames.data
+        return self.quantizer(seen).codes, frames.lengths
+
+    def _needs_quantizer(self) -> None:
+        if not hasattr(self, "quantizer"):
+            raise ValueError(
+                "this encoder has no quantiser, which pre-training needs; it can be read out or fine-tuned"
+            )
+
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
         """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
 
@@ -412,10 +431,7 @@ class Wav2Vec2(nn.Module):
         Raises:
             ValueError: the model was read without its quantiser.
         """
-        if not hasattr(self, "quantizer"):
-            raise ValueError(
-                "this encoder has no quantiser, which pre-training needs; it can be read out or fine-tuned"
-            )
+        self._needs_quantizer()
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         draws = self.draw(frame_lengths, rng, batch.wave.device)
         return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)
