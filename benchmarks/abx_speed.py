@@ -130,13 +130,15 @@ def vectors(
 ) -> NDArray[np.float32]:
     """`frame dim`: phone, speaker and noise."""
     sounds, voices = (random.standard_normal((num, dim)).astype(np.float32) for num in (NUM_PHONES + 1, NUM_SPEAKERS))
-    found = []
+    ends = np.cumsum([len(times) for times in middles.values()])
+    found = np.empty((int(ends[-1]), dim), dtype=np.float32)
     for number, row in enumerate(phones):
-        ends = np.array([end for _, end, _ in row])
-        place = np.searchsorted(ends, middles[number], side="right").clip(max=len(row) - 1)
-        here = sounds[np.array([phone for _, _, phone in row])[place]] + 0.5 * voices[speakers[number]]
-        found.append(here + 3 * random.standard_normal(here.shape, dtype=np.float32))
-    return np.concatenate(found)
+        here = found[ends[number] - len(middles[number]) : ends[number]]
+        random.standard_normal(out=here, dtype=np.float32)
+        place = np.searchsorted([end for _, end, _ in row], middles[number], side="right").clip(max=len(row) - 1)
+        here *= 3
+        here += sounds[np.array([phone for _, _, phone in row])[place]] + 0.5 * voices[speakers[number]]
+    return found
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def _even(x: Float[Tensor, "row dim"]) -> Float[Tensor, "dim dim"]:
     Weights are searched for as this matrix times something; the problem stays the same, penalty included.
     """
     values, vectors = torch.linalg.eigh((x.T @ x / len(x)).double())
-    return (vectors / (values.clamp(min=0) + _LEAST_VARIANCE).sqrt()).to(x.dtype)
+    scaled: Tensor = vectors / (values.clamp(min=0) + _LEAST_VARIANCE).sqrt()
+    return scaled.to(x.dtype)
 
 
 def _descend(x: Tensor, y: Tensor, basis: Tensor, inner: Tensor, penalty: float, config: ProbeConfig) -> None:
