@@ -4,11 +4,16 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sori import sheet
+from sori.data.alignments import Alignment
+from sori.data.intervals import Interval
 from sori.data.manifest import read_manifest
 from sori.evaluation.codebook import CodeUse
+from sori.evaluation.representations import Timing
+from sori.evaluation.trial import TrialConfig, questions, stage
 
 GAP, PAUSE, TONE = 0.02, 0.1, 0.1  # as in conftest.speak_tones
 VOICES = ("anna", "ben", "carl", "dora")
@@ -115,6 +120,22 @@ def test_mistakes_are_told(call, encoder_run, prepared_tones, words, message):
     code, out, err = call("probe", encoder_run, "--data", prepared_tones, *words)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_one_speaker_alone(prepared_tones):
+    alone = [one for one in read_manifest(prepared_tones) if one.speaker == "anna"]
+    with pytest.raises(ValueError, match="leave speaker out of --tasks"):
+        questions(alone, None, TrialConfig(tasks=("speaker",)))
+
+
+def test_long_phones_and_named_labels_count_as_silence(prepared_tones):
+    one = read_manifest(prepared_tones)[0]
+    rows = [(0.0, 0.1, "sil"), (0.1, 0.2, "a"), (0.2, 0.9, "b"), (0.9, 1.0, "noise"), (1.0, 1.1, "c")]
+    alignment = Alignment(tuple(Interval(*row) for row in rows))
+    found = questions([one], [alignment], TrialConfig(tasks=(), silences=("noise",)))
+    assert (found.labels, found.num_long) == (["a", "c"], 1)
+    at = stage(found, np.array([11]), Timing(1600, 1600))
+    assert at.phones.tolist() == [-1, 0, *[-1] * 8, 1]
 
 
 def test_how_numbers_are_written(encoder_run, prepared_tones):

@@ -96,6 +96,10 @@ def questions(
     if "phone" in config.tasks and alignments is not None:
         phone_split = split(utterances, chosen, by=config.split_by, seed=config.seed)
     if "speaker" in config.tasks:
+        if len({one.speaker for one in utterances}) < 2:
+            raise ValueError(
+                "there is only one speaker, who need not be told from others: leave speaker out of --tasks"
+            )
         speaker_split = split(utterances, range(len(utterances)), by="utterance", seed=config.seed)
     if "abx" in config.tasks and alignments is not None:
         names = {one.speaker: number for number, one in enumerate(utterances)}  # one number for each speaker
