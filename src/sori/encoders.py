@@ -1,7 +1,7 @@
 """The encoders there are: which settings there can be, and which class each kind of them stands for."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ EncoderConfig = Annotated[CpcConfig | Wav2VecConfig | VqWav2VecConfig | Wav2Vec2
 """Settings of any encoder of speech, told apart by `kind`."""
 Encoder = Cpc | Wav2Vec | VqWav2Vec | Wav2Vec2
 """Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
+Quantizing = VqWav2Vec | Wav2Vec2
+"""Encoders with a quantiser, unless they were read without it."""
 
 
 def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
@@ -30,6 +32,11 @@ def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
         for part in encoder.OBJECTIVE:
             delattr(encoder, part)
     return encoder
+
+
+def has_codes(encoder: Encoder) -> TypeGuard[Quantizing]:
+    """Whether an encoder still has a quantiser: it then has `codes`, which gives the units of every frame."""
+    return isinstance(encoder, Quantizing) and hasattr(encoder, "quantizer")
 
 
 def without_objective(config: EncoderConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,26 +6,16 @@ separated by spaces. Baevski et al. 2020 (arXiv 1910.05453), section 4, treat su
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 
 from sori import hub
 from sori.data.loader import FileReader
 from sori.data.manifest import Utterance
+from sori.encoders import Quantizing, has_codes
 from sori.infer import Failure
-from sori.shapes import Codes, Float, Int, Tensor
-
-
-@runtime_checkable
-class Quantizing(Protocol):
-    """An encoder with a quantiser."""
-
-    quantizer: torch.nn.Module
-
-    def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
-        """The units of every frame, -1 in padding."""
-        ...
+from sori.shapes import Int, Tensor
 
 
 class Written(NamedTuple):
@@ -42,8 +32,8 @@ def needs_quantizer(system: hub.System, name: str) -> Quantizing:
         ValueError: it has no quantiser.
     """
     encoder = hub.encoder_of(system)
-    if not isinstance(encoder, Quantizing):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+    if not has_codes(encoder):
+        raise ValueError(
             f"expected a model with a quantiser, got {name} ({encoder.config.kind}), which has none; vq-wav2vec models "
             "have one, and wav2vec 2.0 models as they come from pre-training"
         )

@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, learn, models, text
+from sori.cli import judge, learn, models, probe, text
 from sori.transcripts import STDIN
 
 app = App(
@@ -22,6 +22,7 @@ app.command(text.align)
 app.command(judge.evaluate)
 app.command(judge.score)
 app.command(judge.calibrate)
+app.command(probe.probe)
 app.command(models.embed)
 app.command(models.units)
 app.command(models.convert)

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.edits import count
-from sori.seeds import derive
+from sori.evaluation.bootstrap import CONFIDENCE, draws, interval
 from sori.text import graphemes
 
-_CONFIDENCE = 0.95
 _SHOWN_SPEAKERS = 20
 SPACE = "\0"
 """Stands for the space between two words where characters are compared; cannot occur in a transcript."""
@@ -143,7 +142,7 @@ class ErrorReport:
         return {
             "wer": _rate_data(self.wer),
             "cer": _rate_data(self.cer),
-            "interval": {"confidence": _CONFIDENCE, "unit": self.unit},
+            "interval": {"confidence": CONFIDENCE, "unit": self.unit},
             "num_utterances": len(self.utterances),
             "num_empty_references": self.num_empty_references,
             "speakers": {
@@ -202,10 +201,10 @@ def rate(edits: Sequence[Edits], speakers: Sequence[str | None], *, num_draws: i
         seed: of the bootstrap.
     """
     groups, _ = _groups(speakers)
-    weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
+    weights = draws(int(groups.max()) + 1, num_draws=num_draws, seed=seed)
     errors, totals = _counts([edits], groups)
     drawn = (weights @ errors[0]) / np.maximum(weights @ totals[0], 1)
-    return Rate(sum(edits, Edits(0, 0, 0, 0)), *_interval(drawn))
+    return Rate(sum(edits, Edits(0, 0, 0, 0)), *interval(drawn))
 
 
 def spell(text: str) -> list[str]:
@@ -260,8 +259,11 @@ def compare(
             "both systems scored on one test set with one normalisation"
         )
     groups, _ = _groups([speaker for _, speaker in spoken])
-    weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
-    seeds = [_draws(len(side), num_draws, seed, name) for side, name in ((first, "first"), (second, "second"))]
+    weights = draws(int(groups.max()) + 1, num_draws=num_draws, seed=seed)
+    seeds = [
+        draws(len(side), num_draws=num_draws, seed=seed, name=name)
+        for side, name in ((first, "first"), (second, "second"))
+    ]
     result: dict[Literal["wer", "cer"], Difference] = {}
     for key, part in (("wer", "words"), ("cer", "characters")):
         values, drawn = [], []
@@ -281,8 +283,8 @@ def _difference(values: list[float], drawn: list[NDArray[np.float64]]) -> Differ
     return Difference(
         first=values[0],
         second=values[1],
-        absolute=(values[0] - values[1], *_interval(gap)),
-        relative=((values[0] / values[1] - 1) if values[1] else math.nan, *_interval(known)),
+        absolute=(values[0] - values[1], *interval(gap)),
+        relative=((values[0] / values[1] - 1) if values[1] else math.nan, *interval(known)),
         share_better=float((gap < 0).mean()),
         share_worse=float((gap > 0).mean()),
     )
@@ -308,19 +310,6 @@ def _counts(
     errors = np.stack([np.bincount(groups, [one.errors for one in run]) for run in edits])
     totals = np.stack([np.bincount(groups, [one.total for one in run]) for run in edits])
     return errors.astype(np.float64), totals.astype(np.float64)
-
-
-def _draws(num: int, num_draws: int, seed: int, name: str) -> NDArray[np.float64]:
-    """How often each of `num` things is taken in each draw of `num` with replacement, draw by thing."""
-    random = np.random.default_rng(derive(seed, "bootstrap", name))
-    return random.multinomial(num, np.full(num, 1 / num), size=num_draws).astype(np.float64)
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    if not len(values):
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 def _row(name: str, rate: Rate) -> str:
