@@ -87,7 +87,8 @@ def train(
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         utterances = _training_utterances(recipe)
-        loop.claim(into, recipe.to_yaml())
+        fingerprint = recipe.as_stored(into / loop.RECIPE)
+        loop.claim(into, fingerprint)
         match recipe.system:
             case CtcConfig():
                 parts = _recognition(recipe, utterances, into)
@@ -103,7 +104,7 @@ def train(
             into=into,
             evaluations=parts.evaluations,
             watch=recipe.watch,
-            fingerprint=recipe.to_yaml(),
+            fingerprint=fingerprint,
         )
         if finished and distributed.rank() == 0:
             hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.utterances))

@@ -1,5 +1,7 @@
 """A recipe: everything that decides what a run computes, as plain data."""
 
+import contextlib
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -61,3 +63,15 @@ class Recipe(Config):
     schedule: ScheduleConfig
     train: TrainConfig
     watch: WatchConfig = WatchConfig()
+
+    def as_stored(self, path: Path) -> str:
+        """The recipe as YAML; as it stands in a file, where that is the same recipe.
+
+        A setting that came into being after a run was begun has its default there: with a newer version, the run can be
+        continued all the same.
+        """
+        if path.is_file():
+            with contextlib.suppress(ValueError):
+                if Recipe.from_yaml(path) == self:
+                    return path.read_text(encoding="utf-8")
+        return self.to_yaml()
