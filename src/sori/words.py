@@ -351,8 +351,8 @@ def score(
     kinds = {
         "model": heard.vectors,
         "untrained": torch.cat(list(_vectors(fresh.eval(), utterances, segments))),
-        "sampled cepstra": torch.cat([_sampled(fresh.segments(batch)) for batch in batches(utterances, segments)]),
-        "mean cepstra": torch.cat([_mean(fresh.segments(batch)) for batch in batches(utterances, segments)]),
+        "sampled cepstra": torch.cat([sampled(fresh.segments(batch)) for batch in batches(utterances, segments)]),
+        "mean cepstra": torch.cat([mean(fresh.segments(batch)) for batch in batches(utterances, segments)]),
     }
     kept = [
         row
@@ -366,10 +366,12 @@ def score(
     return Scores(tested, len(kept))
 
 
-def _sampled(x: Frames, *, number: int = 10) -> Float[Tensor, "segment sampled"]:
+def sampled(x: Frames, *, number: int = 10) -> Float[Tensor, "segment sampled"]:
+    """Some equally spaced frames of each segment side by side: what a vector must beat."""
     place = torch.linspace(0, 1, number) * (x.lengths[:, None] - 1)
     return x.data.gather(1, place.round().long()[..., None].expand(-1, -1, x.data.shape[2])).flatten(1)
 
 
-def _mean(x: Frames) -> Float[Tensor, "segment cepstrum"]:
+def mean(x: Frames) -> Float[Tensor, "segment cepstrum"]:
+    """The mean of each segment's frames, padding being zero."""
     return x.data.sum(1) / x.lengths[:, None]

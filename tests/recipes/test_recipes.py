@@ -29,8 +29,10 @@ def test_the_docstring_tells_what_it_is_and_the_command(recipe):
 
 
 def test_every_function_of_the_modules_is_listed():
-    modules = (recipes.wav2vec2, recipes.ctc, recipes.smoke)
-    made = {name for module in modules for name in vars(module) if name.startswith(("wav2vec2_", "ctc_"))}
+    modules = (recipes.wav2vec2, recipes.ctc, recipes.speech2vec, recipes.smoke)
+    made = {
+        name for module in modules for name in vars(module) if name.startswith(("wav2vec2_", "ctc_", "speech2vec_"))
+    }
     assert made == set(NAMES)
 
 

@@ -178,7 +178,8 @@ class _Speakers:
         of_speaker: dict[str | None, list[int]] = {}
         for row in sorted(range(len(kept.utterances)), key=lambda row: kept.utterances[row].id):
             of_speaker.setdefault(kept.utterances[row].speaker, []).append(row)
-        self._batches, self._seed = list[Rows](), seed
+        self._batches: list[Rows] = []
+        self._seed = seed
         for rows in of_speaker.values():
             seconds = np.array([kept.utterances[row].duration_seconds for row in rows])
             number = (np.cumsum(seconds) - seconds) // data.batch_seconds
@@ -195,7 +196,8 @@ class _Speakers:
     def rows(self, index: int) -> Rows:
         """Utterance numbers of micro-batch `index`."""
         epoch, position = divmod(index, self.num_batches)
-        return self._batches[self._order(epoch)[position]]
+        order: Rows = self._order(epoch)
+        return self._batches[int(order[position])]
 
     def _shuffled(self, epoch: int) -> Rows:
         rng = np.random.Generator(np.random.Philox(derive(self._seed, epoch, "order")))
