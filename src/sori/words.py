@@ -56,7 +56,7 @@ class Neighbour(NamedTuple):
     """A word or a segment that is near."""
 
     cosine: float
-    count: int
+    times_said: int
     """Segments its vector is the mean of."""
     example: Segment
     """The one of them that is nearest to what was asked for."""
@@ -213,8 +213,9 @@ def batches(
     num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
     for first in range(0, len(utterances), together):
         rows = np.arange(first, min(first + together, len(utterances)))
-        owner = np.repeat(np.arange(len(rows)), [len(segments[row]) for row in rows])
-        flat = [one for row in rows for one in segments[row]]
+        chosen = segments[first : first + together]
+        owner = np.repeat(np.arange(len(rows)), [len(own) for own in chosen])
+        flat = [one for own in chosen for one in own]
         yield SegmentBatch(
             *read_waves(reader, rows, num_samples),
             torch.from_numpy(owner),
@@ -300,7 +301,7 @@ def neighbour_page(heard: Heard, asked: str, found: Sequence[Neighbour]) -> str:
 
 def _told(one: Neighbour) -> str:
     where = f"{one.example.utterance}, {one.example.start:.2f} to {one.example.end:.2f} s"
-    return where if one.count == 1 else f"{where}; said {one.count} times, this one is the nearest"
+    return where if one.times_said == 1 else f"{where}; said {one.times_said} times, this one is the nearest"
 
 
 class Scores(NamedTuple):

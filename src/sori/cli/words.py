@@ -71,7 +71,7 @@ def neighbours(
     for one in found:
         example = one.example
         place = f"{example.utterance}@{example.start:.2f}-{example.end:.2f}"
-        print(f"{one.cosine:.3f}\t{one.count}\t{example.word or '-'}\t{place}")
+        print(f"{one.cosine:.3f}\t{one.times_said}\t{example.word or '-'}\t{place}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(spoken.neighbour_page(heard, asked, found), encoding="utf-8")
