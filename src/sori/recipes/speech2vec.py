@@ -16,8 +16,8 @@ from sori.training.schedule import ScheduleConfig
 def speech2vec_skipgram() -> Recipe:
     """A word says the words around it: some hours of speech with the places of words, minutes on a CPU core.
 
-    Expected: the squared error falls below that of repeating the last frame (`previous` in the log); the vectors tell
-    how words sound. What that is worth stands in `docs/systems/speech2vec.md`.
+    Expected: on 1.8 h of one speaker the error falls to 0.30, repeating the last frame (`previous` in the log) gives 0.36;
+    yet the vectors tell words apart no better than random weights (`docs/systems/speech2vec.md`).
 
     Command: `sori train speech2vec_skipgram --data PREPARED --into runs/words`, where PREPARED holds `segments.jsonl`
     (`sori words align` makes it); without words, `--segments.fixed-seconds 0.4`.
@@ -26,9 +26,9 @@ def speech2vec_skipgram() -> Recipe:
 
 
 def speech2vec_cbow() -> Recipe:
-    """The words around a word say it, all together: otherwise as `speech2vec_skipgram`, and twice as fast.
+    """The words around a word say it, all together: otherwise as `speech2vec_skipgram`.
 
-    Expected: as for `speech2vec_skipgram`.
+    Expected: likewise; the vectors matter a little more to the decoder, which is told of six words instead of one.
 
     Command: `sori train speech2vec_cbow --data PREPARED --into runs/words_cbow`
     """
@@ -61,5 +61,5 @@ def _recipe(name: str, system: Speech2VecConfig) -> Recipe:
         data=DataConfig(batch_seconds=30.0),
         optim=OptimConfig(lr=3e-3, eps=1e-8, weight_decay=0.0, max_norm=5.0),
         schedule=ScheduleConfig(),
-        train=TrainConfig(num_steps=6000, log_every=100, save_every_steps=500, precision="float32"),
+        train=TrainConfig(num_steps=3000, log_every=100, save_every_steps=500, precision="float32"),
     )

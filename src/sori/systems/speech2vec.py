@@ -7,8 +7,8 @@ each frame after it had to predict it. With `skipgram` the vector of a segment w
 its segments (`words.py`).
 
 **Not reproducible.** Chen (2022), arXiv 2209.10791, finds no sign that the published vectors came from this model, and
-cannot reach their scores. What the model learns is mostly how a word sounds; `docs/systems/speech2vec.md` has what we
-measured, and when not to use it.
+cannot reach their scores. We could not either: shown the frame before, the decoder hardly needs the vector
+(`docs/systems/speech2vec.md`, which also says when not to use it).
 
 Departures. Cepstra are normalised over each utterance; the reproduction's code uses the mean and deviation of 10,000
 segments. Frames are real ones only: nothing is padded to 20 frames, and every target counts its mean over its own
