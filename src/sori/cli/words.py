@@ -93,11 +93,12 @@ def evaluate(
     Args:
         model: Folder, run folder or name.
         data: Prepared folder; may be given several times. Without it, the recordings that were trained on.
-        split: Only this split.
+        split: Only this split, for the same-different test.
         min_seconds: Shorter segments are left out of the same-different test.
         min_letters: So are shorter words.
         across_speakers: There, count pairs of different speakers only.
         similar: List of two words and a score in each line, such as WordSim-353; may be given several times.
+            Words are the mean over all splits.
     """
     found = spoken.score(
         model,
@@ -110,7 +111,7 @@ def evaluate(
     print(found.table())
     if not similar:
         return
-    known = spoken.WordVectors(spoken.hear(model, data=data or (), split=split))
+    known = spoken.WordVectors(spoken.hear(model, data=data or ()))
     rows = {word.lower(): row for word, row in zip(known.words, known.vectors.numpy(), strict=True)}
     for path in similar:
         one = similarity(rows, read_judged(path))
