@@ -16,7 +16,7 @@ from sori.training.schedule import ScheduleConfig
 def speech2vec_skipgram() -> Recipe:
     """A word says the words around it: some hours of speech with the places of words, minutes on a CPU core.
 
-    Expected: on 1.8 h of one speaker the error falls to 0.30, and repeating the last frame (`previous` in the log) gives
+    Expected: on 1.8 h of one speaker the error falls to 0.30; repeating the last frame (`previous` in the log) gives
     0.36; yet the vectors tell words apart no better than random weights (`docs/systems/speech2vec.md`).
 
     Command: `sori train speech2vec_skipgram --data PREPARED --into runs/words`, where PREPARED holds `segments.jsonl`
