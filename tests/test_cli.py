@@ -80,6 +80,18 @@ def test_words_with_times(call, recogniser_run, tone_corpus):
     assert all(float(start) < float(end) for start, end, _ in words)
 
 
+def test_texts_are_scored(call):
+    for name, text in (("said", "a b\nc\n"), ("one", "a b\nd\n"), ("other", "a\nc\n")):
+        Path(f"{name}.txt").write_text(text)
+    code, out, err = call(
+        "score", "said.txt", "one.txt", "--against", "other.txt", "--report", "p/e.html", "--save", "e.json"
+    )
+    assert (code, err) == (0, "")
+    assert "A and B cannot be told apart by their word errors" in out
+    assert Path("p/e.html").read_text().startswith("<!doctype html>")
+    assert json.loads(Path("e.json").read_text())["first"]["wer"]["errors"] == 1
+
+
 def test_a_bad_file_among_good_ones(call, recogniser_run, encoder_run, tone_corpus):
     Path("not_sound.wav").write_text("hello")
     sound = tone_corpus / "audio" / "anna" / "anna-000.wav"
@@ -106,6 +118,8 @@ def test_a_bad_file_among_good_ones(call, recogniser_run, encoder_run, tone_corp
         (["transcribe", "nobody", "a.wav"], "no model called 'nobody'"),
         (["transcribe", "nobody"], "got none"),
         (["evaluate", "nobody", "--data", "d"], "no model called 'nobody'"),
+        (["evaluate", "nobody", "--data", "d", "--against", "b", "--report", "r.html"], "no model called 'nobody'"),
+        (["score", "said.txt", "written.txt"], "said.txt: no such file"),
         (["embed", "nobody", "a/x.wav", "b/x.wav", "--into", "v"], "several files would be written to v/x.npz"),
         (["show", "nobody"], "no recipe called 'nobody'"),
         (["plot", "."], "holds no metrics"),
@@ -138,7 +152,7 @@ def test_an_unknown_verb_names_the_nearest(call):
 
 def test_every_verb_has_help(call):
     out = call("--help")[1]
-    for verb in ("prepare", "train", "transcribe", "evaluate", "embed", "plot", "list", "show", "demo"):
+    for verb in ("prepare", "train", "transcribe", "evaluate", "score", "embed", "plot", "list", "show", "demo"):
         assert verb in out
         assert "Usage" in call(verb, "--help")[1]
     assert call("--version")[1].strip() == "0.1.0"

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sori.losses import contrastive, diversity, perplexity
+from sori.losses import contrastive, diversity, info_nce, perplexity, step_ahead
 
 
 def by_loops(context, targets, negatives, codes, *, temperature, equal):
@@ -131,3 +131,139 @@ def test_perplexity_by_loops():
     probs = torch.randn(2, 11).softmax(-1)
     expected = sum(math.exp(-sum(p * math.log(p + 1e-7) for p in row)) for row in probs.tolist())
     assert perplexity(probs).item() == pytest.approx(expected, rel=1e-6)
+
+
+def info_nce_by_loops(predictions, targets, positives, negatives):
+    """Equation 4 of CPC, one candidate after the other; logits are means over the dimensions."""
+    total, correct = 0.0, torch.zeros(predictions.shape[1], dtype=torch.float64)
+    for g, steps in enumerate(predictions):
+        for k, positions in enumerate(steps):
+            for t, prediction in enumerate(positions):
+                drawn = [int(positives[k, t]), *negatives[g, t].tolist()]
+                scores = [float((prediction * targets[g, j]).mean()) for j in drawn]
+                total -= scores[0] - math.log(sum(map(math.exp, scores)))
+                if scores[0] == max(scores):
+                    correct[k] += 1 / sum(score == scores[0] for score in scores)
+    return total, correct
+
+
+def steps_ahead(dtype=torch.float64):
+    torch.manual_seed(0)
+    positives = torch.arange(5) + torch.arange(1, 4)[:, None]
+    predictions, targets = torch.randn(2, 3, 5, 6, dtype=dtype), torch.randn(2, 8, 6, dtype=dtype)
+    return 3 * predictions, targets, positives, torch.randint(8, (2, 5, 7))
+
+
+def test_info_nce_by_loops():
+    data = steps_ahead()
+    total, correct = info_nce_by_loops(*data)
+    ours = info_nce(*data)
+    assert ours.loss.item() == pytest.approx(total, abs=1e-10)
+    torch.testing.assert_close(ours.num_correct.double(), correct)
+    assert 0 < correct.sum() < 30
+    single = info_nce(*(x.float() if x.is_floating_point() else x for x in data))
+    assert single.loss.dtype == torch.float32
+    assert single.loss.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_info_nce_has_the_right_gradient():
+    predictions, targets, *draws = steps_ahead()
+    inputs = (predictions.requires_grad_(), targets.requires_grad_())
+    assert torch.autograd.gradcheck(lambda *x: info_nce(*x, *draws).loss, inputs)
+
+
+def test_info_nce_is_float32_under_autocast():
+    data = [x.float() if x.is_floating_point() else x for x in steps_ahead()]
+    exact = info_nce(*data)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(info_nce(*data).loss, exact.loss)
+        half = info_nce(data[0].bfloat16(), *data[1:])
+    assert half.loss.dtype == torch.float32
+
+
+def test_cpc_item_2_equal_logits_score_chance_and_find_one_in_129():
+    targets, positives = torch.randn(2, 50, 4), torch.arange(40) + torch.arange(1, 4)[:, None]
+    out = info_nce(torch.zeros(2, 3, 40, 4), targets, positives, torch.randint(50, (2, 40, 128)))
+    assert out.loss.item() / 240 == pytest.approx(math.log(129), abs=1e-5)
+    assert math.log(129) == pytest.approx(4.8598, abs=1e-4)
+    torch.testing.assert_close(out.num_correct / 80, torch.full((3,), 1 / 129))
+
+
+def test_a_target_among_its_own_distractors_is_a_tie():
+    targets = torch.eye(6)[None]
+    positives = torch.tensor([[2]])
+    negatives = torch.tensor([[[0, 2, 4, 2]]])
+    out = info_nce(100 * targets[:, None, 2:3], targets, positives, negatives)
+    assert out.num_correct.tolist() == [pytest.approx(1 / 3)]
+    assert out.loss.item() == pytest.approx(math.log(3), abs=1e-5)
+
+
+def ahead_by_loops(predictions, targets, lengths, negatives, *, offset):
+    """Equation 1 of wav2vec, one pair after the other, in float64."""
+    total, num_steps = 0.0, predictions.shape[2]
+    pairs, correct = [0] * num_steps, [0] * num_steps
+    for b, length in enumerate(lengths.tolist()):
+        for t in range(length):
+            for k in range(num_steps):
+                place = t + offset + k
+                if place >= length:
+                    continue
+                right = float(predictions[b, t, k] @ targets[b, place])
+                others = [float(predictions[b, t, k] @ targets[b, j]) for j in negatives[b, place].tolist()]
+                total -= math.log(1 / (1 + math.exp(-right)))
+                total -= sum(math.log(1 / (1 + math.exp(other))) for other in others)
+                pairs[k] += 1
+                correct[k] += right > max(others)
+    return total, pairs, correct
+
+
+def ahead_example(lengths=(9, 6), num_steps=4, num_negatives=3):
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(lengths), max(lengths))
+    predictions = torch.randn(*shape, num_steps, 5, generator=generator, dtype=torch.float64)
+    targets = torch.randn(*shape, 5, generator=generator, dtype=torch.float64)
+    negatives = torch.stack(
+        [torch.randint(length, (shape[1], num_negatives), generator=generator) for length in lengths]
+    )
+    return predictions, targets, torch.tensor(lengths), negatives
+
+
+@pytest.mark.parametrize(("lengths", "offset"), [((9, 9), 3), ((9, 6), 1), ((9, 4), 3), ((5, 4), 3), ((9, 2), 8)])
+def test_steps_ahead_by_loops(lengths, offset):
+    example = ahead_example(lengths)
+    found = step_ahead(*example, offset=offset)
+    total, pairs, correct = ahead_by_loops(*example, offset=offset)
+    assert found.loss.item() == pytest.approx(total, rel=1e-12, abs=1e-10)
+    assert found.pairs.tolist() == pairs
+    assert found.correct.tolist() == correct
+    predictions, targets, *rest = example
+    low = step_ahead(predictions.float(), targets.float(), *rest, offset=offset)
+    assert low.loss.dtype == torch.float32
+    assert low.loss.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_gradients_of_steps_ahead():
+    predictions, targets, lengths, negatives = ahead_example((7, 5))
+    inputs = (predictions.requires_grad_(), targets.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p, z: step_ahead(p, z, lengths, negatives, offset=2).loss, inputs)
+
+
+def test_wav2vec_item_2_zero_scores_cost_eleven_bits():
+    _, targets, lengths, _ = ahead_example((9, 6))
+    negatives = torch.zeros(2, 9, 10, dtype=torch.long)
+    found = step_ahead(torch.zeros(2, 9, 4, 5), targets.float(), lengths, negatives, offset=3)
+    assert found.loss.item() / int(found.pairs.sum()) == pytest.approx(11 * math.log(2), rel=1e-6)
+    assert int(found.correct.sum()) == 0
+
+
+def test_scores_are_float32_under_autocast():
+    predictions, targets, lengths, negatives = ahead_example()
+    example = (100 * predictions.float(), targets.float(), lengths, negatives)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = step_ahead(*example, offset=2).loss
+    assert torch.equal(low, step_ahead(*example, offset=2).loss)
+
+
+def test_a_clip_without_a_frame_to_predict_is_refused():
+    with pytest.raises(ValueError, match="lies 9 frames ahead, and the longest clip has 9 frames"):
+        step_ahead(*ahead_example(), offset=9)

@@ -7,6 +7,7 @@ from sori.exchange import convert
 from sori.hub import list_models, load, save
 from sori.infer import align, embed, transcribe
 from sori.recipes.recipe import Recipe
+from sori.repeat import compare_runs, train_seeds
 from sori.run import evaluate, train
 
 __version__ = "0.1.0"
@@ -16,6 +17,7 @@ __all__ = [
     "Recipe",
     "__version__",
     "align",
+    "compare_runs",
     "convert",
     "embed",
     "evaluate",
@@ -26,5 +28,6 @@ __all__ = [
     "recipes",
     "save",
     "train",
+    "train_seeds",
     "transcribe",
 ]

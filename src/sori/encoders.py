@@ -1,12 +1,22 @@
 """The encoders there are: which settings there can be, and which class each kind of them stands for."""
 
+from collections.abc import Callable
+from typing import Annotated, Any, TypeGuard
+
+from pydantic import Field
+
 from sori.shapes import Tensor
+from sori.systems.cpc import Cpc, CpcConfig
+from sori.systems.vq_wav2vec import VqWav2Vec, VqWav2VecConfig
+from sori.systems.wav2vec import Wav2Vec, Wav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
-EncoderConfig = Wav2Vec2Config
-"""Settings of any encoder of speech; with a second kind, a union told apart by `kind`."""
-Encoder = Wav2Vec2
+EncoderConfig = Annotated[CpcConfig | Wav2VecConfig | VqWav2VecConfig | Wav2Vec2Config, Field(discriminator="kind")]
+"""Settings of any encoder of speech, told apart by `kind`."""
+Encoder = Cpc | Wav2Vec | VqWav2Vec | Wav2Vec2
 """Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
+Quantizing = VqWav2Vec | Wav2Vec2
+"""Encoders with a quantiser, unless they were read without it."""
 
 
 def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
@@ -16,11 +26,17 @@ def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
         config: its settings.
         objective: with what only pre-training needs (quantiser, predictors, projections), or without.
     """
-    encoder = class_of(config)(config)
+    made: Callable[[Any], Encoder] = class_of(config)
+    encoder = made(config)
     if not objective:
         for part in encoder.OBJECTIVE:
             delattr(encoder, part)
     return encoder
+
+
+def has_codes(encoder: Encoder) -> TypeGuard[Quantizing]:
+    """Whether an encoder still has a quantiser: it then has `codes`, which gives the units of every frame."""
+    return isinstance(encoder, Quantizing) and hasattr(encoder, "quantizer")
 
 
 def without_objective(config: EncoderConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -38,3 +54,9 @@ def class_of(config: EncoderConfig) -> type[Encoder]:
     match config:
         case Wav2Vec2Config():
             return Wav2Vec2
+        case CpcConfig():
+            return Cpc
+        case Wav2VecConfig():
+            return Wav2Vec
+        case VqWav2VecConfig():
+            return VqWav2Vec

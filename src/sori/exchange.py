@@ -11,6 +11,7 @@ from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.conversion.model import Model
+from sori.systems.wav2vec2 import Wav2Vec2Config
 
 Format = Literal["sori", "huggingface", "fairseq", "onnx"]
 ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
@@ -167,7 +168,7 @@ def _lost_settings(before: Model, after: Model) -> list[str]:
     if after.vocabulary is not None and any("\u1100" <= symbol <= "\u11ff" for symbol in after.vocabulary.symbols):
         notes.append("it writes the letters of Hangul one by one, and no tokenizer there joins them: normalise to NFC")
     pairs: list[tuple[Config, Config]] = [(before.system, after.system)]
-    if before.encoder is not None and after.encoder is not None:
+    if isinstance(before.encoder, Wav2Vec2Config) and isinstance(after.encoder, Wav2Vec2Config):
         pairs.append((before.encoder.front, after.encoder.front))
     for one, other in pairs:
         there = leaves(other.model_dump(mode="json"))

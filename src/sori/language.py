@@ -21,14 +21,22 @@ WORD_SCORES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 """What `tune` tries: all pairs of these."""
 
 
-def decoder(model: System, lm: str | File, config: BeamConfig, *, known_words_only: bool = True) -> BeamDecoder:
-    """Beam search for a recogniser with a language model over words.
+def decoder(
+    model: System,
+    lm: str | File | None,
+    config: BeamConfig,
+    *,
+    known_words_only: bool = True,
+    hot_words: Sequence[str] = (),
+) -> BeamDecoder:
+    """Beam search for a recogniser, with a language model over words or without.
 
     Args:
         model: a recogniser from `load`.
-        lm: ARPA file (.arpa, .arpa.gz).
+        lm: ARPA file (.arpa, .arpa.gz); None: any word may be written, and none is preferred but hot words.
         config: of the search.
-        known_words_only: write no word that the language model does not know.
+        known_words_only: write no word that the language model does not know, except hot words.
+        hot_words: words to prefer.
 
     Raises:
         ValueError: the model is no recogniser, the file is damaged, or the two have no words in common.
@@ -36,8 +44,11 @@ def decoder(model: System, lm: str | File, config: BeamConfig, *, known_words_on
     """
     if not isinstance(model, Ctc) or model.vocabulary is None:
         raise ValueError("expected a recogniser, got a model that only knows sounds; it writes nothing")
+    if lm is None:
+        return BeamDecoder(model.vocabulary, config, hot_words=hot_words)
     words = NgramModel.read(lm)
-    return BeamDecoder(model.vocabulary, config, lm=words, lexicon=words.words if known_words_only else None)
+    lexicon = words.words if known_words_only else None
+    return BeamDecoder(model.vocabulary, config, lm=words, lexicon=lexicon, hot_words=hot_words)
 
 
 class Tuned(NamedTuple):

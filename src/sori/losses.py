@@ -47,7 +47,7 @@ def contrastive(
         q = functional.normalize(targets.float(), dim=-1)
         logits = torch.bmm(c, q.transpose(1, 2)) / temperature
         positive = logits.diagonal(dim1=1, dim2=2).unsqueeze(-1)
-        is_equal = _same_code(codes, negatives)
+        is_equal = same_code(codes, negatives)
         negative = logits.gather(2, negatives)
         match equal:
             case "drop":
@@ -63,6 +63,110 @@ def contrastive(
         return Contrast(loss, correct.sum(), is_equal.float().mean(-1).sum())
 
 
+class StepContrast(NamedTuple):
+    """Sums over all positions of a batch."""
+
+    loss: Float[Tensor, ""]
+    num_correct: Float[Tensor, " step"]
+    """For each step; where distractors tie with the target, the chance of picking the target among them."""
+
+
+def info_nce(
+    predictions: Float[Tensor, "group step position dim"],
+    targets: Float[Tensor, "group frame dim"],
+    positives: Int[Tensor, "step position"],
+    negatives: Int[Tensor, "group position negative"],
+) -> StepContrast:
+    """-log of the softmax share of the right frame among itself and distractors, for predictions several steps ahead.
+
+    Van den Oord et al. 2018, equation 4, with the mean over the dimensions of prediction times frame as logit (the
+    paper's sum, but for a factor that the weights of the predictor can take up). ln(1 + distractors) minus the mean
+    loss is a lower bound of the mutual information in nats (section 2.3). In float32 at least, whatever the autocast.
+
+    Args:
+        predictions: W_k c_t; step k of position t.
+        targets: the frames z of each group, among which target and distractors are found. The work grows with their
+            number: a group is an utterance, or a batch of few utterances.
+        positives: for each step and position, the right frame of the group.
+        negatives: for each position, its distractors in the group, the same for all steps.
+    """
+    with torch.autocast(predictions.device.type, enabled=False):
+        p, z = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (predictions, targets))
+        # Every prediction with every frame of its group is one product; target and distractors are picked from it.
+        logits = (p.flatten(1, 2) @ (z / z.shape[-1]).transpose(1, 2)).view(*p.shape[:3], -1)
+        right = logits.gather(3, positives[None, :, :, None].expand(len(logits), -1, -1, -1))
+        wrong = logits.gather(3, negatives[:, None].expand(-1, logits.shape[1], -1, -1))
+        loss = (torch.cat([right, wrong], dim=-1).logsumexp(-1) - right.squeeze(-1)).sum()
+    with torch.no_grad():
+        ties = 1 + (wrong == right).sum(-1)
+        found = (right >= wrong).all(-1) / ties
+        return StepContrast(loss, found.sum((0, 2)))
+
+
+class Ahead(NamedTuple):
+    """Sums over all pairs of a context and a later target, and counts for each step ahead."""
+
+    loss: Float[Tensor, ""]
+    pairs: Int[Tensor, " step"]
+    """How many were summed."""
+    correct: Int[Tensor, " step"]
+    """Pairs whose target scores higher than all of its distractors."""
+
+
+def step_ahead(
+    predictions: Float[Tensor, "batch frame step dim"],
+    targets: Float[Tensor, "batch frame dim"],
+    lengths: Int[Tensor, " batch"],
+    negatives: Int[Tensor, "batch frame negative"],
+    *,
+    offset: int,
+) -> Ahead:
+    """Tell later frames from others by the sign of a dot product, for several steps ahead.
+
+    Schneider et al. 2019, section 2, with the weight of the distractors equal to their number:
+    -log sigma(z_s . h_k(c_t)) - sum_n log sigma(-z_n . h_k(c_t)), s = t + offset + k, summed over all k = 0 .. K - 1
+    and all t with s inside the clip; a target has the same distractors for all steps. In float32 whatever the autocast.
+
+    Args:
+        predictions: h_k(c_t).
+        targets: z.
+        lengths: real frames of each clip.
+        negatives: for each frame as a target, the frames of its distractors.
+        offset: of the first target.
+
+    Raises:
+        ValueError: no clip is long enough for a pair.
+    """
+    num_steps, num_targets = predictions.shape[2], targets.shape[1] - offset
+    if int(lengths.max()) <= offset:
+        raise ValueError(
+            f"the first frame to be predicted lies {offset} frames ahead, and the longest clip has "
+            f"{int(lengths.max())} frames; raise the shortest length in the data settings (data.min_seconds)"
+        )
+    with torch.autocast(targets.device.type, enabled=False):
+        wide = torch.promote_types(targets.dtype, torch.float32)
+        # For every target, what was predicted of it from K places; then all of it meets all candidates in one product.
+        steps = predictions.to(wide)[:, :num_targets].unbind(2)
+        shifts = [functional.pad(x, (0, 0, k, 0))[:, :num_targets] for k, x in enumerate(steps)]
+        own = torch.arange(targets.shape[1], device=targets.device).expand(len(targets), -1)
+        candidates = torch.cat([own.unsqueeze(2), negatives], dim=2)[:, offset:]
+        firsts = targets.shape[1] * torch.arange(len(targets), device=targets.device)
+        rows = (candidates + firsts[:, None, None]).flatten()
+        drawn = targets.to(wide).flatten(0, 1).index_select(0, rows)
+        drawn = drawn.view(-1, candidates.shape[2], drawn.shape[1])
+        logits = torch.bmm(torch.stack(shifts, dim=2).flatten(0, 1), drawn.transpose(1, 2))
+        logits = logits.view(len(targets), num_targets, num_steps, -1)
+        place = torch.arange(num_targets, device=targets.device)
+        begun = place[:, None] >= torch.arange(num_steps, device=targets.device)
+        pairs = begun & (place + offset < lengths[:, None]).unsqueeze(2)
+        right, others = logits[..., 0], logits[..., 1:]
+        losses = functional.softplus(-right) + functional.softplus(others).sum(-1)
+        loss = losses.masked_fill(~pairs, 0).sum()
+    with torch.no_grad():
+        correct = (right > others.amax(-1)) & pairs
+        return Ahead(loss, pairs.sum((0, 1)), correct.sum((0, 1)))
+
+
 def perplexity(probs: Float[Tensor, "group entry"]) -> Float[Tensor, ""]:
     """Effective number of entries in use: exp of the entropy of each group, summed over groups; at most G V."""
     return torch.exp(-(probs * torch.log(probs + 1e-7)).sum(-1)).sum()
@@ -73,7 +177,7 @@ def diversity(probs: Float[Tensor, "group entry"]) -> Float[Tensor, ""]:
     return 1 - perplexity(probs) / probs.numel()
 
 
-def _same_code(codes: Int[Tensor, "batch masked group"], negatives: Int[Tensor, "batch masked negative"]) -> Tensor:
+def same_code(codes: Int[Tensor, "batch masked group"], negatives: Int[Tensor, "batch masked negative"]) -> Tensor:
     """True where a distractor has the code of the target, in every group."""
     same = torch.ones_like(negatives, dtype=torch.bool)
     for group in codes.unbind(-1):

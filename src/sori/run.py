@@ -24,7 +24,6 @@ from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
-from sori.data.segment_pairs import SegmentBatches, SegmentConfig
 from sori.decoding.beam import BeamDecoder, read_out
 from sori.encoders import Encoder, EncoderConfig, build, is_objective
 from sori.evaluation.error_rate import ErrorReport, error_rates
@@ -35,6 +34,7 @@ from sori.seeds import Rng, derive
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.speech2vec import Speech2VecConfig
+from sori.systems.vq_wav2vec import VqWav2Vec
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
 from sori.training import loop
@@ -85,7 +85,7 @@ def train(
         RuntimeError: training came to nothing; names cause and cure.
     """
     into = Path(into)
-    recipe = _complete(recipe, data, init)
+    recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         utterances = _training_utterances(recipe)
@@ -166,10 +166,23 @@ def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> l
     Raises:
         ValueError: there are none.
     """
-    return _transcribed([u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)])
+    return _transcribed(utterances_of(data, split))
 
 
-def _complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
+def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
+    """The utterances of prepared folders.
+
+    Args:
+        data: prepared folder or folders.
+        split: which utterances of folders that name splits; None: all.
+
+    Raises:
+        ValueError: a folder has no such split.
+    """
+    return [u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
+
+
+def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
     """The recipe with what the caller gave; paths absolute, so that the stored recipe can be repeated from anywhere."""
     changes: dict[str, Any] = {}
     if data is not None:
@@ -240,7 +253,10 @@ def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utteran
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
     fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
-    if fresh and isinstance(system, Wav2Vec2) and system.targets is not None:
+    if fresh and (
+        (isinstance(system, Wav2Vec2) and system.targets is not None)
+        or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
+    ):
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
     return _Parts(system, batches, [], utterances)
 
@@ -268,12 +284,9 @@ def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
 
 
 def _words(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance], into: Path) -> _Parts:
-    system = segmented.build(config, init=recipe.init)
-    kept = segmented.choose(recipe, utterances)
+    system, kept = segmented.build(config, init=recipe.init), segmented.choose(recipe, utterances)
     segmented.note(kept, into)
-    settings = recipe.segments or SegmentConfig()
-    reader = _audio(recipe, kept.utterances, into)
-    batches = SegmentBatches(kept, settings, recipe.data, seed=recipe.train.seed, reader=reader)
+    batches = segmented.batches(recipe, kept, _audio(recipe, kept.utterances, into))
     return _Parts(system, batches, [], kept.utterances)
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sori import distributed, hub
+from sori.data.loader import Reader
 from sori.data.manifest import Utterance, read_manifest
-from sori.data.segment_pairs import Kept, SegmentConfig, keep
+from sori.data.segment_pairs import Kept, SegmentBatches, SegmentConfig, keep
 from sori.data.word_segments import (
     SEGMENTS,
     Segment,
@@ -46,6 +47,16 @@ def choose(recipe: Recipe, utterances: Sequence[Utterance]) -> Kept:
     all_utterances, found = locate([Path(folder) for folder in recipe.corpora], config)
     rows = [row for row, u in enumerate(all_utterances) if u.id in wanted]
     return keep([all_utterances[row] for row in rows], [found[row] for row in rows], config)
+
+
+def batches(recipe: Recipe, kept: Kept, reader: Reader) -> SegmentBatches:
+    """What the loop is given.
+
+    Raises:
+        ValueError: no two segments are neighbours.
+    """
+    config = recipe.segments or SegmentConfig()
+    return SegmentBatches(kept, config, recipe.data, seed=recipe.train.seed, reader=reader)
 
 
 def locate(folders: Sequence[Path], config: SegmentConfig) -> tuple[list[Utterance], list[list[Segment]]]:

@@ -10,11 +10,18 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Bool", "Float", "Frames", "Int", "Tensor"]
+__all__ = ["Bool", "Codes", "Float", "Frames", "Int", "Tensor"]
 
 
 class Frames(NamedTuple):
     """Feature vectors of a batch; a time tensor never travels without its lengths."""
 
     data: Float[Tensor, "batch frame dim"]
+    lengths: Int[Tensor, " batch"]
+
+
+class Codes(NamedTuple):
+    """Discrete units of a batch, -1 in padding."""
+
+    data: Int[Tensor, "batch frame group"]
     lengths: Int[Tensor, " batch"]

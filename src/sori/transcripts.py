@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sori.audio import SAMPLE_RATE, info
 from sori.data.sources import AUDIO
 from sori.decoding.beam import BeamDecoder
+from sori.decoding.confidence import Confidence
 from sori.decoding.formats import Format, Transcribed, render
 from sori.hub import System
 from sori.infer import Failure, Transcript, transcribe_files
@@ -61,7 +62,13 @@ def _recordings(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def write(
-    model: System, jobs: Sequence[Job], *, to: Format, overwrite: bool = False, decoder: BeamDecoder | None = None
+    model: System,
+    jobs: Sequence[Job],
+    *,
+    to: Format,
+    overwrite: bool = False,
+    decoder: BeamDecoder | None = None,
+    confidence: Confidence | None = None,
 ) -> Iterator[str | Failure]:
     """Transcribe recordings, one after the other; one that fails does not stop the others.
 
@@ -71,6 +78,7 @@ def write(
         to: format.
         overwrite: replace transcripts that exist; otherwise these are failures, and their recordings are not heard.
         decoder: as for `infer.transcribe`.
+        confidence: likewise.
 
     Yields:
         For each recording the file that was written, or why none was.
@@ -79,7 +87,7 @@ def write(
         if job.transcript.exists() and not overwrite:
             yield Failure(job.recording, f"{job.transcript} exists; replace it with --overwrite")
             continue
-        ((_, found),) = transcribe_files(model, [job.recording], decoder=decoder)
+        ((_, found),) = transcribe_files(model, [job.recording], decoder=decoder, confidence=confidence)
         if isinstance(found, Failure):
             yield found
             continue
@@ -91,7 +99,13 @@ def write(
 
 
 def show(
-    model: System, sources: Sequence[Path], *, to: Format, times: bool, decoder: BeamDecoder | None = None
+    model: System,
+    sources: Sequence[Path],
+    *,
+    to: Format,
+    times: bool,
+    decoder: BeamDecoder | None = None,
+    confidence: Confidence | None = None,
 ) -> Iterator[str | Failure]:
     """Transcribe recordings for the screen.
 
@@ -99,14 +113,16 @@ def show(
         model: a recogniser.
         sources: sound files, and folders, all of whose sound files are meant.
         to: format; `txt` of several recordings begins each line with the recording's name.
-        times: with `txt`: a line for each word.
+        times: with `txt`: a line for each word: begin, end, confidence where it is known, and the word. The best texts
+            of a decoder that gives several follow, a line each: begin and end of the passage, number, score, and text.
         decoder: as for `infer.transcribe`.
+        confidence: likewise.
 
     Yields:
         For each recording its transcript, or why there is none.
     """
     paths = [path for path, _ in _recordings(sources)]
-    for path, found in transcribe_files(model, paths, decoder=decoder):
+    for path, found in transcribe_files(model, paths, decoder=decoder, confidence=confidence):
         if isinstance(found, Failure):
             yield found
         elif to != "txt":
@@ -114,8 +130,18 @@ def show(
         else:
             lines = [found.text if len(paths) == 1 and not times else f"{path}\t{found.text}"]
             if times:
-                lines += [f"{word.start:.2f}\t{word.end:.2f}\t{word.text}" for word in found.words]
+                lines += _word_lines(found)
+            for passage in found.alternatives or ():
+                span = f"{passage.start:.2f}\t{passage.end:.2f}"
+                lines += [f"{span}\t{n}\t{score:.2f}\t{text}" for n, (text, score) in enumerate(passage.texts, 1)]
             yield "\n".join(lines)
+
+
+def _word_lines(found: Transcript) -> list[str]:
+    spans = [f"{word.start:.2f}\t{word.end:.2f}" for word in found.words]
+    if found.confidence is not None:
+        spans = [f"{span}\t{sure:.2f}" for span, sure in zip(spans, found.confidence, strict=True)]
+    return [f"{span}\t{word.text}" for span, word in zip(spans, found.words, strict=True)]
 
 
 @contextmanager
@@ -131,4 +157,5 @@ def standard_input(sources: Sequence[Path]) -> Iterator[list[Path]]:
 
 def _rendered(recording: Path, found: Transcript, to: Format) -> str:
     duration = info(recording).num_samples / SAMPLE_RATE
-    return render(Transcribed(found.text, found.words, duration, recording.name), to)
+    text, words, characters, confidence, alternatives = found
+    return render(Transcribed(text, words, duration, recording.name, confidence, characters, alternatives), to)

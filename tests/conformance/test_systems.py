@@ -17,7 +17,7 @@ from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics
 
-SYSTEMS = ("wav2vec2", "ctc")
+SYSTEMS = ("cpc", "wav2vec", "vq_wav2vec", "wav2vec2", "ctc")
 FRONTS = {
     "log_mel": sizes.smoke().front,
     "conv_layer": ConvConfig(norm="layer", bias=True, normalize=True, dim=16),
@@ -26,6 +26,7 @@ FRONTS = {
 VOCABULARY = Vocabulary.fit(["abdelnos"])
 
 CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
+CASES += [("cpc", None), ("wav2vec", None), ("vq_wav2vec", None)]
 """Every system with every front end it can have; None: as its smoke recipe has it."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -93,6 +94,47 @@ def test_pretraining_loss_falls_below_chance(encoder_run):
     chance = Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
     assert reports[-1]["contrastive"] < 0.85 * chance
     assert reports[-1]["contrastive"] < reports[0]["contrastive"]
+
+
+@pytest.mark.parametrize("name", ["cpc"])
+def test_other_pretraining_losses_fall_below_chance_and_recognisers_start_from_there(name, prepared_tones, tmp_path):
+    recipe = recipes.by_name(f"{name}_smoke")
+    run.train(recipe, into=tmp_path / "encoder", data=prepared_tones)
+    reports, chance = rows(tmp_path / "encoder"), hub.build(recipe.system).chance_nats
+    assert reports[0]["contrastive"] > reports[-1]["contrastive"]
+    assert reports[-1]["contrastive"] < 0.85 * chance
+    few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
+    run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
+    encoder, recogniser = (hub.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
+    assert hub.encoder_of(recogniser).config == encoder.config
+    kept = {key: value for key, value in encoder.front.state_dict().items() if value.is_floating_point()}
+    assert kept
+    for key, value in hub.encoder_of(recogniser).front.state_dict().items():  # frozen by default
+        assert torch.equal(value, kept[key])
+
+
+@pytest.mark.parametrize(("name", "share"), [("wav2vec", 0.85), ("vq_wav2vec", 0.95)])
+def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp_path):
+    recipe = recipes.by_name(f"{name}_smoke")
+    run.train(recipe, into=tmp_path, data=prepared_tones)
+    reports = [row for row in read_metrics(tmp_path / METRICS) if row["kind"] == "train"]
+    assert reports[-1]["contrastive"] < share * reports[-1]["chance"]
+    assert reports[-1]["correct"] > 1.3 / 11
+
+
+@pytest.mark.parametrize("name", ["wav2vec", "vq_wav2vec"])
+def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waves):
+    config = recipes.by_name(f"{name}_smoke").system
+    if name == "vq_wav2vec":  # the even use of the codebook belongs to a batch as a whole
+        config = config.model_copy(update={"diversity_weight": 0.0})
+    system = hub.build(config).eval()
+    batch = batch_of(name, waves)
+    draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
+    extra = {"temperature": 1.0} if name == "vq_wav2vec" else {}
+    whole = gradient(system, [system.objective(batch, draws, **extra)])
+    parts = [(cut(batch, half), cut(draws, half)) for half in (slice(0, 2), slice(2, 3))]
+    halves = [system.objective(*part, **extra) for part in parts]
+    torch.testing.assert_close(gradient(system, halves), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_recognition_loss_falls_below_chance(recogniser_run):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference.ctc import collapse
 
-from sori.decoding.ctc import Word, greedy, words
+from sori.decoding.ctc import Character, Path, Word, characters, greedy, words
 from sori.shapes import Frames
 from sori.text import Vocabulary
 
@@ -60,3 +60,30 @@ def test_words_have_times(hop_samples):
 def test_no_words_in_silence():
     vocabulary = Vocabulary.fit(["a"])
     assert words(greedy(logits_of([[0, 1, 0, 1]], num_classes=3))[0], vocabulary, hop_samples=320.0) == []
+
+
+def test_characters_are_what_a_reader_takes_for_letters():
+    vocabulary = Vocabulary(
+        symbols=("<blank>", "|", "a", "\u1100", "\u1161", "\u11a8", "t\u0283", "\u0301", "\\|", "<unk>")
+    )
+    bar, a, g, vowel, final, tesh, acute, real_bar, unknown = range(1, 10)
+    ids = [a, g, vowel, final, g, vowel, bar, tesh, a, acute, unknown, real_bar]
+    spans = [(2 * n, 2 * n + 1) for n in range(len(ids))]
+    first, second = characters(Path(ids, spans), vocabulary, hop_samples=16_000.0)
+    assert first == [Character("a", 0, 1), Character("각", 2, 7), Character("가", 8, 11)]
+    assert second == [Character("t\u0283", 14, 15), Character("á", 16, 19), Character("|", 22, 23)]
+    for word, letters in zip(words(Path(ids, spans), vocabulary, hop_samples=1.0), (first, second), strict=True):
+        assert word.text == "".join(one.text for one in letters)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=40))
+def test_characters_lie_in_order_within_their_words(row):
+    vocabulary = Vocabulary.fit(["값 강 ab"], unit="jamo")
+    (path,) = greedy(logits_of([row], num_classes=len(vocabulary)))
+    found = characters(path, vocabulary, hop_samples=320.0)
+    for word, letters in zip(words(path, vocabulary, hop_samples=320.0), found, strict=True):
+        assert word.text == "".join(one.text for one in letters)
+        edges = [edge for one in letters for edge in (one.start, one.end)]
+        assert edges == sorted(edges)
+        assert (edges[0], edges[-1]) == (word.start, word.end)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from praatio import textgrid
 from pympi.Elan import Eaf
 
-from sori.decoding.ctc import Word
-from sori.decoding.formats import FORMATS, PAUSE_SECONDS, Transcribed, render
+from sori.decoding.ctc import Character, Word
+from sori.decoding.formats import FORMATS, PAUSE_SECONDS, Alternatives, Transcribed, render
 
 LETTERS = st.characters(categories=["Lu", "Ll", "Lo", "Mn", "Mc", "N", "P", "S"])
 TEXTS = st.text(LETTERS, min_size=1, max_size=100) | st.sampled_from(["a", "the", "<b>", "a&amp;b", "-->", '"', "1"])
@@ -316,3 +316,23 @@ def test_errors_say_what_to_do(change, message):
 def test_unknown_format():
     with pytest.raises(ValueError, match=r"expected a format of txt, json.*got 'doc'"):
         render(Transcribed("a", [A], 4.0, "a.wav"), "doc")
+
+
+def test_json_holds_characters_and_alternatives_and_the_others_do_without():
+    words = [Word("ab", 0.9, 1.0), Word("\x00", 1.0, 1.0), Word("c", 1.0, 1.04)]
+    letters = [[Character("a", 0.9, 0.92), Character("b", 0.9999, 1.0)], [], [Character("c", 1.0, 1.04)]]
+    passage = Alternatives(0.0, 1.0, [("ab c", -1.23456), ("ab\nd", -2.0)])
+    full = Transcribed("ab c", words, 1.0, "a.wav", None, letters, [passage])
+    data = json.loads(render(full, "json"))
+    assert [[(c["text"], c["start"], c["end"]) for c in word["characters"]] for word in data["words"]] == [
+        [("a", 0.9, 0.92), ("b", 0.999, 0.999)],  # the clock drew the end of the word in, and its letters with it
+        [("c", 0.999, 1.0)],
+    ]
+    texts = [{"text": "ab c", "score": -1.235}, {"text": "ab d", "score": -2.0}]
+    assert data["alternatives"] == [{"start": 0.0, "end": 1.0, "texts": texts}]
+    bare = full._replace(characters=None, alternatives=None)
+    for to in set(FORMATS) - {"json", "eaf"}:
+        assert render(full, to) == render(bare, to)
+    assert "characters" not in json.loads(render(bare, "json"))["words"][0]
+    with pytest.raises(ValueError, match="characters of each of 3 words, got those of 1"):
+        render(full._replace(characters=letters[:1]), "json")

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from sori.edits import align
 from sori.plots import page
 from sori.plots.signal import waveform
 from sori.plots.style import INK
@@ -77,6 +78,18 @@ def test_equal_figures_make_equal_drawings():
     assert page.svg(waveform(wave), label="x") == page.svg(waveform(wave), label="x")
 
 
+def test_a_small_player_holds_the_sound_too():
+    wave = torch.sin(torch.arange(48_000) / 20) / 5
+    player = page.audio(wave, small=True)
+    assert 'preload="none"' in player
+    coded = base64.b64decode(re.search(r"data:audio/mpeg;base64,([^\"]+)", player)[1])
+    assert len(coded) < 3 * 8_000
+    heard, _ = soundfile.read(io.BytesIO(coded), dtype="float32")
+    middle = slice(16_000, 32_000)
+    spectrum = torch.fft.rfft(torch.from_numpy(heard)[middle]).abs()
+    assert int(spectrum.argmax()) == round(16_000 / 20 / 2 / torch.pi)
+
+
 def test_the_player_holds_the_sound():
     wave = torch.sin(torch.arange(16_000) / 20) / 5
     data = re.search(r"base64,([^\"]+)", page.audio(wave))[1]
@@ -86,10 +99,15 @@ def test_the_player_holds_the_sound():
 
 
 def test_errors_are_marked_by_kind():
-    marked = page.marked("the big cat sat on it", "the cat <sat> on it too")
+    def marked_words(said, written):
+        return page.marked(align([said.split()], [written.split()])[0])
+
+    marked = marked_words("the big cat sat on it", "the cat <sat> on it too")
     assert marked.startswith("the <span class=missing")
-    assert "&lt;sat&gt;" in marked
+    assert "<b>&lt;</b>sat<b>&gt;</b>" in marked
     assert "<sat>" not in marked
-    assert "class=wrong" in marked
-    assert "class=extra" in marked
-    assert page.marked("a b", "a b") == "a b"
+    assert "<rt>sat</rt>" in marked
+    assert marked.endswith(">+too</span>")
+    assert marked_words("a b", "a b") == "a b"
+    assert "<ruby class=wrong>have<b>n</b><rt>have</rt></ruby>" in marked_words("i have", "i haven")
+    assert "<ruby class=wrong>her<rt>them</rt></ruby>" in marked_words("them", "her")

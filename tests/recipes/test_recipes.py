@@ -1,8 +1,10 @@
 """Built-in recipes and how they are found."""
 
+import numpy as np
 import pytest
 
 from sori import hub, recipes
+from sori.data.sampler import plan_crops
 from sori.recipes.recipe import Recipe
 from sori.systems.ctc import CtcConfig
 from sori.text import Vocabulary
@@ -29,10 +31,17 @@ def test_the_docstring_tells_what_it_is_and_the_command(recipe):
 
 
 def test_every_function_of_the_modules_is_listed():
-    modules = (recipes.wav2vec2, recipes.ctc, recipes.speech2vec, recipes.smoke)
-    made = {
-        name for module in modules for name in vars(module) if name.startswith(("wav2vec2_", "ctc_", "speech2vec_"))
-    }
+    modules = (
+        recipes.wav2vec2,
+        recipes.wav2vec,
+        recipes.vq_wav2vec,
+        recipes.cpc,
+        recipes.ctc,
+        recipes.speech2vec,
+        recipes.smoke,
+    )
+    kinds = ("wav2vec", "vq_wav2vec_", "cpc_", "ctc_", "speech2vec_")
+    made = {name for module in modules for name in vars(module) if name.startswith(kinds)}
     assert made == set(NAMES)
 
 
@@ -84,6 +93,23 @@ def test_published_fine_tuning_rises_holds_and_falls(name):
     assert rates == pytest.approx([0.01, 1, 1, 1, 0.05], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "num_steps", "num_ahead"),
+    [("wav2vec_base", 40_000, 12), ("wav2vec_large", 400_000, 12), ("vq_wav2vec_base", 400_000, 8)],
+)
+def test_published_wav2vec(name, num_steps, num_ahead):
+    recipe = recipes.by_name(name)
+    assert recipe.data.max_crop_seconds * 16_000 == 150_000
+    assert recipe.data.batch_seconds * 16_000 == 1_500_000
+    assert recipe.train.num_steps == num_steps
+    assert recipe.system.num_ahead == num_ahead
+    assert recipe.system.exclusion == "faithful"
+    steps = (0, 500, num_steps)
+    rates = [recipe.optim.lr * factor(recipe.schedule, step, num_steps) for step in steps]
+    assert rates == pytest.approx([1e-7, 5e-3, 1e-6], rel=1e-9)
+    assert (recipe.optim.betas, recipe.optim.weight_decay) == ((0.9, 0.999), 0.0)
+
+
 def test_published_warm_up():
     base, lv60k = recipes.by_name("wav2vec2_base"), recipes.by_name("wav2vec2_lv60k")
     for recipe, steps in ((base, 32_000), (lv60k, 32_000)):
@@ -91,6 +117,17 @@ def test_published_warm_up():
         assert factor(recipe.schedule, steps, num_steps) == pytest.approx(1)
         assert factor(recipe.schedule, steps - 100, num_steps) < 1
         assert factor(recipe.schedule, num_steps, num_steps) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cpc_paper", "cpc_modified"])
+def test_published_windows_of_cpc(name):
+    recipe = recipes.by_name(name)
+    plan = plan_crops(np.full(100, 10 * 16_000), recipe.data, seed=0)
+    rows, num_samples = plan.batch(0)
+    assert (len(rows), num_samples) == (8, 20_480)
+    assert recipe.train.num_accumulate == 8
+    assert (recipe.optim.lr, recipe.optim.betas, recipe.optim.eps) == (2e-4, (0.9, 0.999), 1e-8)
+    assert {factor(recipe.schedule, step, recipe.train.num_steps) for step in (0, 7, recipe.train.num_steps)} == {1.0}
 
 
 def test_smoke_recipes_can_be_built():
@@ -104,7 +141,7 @@ def test_smoke_recipes_can_be_built():
 
 def test_an_unknown_name_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean wav2vec2_tiny"):
-        recipes.by_name("wav2vec_tiny")
+        recipes.by_name("wav2vec2_tinny")
     with pytest.raises(ValueError, match=r"known: wav2vec2_tiny, .*ctc_smoke"):
         recipes.by_name("zzz")
 

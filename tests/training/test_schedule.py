@@ -52,3 +52,15 @@ def test_impossible_phases_are_refused():
         ScheduleConfig(warmup_fraction=0.6, hold_fraction=0.5)
     with pytest.raises(ValueError, match="never reaches 0"):
         ScheduleConfig(kind="tri_stage")
+
+
+WAV2VEC = ScheduleConfig(kind="cosine", warmup_fraction=500 / 400_000, first_factor=2e-5, final_factor=2e-4)
+
+
+def test_cosine_meets_the_published_points_of_wav2vec():
+    rates = [5e-3 * factor(WAV2VEC, step, 400_000) for step in (0, 250, 500, 400_000)]
+    assert rates == pytest.approx([1e-7, (1e-7 + 5e-3) / 2, 5e-3, 1e-6], rel=1e-9)
+    middle = 500 + (400_000 - 500) // 2
+    assert 5e-3 * factor(WAV2VEC, middle, 400_000) == pytest.approx((5e-3 + 1e-6) / 2, rel=1e-9)
+    quarter = 500 + (400_000 - 500) // 4
+    assert factor(WAV2VEC, quarter, 400_000) == pytest.approx(2e-4 + (1 - 2e-4) * (1 + math.sqrt(0.5)) / 2)

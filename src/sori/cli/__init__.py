@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, learn, models, text, words
+from sori.cli import judge, learn, models, probe, text, words
 from sori.transcripts import STDIN
 
 app = App(
@@ -20,7 +20,11 @@ app.command(learn.train)
 app.command(text.transcribe)
 app.command(text.align)
 app.command(judge.evaluate)
+app.command(judge.score)
+app.command(judge.calibrate)
+app.command(probe.probe)
 app.command(models.embed)
+app.command(models.units)
 app.command(models.convert)
 app.command(models.plot)
 app.command(learn.list_, name="list")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 
-from sori import distributed, hub, infer
+from sori import distributed, hub, infer, run
 from sori.audio import read
 from sori.cli.files import leave_if, needs_files
 from sori.exchange import Format as ModelFormat
@@ -18,6 +18,7 @@ from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
 from sori.plots.training import curves
 from sori.training.log import METRICS, read_metrics
+from sori.units import needs_quantizer, write_units
 
 
 def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
@@ -47,6 +48,30 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
             continue
         np.savez(target, frames=found.frames.numpy(), times=found.times.numpy())
         print(f"{target}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}", flush=True)
+    leave_if(failed)
+
+
+def units(model: str, *, data: list[Path], into: Path, split: str = "all", overwrite: bool = False) -> None:
+    """Write the discrete units of a corpus, a line for each utterance: its id, a tab, and units such as `17-203`.
+
+    Args:
+        model: Folder, run folder or name of a model with a quantiser.
+        data: Prepared folder; may be given several times.
+        into: File to write.
+        split: Which utterances, where a folder names splits; `all` for all of them.
+        overwrite: Replace the file.
+    """
+    system = hub.load(model).to(distributed.device())
+    needs_quantizer(system, model)
+    utterances = run.utterances_of(data, None if split == "all" else split)
+    num_frames, failed = 0, False
+    for found in write_units(system, utterances, into, overwrite=overwrite):
+        if isinstance(found, infer.Failure):
+            failed = True
+            print(f"{found.path}: {found.reason}", file=sys.stderr)
+        else:
+            num_frames += found.num_frames
+    print(f"{into}\t{num_frames} units")
     leave_if(failed)
 
 

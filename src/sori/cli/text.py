@@ -7,11 +7,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sori import distributed, hub, infer, language
+from sori import calibration, distributed, hub, infer, language
 from sori.audio import SAMPLE_RATE, info
 from sori.cli.files import leave_if, needs_files
 from sori.decoding.beam import BeamConfig, BeamDecoder
+from sori.decoding.confidence import Confidence
 from sori.decoding.formats import Format, Transcribed, render
+from sori.systems.ctc import Ctc
 from sori.transcripts import plan, standard_input
 from sori.transcripts import show as show_transcripts
 from sori.transcripts import write as write_transcripts
@@ -20,7 +22,7 @@ from sori.transcripts import write as write_transcripts
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Search:
-    """How a language model is used, for every verb that writes text."""
+    """How text is searched for, for every verb that writes it."""
 
     lm: Path | None = None
     """Language model over words (.arpa, .arpa.gz), from `sori lm build` or elsewhere; without it, the likeliest symbol
@@ -33,17 +35,28 @@ class Search:
     """Texts that are kept in mind."""
     unknown_words: bool = False
     """Also write words that the language model does not know."""
+    hot_word: Annotated[list[str] | None, Parameter(negative=())] = None
+    """Word to prefer, such as a name, with or without a language model; may be given several times."""
+    hot_word_score: float = BeamConfig().hot_word_score
+    """Bonus for each hot word."""
 
-    def decoder(self, model: hub.System) -> BeamDecoder | None:
-        """For `infer.transcribe` and `run.evaluate`."""
-        if self.lm is None:
+    def decoder(self, model: hub.System, *, num_best: int = 1) -> BeamDecoder | None:
+        """For `infer.transcribe` and `run.evaluate`; None where the likeliest symbol of each frame will do."""
+        if self.lm is None and not self.hot_word and num_best == 1:
             return None
-        config = BeamConfig(lm_weight=self.lm_weight, word_score=self.word_score, beam_size=self.beam_size)
-        return language.decoder(model, self.lm, config, known_words_only=not self.unknown_words)
+        config = BeamConfig(
+            lm_weight=self.lm_weight,
+            word_score=self.word_score,
+            beam_size=self.beam_size,
+            hot_word_score=self.hot_word_score,
+            num_best=num_best,
+        )
+        hot_words = self.hot_word or ()
+        return language.decoder(model, self.lm, config, known_words_only=not self.unknown_words, hot_words=hot_words)
 
 
 GREEDY = Search()
-"""Without language model."""
+"""Without language model and hot words."""
 
 
 def transcribe(
@@ -53,6 +66,8 @@ def transcribe(
     into: Path | None = None,
     overwrite: bool = False,
     times: bool = False,
+    num_best: int = 1,
+    confidence: Path | None = None,
     search: Search = GREEDY,
 ) -> None:
     """Write down what is said in sound files, however long.
@@ -63,18 +78,26 @@ def transcribe(
         to: What to write: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), or ctm (scoring).
         into: Folder for one transcript a recording, NAME.txt and so on; by default they go to the screen.
         overwrite: Replace transcripts that exist in that folder.
-        times: On the screen: one line for each word, with begin and end in seconds.
-        search: Language model.
+        times: On the screen: one line for each word, with begin and end in seconds, and confidence where it is known.
+        num_best: Texts for each passage, the best first, with their scores: on the screen, or as json.
+        confidence: File from `sori calibrate --into`; by default what was kept beside the model is used.
+        search: Language model and hot words.
     """
     needs_files(files)
+    if num_best > 1 and to != "json" and (to != "txt" or into is not None):
+        raise ValueError(
+            f"--num-best is for the screen and for --format json, got --format {to}"
+            f"{'' if into is None else ' with --into'}; other files have no room for several texts"
+        )
     system = hub.load(model).to(distributed.device())
-    decoder = search.decoder(system)
+    decoder = search.decoder(system, num_best=num_best)
+    sure = _confidence(model, system, decoder, confidence)
     with standard_input(files) as sources:
         if into is not None:
             jobs = plan(sources, into=into, to=to)
-            found = write_transcripts(system, jobs, to=to, overwrite=overwrite, decoder=decoder)
+            found = write_transcripts(system, jobs, to=to, overwrite=overwrite, decoder=decoder, confidence=sure)
         else:
-            found = show_transcripts(system, sources, to=to, times=times, decoder=decoder)
+            found = show_transcripts(system, sources, to=to, times=times, decoder=decoder, confidence=sure)
         failed = False
         for one in found:
             failed |= isinstance(one, infer.Failure)
@@ -83,6 +106,23 @@ def transcribe(
             else:
                 print(one, flush=True)
     leave_if(failed)
+
+
+def _confidence(model: str, system: hub.System, decoder: BeamDecoder | None, file: Path | None) -> Confidence | None:
+    """What was fitted for this way of searching; without it words get no number rather than one that means nothing."""
+    place = file or calibration.find(model)
+    if place is None or not isinstance(system, Ctc):
+        return None
+    found = calibration.choose(calibration.read(place, system), decoder)
+    if found is None:
+        missing = (
+            f"{place} holds no confidence for this way of searching (language model, weights, hot words); fit it with "
+            "`sori calibrate` and the same options"
+        )
+        if file is not None:
+            raise ValueError(missing)
+        print(f"words get no confidence: {missing}", file=sys.stderr)
+    return found
 
 
 def align(

@@ -19,6 +19,7 @@ import torch
 from sori.audio import SAMPLE_RATE
 from sori.conversion.onnx_graph import Graph
 from sori.conversion.onnx_model import OnnxFacts, OnnxModel, num_bytes, require_extra, weights_beside
+from sori.encoders import Encoder
 from sori.nn.lengths import valid
 from sori.systems.ctc import Ctc
 from sori.systems.wav2vec2 import Wav2Vec2
@@ -38,7 +39,7 @@ class Exported(NamedTuple):
     """Largest one to torch for a padded batch of noise, as a share of the largest value."""
 
 
-def export_onnx(system: Wav2Vec2 | Ctc, path: Path) -> Exported:
+def export_onnx(system: Encoder | Ctc, path: Path) -> Exported:
     """Write a model as ONNX, and make sure that onnxruntime computes with it what torch does.
 
     Inputs: `wave` float32 (batch, sample) at 16 kHz and `lengths` int64 (batch), the real samples of each row. Outputs:
@@ -52,7 +53,7 @@ def export_onnx(system: Wav2Vec2 | Ctc, path: Path) -> Exported:
 
     Raises:
         ModuleNotFoundError: the extra `export` is not installed.
-        ValueError: a recogniser without a vocabulary, or over an encoder that has no form as a graph.
+        ValueError: a recogniser without a vocabulary, or an encoder that has no form as a graph.
         RuntimeError: the file does not compute what the model does.
     """
     require_extra()
@@ -128,7 +129,7 @@ def quantize_onnx(path: Path, into: Path) -> int:
     return num_bytes(into)
 
 
-def _facts(system: Wav2Vec2 | Ctc) -> OnnxFacts:
+def _facts(system: Encoder | Ctc) -> OnnxFacts:
     recogniser = isinstance(system, Ctc)
     if recogniser and system.vocabulary is None:
         raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
@@ -144,7 +145,7 @@ def _facts(system: Wav2Vec2 | Ctc) -> OnnxFacts:
     )
 
 
-def _difference(system: Wav2Vec2 | Ctc, model: OnnxModel) -> float:
+def _difference(system: Encoder | Ctc, model: OnnxModel) -> float:
     """To torch, over real frames; the lengths are others than those it was exported with."""
     # None is very short: dividing by the deviation of two or three windows would magnify rounding.
     lengths = torch.tensor([3 * SAMPLE_RATE + 7, SAMPLE_RATE, SAMPLE_RATE // 2])

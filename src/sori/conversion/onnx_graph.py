@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sori.encoders import Encoder as AnyEncoder
 from sori.nn.conv import WaveConv, normalize_wave
 from sori.nn.lengths import valid
 from sori.nn.spectral import EMPHASIS, FFT_SIZE, FLOOR, Cepstrum, LogMel, delta, normalize
@@ -27,18 +28,19 @@ class Graph(nn.Module):
         system: whose weights are used, not copied.
     """
 
-    def __init__(self, system: Wav2Vec2 | Ctc) -> None:
+    def __init__(self, system: AnyEncoder | Ctc) -> None:
         super().__init__()
         self.system: Encoder | Ctc
-        if isinstance(system, Wav2Vec2):
-            self.system = Encoder(system)
-            return
-        if not isinstance(system.encoder, Wav2Vec2):
+        inner = system.encoder if isinstance(system, Ctc) else system
+        if not isinstance(inner, Wav2Vec2):
             raise ValueError(  # noqa: TRY004 - like every other model that does not fit
-                f"expected a recogniser over wav2vec 2.0, got one over {type(system.encoder).__name__}; its way from "
-                "the wave to the layers has no form as a graph yet: write one here"
+                f"expected wav2vec 2.0 or a recogniser over it, got {type(inner).__name__}; its way from the wave to "
+                "the layers has no form as a graph yet: write one here"
             )
-        encoder = Encoder(system.encoder)
+        encoder = Encoder(inner)
+        if not isinstance(system, Ctc):
+            self.system = encoder
+            return
         with torch.device("meta"):  # a head is drawn here only to be replaced
             self.system = Ctc(system.config, encoder, num_classes=system.num_classes)
         self.system.head, self.system.layer_weights = system.head, system.layer_weights

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from sori.conversion.model import Model
+from sori.encoders import Encoder
 from sori.shapes import Float, Tensor
 from sori.systems.ctc import Ctc
-from sori.systems.wav2vec2 import Wav2Vec2
 
 WAVE = "2 s of sines that glide from 100 to 3,000 Hz, 16 kHz"
 """What `fixed_wave` is, in words."""
@@ -28,7 +28,7 @@ def fixed_wave() -> Float[Tensor, " sample"]:
 
 
 @torch.no_grad()
-def answer(system: Wav2Vec2 | Ctc) -> Float[Tensor, "frame dim"]:
+def answer(system: Encoder | Ctc) -> Float[Tensor, "frame dim"]:
     """Logits of a recogniser, last layer of an encoder."""
     wave = fixed_wave()[None]
     lengths = torch.tensor([wave.shape[1]])

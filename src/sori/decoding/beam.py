@@ -116,9 +116,10 @@ class BeamDecoder:
         lexicon: Iterable[str] | None = None,
         hot_words: Sequence[str] = (),
     ) -> None:
-        self.vocabulary, self.lm = vocabulary, lm
+        self.vocabulary, self.lm, self.lm_unit = vocabulary, lm, lm_unit
         self._lm_kind = NO_LM if lm is None else WORDS if lm_unit == "word" else SYMBOLS
         self._closed = lexicon is not None
+        self.hot_words = tuple(hot_words)
         spell = _Speller(vocabulary)
         listed = list(lexicon) if lexicon is not None else list(lm.words) if lm and lm_unit == "word" else []
         spelled: dict[
@@ -160,6 +161,11 @@ class BeamDecoder:
         other.__dict__.update(self.__dict__)
         other.config, other._model = config, self._weigh(config)
         return other
+
+    @property
+    def only_known_words(self) -> bool:
+        """Whether nothing but the words of the lexicon is written."""
+        return self._closed and self.config.unknown_score is None
 
     def decode(self, logits: Frames, *, num_threads: int | None = None) -> list[list[Hypothesis]]:
         """The best texts of each utterance, best first, at least one.

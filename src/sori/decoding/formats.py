@@ -15,11 +15,11 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from unicodedata import east_asian_width
 from xml.etree import ElementTree as ET
 
-from sori.decoding.ctc import Word
+from sori.decoding.ctc import Character, Word
 from sori.text import graphemes
 
 Format = Literal["txt", "json", "srt", "vtt", "TextGrid", "eaf", "ctm"]
@@ -35,6 +35,16 @@ _BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # those that keep words toget
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
+class Alternatives(NamedTuple):
+    """The best texts of one passage, as a search ranks them."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    texts: Sequence[tuple[str, float]]
+    """Each with its score in nats, best first."""
+
+
 class Transcribed(NamedTuple):
     """What was said in one recording."""
 
@@ -47,6 +57,10 @@ class Transcribed(NamedTuple):
     """Its file, as path or name; only the name is written."""
     confidence: Sequence[float] | None = None
     """Of each word, from 0 to 1, where it is known."""
+    characters: Sequence[Sequence[Character]] | None = None
+    """Of each word, with their times, where they are known; only json has room for them."""
+    alternatives: Sequence[Alternatives] | None = None
+    """Of each passage, where they are wanted; only json has room for them."""
 
 
 class _Timed(NamedTuple):
@@ -56,6 +70,8 @@ class _Timed(NamedTuple):
     start: int
     end: int
     confidence: float | None
+    characters: tuple[Character, ...] | None = None
+    """In seconds, as they came."""
 
 
 def render(transcribed: Transcribed, to: str) -> str:
@@ -96,9 +112,10 @@ def _on_the_clock(transcribed: Transcribed) -> list[_Timed]:
     """Words in whole milliseconds, each at least one long, none overlapping, none beyond the end."""
     _check(transcribed)
     confidence: Sequence[float | None] = transcribed.confidence or [None] * len(transcribed.words)
-    spoken = [(word, sure) for word, sure in zip(transcribed.words, confidence, strict=True) if _clean(word.text)]
+    letters: Sequence[Sequence[Character] | None] = transcribed.characters or [None] * len(transcribed.words)
+    spoken = [row for row in zip(transcribed.words, confidence, letters, strict=True) if _clean(row[0].text)]
     starts, ends, free = [], [], 0
-    for word, _ in spoken:
+    for word, _, _ in spoken:
         starts.append(max(_milliseconds(word.start), free))
         ends.append(max(_milliseconds(word.end), starts[-1] + 1))
         free = ends[-1]
@@ -112,8 +129,8 @@ def _on_the_clock(transcribed: Transcribed) -> list[_Timed]:
         ends[number] = min(ends[number], free)
         starts[number] = free = min(starts[number], ends[number] - 1)
     return [
-        _Timed(_clean(word.text), start, end, sure)
-        for (word, sure), start, end in zip(spoken, starts, ends, strict=True)
+        _Timed(_clean(word.text), start, end, sure, None if inside is None else tuple(inside))
+        for (word, sure, inside), start, end in zip(spoken, starts, ends, strict=True)
     ]
 
 
@@ -124,6 +141,11 @@ def _check(transcribed: Transcribed) -> None:
     if transcribed.confidence is not None and len(transcribed.confidence) != len(words):
         raise ValueError(
             f"expected a confidence for each of {len(words)} words, got {len(transcribed.confidence)}; give all or None"
+        )
+    if transcribed.characters is not None and len(transcribed.characters) != len(words):
+        raise ValueError(
+            f"expected the characters of each of {len(words)} words, got those of {len(transcribed.characters)}; give "
+            "all or None"
         )
     before = 0.0
     for word in words:
@@ -152,10 +174,33 @@ def _clean(text: str) -> str:
 def _json(transcribed: Transcribed, timed: list[_Timed], name: str) -> str:
     words = []
     for word in timed:
-        row: dict[str, str | float] = {"text": word.text, "start": word.start / 1000, "end": word.end / 1000}
-        words.append(row if word.confidence is None else row | {"confidence": round(word.confidence, 4)})
+        row: dict[str, Any] = {"text": word.text, "start": word.start / 1000, "end": word.end / 1000}
+        if word.confidence is not None:
+            row["confidence"] = round(word.confidence, 4)
+        if word.characters is not None:
+            row["characters"] = _characters(word, word.characters)
+        words.append(row)
     data = {"source": name, "duration": transcribed.duration, "text": _clean(transcribed.text), "words": words}
+    if transcribed.alternatives is not None:
+        data["alternatives"] = [
+            {
+                "start": round(one.start, 3),
+                "end": round(one.end, 3),
+                "texts": [{"text": _clean(text), "score": round(score, 3)} for text, score in one.texts],
+            }
+            for one in transcribed.alternatives
+        ]
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+
+
+def _characters(word: _Timed, characters: Sequence[Character]) -> list[dict[str, Any]]:
+    """On the clock of their word, from its begin to its end; where rounding leaves no room, one may last no time."""
+    rows, free = [], word.start
+    for number, one in enumerate(characters, 1):
+        start = free if number == 1 else min(max(_milliseconds(one.start), free), word.end)
+        free = word.end if number == len(characters) else min(max(_milliseconds(one.end), start), word.end)
+        rows.append({"text": _clean(one.text), "start": start / 1000, "end": free / 1000})
+    return rows
 
 
 class _Caption(NamedTuple):

@@ -1,7 +1,7 @@
 """Word and character error rates with intervals, by speaker, and the utterances to listen to.
 
-Edits are counted by jiwer (minimal edit distance). A word is what stands between spaces. A character is a grapheme
-cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own character error rate.
+Edits are counted by jiwer (minimal edit distance; see `edits`). A word is what stands between spaces. A character is a
+grapheme cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own rate.
 References and hypotheses should both have gone through `Vocabulary.normalise`; here only spaces are evened out.
 
 Intervals come from the bootstrap (Bisani and Ney 2004): whole speakers are drawn with replacement where all are known,
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.seeds import derive
+from sori.edits import count
+from sori.evaluation.bootstrap import CONFIDENCE, draws, interval
 from sori.text import graphemes
 
-_CONFIDENCE = 0.95
 _SHOWN_SPEAKERS = 20
-_SPACE = "\0"  # cannot occur in a transcript
+SPACE = "\0"
+"""Stands for the space between two words where characters are compared; cannot occur in a transcript."""
 
 Unit = Literal["speakers", "utterances"]
 
@@ -142,7 +142,7 @@ class ErrorReport:
         return {
             "wer": _rate_data(self.wer),
             "cer": _rate_data(self.cer),
-            "interval": {"confidence": _CONFIDENCE, "unit": self.unit},
+            "interval": {"confidence": CONFIDENCE, "unit": self.unit},
             "num_utterances": len(self.utterances),
             "num_empty_references": self.num_empty_references,
             "speakers": {
@@ -183,17 +183,33 @@ def error_rates(
         raise ValueError(
             f"expected references with words, got {len(references)} empty ones; is the test set transcribed?"
         )
-    words = _edits(references, hypotheses)
-    characters = _edits([_spell(text) for text in references], [_spell(text) for text in hypotheses])
+    words, characters = (
+        _edits([cut(text) for text in references], [cut(text) for text in hypotheses]) for cut in (str.split, spell)
+    )
     scored = tuple(map(Scored, references, hypotheses, speakers, words, characters))
-    groups, unit = _groups(speakers)
-    weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
-    rates = []
-    for edits in (words, characters):
-        errors, totals = _counts([edits], groups)
-        drawn = (weights @ errors[0]) / np.maximum(weights @ totals[0], 1)
-        rates.append(Rate(sum(edits, Edits(0, 0, 0, 0)), *_interval(drawn)))
-    return ErrorReport(wer=rates[0], cer=rates[1], unit=unit, utterances=scored)
+    wer, cer = (rate(edits, speakers, num_draws=num_draws, seed=seed) for edits in (words, characters))
+    return ErrorReport(wer=wer, cer=cer, unit=_groups(speakers)[1], utterances=scored)
+
+
+def rate(edits: Sequence[Edits], speakers: Sequence[str | None], *, num_draws: int = 1000, seed: int = 0) -> Rate:
+    """The error rate of some utterances with its interval.
+
+    Args:
+        edits: of each utterance; at least one.
+        speakers: in the same order.
+        num_draws: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    groups, _ = _groups(speakers)
+    weights = draws(int(groups.max()) + 1, num_draws=num_draws, seed=seed)
+    errors, totals = _counts([edits], groups)
+    drawn = (weights @ errors[0]) / np.maximum(weights @ totals[0], 1)
+    return Rate(sum(edits, Edits(0, 0, 0, 0)), *interval(drawn))
+
+
+def spell(text: str) -> list[str]:
+    """The characters of a text as they are compared: grapheme clusters, `SPACE` between words."""
+    return [SPACE if cluster == " " else cluster for cluster in graphemes(text)]
 
 
 @dataclass(frozen=True)
@@ -208,6 +224,8 @@ class Difference:
     """The same as a share of the second rate."""
     share_better: float
     """Share of draws in which the first makes fewer errors."""
+    share_worse: float
+    """Share of draws in which it makes more; in the rest, both make as many."""
 
     @property
     def is_clear(self) -> bool:
@@ -241,8 +259,11 @@ def compare(
             "both systems scored on one test set with one normalisation"
         )
     groups, _ = _groups([speaker for _, speaker in spoken])
-    weights = _draws(int(groups.max()) + 1, num_draws, seed, "groups")
-    seeds = [_draws(len(side), num_draws, seed, name) for side, name in ((first, "first"), (second, "second"))]
+    weights = draws(int(groups.max()) + 1, num_draws=num_draws, seed=seed)
+    seeds = [
+        draws(len(side), num_draws=num_draws, seed=seed, name=name)
+        for side, name in ((first, "first"), (second, "second"))
+    ]
     result: dict[Literal["wer", "cer"], Difference] = {}
     for key, part in (("wer", "words"), ("cer", "characters")):
         values, drawn = [], []
@@ -262,26 +283,18 @@ def _difference(values: list[float], drawn: list[NDArray[np.float64]]) -> Differ
     return Difference(
         first=values[0],
         second=values[1],
-        absolute=(values[0] - values[1], *_interval(gap)),
-        relative=((values[0] / values[1] - 1) if values[1] else math.nan, *_interval(known)),
+        absolute=(values[0] - values[1], *interval(gap)),
+        relative=((values[0] / values[1] - 1) if values[1] else math.nan, *interval(known)),
         share_better=float((gap < 0).mean()),
+        share_worse=float((gap > 0).mean()),
     )
 
 
-def _edits(references: list[str], hypotheses: list[str]) -> list[Edits]:
-    output = jiwer.process_words(references, hypotheses)
-    counted = []
-    for reference, chunks in zip(output.references, output.alignments, strict=True):
-        sizes = {"substitute": 0, "insert": 0, "delete": 0, "equal": 0}
-        for chunk in chunks:
-            spans = (chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-            sizes[chunk.type] += max(spans)
-        counted.append(Edits(sizes["substitute"], sizes["insert"], sizes["delete"], len(reference)))
-    return counted
-
-
-def _spell(text: str) -> str:
-    return " ".join(_SPACE if cluster == " " else cluster for cluster in graphemes(text))
+def _edits(references: list[list[str]], hypotheses: list[list[str]]) -> list[Edits]:
+    return [
+        Edits(kinds["wrong"], kinds["extra"], kinds["missing"], len(reference))
+        for reference, kinds in zip(references, count(references, hypotheses), strict=True)
+    ]
 
 
 def _groups(speakers: Sequence[str | None]) -> tuple[NDArray[np.intp], Unit]:
@@ -290,24 +303,13 @@ def _groups(speakers: Sequence[str | None]) -> tuple[NDArray[np.intp], Unit]:
     return np.arange(len(speakers)), "utterances"
 
 
-def _counts(edits: list[list[Edits]], groups: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _counts(
+    edits: Sequence[Sequence[Edits]], groups: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Errors and reference lengths, seed by group."""
     errors = np.stack([np.bincount(groups, [one.errors for one in run]) for run in edits])
     totals = np.stack([np.bincount(groups, [one.total for one in run]) for run in edits])
     return errors.astype(np.float64), totals.astype(np.float64)
-
-
-def _draws(num: int, num_draws: int, seed: int, name: str) -> NDArray[np.float64]:
-    """How often each of `num` things is taken in each draw of `num` with replacement, draw by thing."""
-    random = np.random.default_rng(derive(seed, "bootstrap", name))
-    return random.multinomial(num, np.full(num, 1 / num), size=num_draws).astype(np.float64)
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    if not len(values):
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 def _row(name: str, rate: Rate) -> str:

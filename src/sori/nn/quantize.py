@@ -1,4 +1,4 @@
-"""Discrete targets: the Gumbel product quantiser of wav2vec 2.0 (and vq-wav2vec)."""
+"""Discrete units: the Gumbel product quantiser of wav2vec 2.0 and vq-wav2vec, and the k-means one of the latter."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sori.nn.clip_norm import ClipNorm, at_least_float32
+from sori.nn.lengths import valid
 from sori.shapes import Float, Int, Tensor
 
 
@@ -30,15 +32,16 @@ class GumbelQuantizer(nn.Module):
         num_groups: codebooks, G.
         num_codes: entries in each codebook, V.
         code_dim: of all chosen entries together; divisible by num_groups.
+        shared: all groups choose from the same entries.
     """
 
-    def __init__(self, dim: int, *, num_groups: int, num_codes: int, code_dim: int) -> None:
+    def __init__(self, dim: int, *, num_groups: int, num_codes: int, code_dim: int, shared: bool = False) -> None:
         super().__init__()
         if code_dim % num_groups:
             raise ValueError(f"code_dim {code_dim} cannot be divided into {num_groups} groups")
         self.num_groups, self.num_codes = num_groups, num_codes
         self.logits = nn.Linear(dim, num_groups * num_codes)
-        self.codebook = nn.Parameter(torch.empty(num_groups, num_codes, code_dim // num_groups))
+        self.codebook = nn.Parameter(torch.empty(1 if shared else num_groups, num_codes, code_dim // num_groups))
         nn.init.normal_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
         nn.init.uniform_(self.codebook)
@@ -58,7 +61,7 @@ class GumbelQuantizer(nn.Module):
             noise: Gumbel noise (see `gumbel_noise`). None: the likeliest code, without gradient to the logits.
         """
         with torch.autocast(x.device.type, enabled=False):
-            logits = self.logits(x.float()).unflatten(-1, (self.num_groups, self.num_codes))
+            logits = self.logits(at_least_float32(x)).unflatten(-1, (self.num_groups, self.num_codes))
             probs = logits.softmax(-1).mean((0, 1))
             if noise is None:
                 soft = None
@@ -70,7 +73,8 @@ class GumbelQuantizer(nn.Module):
             hard_probs = choice.mean((0, 1))
             if soft is not None:  # forward: the hard choice, exactly; backward: the soft one
                 choice = choice + (soft - soft.detach())
-            vectors = torch.einsum("btgv,gvd->btgd", choice, self.codebook).flatten(2)
+            codebook = self.codebook.expand(self.num_groups, -1, -1)
+            vectors = torch.einsum("btgv,gvd->btgd", choice, codebook).flatten(2)
         return Quantized(vectors, codes, probs, hard_probs)
 
     @torch.no_grad()
@@ -104,6 +108,79 @@ class GumbelQuantizer(nn.Module):
             directions = torch.randn(shape, generator=generator, device=frames.device)
             entries = (centres - centres.mean(0)) @ directions
             self.codebook[group] = entries / entries.std()
+
+
+class Clustered(NamedTuple):
+    """Every frame's nearest entries."""
+
+    vectors: Float[Tensor, "batch frame dim"]
+    """Nearest entries of all groups side by side; the gradient goes to what was quantised, as if it were these."""
+    codes: Int[Tensor, "batch frame group"]
+    """Which entry of each group."""
+    hard_probs: Float[Tensor, "group entry"]
+    """Share of the real frames that each entry is nearest to."""
+    codebook_loss: Float[Tensor, ""]
+    """Mean squared distance of the entries to what chose them; moves the entries."""
+    commitment: Float[Tensor, ""]
+    """The same number; moves what is quantised."""
+
+
+class KMeansQuantizer(nn.Module):
+    """Nearest entries with straight-through gradients (Baevski et al. 2020a, section 3.2; van den Oord et al. 2017).
+
+    Args:
+        dim: of the frames and of the quantised vectors; divisible by num_groups.
+        num_groups: parts of a frame that are quantised each for itself, G.
+        num_codes: entries for each group, V.
+        shared: all groups choose from the same entries.
+    """
+
+    def __init__(self, dim: int, *, num_groups: int, num_codes: int, shared: bool = False) -> None:
+        super().__init__()
+        if dim % num_groups:
+            raise ValueError(f"dim {dim} cannot be divided into {num_groups} groups")
+        self.num_groups, self.num_codes = num_groups, num_codes
+        self.projection = nn.Conv1d(dim, dim, 1, groups=num_groups, bias=False)
+        self.norm = ClipNorm(dim, num_groups=num_groups)
+        self.codebook = nn.Parameter(torch.empty(1 if shared else num_groups, num_codes, dim // num_groups))
+        nn.init.normal_(self.codebook, std=0.01)
+
+    def forward(self, x: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]) -> Clustered:
+        """Project, normalise and replace by the nearest entries, in float32 or better.
+
+        Args:
+            x: frames.
+            lengths: real frames of each clip.
+        """
+        uneven = int(lengths.min()) < x.shape[1]
+        with torch.autocast(x.device.type, enabled=False):
+            projected = self.norm(self.projection(at_least_float32(x).transpose(1, 2)), lengths if uneven else None)
+            sounds = projected.transpose(1, 2).unflatten(2, (self.num_groups, -1))
+            codebook = self.codebook.expand(self.num_groups, -1, -1)
+            with torch.no_grad():  # |s|^2, which all entries have in common, is left out
+                distances = codebook.square().sum(-1) - 2 * torch.einsum("btgd,gvd->btgv", sounds, codebook)
+                codes = distances.argmin(-1)
+            groups = torch.arange(self.num_groups, device=x.device)
+            entries = codebook[groups, codes]
+            real = valid(lengths, x.shape[1])[..., None, None]
+            count = lengths.sum() * x.shape[2]
+            codebook_loss = (entries - sounds.detach()).masked_fill(~real, 0).square().sum() / count
+            commitment = (sounds - entries.detach()).masked_fill(~real, 0).square().sum() / count
+            choice = functional.one_hot(codes, self.num_codes).masked_fill(~real, 0).to(sounds.dtype)
+            hard_probs = choice.sum((0, 1)) / lengths.sum()
+        # forward: the entries, exactly; backward: as if they were what was quantised
+        vectors = _StraightThrough.apply(sounds, entries.detach()).flatten(2)  # type: ignore[no-untyped-call]
+        return Clustered(vectors, codes, hard_probs, codebook_loss, commitment)
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, value: Tensor) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG004
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG004
+        return gradient, None
 
 
 def k_means(

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from sori.plots.style import BLUE, GREY, INK, STYLE, figure
+from sori.plots.style import BLUE, GREY, INK, ORANGE, STYLE, figure
 
 
 @rc_context(STYLE)
@@ -45,4 +46,46 @@ def losses(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], *, ylabel:
     axes.set(xlabel="update", ylabel=ylabel, ylim=(0, None))
     axes.grid(visible=True, axis="y")
     axes.legend()
+    return made
+
+
+@rc_context(STYLE)
+def by_group(
+    names: Sequence[str] | None,
+    series: Sequence[tuple[str, Sequence[tuple[float, float, float]]]],
+    *,
+    what: str,
+    measure: str,
+) -> Figure:
+    """Rates of groups, such as speakers, with their intervals: a dot for each, in the order given.
+
+    Args:
+        names: of the groups; None: they are many, and only counted.
+        series: a label, and for each group the rate (0.25 is 25 %) and the ends of its interval, not numbers where
+            there is none.
+        what: the groups are, for the axis.
+        measure: what is counted, for the axis.
+    """
+    made, (axes,) = figure([2.6], width=7.5)
+    styles = ((BLUE, "o"), (ORANGE, "D"))
+    for number, ((label, rates), (colour, marker)) in enumerate(zip(series, styles, strict=False)):
+        shift = 0.0 if len(series) == 1 else 0.3 * number - 0.15
+        for x, (_, low, high) in enumerate(rates):
+            axes.vlines(x + shift, 100 * low, 100 * high, color=colour, alpha=0.45, linewidth=1.2)
+        values = [100 * rate for rate, _, _ in rates]
+        places = [x + shift for x in range(len(rates))]
+        axes.plot(places, values, marker, color=colour, markersize=4, label=label)
+    count = len(series[0][1])
+    if names is None:
+        axes.set_xticks([])
+    else:
+        axes.set_xticks(range(count), names, rotation=90 if count > 8 or max(map(len, names)) > 8 else 0)
+    highest = np.nanmax([ends for _, rates in series for ends in rates])
+    axes.set(
+        xlim=(-1, count), ylim=(0, max(105 * highest, 1)), ylabel=f"{measure} in percent", xlabel=f"{count} {what}"
+    )
+    axes.grid(visible=True, axis="y")
+    axes.set_axisbelow(True)
+    if len(series) > 1:
+        axes.legend()
     return made

@@ -10,9 +10,10 @@ import soundfile
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from sori.plots.signal import judge
+from sori.edits import Step, align
 from sori.plots.style import INK
 from sori.shapes import Float, Tensor
+from sori.text import graphemes
 
 _TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -50,19 +51,30 @@ th {{ font-weight: 600; color: var(--soft); }}
 .wrong {{ color: var(--bad); text-decoration: underline wavy; text-underline-offset: .2em; }}
 .extra {{ color: var(--bad); font-weight: 600; }}
 .missing {{ color: var(--bad); text-decoration: line-through; opacity: .8; }}
+rt {{ color: var(--soft); font-size: .7em; text-decoration: none; user-select: none; }}
+.wrong b {{ font-weight: 800; }}
+td.num, th.num {{ text-align: right; white-space: nowrap; }}
 pre {{ background: var(--card); border-radius: .5rem; padding: .8rem .9rem; overflow-x: auto; font-size: .9rem; }}
-</style>
+{style}</style>
 </head>
 <body>
 {body}
-</body>
+{script}</body>
 </html>
 """
 
 
-def page(title: str, blocks: Iterable[str]) -> str:
-    """A whole page from its blocks."""
-    return _TEMPLATE.format(title=html.escape(title), body="\n".join(blocks))
+def page(title: str, blocks: Iterable[str], *, style: str = "", script: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: of the window.
+        blocks: HTML, from top to bottom.
+        style: CSS that only this page needs.
+        script: JavaScript, run once the blocks are there.
+    """
+    run = f"<script>\n{script}</script>\n" if script else ""
+    return _TEMPLATE.format(title=html.escape(title), body="\n".join(blocks), style=style, script=run)
 
 
 def heading(text: str, *, level: int = 2) -> str:
@@ -88,10 +100,25 @@ def tiles(facts: Iterable[tuple[str, str]]) -> str:
     return f"<div class=tiles>{''.join(made)}</div>"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of text."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
+    """A table of text.
+
+    Args:
+        header: of each column.
+        rows: cells of each row.
+        numbers: columns that are aligned to the right.
+    """
+    return raw_table(header, (map(html.escape, row) for row in rows), numbers=numbers)
+
+
+def raw_table(header: Sequence[str], rows: Iterable[Iterable[str]], *, numbers: Sequence[int] = ()) -> str:
+    """`table` whose cells, other than those of the header, are HTML."""
+    kinds = [" class=num" if column in numbers else "" for column in range(len(header))]
+    head = "".join(f"<th{kind}>{html.escape(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+        for row in rows
+    )
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
@@ -123,13 +150,21 @@ def svg(figure: Figure, *, label: str) -> str:
     return drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{size}"', 1)
 
 
-def audio(wave: Float[Tensor, " sample"]) -> str:
-    """A player holding its sound (FLAC, which every browser plays), scaled to a comfortable level."""
+def audio(wave: Float[Tensor, " sample"], *, small: bool = False) -> str:
+    """A player holding its sound, scaled to a comfortable level.
+
+    Args:
+        wave: 16 kHz.
+        small: MP3 of about 6 kB a second, loaded when it is played, for pages with many; otherwise FLAC. Every browser
+            plays both.
+    """
     loud = 0.8 * wave / wave.abs().max().clamp(min=1e-6)
     buffer = io.BytesIO()
-    soundfile.write(buffer, loud.numpy(), 16_000, format="FLAC", subtype="PCM_16")
+    kind, coding, subtype = ("mpeg", "MP3", "MPEG_LAYER_III") if small else ("flac", "FLAC", "PCM_16")
+    soundfile.write(buffer, loud.numpy(), 16_000, format=coding, subtype=subtype)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<audio controls preload="metadata" src="data:audio/flac;base64,{data}"></audio>'
+    preload = "none" if small else "metadata"
+    return f'<audio controls preload="{preload}" src="data:audio/{kind};base64,{data}"></audio>'
 
 
 def heard(wave: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tuple[str, str]]) -> str:
@@ -137,27 +172,63 @@ def heard(wave: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tupl
 
     Args:
         wave: 16 kHz.
-        reference: what was said; at least one word.
+        reference: what was said.
         rows: a label and a hypothesis each.
     """
-    items = [("said", html.escape(reference)), *((label, marked(reference, text)) for label, text in rows)]
+    items = [("said", html.escape(reference)), *((label, marked(_steps(reference, text))) for label, text in rows)]
     listed = "".join(f"<dt>{html.escape(label)}</dt><dd>{text}</dd>" for label, text in items)
     return f"<div class=heard>{audio(wave)}<dl>{listed}</dl></div>"
 
 
-def marked(reference: str, hypothesis: str) -> str:
-    """A hypothesis with wrong words underlined, extra words bold and missing ones struck out."""
+def _steps(reference: str, hypothesis: str) -> list[Step]:
+    return align([reference.split()], [hypothesis.split()])[0]
+
+
+def marked(steps: Iterable[Step]) -> str:
+    """A hypothesis with wrong words underlined below what was said, extra words bold and missing ones struck out."""
     pieces = []
-    for judged in judge(reference, hypothesis):
-        shown = html.escape(judged.hypothesis or judged.reference)
-        said = html.escape(judged.reference, quote=True)
-        match judged.kind:
+    for step in steps:
+        match step.kind:
             case "right":
-                pieces.append(shown)
+                pieces.append(html.escape(step.hypothesis))
             case "wrong":
-                pieces.append(f'<span class=wrong title="said: {said}">{shown}</span>')
+                written = _letters(step.reference, step.hypothesis)
+                pieces.append(f"<ruby class=wrong>{written}<rt>{html.escape(step.reference)}</rt></ruby>")
             case "extra":
-                pieces.append(f'<span class=extra title="nothing was said here">{shown}</span>')
+                pieces.append(f'<span class=extra title="not said">+{html.escape(step.hypothesis)}</span>')
             case "missing":
-                pieces.append(f'<span class=missing title="said, not heard">{shown}</span>')
+                pieces.append(f'<span class=missing title="said, not written">{html.escape(step.reference)}</span>')
     return " ".join(pieces)
+
+
+def _letters(said: str, written: str) -> str:
+    """A wrong word; where most of it is right, the letters that are not are bold."""
+    (steps,) = align([graphemes(said)], [graphemes(written)])
+    if 2 * sum(step.kind == "right" for step in steps) <= len(steps):
+        return html.escape(written)
+    return "".join(
+        html.escape(step.hypothesis) if step.kind == "right" else f"<b>{html.escape(step.hypothesis)}</b>"
+        for step in steps
+        if step.hypothesis
+    )
+
+
+def escaped(text: str) -> str:
+    """Text as HTML."""
+    return html.escape(text)
+
+
+def finder(text: str, sought: str) -> str:
+    """Text that, when chosen, searches the utterances of the page."""
+    return f'<button type=button class=find data-find="{html.escape(sought)}">{html.escape(text)}</button>'
+
+
+def finding(headline: str, detail: str) -> str:
+    """A result in a sentence, and what it rests on."""
+    return f"<div class=finding><b>{html.escape(headline)}</b> {html.escape(detail)}</div>"
+
+
+def legend(rows: Iterable[tuple[str, str]]) -> str:
+    """What short labels stand for."""
+    items = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(name)}</dd>" for label, name in rows)
+    return f"<dl class=legend>{items}</dl>"

@@ -150,8 +150,8 @@ def _pretraining(findings: Findings) -> Iterator[str]:
 def _examples(findings: Findings) -> Iterator[str]:
     yield page.heading("Listen and compare")
     yield page.paragraph(
-        "The first test recording of each speaker. Underlined words are wrong (point at them to see what was said), "
-        "bold ones were not said, struck ones were not heard."
+        "The first test recording of each speaker. Underlined words are wrong (above them stands what was said), bold "
+        "ones with a plus were not said, struck ones were not heard."
     )
     for example in findings.examples:
         rows = [

@@ -1,14 +1,14 @@
 """Waveforms, and what was heard in them."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import jiwer
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sori.edits import Kind, align
 from sori.plots.style import BLUE, GREEN, INK, RED, STYLE, figure
 from sori.shapes import Float, Tensor
 
@@ -26,7 +26,7 @@ class TimedWord(NamedTuple):
 class Judged(NamedTuple):
     """A word of the hypothesis beside the reference."""
 
-    kind: Literal["right", "wrong", "extra", "missing"]
+    kind: Kind
     reference: str
     """Empty for an extra word."""
     hypothesis: str
@@ -49,19 +49,10 @@ def judge(reference: str, hypothesis: str) -> list[Judged]:
     if not said:
         raise ValueError("expected a reference with at least one word, got an empty one; leave such utterances out")
     judged: list[Judged] = []
-    for part in jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]:
-        refs = said[part.ref_start_idx : part.ref_end_idx]
-        hyps = heard[part.hyp_start_idx : part.hyp_end_idx]
-        at = range(part.hyp_start_idx, part.hyp_end_idx)
-        match part.type:
-            case "equal":
-                judged += [Judged("right", r, h, i) for r, h, i in zip(refs, hyps, at, strict=True)]
-            case "substitute":
-                judged += [Judged("wrong", r, h, i) for r, h, i in zip(refs, hyps, at, strict=True)]
-            case "insert":
-                judged += [Judged("extra", "", h, i) for h, i in zip(hyps, at, strict=True)]
-            case "delete":
-                judged += [Judged("missing", r, "", part.hyp_start_idx) for r in refs]
+    position = 0
+    for step in align([said], [heard])[0]:
+        judged.append(Judged(*step, position))
+        position += step.kind != "missing"
     return judged
 
 

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import ctc, smoke, speech2vec, wav2vec2
+from sori.recipes import cpc, ctc, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -17,6 +17,15 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     wav2vec2.wav2vec2_xlsr_300m,
     wav2vec2.wav2vec2_xlsr_1b,
     wav2vec2.wav2vec2_xlsr_2b,
+    cpc.cpc_tiny,
+    cpc.cpc_paper,
+    cpc.cpc_modified,
+    wav2vec.wav2vec_tiny,
+    wav2vec.wav2vec_base,
+    wav2vec.wav2vec_large,
+    vq_wav2vec.vq_wav2vec_tiny,
+    vq_wav2vec.vq_wav2vec_base,
+    vq_wav2vec.vq_wav2vec_kmeans,
     ctc.ctc_10min,
     ctc.ctc_10min_scratch,
     ctc.ctc_1h,
@@ -39,6 +48,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     speech2vec.speech2vec_cbow,
     speech2vec.speech2vec_librispeech,
     smoke.wav2vec2_smoke,
+    smoke.cpc_smoke,
+    smoke.wav2vec_smoke,
+    smoke.vq_wav2vec_smoke,
     smoke.ctc_smoke,
     smoke.speech2vec_smoke,
 )

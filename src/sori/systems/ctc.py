@@ -192,6 +192,12 @@ class Ctc(nn.Module):
 def _mix(layers: list[Tensor], weights: Float[Tensor, " layer"]) -> Float[Tensor, "batch frame dim"]:
     """Weighted mean of normalised layers, normalised again: the head's input keeps its scale whatever the weights."""
     shape = layers[0].shape[-1:]
+    widths = [layer.shape[-1] for layer in layers]
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"a mean of layers needs layers of one width, and this encoder's have {widths}; read the last one with "
+            "`--system.read last`"
+        )
     mean = sum(weight * F.layer_norm(layer.float(), shape) for weight, layer in zip(weights, layers, strict=True))
     assert isinstance(mean, Tensor)  # noqa: S101 - there is at least one layer
     return F.layer_norm(mean, shape)

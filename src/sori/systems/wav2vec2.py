@@ -41,7 +41,7 @@ from sori.nn.quantize import GumbelQuantizer, Quantized, gumbel_noise
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 from sori.nn.transformer import Transformer, add_adapters, scale_init
 from sori.seeds import Rng
-from sori.shapes import Bool, Float, Frames, Int, Tensor
+from sori.shapes import Bool, Codes, Float, Frames, Int, Tensor
 
 
 class Wav2Vec2Config(Config):
@@ -336,6 +336,19 @@ class Wav2Vec2(nn.Module):
         layers, frame_lengths = self.encode(wave, lengths)
         return Frames(layers[last if layer is None else layer], frame_lengths)
 
+    def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
+        """The quantiser's likeliest code of every frame, one for each group; -1 in padding.
+
+        Raises:
+            ValueError: the model was read without its quantiser, or an utterance is shorter than one frame.
+        """
+        self._needs_quantizer()
+        heard = self.targets or self.front
+        frames = heard(wave, lengths)
+        x = frames.data if self.targets else self.feature_norm(frames.data)
+        codes = self.quantizer(x).codes
+        return Codes(codes.masked_fill(~valid(frames.lengths, codes.shape[1])[..., None], -1), frames.lengths)
+
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
         """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
 
@@ -412,13 +425,16 @@ class Wav2Vec2(nn.Module):
         Raises:
             ValueError: the model was read without its quantiser.
         """
+        self._needs_quantizer()
+        frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        draws = self.draw(frame_lengths, rng, batch.wave.device)
+        return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)
+
+    def _needs_quantizer(self) -> None:
         if not hasattr(self, "quantizer"):
             raise ValueError(
                 "this encoder has no quantiser, which pre-training needs; it can be read out or fine-tuned"
             )
-        frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        draws = self.draw(frame_lengths, rng, batch.wave.device)
-        return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)
 
     def objective(self, batch: WaveBatch, draws: Draws, *, temperature: float, rng: Rng | None = None) -> LossSum:
         """The loss for given draws: contrastive + weighted diversity and feature penalty (section 3.2 of the paper).

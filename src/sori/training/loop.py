@@ -38,7 +38,7 @@ from sori.training import checkpoint
 from sori.training.log import Reporter, Window
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
 from sori.training.schedule import ScheduleConfig, factor
-from sori.training.watch import Facts, Finding, Watch, WatchConfig, non_finite_error
+from sori.training.watch import Diverged, Facts, Finding, Watch, WatchConfig, non_finite_error
 
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.yaml"
@@ -103,7 +103,7 @@ def train(
 
     Raises:
         ValueError: the folder holds a run of another recipe, system or number of micro-batches an update.
-        RuntimeError: the loss stayed infinite or NaN, or the codebook collapsed; names cause and cure.
+        Diverged: the loss stayed infinite or NaN, or the codebook collapsed; names cause and cure.
         OSError: a checkpoint cannot be written; the last one is whole.
     """
     claim(into, fingerprint)
@@ -231,7 +231,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
         if self.skipped_in_row >= self.train.max_skipped:
-            raise RuntimeError(non_finite_error(self.skipped_in_row, self.step))
+            raise Diverged(non_finite_error(self.skipped_in_row, self.step))
         self.step += 1
         self.seconds += seconds
         self.window.add(sums, seconds=seconds, grad_norm=grad_norm, skipped=not finite)
@@ -299,7 +299,7 @@ class _Run:
 
     def _act(self, finding: Finding, reporter: Reporter) -> None:
         if finding.action == "stop":
-            raise RuntimeError(f"stopped at update {self.step}, {finding} The last checkpoint was left as it was.")
+            raise Diverged(f"stopped at update {self.step}, {finding} The last checkpoint was left as it was.")
         if finding.action == "recover" and hasattr(self.system, "recover"):
             before = {p: p.detach().clone() for p in self.system.parameters()}
             done = self.system.recover(rng=Rng(self.train.seed, self.step, 0, self.device))

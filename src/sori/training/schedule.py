@@ -11,9 +11,11 @@ from sori.config import Config
 class ScheduleConfig(Config):
     """How the learning rate rises and falls; the phases are fractions of the whole run."""
 
-    kind: Literal["polynomial", "tri_stage"] = "polynomial"
+    kind: Literal["polynomial", "tri_stage", "cosine"] = "polynomial"
     """`polynomial`: from 0 up and linearly down (pre-training). `tri_stage`: from 1/100 up, hold, exponentially down
-    (fine-tuning)."""
+    (fine-tuning). `cosine`: from `first_factor` up, hold, down along half a cosine (wav2vec)."""
+    first_factor: float = Field(default=0.0, ge=0, le=1)
+    """Of `cosine`: rate of update 0 as a fraction of the peak."""
     warmup_fraction: float = Field(default=0.08, ge=0, le=1)
     """Fraction of the updates in which the rate rises linearly to its peak. Paper: 0.08, fine-tuning 0.1."""
     hold_fraction: float = Field(default=0.0, ge=0, le=1)
@@ -46,6 +48,10 @@ def factor(config: ScheduleConfig, step: int, num_steps: int) -> float:
             return polynomial(step, warmup=warmup, hold=hold, decay=decay, final_factor=config.final_factor)
         case "tri_stage":
             return tri_stage(step, warmup=warmup, hold=hold, decay=decay, final_factor=config.final_factor)
+        case "cosine":
+            if step < warmup:
+                return config.first_factor + (1 - config.first_factor) * step / warmup
+            return cosine(step - warmup - hold, decay=decay, final_factor=config.final_factor)
 
 
 def polynomial(step: int, *, warmup: int, hold: int, decay: int, final_factor: float) -> float:
@@ -67,6 +73,11 @@ def tri_stage(step: int, *, warmup: int, hold: int, decay: int, final_factor: fl
     if step < warmup:
         return 0.01 + 0.99 * step / warmup
     return math.exp(math.log(final_factor) * _progress(step - warmup - hold, decay))
+
+
+def cosine(step: int, *, decay: int, final_factor: float) -> float:
+    """Half a cosine from 1 at update 0 to the final factor at `decay` (Loshchilov and Hutter 2017, equation 5)."""
+    return final_factor + (1 - final_factor) * (1 + math.cos(math.pi * _progress(step, decay))) / 2
 
 
 def _progress(step: int, num_steps: int) -> float:

@@ -35,6 +35,10 @@ class WatchConfig(Config):
     """Recoveries from the blank plateau before only a warning remains."""
 
 
+class Diverged(RuntimeError):  # noqa: N818 - what happened, not whose fault it was
+    """Training came to nothing in a known way; another seed may do better."""
+
+
 class Facts(NamedTuple):
     """What the signatures are measured against; None where the system has no such thing."""
 

@@ -1,0 +1,78 @@
+"""What a language model is worth: recognisers of several seeds on one test set, without and with it.
+
+    python benchmarks/language_model.py RUN [RUN ...] --prepared PREPARED --texts TEXT [TEXT ...]
+
+The model is made of the train split's transcripts and the given texts (order 4, 4-grams and trigrams that occur once
+dropped from order 3 on), its weights are tuned on dev with the last recogniser, and all recognisers are scored on test.
+The change comes with an interval: paired bootstrap over speakers and seeds.
+
+Writes `benchmarks/results/language_model.json`.
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+import sori
+from sori import hub, language, run
+from sori.data.manifest import read_manifest
+from sori.decoding.beam import BeamConfig
+from sori.decoding.kneser_ney import build
+from sori.evaluation.error_rate import ErrorReport, compare
+
+RESULTS = Path(__file__).parent / "results"
+BEAM = 50
+
+
+def main() -> None:
+    """Build, tune, score, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", help="recognisers, one for each seed")
+    parser.add_argument("--prepared", type=Path, required=True, help="folder with splits train, dev and test")
+    parser.add_argument("--texts", type=Path, nargs="+", required=True, help=".txt, .gz, .xz")
+    asked = parser.parse_args()
+    systems = [run.needs_recogniser(hub.load(name), name) for name in asked.models]
+    with tempfile.TemporaryDirectory() as folder:
+        arpa = Path(folder) / "words.arpa"
+        said = Path(folder) / "train.txt"
+        lines = [u.text for u in read_manifest(asked.prepared) if u.split == "train" and u.text]
+        said.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        vocabulary = systems[-1].vocabulary
+        built = build([said, *asked.texts], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1))
+        print(built.table())
+        search = language.decoder(systems[-1], arpa, BeamConfig(beam_size=BEAM))
+        tuned = language.tune(systems[-1], search, run.transcribed(asked.prepared, "dev"))
+        print(tuned.table())
+        search = search.with_config(tuned.config)
+        without = [run.evaluate(system, data=asked.prepared) for system in systems]
+        with_lm = [run.evaluate(system, data=asked.prepared, decoder=search) for system in systems]
+    change = compare(with_lm, without)
+    for name, difference in change.items():
+        low, high = difference.relative[1:]
+        print(
+            f"{name}: {difference.second:.1%} without, {difference.first:.1%} with: {difference.relative[0]:+.1%} "
+            f"({low:+.1%} to {high:+.1%})"
+        )
+    about = {
+        "command": "python benchmarks/language_model.py",
+        "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "weights": {"lm_weight": tuned.config.lm_weight, "word_score": tuned.config.word_score, "beam_size": BEAM},
+        "without": [rates(report) for report in without],
+        "with": [rates(report) for report in with_lm],
+        "change": {name: asdict(difference) for name, difference in change.items()},
+    }
+    (RESULTS / "language_model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def rates(report: ErrorReport) -> dict[str, float]:
+    """Both error rates."""
+    return {"wer": report.wer.rate, "cer": report.cer.rate}
+
+
+if __name__ == "__main__":
+    main()

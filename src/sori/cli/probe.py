@@ -1,0 +1,88 @@
+"""The verb that asks what every layer of a model knows."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import Parameter
+
+from sori import sheet
+from sori.evaluation.abx import AbxConfig
+from sori.evaluation.abx import Task as AbxTask
+from sori.evaluation.split import SplitBy
+from sori.evaluation.trial import TASKS
+
+_DEFAULTS = sheet.SheetConfig()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asked:
+    """What is asked, and of which layers."""
+
+    layer: int | Literal["all"] = "all"
+    """Number of one layer, or all; 0 is the input of the first block."""
+    tasks: str = ",".join(TASKS)
+    """Some of phone, speaker, abx and codes, with commas between."""
+    untrained: bool = False
+    """Also ask the same model with random weights."""
+    split_by: SplitBy = _DEFAULTS.split_by
+    """Phones are read from other speakers than they were learnt from, or only from other utterances."""
+    abx: AbxTask = _DEFAULTS.abx.task
+    """Compare triphones, phones within their context, or phones in any context."""
+    minutes: float | None = None
+    """Use at most so much of the recordings, drawn at random."""
+    max_phone_seconds: float = _DEFAULTS.max_phone_seconds
+    """Longer phones count as silence."""
+    silence: list[str] | None = None
+    """Label that stands for silence beside the usual ones; may be given several times."""
+    seed: int = 0
+    """Of all draws."""
+
+    def config(self) -> sheet.SheetConfig:
+        """For `sheet.probe`."""
+        tasks = tuple(word.strip() for word in self.tasks.split(","))
+        if unknown := [word for word in tasks if word not in TASKS]:
+            raise ValueError(f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}")
+        data = {name: getattr(self, name) for name in ("untrained", "split_by", "minutes", "max_phone_seconds", "seed")}
+        layers = None if self.layer == "all" else (self.layer,)
+        more = {"tasks": tasks, "layers": layers, "abx": AbxConfig(task=self.abx), "silences": self.silence or ()}
+        return sheet.SheetConfig.model_validate(data | more)
+
+
+EVERYTHING = Asked()
+"""All questions to all layers."""
+
+
+def probe(
+    model: str,
+    *,
+    data: list[Path],
+    alignments: Path | None = None,
+    asked: Asked = EVERYTHING,
+    save: Path | None = None,
+    figure: Path | None = None,
+) -> None:
+    """What can be read from each layer of a model: phones, speakers, ABX, codes; beside spectra.
+
+    Args:
+        model: Folder, run folder or name; of a recogniser, its encoder is asked.
+        data: Prepared folder; may be given several times.
+        alignments: When each phone is spoken: .jsonl (.gz, .xz) or a folder of TextGrids; without, only speakers.
+        asked: Questions.
+        save: Write all numbers as JSON, and the table as Markdown beside it.
+        figure: Draw the measures by layer (.png, .svg, .pdf).
+    """
+    made = sheet.probe(model, data, alignments, config=asked.config(), say=_say)
+    print(made.table())
+    if save is not None:
+        made.write(save)
+    if figure is not None:
+        figure.parent.mkdir(parents=True, exist_ok=True)
+        sheet.draw(made).savefig(figure, facecolor="white", dpi=150)
+        print(f"drawn: {figure}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,60 @@
+"""Log-mel windows through a small network: a front end that learns, without the cost of convolutions over samples."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sori.config import Config
+from sori.nn.lengths import num_frames
+from sori.nn.padded_conv import ChannelNorm
+from sori.nn.spectral import FLOOR, LogMel, LogMelConfig
+from sori.shapes import Float, Frames, Int, Tensor
+
+
+class MelNetworkConfig(Config):
+    """Some windows side by side, normalised by themselves, then layers that look at one frame each."""
+
+    kind: Literal["mel_network"] = "mel_network"
+    windows: LogMelConfig = LogMelConfig()
+    dim: int = 256
+    """Of every layer."""
+    num_layers: int = 2
+
+
+class MelNetwork(nn.Module):
+    """The front end of `MelNetworkConfig`.
+
+    Nothing is normalised over the utterance, which would let every frame know a little of what is yet to come: frame t
+    depends on samples `hop t` to `hop t + field - 1` alone. The spectrum of a frame is brought to mean 0 and variance 1
+    over its bands; its loudness, thereby lost, is put beside it.
+    """
+
+    def __init__(self, config: MelNetworkConfig) -> None:
+        super().__init__()
+        self.config, self.dim = config, config.dim
+        self.spectrum = LogMel(config.windows)
+        self.field_samples, self.hop_samples = self.spectrum.field_samples, self.spectrum.hop_samples
+        self.frame_norm = ChannelNorm(self.spectrum.dim, affine=False)
+        widths = [self.spectrum.dim + 1, *[config.dim] * (config.num_layers - 1)]
+        self.layers = nn.ModuleList(nn.Linear(width, config.dim) for width in widths)
+        self.norms = nn.ModuleList(ChannelNorm(config.dim) for _ in widths)
+
+    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """Vectors of the last layer, the same for an utterance alone and padded.
+
+        Raises:
+            ValueError: for an utterance shorter than one frame.
+        """
+        frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        longest, stack = int(frame_lengths.max()), self.config.windows.stack
+        windows = self.spectrum.log_mel(wave)[:, : longest * stack]
+        spectra = windows.reshape(len(wave), longest, -1)
+        # 0 for digital silence, about 1 for the loudest bands
+        level = spectra.mean(-1, keepdim=True) / -math.log(FLOOR) + 1
+        x = torch.cat([self.frame_norm(spectra), level], dim=-1)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = functional.relu(norm(layer(x)))
+        return Frames(x.to(torch.promote_types(x.dtype, torch.float32)), frame_lengths)

@@ -1,0 +1,142 @@
+"""Strided convolutions over the waveform with padding, as CPC has them: a whole number of frames for round lengths."""
+
+import itertools
+import math
+import operator
+from typing import Literal, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sori.config import Config
+from sori.nn.conv import strided_conv
+from sori.nn.lengths import num_frames, receptive_field, valid
+from sori.shapes import Bool, Float, Frames, Int, Tensor
+
+
+class PaddedConvConfig(Config):
+    """Five convolutions, a frame each 10 ms of 16 kHz; a frame sees 29 ms."""
+
+    kind: Literal["padded_conv"] = "padded_conv"
+    norm: Literal["channel", "batch"] = "channel"
+    """After every convolution: "channel" normalises each frame by itself; "batch" each channel over all frames of the
+    batch and, in evaluation, by its running mean and variance."""
+    dim: int = 256
+    """Channels of every layer."""
+    kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
+    strides: tuple[int, ...] = (5, 4, 2, 2, 2)
+    paddings: tuple[int, ...] = (3, 2, 1, 1, 1)
+    """Zeros on either side, before each layer."""
+
+
+class PaddedConv(nn.Module):
+    """Convolutions with bias, each followed by a normalisation and ReLU (van den Oord et al. 2018, section 3.1).
+
+    Frame t sees samples `hop t - left` to `hop t - left + field - 1`, where `left` is the padding in samples (153) and
+    `field` the receptive field (465): later samples never reach it. Weights are drawn as torch does.
+    """
+
+    def __init__(self, config: PaddedConvConfig) -> None:
+        super().__init__()
+        self.config, self.dim = config, config.dim
+        field, self.hop_samples = receptive_field(config.kernels, config.strides)
+        hops = itertools.accumulate((1, *config.strides[:-1]), operator.mul)
+        self.left_samples = sum(padding * hop for padding, hop in zip(config.paddings, hops, strict=True))
+        """Zeros before the waveform, all layers together."""
+        self.field_samples = field - 2 * self.left_samples
+        """Shortest input: the field of one frame without what is padding on both sides."""
+        inputs = [1, *[config.dim] * (len(config.kernels) - 1)]
+        shapes = zip(inputs, config.kernels, config.strides, strict=True)
+        self.convs = nn.ModuleList(nn.Conv1d(dim, config.dim, k, s) for dim, k, s in shapes)
+        norm = ChannelNorm if config.norm == "channel" else BatchNorm
+        self.norms = nn.ModuleList(norm(config.dim) for _ in config.kernels)
+
+    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """Vectors of the last layer, the same for an utterance alone and padded (in evaluation).
+
+        What a layer computes beyond the end of an utterance becomes 0, the padding that the next layer would add there.
+
+        Raises:
+            ValueError: for an utterance shorter than one frame.
+        """
+        frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
+        x = wave[:, : int(lengths.max())]
+        padded = int(lengths.min()) < x.shape[1]
+        if padded:
+            x = torch.where(valid(lengths, x.shape[1]), x, 0)
+        c = self.config
+        layers = zip(self.convs, self.norms, c.kernels, c.strides, c.paddings, strict=True)
+        for i, (conv, norm, kernel, stride, padding) in enumerate(layers):
+            weight, bias = cast("nn.Conv1d", conv).weight, cast("nn.Conv1d", conv).bias
+            if i == 0:
+                windows = functional.pad(x, (padding, padding)).unfold(1, kernel, stride)
+                x = functional.linear(windows, weight[:, 0], bias)
+            else:
+                x = strided_conv(functional.pad(x, (0, 0, padding, padding)), weight, bias, stride=stride)
+            lengths = (lengths + 2 * padding - kernel) // stride + 1
+            real = valid(lengths, x.shape[1]) if padded else None
+            x = functional.relu(norm(x, real))
+            if real is not None:
+                x = x.masked_fill(~real.unsqueeze(-1), 0)
+        return Frames(x.to(torch.promote_types(x.dtype, torch.float32)), frame_lengths)
+
+
+class ChannelNorm(nn.Module):
+    """Mean 0 and variance 1 over the channels of each frame, then scale and shift; unlike `LayerNorm`, the variance is
+    the unbiased one.
+
+    Args:
+        dim: of the frames.
+        affine: with scale and shift to learn.
+    """  # noqa: D205 - one sentence
+
+    def __init__(self, dim: int, *, affine: bool = True) -> None:
+        super().__init__()
+        self.dim = dim
+        self.weight = nn.Parameter(torch.ones(dim)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(dim)) if affine else None
+
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], real: Bool[Tensor, "batch frame"] | None = None
+    ) -> Float[Tensor, "batch frame dim"]:
+        """The same shape; which frames are real makes no difference."""
+        del real
+        # var_unbiased + eps = (var + eps / r) r with r = dim / (dim - 1), so the fused kernel can do it
+        ratio = self.dim / (self.dim - 1)
+        y = functional.layer_norm(x, (self.dim,), eps=1e-5 / ratio) / math.sqrt(ratio)
+        return y if self.weight is None or self.bias is None else y * self.weight + self.bias
+
+
+class BatchNorm(nn.Module):
+    """Mean 0 and variance 1 of each channel over all real frames of the batch (Ioffe and Szegedy 2015).
+
+    In evaluation, and in training where no gradient is wanted (a frozen front end), by the running mean and variance.
+
+    Args:
+        dim: of the frames.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.running_mean: Tensor
+        self.running_variance: Tensor
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_variance", torch.ones(dim))
+
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], real: Bool[Tensor, "batch frame"] | None = None
+    ) -> Float[Tensor, "batch frame dim"]:
+        """The same shape; `real` None: all frames are."""
+        learning = self.training and torch.is_grad_enabled()
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            rows = x.flatten(0, 1) if real is None or not learning else x[real]
+            y = functional.batch_norm(
+                rows, self.running_mean, self.running_variance, self.weight, self.bias, training=learning
+            )
+            if real is None or not learning:
+                return y.view_as(x)
+            return torch.zeros_like(x).masked_scatter(real.unsqueeze(-1), y)

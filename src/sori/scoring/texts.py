@@ -1,0 +1,147 @@
+"""Files that hold the text of many utterances: references, and what recognisers wrote.
+
+| format | a line | from |
+|---|---|---|
+| `txt` | a text; line i of one file belongs to line i of the other | anywhere |
+| `tsv` | id, tab, text; other columns if the first line names them | tables |
+| `trn` | text, then `(id)` | NIST sclite |
+| `kaldi` | id, space, text | Kaldi's `text` |
+
+All are UTF-8. An id without a text is an utterance for which nothing was written.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+Format = Literal["txt", "tsv", "trn", "kaldi"]
+_ID_COLUMNS = ("id", "utt", "utt_id", "utterance", "utterance_id", "key", "file", "path")
+_TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence", "reference", "ref", "hypothesis", "hyp")
+_TRN = re.compile(r"(.*)\(([^()\s]+)\)\s*")
+_ALTERNATIVES = re.compile(r"\{[^{}]*\s/\s[^{}]*\}")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_texts(path: Path, form: Format | None = None) -> dict[str, str]:
+    """The text of each utterance by its id, in the order of the file; `txt` counts its lines from 1.
+
+    Args:
+        path: the file.
+        form: how it is written; None: as its ending says (.txt, .tsv, .trn).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, not UTF-8, names an id twice, or holds a line of another form.
+    """
+    form = form or _by_name(path)
+    lines = _lines(path)
+    if form == "txt":
+        return {str(number): line for number, line in enumerate(lines, 1)}
+    texts: dict[str, str] = {}
+    for name, text, where in _pairs(path, lines, form):
+        if name in texts:
+            raise ValueError(
+                f"{where}: the id {name!r} stands in an earlier line too, and each may occur once; was the file put "
+                "together from several, or an utterance split? Rename or join them"
+            )
+        texts[name] = text
+    if not texts:
+        raise ValueError(f"{path}: expected lines with ids and texts, got none")
+    return texts
+
+
+def _by_name(path: Path) -> Format:
+    ending = path.suffix.lower().removeprefix(".")
+    found = next((form for form in get_args(Format) if form == ending), None)
+    if found is None:
+        raise ValueError(
+            f"{path}: expected a name ending in .txt, .tsv or .trn, got {path.name!r}; say how the file is written "
+            f"with --format {'|'.join(get_args(Format))} (`kaldi` for lines of an id, a space and a text)"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: {'is a folder, not a text file' if path.is_dir() else 'no such file'}")
+    data = path.read_bytes()
+    if not data.strip():
+        raise ValueError(f"{path} is empty; expected one line for each utterance. Did the step that wrote it fail?")
+    if data.startswith(_UTF16) or b"\0" in data:
+        raise ValueError(
+            f"{path}: expected UTF-8, got what looks like UTF-16; convert it: "
+            f"`iconv -f UTF-16 -t UTF-8 {path.name} > utf8/{path.name}`"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: expected UTF-8, got the byte 0x{data[error.start]:02x}; the file is probably in an "
+            f"older encoding of its language. Convert it, such as `iconv -f LATIN1 -t UTF-8 {path.name} > "
+            f"utf8/{path.name}`, and look at the letters afterwards"
+        ) from None
+    # str.splitlines would also split at characters that may stand within a text
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+def _pairs(path: Path, lines: list[str], form: Format) -> Iterator[tuple[str, str, str]]:
+    """Id, text, and where it stands."""
+    id_column, text_column, width = 0, 1, 2
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        match form:
+            case "tsv":
+                cells = [cell.strip() for cell in line.split("\t")]
+                if number == 1 and (header := _header(cells)):
+                    id_column, text_column, width = header
+                    continue
+                yield *_tsv(cells, id_column, text_column, width, where), where
+            case "trn":
+                if not line.startswith(";;"):
+                    yield *_trn(line, where), where
+            case _:
+                name, _, text = line.strip().partition(" ")
+                if "\t" in name:
+                    name, _, text = line.strip().partition("\t")
+                yield name, text, where
+
+
+def _header(cells: list[str]) -> tuple[int, int, int] | None:
+    """Column of the ids, column of the texts and number of columns, if this is a line of names."""
+    lowered = [cell.lower() for cell in cells]
+    found = [
+        next((lowered.index(name) for name in names if name in lowered), None) for names in (_ID_COLUMNS, _TEXT_COLUMNS)
+    ]
+    return None if found[0] is None or found[1] is None else (found[0], found[1], len(cells))
+
+
+def _tsv(cells: list[str], id_column: int, text_column: int, width: int, where: str) -> tuple[str, str]:
+    if len(cells) == 1 and width == 2 and " " not in cells[0]:
+        return cells[0], ""
+    if len(cells) != width or not cells[id_column]:
+        raise ValueError(
+            f"{where}: expected {width} columns, an id among them, got {len(cells)}: {_shown(cells)}. A tab within a "
+            "text? More columns than id and text need a first line with their names; a space after the id is "
+            "--format kaldi"
+        )
+    return cells[id_column], cells[text_column]
+
+
+def _trn(line: str, where: str) -> tuple[str, str]:
+    found = _TRN.fullmatch(line)
+    if not found:
+        raise ValueError(f"{where}: expected a text and its id at the end, as in `hello world (id)`, got {line[:60]!r}")
+    if _ALTERNATIVES.search(found[1]):
+        raise ValueError(
+            f"{where}: alternatives, as in {_ALTERNATIVES.findall(found[1])[0]!r}, are not understood; keep one of them"
+        )
+    return found[2], found[1]
+
+
+def _shown(cells: list[str]) -> str:
+    return " | ".join(cell[:30] for cell in cells[:5]) + (" ..." if len(cells) > 5 else "")

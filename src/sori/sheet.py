@@ -1,0 +1,333 @@
+"""The sheet: what can be read from every layer of an encoder, beside spectra and beside its own untrained self."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from sori import distributed, hub
+from sori.audio import SAMPLE_RATE
+from sori.data.alignments import match, read_alignments
+from sori.data.manifest import Utterance, read_manifest
+from sori.encoders import Encoder, build, has_codes
+from sori.evaluation.bootstrap import Estimate
+from sori.evaluation.codebook import CodeUse, code_use
+from sori.evaluation.probe import Probed
+from sori.evaluation.representations import SHORTEST_SAMPLES, WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
+from sori.evaluation.trial import Answers, Questions, Stage, TrialConfig, answer, questions, stage
+from sori.plots.layers import Panel, Point, by_layer
+from sori.seeds import derive
+from sori.shapes import Tensor
+
+_BYTES_AT_ONCE = 3 << 30
+"""Vectors of as many layers as this holds are kept at a time; with more, the recordings are heard again."""
+_COLUMNS = ("phone", "speaker", "speaker/frame", "abx within", "abx across")
+_TITLES = (
+    "phones: frames named right",
+    "speakers: utterances named right",
+    "speakers: frames named right",
+    "ABX within speakers: errors",
+    "ABX across speakers: errors",
+)
+
+
+class SheetConfig(TrialConfig):
+    """What is asked, and of which representations."""
+
+    layers: tuple[int, ...] | None = None
+    """None: all of them."""
+    untrained: bool = False
+    """Also the same configuration with random weights."""
+    minutes: float | None = None
+    """At most so much of the recordings, whole utterances drawn at random; None: all."""
+
+
+class Line(NamedTuple):
+    """One representation and its scores."""
+
+    name: str
+    kind: Literal["trained", "untrained", "spectrum"]
+    layer: int | None
+    frame_ms: float
+    """From one frame to the next."""
+    dim: int
+    answers: Answers
+
+
+class Sheet(NamedTuple):
+    """All lines; `table`, `markdown` and `to_data` write them."""
+
+    model: str
+    lines: list[Line]
+    codes: dict[str, CodeUse]
+    """Of each codebook, and of all together."""
+    notes: list[str]
+    """How it was made: parts, chance, what was left out."""
+    config: SheetConfig
+
+    def table(self) -> str:
+        """For the screen: percents with 95 % intervals; for ABX less is better."""
+        head, *rows = self._cells()
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        text = [
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in (head, *rows)
+        ]
+        return "\n".join([*self.notes, "", *text, *self._code_rows()])
+
+    def markdown(self) -> str:
+        """The same as a table of Markdown."""
+        head, *rows = self._cells()
+        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+        codes = ["", "```", *self._code_rows()[1:], "```"] if self.codes else []
+        listed = [f"- {note}" for note in self.notes]
+        return "\n".join([f"# {self.model}", "", *listed, "", *(f"| {' | '.join(row)} |" for row in lines), *codes, ""])
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for JSON; shares are fractions."""
+        return {
+            "model": self.model,
+            "notes": self.notes,
+            "config": self.config.model_dump(mode="json"),
+            "lines": [_line_data(line) for line in self.lines],
+            "codes": {name: use._asdict() for name, use in self.codes.items()},
+        }
+
+    def write(self, path: Path) -> None:
+        """JSON at the path and Markdown beside it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_data(), ensure_ascii=False, indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(self.markdown(), encoding="utf-8")
+
+    def _cells(self) -> list[list[str]]:
+        rows = [_estimates(line.answers) for line in self.lines]
+        shown = [name for name in _COLUMNS if any(name in row for row in rows)]
+        cells = [["", "ms", "dim", *shown]]
+        for line, row in zip(self.lines, rows, strict=True):
+            numbers = [_percent(row[name]) if name in row else "-" for name in shown]
+            cells.append([line.name, f"{line.frame_ms:g}", str(line.dim), *numbers])
+        return cells
+
+    def _code_rows(self) -> list[str]:
+        if not self.codes:
+            return []
+        rows = [
+            "",
+            f"{'codes':12}{'used':>14}{'perplexity':>12}{'PNMI':>8}{'chance':>8}{'phone pur.':>12}{'cluster pur.':>14}",
+        ]
+        for name, use in self.codes.items():
+            rows.append(
+                f"{name:12}{f'{use.num_used:,} of {use.num_codes:,}':>14}{use.perplexity:12.1f}{use.pnmi:8.3f}"
+                f"{use.chance_pnmi:8.3f}{use.phone_purity:12.1%}{use.cluster_purity:14.1%}"
+            )
+        return rows
+
+
+def probe(
+    model: str | Path,
+    data: Path | Sequence[Path],
+    alignments: Path | None = None,
+    *,
+    config: SheetConfig | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Sheet:
+    """Make the sheet of an encoder.
+
+    Args:
+        model: as `hub.load` takes it; of a recogniser, its encoder.
+        data: prepared folders.
+        alignments: as `data.alignments.read_alignments` takes them; without, only speakers are asked for.
+        config: questions and layers.
+        say: is told what has been done.
+
+    Raises:
+        FileNotFoundError, ValueError: model, data or alignments cannot be read, or do not fit each other or the tasks.
+    """
+    config = config or SheetConfig()
+    if (
+        alignments is None
+        and (needing := sorted({"phone", "abx"} & set(config.tasks)))
+        and "speaker" not in config.tasks
+    ):
+        raise ValueError(f"{' and '.join(needing)} need to know when each phone is spoken: give --alignments FILE")
+    encoder = hub.encoder_of(hub.load(model)).to(distributed.device()).eval()
+    timing = Timing(encoder.hop_samples, encoder.field_samples)
+    every = [one for folder in ([data] if isinstance(data, Path) else data) for one in read_manifest(folder)]
+    matched = None if alignments is None else match(every, read_alignments(alignments))
+    kept, notes = _kept(every, timing, config)
+    known = None if matched is None else [matched.alignments[index] for index in kept]
+    asked = questions([every[index] for index in kept], known, config)
+    notes += [] if matched is None else [*matched.table().split("\n"), *_about_phones(asked)]
+    notes += _about_parts(asked)
+    layers = range(encoder.config.num_layers + 1) if config.layers is None else config.layers
+    lines, at = list[Line](), None
+    for fresh in (False, True) if config.untrained else (False,):
+        heard = _untrained(encoder, config.seed) if fresh else encoder
+        for layer, vectors, at in _each_layer(heard, layers, asked, timing):
+            name = f"{'untrained ' if fresh else ''}layer {layer}"
+            kind: Literal["trained", "untrained"] = "untrained" if fresh else "trained"
+            lines.append(Line(name, kind, layer, timing.hop_samples / 16, vectors.shape[1], answer(at, vectors)))
+            say(f"{name} done")
+    for where in (timing, WINDOW_TIMING) if timing.hop_samples != WINDOW_TIMING.hop_samples else (timing,):
+        lines += _spectra(asked, where)
+        say(f"spectra each {where.hop_samples / 16:g} ms done")
+    codes = _codes(encoder, asked, timing, say) if matched is not None and "codes" in config.tasks else {}
+    return Sheet(str(model), lines, codes, notes + _about_chance(lines), config)
+
+
+def _kept(every: Sequence[Utterance], timing: Timing, config: SheetConfig) -> tuple[list[int], list[str]]:
+    """Indices of the utterances that are scored, and what to say about them."""
+    shortest = max(timing.field_samples, SHORTEST_SAMPLES)
+    kept = [index for index, one in enumerate(every) if one.num_samples >= shortest]
+    notes = [f"{len(every) - len(kept)} utterances shorter than a frame left out"] if len(kept) < len(every) else []
+    if config.minutes is not None:
+        random = np.random.default_rng(derive(config.seed, "sheet", "minutes"))
+        order = [kept[place] for place in random.permutation(len(kept))]
+        ends = np.cumsum([every[index].duration_seconds for index in order])
+        kept = sorted(order[: int(np.searchsorted(ends, 60 * config.minutes, side="right"))])
+    if not kept:
+        raise ValueError("no utterances are left; give longer ones, or more --minutes")
+    hours = sum(every[index].num_samples for index in kept) / SAMPLE_RATE / 3600
+    speakers = len({every[index].speaker for index in kept} - {None})
+    drawn = "" if config.minutes is None else f" drawn from {len(every):,}"
+    return kept, [f"{len(kept):,} utterances{drawn}, {hours:.2f} h, {speakers} named speakers", *notes]
+
+
+def _untrained(encoder: Encoder, seed: int) -> Encoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "untrained"))
+        fresh = build(encoder.config, objective=False)
+    return fresh.to(next(encoder.parameters()).device).eval()
+
+
+def _each_layer(
+    encoder: Encoder, layers: Sequence[int], asked: Questions, timing: Timing
+) -> Iterator[tuple[int, Tensor, Stage]]:
+    """Vectors of each layer; the recordings are heard once for as many layers as fit into memory."""
+    num_frames = sum(one.num_samples for one in asked.utterances) // timing.hop_samples
+    at_once = max(1, _BYTES_AT_ONCE // (4 * num_frames * encoder.config.dim))
+    at = None
+    for first in range(0, len(layers), at_once):
+        some = layers[first : first + at_once]
+        heard = hear(layers_of(encoder, some), asked.utterances)
+        at = at or stage(asked, heard.counts, timing)
+        for place, layer in enumerate(some):
+            yield layer, heard.vectors[place], at
+
+
+def _spectra(asked: Questions, timing: Timing) -> list[Line]:
+    heard = hear(spectra(timing), asked.utterances)
+    at = stage(asked, heard.counts, timing)
+    ms = timing.hop_samples / 16
+    return [
+        Line(f"{name}, {ms:g} ms", "spectrum", None, ms, vectors.shape[1], answer(at, vectors, plain))
+        for name, vectors, plain in (
+            ("mfcc", heard.vectors[0], heard.vectors[1]),
+            ("log-mel", heard.vectors[2], heard.vectors[3]),
+        )
+    ]
+
+
+def _codes(encoder: Encoder, asked: Questions, timing: Timing, say: Callable[[str], None]) -> dict[str, CodeUse]:
+    if not has_codes(encoder):
+        say("no codes: this model has no quantiser")
+        return {}
+    heard = hear(codes_of(encoder), asked.utterances)
+    phones = stage(asked._replace(planned=None), heard.counts, timing).phones
+    codes = heard.vectors[0].long().numpy()
+    num_codes, num_groups = encoder.config.num_codes, codes.shape[1]
+    seed = asked.config.seed
+    found = {
+        f"group {group + 1}": code_use(codes[:, group], phones, num_codes=num_codes, seed=seed)
+        for group in range(num_groups)
+    }
+    if num_groups > 1:
+        joint = codes @ num_codes ** np.arange(num_groups)
+        found["together"] = code_use(joint, phones, num_codes=num_codes**num_groups, seed=seed)
+    return found
+
+
+def _about_phones(asked: Questions) -> list[str]:
+    phones = [one for row in asked.phones for one in row]
+    spoken = [one for one in phones if one.label]
+    silent = sum(one.seconds for one in phones if not one.label)
+    minutes = sum(one.seconds for one in spoken) / 60
+    too_long = f"{asked.num_long:,} phones longer than {asked.config.max_phone_seconds:g} s"
+    return [
+        f"{len(spoken):,} phones of {len(asked.labels)} kinds, {minutes:.1f} min",
+        f"left out: {silent / 60:.1f} min of silence, and in it {too_long}",
+    ]
+
+
+def _about_parts(asked: Questions) -> list[str]:
+    notes = []
+    for name, parts in (("phones", asked.phone_split), ("speakers", asked.speaker_split)):
+        if parts is not None:
+            sizes = f"{len(parts.train):,}, {len(parts.dev):,} and {len(parts.test):,} utterances"
+            notes.append(f"{name}: train, dev and test are {sizes} ({parts.about})")
+    if asked.planned is not None:
+        notes.append(f"ABX: task {asked.config.abx.task}, {len(asked.planned.chosen):,} items; chance is 50 %")
+    return notes
+
+
+def _about_chance(lines: Sequence[Line]) -> list[str]:
+    first = lines[0].answers
+    known = (("phone", first.phone), ("speaker", first.speaker), ("speaker/frame", first.speaker_frame))
+    chances = [f"{name} {found.majority:.1%}" for name, found in known if found is not None]
+    return [f"always the most frequent class of the training part: {', '.join(chances)}"] if chances else []
+
+
+def _estimates(answers: Answers) -> dict[str, Estimate]:
+    a = answers
+    probed: tuple[Probed | None, ...] = (a.phone, a.speaker, a.speaker_frame)
+    found = {name: one.accuracy for name, one in zip(_COLUMNS, probed, strict=False) if one is not None}
+    if a.abx is not None:
+        scores = zip(_COLUMNS[3:], a.abx, strict=True)
+        found |= {name: one.error for name, one in scores if one is not None}
+    return found
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def _line_data(line: Line) -> dict[str, Any]:
+    data: dict[str, Any] = line._asdict()
+    answers: Answers = data.pop("answers")
+    for name, one in (("phone", answers.phone), ("speaker", answers.speaker), ("speaker_frame", answers.speaker_frame)):
+        data[name] = None if one is None else one._asdict() | {"accuracy": one.accuracy._asdict()}
+    for name in ("within", "across"):
+        found = None if answers.abx is None else getattr(answers.abx, name)
+        data[f"abx_{name}"] = None if found is None else found._asdict() | {"error": found.error._asdict()}
+    return data
+
+
+def draw(sheet: Sheet) -> Figure:
+    """Each measure by layer, spectra at the model's own frames and chance as levels."""
+    frame_ms = sheet.lines[0].frame_ms
+    chances = {"abx within": 0.5, "abx across": 0.5}
+    first = sheet.lines[0].answers
+    for name, one in zip(_COLUMNS, (first.phone, first.speaker, first.speaker_frame), strict=False):
+        if one is not None:
+            chances[name] = one.majority
+    panels = []
+    for name, title in zip(_COLUMNS, _TITLES, strict=True):
+        found = [(line, _estimates(line.answers)[name]) for line in sheet.lines if name in _estimates(line.answers)]
+        if not found:
+            continue
+        trained, untrained = (
+            [Point(line.layer or 0, e.value, e.low, e.high) for line, e in found if line.kind == kind]
+            for kind in ("trained", "untrained")
+        )
+        levels = {line.name: e.value for line, e in found if line.kind == "spectrum" and line.frame_ms == frame_ms}
+        panels.append(Panel(title, trained, untrained, levels | {"chance": chances[name]}))
+    if not panels:
+        raise ValueError("nothing was asked that differs by layer, so there is nothing to draw")
+    return by_layer(panels)

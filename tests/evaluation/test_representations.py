@@ -1,0 +1,96 @@
+"""Layers and spectra, frame by frame."""
+
+import numpy as np
+import pytest
+import torch
+
+from sori import hub
+from sori.audio import read
+from sori.data.manifest import read_manifest
+from sori.evaluation.representations import WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
+from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
+
+
+@pytest.fixture(scope="module")
+def utterances(prepared_tones):
+    return read_manifest(prepared_tones)[:3]
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_run):
+    return hub.encoder_of(hub.load(encoder_run))
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+def test_spectra_are_those_of_the_front_ends(utterances, stack):
+    wave = read(utterances[0].path)
+    timing = Timing(160 * stack, 400 + 160 * (stack - 1))
+    cepstra, _, bands, _ = spectra(timing)(wave)
+    windows = LogMelConfig(stack=stack)
+    fronts = (Cepstrum(CepstrumConfig(windows=windows, num_cepstra=13, delta_windows=2)), LogMel(windows))
+    for found, front, dim in zip((cepstra, bands), fronts, (39, 80), strict=True):
+        expected = front(wave[None], torch.tensor([len(wave)])).data[0]
+        assert found.shape == (len(expected), dim * stack)
+        # The front end leaves out windows that do not fill a frame before it normalises.
+        assert torch.allclose(found, expected, atol=0.1)
+        corners = np.corrcoef(found.flatten(), expected.flatten())[0, 1]
+        assert corners > 0.9999
+
+
+def test_windows_beside_a_frame_have_its_middle(utterances):
+    """Frames of a convolutional front end, 20 ms apart, see 25 ms: the two windows around their middle."""
+    wave = torch.zeros(16_000)
+    wave[8_000] = 1.0
+    _, _, _, plain = spectra(Timing(320, 400))(wave)
+    assert plain.shape == (49, 160)
+    loud = (plain[:, :80].mean(1) > plain[0, :80].mean()) | (plain[:, 80:].mean(1) > plain[0, 80:].mean())
+    middles = Timing(320, 400).middles(49)
+    assert abs(float(middles[loud.numpy()].mean()) - 0.5) < 0.006
+    assert WINDOW_TIMING.middles(2).tolist() == [0.0125, 0.0225]
+
+
+def test_plain_spectra_keep_what_the_recording_is_like(utterances):
+    wave = read(utterances[0].path)
+    quiet, loud = (spectra(WINDOW_TIMING)(wave * factor) for factor in (0.5, 1.0))
+    assert float(loud[3].max() - quiet[3].max()) == pytest.approx(2 * np.log(2), abs=0.01)
+    assert float(loud[2].mean(0).abs().max()) < 1e-4
+    assert float(loud[0].mean(0).abs().max()) < 1e-4
+    assert float(loud[1].mean(0).abs().max()) > 0.1
+
+
+def test_layers_are_those_of_the_encoder_one_utterance_after_the_other(encoder, utterances):
+    heard = hear(layers_of(encoder, [2, 0]), utterances)
+    assert len(heard.vectors) == 2
+    for vectors, layer in zip(heard.vectors, (2, 0), strict=True):
+        assert len(vectors) == heard.counts.sum()
+        first = 0
+        for utterance, count in zip(utterances, heard.counts, strict=True):
+            wave = read(utterance.path)
+            with torch.no_grad():
+                expected = encoder.frames(wave[None], torch.tensor([len(wave)]), layer=layer).data[0]
+            assert torch.equal(vectors[first : first + count], expected)
+            first += count
+    with pytest.raises(ValueError, match="there is no layer 9"):
+        layers_of(encoder, [9])
+
+
+def test_spectra_have_the_frames_of_the_encoder(encoder, utterances):
+    timing = Timing(encoder.hop_samples, encoder.field_samples)
+    assert (hear(spectra(timing), utterances).counts == hear(layers_of(encoder, [0]), utterances).counts).all()
+
+
+def test_codes_are_the_quantisers_choice(encoder, utterances):
+    heard = hear(codes_of(encoder), utterances)
+    config = encoder.config
+    assert heard.vectors[0].shape == (heard.counts.sum(), config.num_groups)
+    wave = read(utterances[0].path)
+    with torch.no_grad():
+        lengths = torch.tensor([len(wave)])
+        seen = encoder.feature_norm(encoder.features(wave[None], lengths).data)
+        if encoder.targets is not None:
+            seen = encoder.targets(wave[None], lengths).data
+        expected = encoder.quantizer.logits(seen).unflatten(-1, (config.num_groups, -1)).argmax(-1)[0]
+    assert torch.equal(heard.vectors[0][: heard.counts[0]].long(), expected)
+    bare = hub.build(config, objective=False)
+    with pytest.raises(ValueError, match="no quantiser"):
+        bare.codes(wave[None], lengths)
