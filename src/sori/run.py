@@ -1,7 +1,8 @@
 """Recipe in, run out: the only place where a recipe becomes objects.
 
 A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint.safetensors`, `metrics.jsonl`, `lock`,
-for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and finally `model/`.
+for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), for vectors of words
+`segments.jsonl`, and finally `model/`.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sori import distributed, hub
+from sori import distributed, hub, segmented
 from sori.batch import WaveBatch
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
@@ -32,6 +33,7 @@ from sori.recipes.recipe import LabelConfig, Recipe
 from sori.seeds import Rng, derive
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.vq_wav2vec import VqWav2Vec
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
@@ -92,6 +94,8 @@ def train(
         match recipe.system:
             case CtcConfig():
                 parts = _recognition(recipe, utterances, into)
+            case Speech2VecConfig() as config:
+                parts = _words(recipe, config, utterances, into)
             case config:
                 parts = _pretraining(recipe, config, utterances, into)
         _say(_summary(recipe, parts))
@@ -278,6 +282,13 @@ def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
     if added:
         _say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
     return weights | added
+
+
+def _words(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance], into: Path) -> _Parts:
+    system, kept = segmented.build(config, init=recipe.init), segmented.choose(recipe, utterances)
+    segmented.note(kept, into)
+    batches = segmented.batches(recipe, kept, _audio(recipe, kept.utterances, into))
+    return _Parts(system, batches, [], kept.utterances)
 
 
 def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:

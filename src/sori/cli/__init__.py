@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, learn, models, probe, text
+from sori.cli import judge, learn, models, probe, text, words
 from sori.transcripts import STDIN
 
 app = App(
@@ -35,6 +35,13 @@ lm = App(name="lm", help="Language models: build one from text, find its weight.
 lm.command(judge.build)
 lm.command(judge.tune)
 app.command(lm)
+
+spoken = App(name="words", help="Words as they sound: find them, make vectors of them, listen to what is near.")
+spoken.command(words.align)
+spoken.command(words.vectors)
+spoken.command(words.neighbours)
+spoken.command(words.evaluate)
+app.command(spoken)
 
 
 def main() -> None:
