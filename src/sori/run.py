@@ -249,6 +249,8 @@ def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utteran
         hub.copy_weights(weights, system, origin=recipe.init)
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
+    if batches.languages is not None:
+        _say(f"languages heard: {batches.languages}")
     fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
     if fresh and (
         (isinstance(system, Wav2Vec2) and system.targets is not None)
@@ -331,6 +333,8 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
         seed=recipe.train.seed,
         reader=reader,
     )
+    if batches.languages is not None:
+        _say(f"languages heard: {batches.languages}")
     return _Parts(system, batches, _dev_evaluation(recipe, labels), usable)
 
 
@@ -431,7 +435,7 @@ def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
 
     Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
     """
-    about, path = _about(utterances), into / DATA
+    about, path = _about(recipe, utterances), into / DATA
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if before is not None and before["digest"] != about["digest"]:
         raise ValueError(
@@ -449,11 +453,13 @@ def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
     return reader
 
 
-def _about(utterances: list[Utterance]) -> dict[str, Any]:
+def _about(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
     """Amount of data, and a digest of what decides the result."""
     digest = hashlib.blake2b(digest_size=16)
+    balanced = recipe.data.language_exponent is not None
     for u in utterances:
         digest.update(repr((u.id, u.start, u.num_samples, u.text)).encode())
+        digest.update(repr(u.language).encode() if balanced else b"")
     hours = sum(u.duration_seconds for u in utterances) / 3600
     return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest.hexdigest()}
 
@@ -471,11 +477,11 @@ def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
 
 def _provenance(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
     start = None if recipe.init is None else hub.read(recipe.init).provenance
-    return {"recipe": recipe.model_dump(mode="json"), "data": _about(utterances), "init": start}
+    return {"recipe": recipe.model_dump(mode="json"), "data": _about(recipe, utterances), "init": start}
 
 
 def _summary(recipe: Recipe, parts: _Parts) -> str:
-    about = _about(parts.utterances)
+    about = _about(recipe, parts.utterances)
     size = sum(p.numel() for p in parts.system.parameters() if p.requires_grad)
     return (
         f"{recipe.name}: {size:,} parameters, {about['utterances']:,} utterances of {about['hours']:.2f} h, "
