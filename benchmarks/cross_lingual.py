@@ -55,7 +55,7 @@ TARGETS: dict[str, Callable[[str], list[str]]] = {
     "mdw": graphemes,
 }
 """Languages to recognise, and what their error rate counts."""
-STARTS = ("scratch", "english", "all", "others")
+STARTS = ("english", "all", "scratch", "others")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -93,8 +93,8 @@ def main() -> None:
     with ThreadPoolExecutor(asked.jobs) as pool:
         runs = []
         for seed in asked.seeds:
-            for start in STARTS:
-                for target in TARGETS:
+            for target in TARGETS:
+                for start in STARTS:
                     name = pretraining(start, target)
                     if start != "scratch" and name not in pretrainings:
                         heard = [data[language] for language in languages(name)]

@@ -107,7 +107,8 @@ class Plan:
     def _shuffled(self, epoch: int) -> tuple[Rows, Rows]:
         """The rows of an epoch, shuffled inside their buckets, and the order of the batches."""
         rng = np.random.Generator(np.random.Philox(derive(self.seed, epoch, "order")))
-        buckets = list(zip(self.edges, self.edges[1:], self._sizes, strict=False))
+        edges = self.edges.tolist()
+        buckets = list(zip(edges, edges[1:], self._sizes.tolist(), strict=False))
         if self.languages is not None:
             rows = self.rows[np.concatenate([self.languages.draw(*bucket, rng) for bucket in buckets])]
         else:
