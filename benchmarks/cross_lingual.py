@@ -181,11 +181,12 @@ def write(into: Path, updates: int, label_updates: int, *, show: bool = False) -
     rows = [row for target in TARGETS for split in ("test", "dev") for row in compared(into, target, split)]
     if show:
         for row in rows:
-            relative = row["against_scratch"]["relative"] if row["against_scratch"] else (0, 0, 0)
-            print(
-                f"{row['target']} {row['split']:5} {row['start']:8} CER {row['mean']:.1%} of seeds {row['seeds']}; beside "
-                f"scratch {relative[0]:+.1%} ({relative[1]:+.1%} to {relative[2]:+.1%})"
-            )
+            text = f"{row['target']} {row['split']:5} {row['start']:8} CER {row['mean']:.1%} of seeds {row['seeds']}"
+            for other in ("scratch", "english"):
+                if row[f"against_{other}"]:
+                    value, low, high = row[f"against_{other}"]["relative"]
+                    text += f"; beside {other} {value:+.1%} ({low:+.1%} to {high:+.1%})"
+            print(text)
     heard = {}
     for path in sorted(into.glob("pretrained_*/metrics.jsonl")):
         heard[path.parent.name] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])

@@ -78,8 +78,9 @@ def shares(amounts: Weights, exponent: float) -> Weights:
         amounts: n_l, the audio of each language, in any unit; all above 0.
         exponent: alpha. 1: as the amounts are; 0: all alike.
     """
-    powers = (amounts / amounts.sum()) ** exponent
-    return powers / powers.sum()
+    powers: Weights = (amounts / amounts.sum()) ** exponent
+    together: Weights = powers / powers.sum()
+    return together
 
 
 def balance(languages: Sequence[str | None], amounts: NDArray[np.integer], exponent: float) -> Balance:
@@ -101,5 +102,5 @@ def balance(languages: Sequence[str | None], amounts: NDArray[np.integer], expon
             "`--data.language-exponent null`"
         )
     names, codes = np.unique([language or "untold" for language in languages], return_inverse=True)
-    totals = np.bincount(codes, weights=amounts)
+    totals = np.bincount(codes, weights=amounts).astype(np.float64)
     return Balance(tuple(names.tolist()), codes.astype(np.int64), totals / totals.sum(), shares(totals, exponent))

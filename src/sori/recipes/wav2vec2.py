@@ -118,9 +118,8 @@ def wav2vec2_xlsr_tiny() -> Recipe:
 def wav2vec2_xlsr_base() -> Recipe:
     """XLSR Base (95 M), as `wav2vec2_base`, for the ten languages of CommonVoice (arXiv 2006.13979, table 1).
 
-    Expected: 13.6 % phoneme errors on average over the ten languages, with an hour of labels each. How many updates and
-    how fast is not known well enough to be repeated here: updates and rate are those of `wav2vec2_base`, rather than the
-    250,000 and 1e-5 that are told of the paper's.
+    Expected: 13.6 % phoneme errors on average over the ten languages, with an hour of labels each. The paper's updates
+    and learning rate are told in contradictory ways; these are `wav2vec2_base`'s.
 
     Command: `sori train wav2vec2_xlsr_base --data PREPARED --into runs/xlsr_base`
     """

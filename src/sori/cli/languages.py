@@ -1,0 +1,45 @@
+"""The verb that shows which codes a model uses for which language."""
+
+from pathlib import Path
+
+import torch
+
+from sori import hub, run
+from sori.evaluation.codes import code_use
+from sori.plots.languages import languages as draw
+from sori.systems.wav2vec2 import Wav2Vec2
+
+
+def languages(
+    model: str, *, data: list[Path], split: str = "all", minutes: float = 10.0, into: Path = Path("languages.png")
+) -> None:
+    """Draw which discrete sounds a pre-trained model uses for which language, and which languages sound alike to it.
+
+    Args:
+        model: Folder, run folder or name of a pre-trained model with its quantiser.
+        data: Prepared folder whose recordings tell their language; may be given several times.
+        split: Which utterances, where a folder names splits; `all` for all of them.
+        minutes: Audio of each language to listen to, at most.
+        into: Picture to write (.png, .svg, .pdf).
+    """
+    system = hub.load(model).eval()
+    if not isinstance(system, Wav2Vec2) or not hasattr(system, "quantizer"):
+        raise ValueError(
+            f"{model} has no quantiser, so no codes to count; give a pre-trained wav2vec 2.0 model, not a recogniser"
+        )
+    with torch.no_grad():
+        use = code_use(
+            lambda wave: system.codes(wave, torch.tensor([wave.shape[1]])).data,
+            run.utterances_of(data, None if split == "all" else split),
+            num_codes=system.config.num_codes,
+            minutes=minutes,
+            shortest=system.field_samples,
+        )
+    figure = draw(use.names, use.distances, use.between, use.owned)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(into, facecolor="white", dpi=150)
+    print("distances of code use, 0 alike to 1 without a code in common; diagonal: halves of one language")
+    print(" " * 8 + "".join(f"{name:>8}" for name in use.names) + "     own")
+    for name, row, own in zip(use.names, use.between.tolist(), use.num_owned, strict=True):
+        print(f"{name:8}" + "".join(f"{distance:8.3f}" for distance in row) + f"{own:8}")
+    print(f"drawn: {into}")
