@@ -109,6 +109,24 @@ def test_item_3_an_epoch_stays_as_long_and_large_languages_come_once_at_most(mak
         assert abs(mine - copies).max() < 5 * (copies % 1 * (1 - copies % 1) / 30) ** 0.5 + 0.1
 
 
+def test_any_two_utterances_may_come_together():
+    """The comb would never hit both of two neighbours of half a copy each, were they not shuffled."""
+    languages = ["eng"] * 100 + ["mdw"] * 20
+    plan = plan_texts(
+        np.full(120, RATE), DataConfig(batch_seconds=500, language_exponent=0.1), seed=0, languages=languages
+    )
+    copies = plan.languages.copies[0]
+    assert 0.6 < copies < 0.7
+    both = totals = 0
+    for number in range(100):
+        drawn = np.bincount(epoch(plan, number), minlength=120)[:100] > 0
+        both += (drawn[:-1] & drawn[1:]).sum()
+        totals += 99
+        # and a language as a whole comes as often as it should, in each epoch
+        assert abs(drawn.sum() - copies * 100) <= 1
+    assert both / totals == pytest.approx(copies**2, abs=0.03)
+
+
 @PLANS
 def test_an_exponent_of_one_meets_every_utterance_once(make):
     samples, languages = corpus({"eng": 500, "mdw": 77, None: 3})
