@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sori.plots.style import BLUE, HEAT, INK, STYLE
+from sori.plots.style import BLUE, HEAT, STYLE
 from sori.shapes import Float, Tensor
 
 _MOST_NUMBERS = 12
@@ -72,16 +72,14 @@ def _draw_codes(axes: Axes, names: Sequence[str], owned: Tensor) -> None:
     used = flat[:, flat.sum(0) > 0]
     owner = used.argmax(0)
     order = sorted(range(used.shape[1]), key=lambda code: (int(owner[code]), -float(used[owner[code], code])))
-    image = axes.imshow(
-        100 * used[:, order].numpy(), cmap=HEAT, vmin=0, vmax=100, aspect="auto", interpolation="nearest"
-    )
+    image = axes.imshow(100 * used[:, order].numpy(), cmap=HEAT, vmin=0, aspect="auto", interpolation="nearest")
     mine = (flat > 0.5).sum(1).tolist()
     axes.set_yticks(range(len(names)), [f"{name}: {num} own" for name, num in zip(names, mine, strict=True)])
     num, unused = used.shape[1], flat.shape[1] - used.shape[1]
     never = f"; {unused} never used" if unused else ""
     axes.set(title="Whose each code is", xlabel=f"{num} codes, by the language that uses them most{never}", xticks=[])
-    bar = axes.figure.colorbar(image, ax=axes, label="% of its use")
-    bar.ax.axhline(100 / len(names), color=INK, linewidth=1.5)
+    bar = axes.figure.colorbar(image, ax=axes, label="% of its use; line: all alike")
+    bar.ax.axhline(100 / len(names), color="white", linewidth=1.5)
     bar.outline.set_visible(False)
 
 
