@@ -32,7 +32,7 @@ def test_distances_map_and_owners_are_drawn():
         torch.tensor([[90.0, 20.0], [10.0, 70.0], [0.0, 10.0]])
     )
     assert [label.get_text() for label in codes.get_yticklabels()] == ["eng: 1 own", "kor: 1 own", "mdw: 0 own"]
-    assert "1 never used" in codes.get_xlabel()
+    assert "1 not used here" in codes.get_xlabel()
 
 
 def test_many_languages_have_no_numbers():

@@ -1,4 +1,4 @@
-"""Which discrete sounds a language uses: the codes of a quantiser, counted by language (XLSR, section 5.3, figure 2).
+"""Which discrete sounds a language uses: the codes of a quantiser, counted by language (arXiv 2006.13979, figure 2).
 
 A language is counted in two halves of different speakers, where it has several. How far the halves are from each other
 tells how much of a distance between two languages is only speakers, recordings and too little audio.
@@ -49,7 +49,7 @@ class CodeUse(NamedTuple):
 
     @property
     def owned(self) -> Float[Tensor, "language group code"]:
-        """Share of each language in the use of each code, all languages counted alike; 0 for a code that none uses."""
+        """Share of each language in the use of each code, all languages counted alike; 0 for an unused code."""
         counts = self.counts.sum(1).double()
         shares = counts / counts.sum(-1, keepdim=True)
         owned: Tensor = shares / shares.sum(0).clamp(min=torch.finfo(torch.double).tiny)

@@ -76,7 +76,7 @@ def _draw_codes(axes: Axes, names: Sequence[str], owned: Tensor) -> None:
     mine = (flat > 0.5).sum(1).tolist()
     axes.set_yticks(range(len(names)), [f"{name}: {num} own" for name, num in zip(names, mine, strict=True)])
     num, unused = used.shape[1], flat.shape[1] - used.shape[1]
-    never = f"; {unused} never used" if unused else ""
+    never = f"; {unused} not used here" if unused else ""
     axes.set(title="Whose each code is", xlabel=f"{num} codes, by the language that uses them most{never}", xticks=[])
     bar = axes.figure.colorbar(image, ax=axes, label="% of its use; line: all alike")
     bar.ax.axhline(100 / len(names), color="white", linewidth=1.5)

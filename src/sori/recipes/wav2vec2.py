@@ -116,7 +116,7 @@ def wav2vec2_xlsr_tiny() -> Recipe:
 
 
 def wav2vec2_xlsr_base() -> Recipe:
-    """XLSR Base (95 M), as `wav2vec2_base`, for the ten languages of CommonVoice (arXiv 2006.13979, table 1).
+    """XLSR Base (95 M), as `wav2vec2_base`, for ten languages of CommonVoice (arXiv 2006.13979).
 
     Expected: 13.6 % phoneme errors on average over the ten languages, with an hour of labels each. The paper's updates
     and learning rate are told in contradictory ways; these are `wav2vec2_base`'s.
@@ -127,7 +127,7 @@ def wav2vec2_xlsr_base() -> Recipe:
 
 
 def wav2vec2_xlsr_large() -> Recipe:
-    """XLSR-10 Large (317 M), as `wav2vec2_large`, for ten languages (arXiv 2006.13979, table 1).
+    """XLSR-10 Large (317 M), as `wav2vec2_large`, for ten languages (arXiv 2006.13979).
 
     Expected: 12.3 % phoneme errors on average over ten languages of CommonVoice, with an hour of labels each.
 
