@@ -1,5 +1,6 @@
 """`sori languages` from prepared folders to a picture, and a run with languages in balance before it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sori.data.prepare import prepare
 @pytest.fixture
 def two_folders(tone_corpus, tmp_path):
     """The voices of the tones as two languages, a folder each."""
-    for language, voices in (("eng", ("anna", "dora")), ("mdw", ("ben", "carl"))):
+    for language, voices in (("eng", ("anna", "ben")), ("mdw", ("carl", "dora"))):
         for voice in voices:
             shutil.copytree(tone_corpus / "audio" / voice, tmp_path / "sounds" / language / voice)
         prepare(tmp_path / "sounds" / language, tmp_path / language, language=language, num_workers=1)
@@ -52,3 +53,12 @@ def test_a_run_says_its_balance_and_refuses_other_languages_later(call, two_fold
         prepare(tmp_path / "sounds" / folder.name, folder, language="und", num_workers=1)
     with pytest.raises(ValueError, match=r"now the data hold .* or other ones"):
         run.train(recipe, into=tmp_path / "run", data=folders)
+
+
+def test_a_recogniser_of_two_languages_hears_them_in_balance(two_folders, tmp_path, capsys):
+    changes = {"data.language_exponent": 0.0, "train.num_steps": 2, "train.evaluate_every": None}
+    recipe = recipes.by_name("ctc_smoke").override(changes)
+    run.train(recipe, into=tmp_path / "run", data=[Path(folder) for folder in two_folders[1::2]])
+    (said,) = re.findall("languages heard: (.*)", capsys.readouterr().err)
+    assert {part.split(" (")[0] for part in said.split(", ")} == {"eng 50.0%", "mdw 50.0%"}
+    assert float(re.findall(r"eng.*?of the audio ([\d.]+)%", said)[0]) > 60
