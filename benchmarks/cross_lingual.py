@@ -55,7 +55,7 @@ TARGETS: dict[str, Callable[[str], list[str]]] = {
     "mdw": graphemes,
 }
 """Languages to recognise, and what their error rate counts."""
-STARTS = ("english", "all", "scratch", "others")
+STARTS = ("english", "scratch", "all", "others")
 RESULTS = Path(__file__).parent / "results"
 
 
