@@ -35,7 +35,7 @@ def test_codes_of_two_languages_are_drawn(call, two_folders, encoder_run, tmp_pa
 def test_what_has_no_codes_is_refused(call, two_folders, recogniser_run, encoder_run, prepared_tones):
     code, _, err = call("languages", recogniser_run, *two_folders)
     assert code == 2
-    assert "has no quantiser" in err
+    assert "expected a model with a quantiser" in err
     code, _, err = call("languages", encoder_run, "--data", prepared_tones)
     assert code == 2
     assert "of und (and " in err

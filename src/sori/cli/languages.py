@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from sori import hub, run
-from sori.evaluation.codes import code_use
+from sori.evaluation.languages import code_use
 from sori.plots.languages import languages as draw
-from sori.systems.wav2vec2 import Wav2Vec2
+from sori.units import needs_quantizer
 
 
 def languages(
@@ -22,18 +22,14 @@ def languages(
         minutes: Audio of each language to listen to, at most.
         into: Picture to write (.png, .svg, .pdf).
     """
-    system = hub.load(model).eval()
-    if not isinstance(system, Wav2Vec2) or not hasattr(system, "quantizer"):
-        raise ValueError(
-            f"{model} has no quantiser, so no codes to count; give a pre-trained wav2vec 2.0 model, not a recogniser"
-        )
+    encoder = needs_quantizer(hub.load(model), model).eval()
     with torch.no_grad():
         use = code_use(
-            lambda wave: system.codes(wave, torch.tensor([wave.shape[1]])).data,
+            lambda wave: encoder.codes(wave, torch.tensor([wave.shape[1]])).data,
             run.utterances_of(data, None if split == "all" else split),
-            num_codes=system.config.num_codes,
+            num_codes=encoder.config.num_codes,
             minutes=minutes,
-            shortest=system.field_samples,
+            shortest=encoder.field_samples,
         )
     figure = draw(use.names, use.distances, use.between, use.owned)
     into.parent.mkdir(parents=True, exist_ok=True)

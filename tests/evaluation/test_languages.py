@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from sori.data.manifest import Utterance
-from sori.evaluation.codes import CodeUse, code_use, halves
+from sori.evaluation.languages import CodeUse, code_use, halves
 
 RATE = 16_000
 
