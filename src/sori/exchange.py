@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from sori import hub, run
+from sori import hub, recognition, run
 from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
@@ -109,7 +109,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
     def score(model: onnx_model.OnnxModel) -> onnx_model.ErrorRates:
         vocabulary = model.facts.vocabulary
         assert vocabulary is not None  # noqa: S101 - `convert` refused encoders
-        report = run.score(
+        report = recognition.score(
             lambda wave: model.logits(wave[None], torch.tensor([len(wave)])),
             vocabulary,
             utterances,
