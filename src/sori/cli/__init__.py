@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, learn, models, probe, text
+from sori.cli import judge, lab, learn, models, probe, text
 from sori.transcripts import STDIN
 
 app = App(
@@ -30,6 +30,7 @@ app.command(models.plot)
 app.command(learn.list_, name="list")
 app.command(learn.show)
 app.command(learn.demo)
+app.command(lab.lab)
 
 lm = App(name="lm", help="Language models: build one from text, find its weight.")
 lm.command(judge.build)
