@@ -1,6 +1,6 @@
 """What each system trains with: its own recipe, cut or stretched to the same hours heard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,7 +99,7 @@ def lasting(recipe: Recipe, num_steps: int) -> Recipe:
     return recipe.model_copy(update=changes | {"system": recipe.system.model_copy(update=stretched)})
 
 
-def _stretched(config: Any, factor: float) -> Mapping[str, float]:
+def _stretched(config: Any, factor: float) -> dict[str, Any]:
     """Settings that count updates, for a run that is so many times as long; a system that has any is named here."""
     match config:
         case Wav2Vec2Config():
