@@ -7,11 +7,11 @@ import pytest
 from sori import audio, hub, run, sheet
 from sori.data.manifest import read_manifest, write_manifest
 from sori.lab import study
-from sori.lab.budget import SYSTEMS, LabConfig, fine_tuning
+from sori.lab.budget import SYSTEMS, LabConfig, fine_tuning, pretraining
 from sori.recipes.recipe import Recipe
 from sori.training.log import read_metrics
 
-BRIEF = LabConfig(size="smoke", hours_heard=0.02, tasks=("phone", "abx"))
+BRIEF = LabConfig(size="smoke", hours_heard=0.02, tasks=("phone", "abx"), minutes=1.0)
 TWO = ("cpc", "vq_wav2vec")
 
 
@@ -148,7 +148,7 @@ def test_a_system_that_fails_does_not_stop_the_others(study_of, tmp_path, monkey
         return train(recipe, into=into, **more)
 
     monkeypatch.setattr(run, "train", failing)
-    found = study_of(tmp_path, systems=TWO)
+    found = study_of(tmp_path, systems=TWO, tasks=("phone",))
     assert found.failed == {
         "cpc": "training: 'a mistake in the program' (KeyError)",
         "vq_wav2vec": "fine-tuning: no memory (RuntimeError)",
@@ -158,10 +158,20 @@ def test_a_system_that_fails_does_not_stop_the_others(study_of, tmp_path, monkey
     assert "failed: cpc: training: 'a mistake" in found.table()
     assert "Traceback" in (tmp_path / "cpc/failed.txt").read_text()
     monkeypatch.setattr(run, "train", train)
-    mended = study_of(tmp_path, systems=TWO)
+    mended = study_of(tmp_path, systems=TWO, tasks=("phone",))
     assert mended.failed == {}
     assert not (tmp_path / "cpc/failed.txt").exists()
     assert "CER" in mended.rows[2].scores
+
+
+def test_it_says_when_systems_were_measured_on_other_utterances(study_of, prepared_tones, tmp_path):
+    found = {name: study._Found(notes=(f"{number} utterances", "more")) for number, name in enumerate(TWO)}
+    recipes = pretraining(BRIEF, [prepared_tones])
+    plan = study._Plan(tmp_path, [prepared_tones], None, [], BRIEF)
+    warning = "too short for some systems"
+    assert any(warning in note for note in study._results(plan, recipes, found).notes)
+    alike = dict.fromkeys(TWO, found["cpc"])
+    assert not any(warning in note for note in study._results(plan, recipes, alike).notes)
 
 
 def test_when_all_fail_it_says_so(study_of, tmp_path, monkeypatch):

@@ -64,6 +64,8 @@ class Row(NamedTuple):
 class Results(NamedTuple):
     """Everything; `table`, `markdown`, `to_data` and `write` put it down."""
 
+    title: str
+    """What it is, above the picture too."""
     notes: list[str]
     trained: dict[str, Training]
     rows: list[Row]
@@ -73,13 +75,13 @@ class Results(NamedTuple):
     def table(self) -> str:
         """For the screen; percents with 95 % intervals."""
         blocks = [_aligned(cells) for cells in (self._trainings(), self._cells()) if len(cells) > 1]
-        return "\n\n".join(["\n".join(self.notes), *blocks, *self._failures()])
+        return "\n\n".join(["\n".join([self.title, *self.notes]), *blocks, *self._failures()])
 
     def markdown(self) -> str:
         """The same as Markdown."""
         blocks = [_markdown(cells) for cells in (self._trainings(), self._cells()) if len(cells) > 1]
         notes = "\n".join(f"- {note}" for note in self.notes)
-        return "\n\n".join(["# The same hours, every system", notes, *blocks, *self._failures()]) + "\n"
+        return "\n\n".join([f"# {self.title}", notes, *blocks, *self._failures()]) + "\n"
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON; shares are fractions."""
@@ -87,15 +89,15 @@ class Results(NamedTuple):
             row._asdict() | {"scores": {name: one.to_data() for name, one in row.scores.items()}} for row in self.rows
         ]
         trained = {name: one._asdict() for name, one in self.trained.items()}
-        return {"notes": self.notes, "trained": trained, "rows": rows, "failed": self.failed}
+        return {"title": self.title, "notes": self.notes, "trained": trained, "rows": rows, "failed": self.failed}
 
-    def write(self, folder: Path, *, name: str = "lab") -> None:
+    def write(self, folder: Path) -> None:
         """`lab.json`, `lab.md` and, where there is something to draw, `lab.png`."""
         text = json.dumps(self.to_data(), ensure_ascii=False, indent=1)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        (folder / f"{name}.md").write_text(self.markdown(), encoding="utf-8")
-        if panels := self._panels():
-            side_by_side(panels).savefig(folder / f"{name}.png", facecolor="white", dpi=150)
+        (folder / "lab.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "lab.md").write_text(self.markdown(), encoding="utf-8")
+        if self.rows:
+            self.draw().savefig(folder / "lab.png", facecolor="white", dpi=150)
 
     def draw(self) -> Figure:
         """All representations in one figure.
@@ -104,7 +106,7 @@ class Results(NamedTuple):
             ValueError: nothing was measured.
         """
         if panels := self._panels():
-            return side_by_side(panels)
+            return side_by_side(panels, title=self.title)
         raise ValueError("nothing has been measured, so there is nothing to draw")
 
     def _panels(self) -> list[Panel]:
@@ -131,8 +133,8 @@ class Results(NamedTuple):
                 f"{one.hours_heard:.2f}",
                 f"{one.loss:.3f}",
                 "-" if one.chance is None else f"{one.chance:.3f}",
-                f"{one.cpu_seconds / 60:.1f}",
-                f"{one.seconds / 60:.1f}",
+                f"{one.cpu_seconds / 60:.3g}",
+                f"{one.seconds / 60:.3g}",
             ]
             for name, one in self.trained.items()
         ]

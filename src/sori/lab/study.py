@@ -33,7 +33,8 @@ from sori.training.watch import contrastive
 PRETRAINED, RECOGNISER = "pretrained", "ctc"
 SHEET, TEST, COST, FAILED = "sheet.json", "test.json", "cost.json", "failed.txt"
 _SMOKE_MINUTES = 10.0
-_TOYS = "smoke: toy models, heard little: this shows that everything runs; the figures mean nothing"
+_TITLE = "What each system has learnt"
+_TOYS = "Toy models that heard little: everything runs, the figures mean nothing"
 
 
 class _Plan(NamedTuple):
@@ -224,14 +225,18 @@ def _results(plan: _Plan, recipes: Mapping[str, Recipe], found: Mapping[str, _Fo
     utterances = [one for one in run.training_utterances(heard) if one.duration_seconds >= heard.data.min_seconds]
     hours = sum(one.duration_seconds for one in utterances) / 3600
     each = f"{config.updates:,} updates each, so not the same hours" if config.updates else "all hear as many hours"
-    notes = [_TOYS] if config.size == "smoke" else []
     least = f"{heard.data.min_seconds:g} s or more"
-    notes.append(f"trained on the same {len(utterances):,} utterances of {least}, {hours:.2f} h; {each}")
+    notes = [f"trained on the same {len(utterances):,} utterances of {least}, {hours:.2f} h; {each}"]
     notes += next((one.notes for one in found.values() if one.notes), ())
+    if len({one.notes[:1] for one in found.values() if one.notes}) > 1:
+        notes.append(
+            "the shortest utterances are too short for some systems, which were measured without: see sheet.md"
+        )
     notes.append("layer: of each system, trained and untrained, the one the dev part reads best")
     if plan.labels:
         notes.append(f"{CER}: of a recogniser made from {LABELLED_MINUTES:g} min of transcribed speech, on split test")
     return Results(
+        _TOYS if config.size == "smoke" else _TITLE,
         notes,
         {name: one.training for name, one in found.items() if one.training is not None},
         together([one.rows for one in found.values()]),

@@ -30,11 +30,12 @@ class Panel(NamedTuple):
 
 
 @rc_context(STYLE)
-def side_by_side(panels: Sequence[Panel]) -> Figure:
+def side_by_side(panels: Sequence[Panel], *, title: str = "") -> Figure:
     """A row for each name, a panel for each measure, intervals as lines.
 
     Args:
         panels: at least one.
+        title: of all.
     """
     names = [dot.name for dot in panels[0].dots]
     made = Figure(figsize=(2.0 + 2.3 * len(panels), 1.2 + 0.28 * len(names)), layout="constrained")
@@ -51,6 +52,8 @@ def side_by_side(panels: Sequence[Panel]) -> Figure:
         axes.set(xlabel="percent")
         axes.grid(visible=True)
         axes.set_axisbelow(True)
+    if title:
+        made.suptitle(title, fontsize=10)
     every[0].set_yticks(range(len(names)), names)
     every[0].set_ylim(len(names) - 0.5, -0.5)  # the first at the top
     return made
