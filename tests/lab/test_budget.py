@@ -34,6 +34,7 @@ def test_all_hear_as_many_hours_of_the_same_utterances(prepared_tones):
     assert len(heard) == 1
     own = {recipes.by_name(f"{name}_smoke").data.min_seconds for name in SYSTEMS}
     assert len(own) > 1  # left alone, they would not hear the same
+    assert {recipe.data.min_seconds for recipe in found.values()} == {max(own)}
 
 
 def test_an_update_hears_what_the_batches_of_an_epoch_hold(prepared_tones):

@@ -110,19 +110,20 @@ def test_nothing_is_done_again_and_other_systems_can_join(done, study_of, monkey
     assert set(other.rows[0].scores) == {"phone", "CER"}
 
 
-def test_an_interruption_ends_it_and_the_same_call_goes_on(study_of, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stages", [["pretrained"], ["pretrained", "ctc"]])
+def test_an_interruption_ends_it_and_the_same_call_goes_on(study_of, tmp_path, monkeypatch, stages):
     train, seen = run.train, []
 
     def interrupted(recipe, *, into, **more):
         seen.append(into)
-        return train(recipe, into=into, **more)._replace(finished=len(seen) < 2)
+        return train(recipe, into=into, **more)._replace(finished=len(seen) < len(stages))
 
     monkeypatch.setattr(run, "train", interrupted)
-    assert study_of(tmp_path) is None
-    assert seen == [tmp_path / "cpc" / "pretrained", tmp_path / "cpc" / "ctc"]
+    assert study_of(tmp_path, tasks=("phone",)) is None
+    assert seen == [tmp_path / "cpc" / stage for stage in stages]
     spent = json.loads((tmp_path / "cpc/cost.json").read_text())
     monkeypatch.setattr(run, "train", train)
-    found = study_of(tmp_path, systems=("cpc",))
+    found = study_of(tmp_path, systems=("cpc",), tasks=("phone",))
     assert found.failed == {}
     assert json.loads((tmp_path / "cpc/cost.json").read_text()) == spent
 
