@@ -124,6 +124,7 @@ def test_a_bad_file_among_good_ones(call, recogniser_run, encoder_run, tone_corp
         (["show", "nobody"], "no recipe called 'nobody'"),
         (["plot", "."], "holds no metrics"),
         (["plot", "absent.wav"], "no such file"),
+        (["languages", "nobody", "--data", "d"], "no model called 'nobody'"),
         (["prepare", "recordings"], "sori prepare recordings OUT"),
         (["prepare", "recordings", "out"], "no such file or folder"),
     ],
@@ -152,7 +153,20 @@ def test_an_unknown_verb_names_the_nearest(call):
 
 def test_every_verb_has_help(call):
     out = call("--help")[1]
-    for verb in ("prepare", "train", "transcribe", "evaluate", "score", "embed", "plot", "list", "show", "demo"):
+    verbs = (
+        "prepare",
+        "train",
+        "transcribe",
+        "evaluate",
+        "score",
+        "embed",
+        "plot",
+        "languages",
+        "list",
+        "show",
+        "demo",
+    )
+    for verb in verbs:
         assert verb in out
         assert "Usage" in call(verb, "--help")[1]
     assert call("--version")[1].strip() == "0.1.0"

@@ -194,7 +194,7 @@ def test_onnx_with_8_bit_weights_that_may_cost_nothing_or_anything(tmp_path, mon
         wer, cer = next(rates)
         return SimpleNamespace(wer=SimpleNamespace(rate=wer), cer=SimpleNamespace(rate=cer))
 
-    monkeypatch.setattr(exchange.run, "score", heard)
+    monkeypatch.setattr(exchange.recognition, "score", heard)
     with pytest.raises(ValueError, match=r"more than the 1\.00%.*WER 50\.00% -> 52\.00%.*Nothing was written"):
         exchange.convert(source, tmp_path / "o", to="onnx", int8=exchange.Int8([data], None, tolerance=0.01))
     assert not (tmp_path / "o").exists()

@@ -56,6 +56,22 @@ def test_tuning_finds_weights_no_worse_than_the_defaults(call, arpa, prepared_to
     assert best <= rates(call(*words, "--lm-weight", 1.0, "--word-score", 0.0)[1])[0]
 
 
+def test_a_model_over_characters_is_known_as_such_and_writes_any_word(call, prepared_tones, recogniser_run):
+    said = sorted({u.text for u in read_manifest(prepared_tones) if u.split == "train"})
+    Path("said.txt").write_text("\n".join(said) + "\n")
+    options = ["--order", 3, "--unit", "character", "--into", "letters.arpa", "--model", recogniser_run]
+    assert call("lm", "build", "said.txt", *options)[0] == 0
+    system = hub.load(recogniser_run)
+    search = language.decoder(system, "letters.arpa", BeamConfig(lm_weight=0.3))
+    assert search.lm_unit == "symbol"
+    report = run.evaluate(system, data=prepared_tones, decoder=search)
+    known = set(Path("said.txt").read_text().split())
+    assert report.cer.rate < 0.4
+    assert {word for one in report.utterances for word in one.hypothesis.split()} - known
+    weighty = language.decoder(system, "letters.arpa", BeamConfig(lm_weight=30.0))
+    assert run.evaluate(system, data=prepared_tones, decoder=weighty).cer.rate > report.cer.rate
+
+
 def test_transcribe_takes_it_too(call, arpa, recogniser_run, tone_corpus):
     sound = tone_corpus / "audio" / "anna" / "anna-000.wav"
     code, out, _ = call("transcribe", recogniser_run, sound, "--lm", arpa, "--times")

@@ -117,6 +117,18 @@ def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_touched(pr
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
 
 
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(prepared_tones, tmp_path):
+    run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones)
+    path = tmp_path / "r" / "recipe.yaml"
+    older = path.read_text().replace("  first_factor: 0.0\n", "")
+    assert older != path.read_text()
+    path.write_text(older)
+    assert run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones).finished
+    assert path.read_text() == older
+    with pytest.raises(ValueError, match=r"schedule.first_factor: 'absent', now 0.5"):
+        run.train(brief("wav2vec2_smoke", schedule__first_factor=0.5), into=tmp_path / "r", data=prepared_tones)
+
+
 def test_other_data_in_the_same_folder_are_refused(tone_corpus, tmp_path):
     prepare(tone_corpus / "manifest.jsonl", tmp_path / "p", num_workers=1)
     run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=tmp_path / "p")

@@ -39,3 +39,27 @@ class TextBatch(NamedTuple):
     def seconds(self) -> float:
         """Audio in the batch, without padding."""
         return float(self.lengths.sum()) / 16_000
+
+
+class SegmentBatch(NamedTuple):
+    """Whole waveforms, the segments (words) cut out of them, and which segment is to tell which other one."""
+
+    wave: Float[Tensor, "batch sample"]
+    lengths: Int[Tensor, " batch"]
+    rows: Int[Tensor, " segment"]
+    """Waveform that each segment lies in."""
+    starts: Int[Tensor, " segment"]
+    """First sample of each segment, counted from the beginning of its waveform."""
+    stops: Int[Tensor, " segment"]
+    """Sample after the last."""
+    pairs: Int[Tensor, "pair 2"]
+    """Segment in the middle of a window, and a neighbour of it; every pair once."""
+
+    def to(self, device: torch.device) -> "SegmentBatch":
+        """The same batch on another device."""
+        return SegmentBatch(*(x.to(device, non_blocking=True) for x in self))
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the batch, without padding."""
+        return float(self.lengths.sum()) / 16_000

@@ -261,12 +261,7 @@ def _inside(system: Wav2Vec2, utterances: Sequence[Utterance], wave: Float[Tenso
 
 
 def _codes(system: Wav2Vec2, wave: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:
-    lengths = torch.tensor([len(wave)])
-    if system.targets is None:
-        seen = system.feature_norm(system.features(wave[None], lengths).data)
-    else:
-        seen = system.targets(wave[None], lengths).data
-    codes: Tensor = system.quantizer(seen).codes[0]
+    codes: Tensor = system.codes(wave[None], torch.tensor([len(wave)])).data[0]
     return codes
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from sori import hub, run
+from sori import hub, recognition, run
 from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
@@ -83,7 +83,7 @@ def _convert(
 ) -> Certificate:
     written: list[Entry] = []
     outputs: dict[str, Any] = {}
-    system = hub.assemble(stored.model, origin=str(stored.place))
+    system = hub.of_frames(hub.assemble(stored.model, origin=str(stored.place)))
     match to:
         case "sori":
             hub.write(stored.model, folder, provenance=stored.provenance)
@@ -109,7 +109,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
     def score(model: onnx_model.OnnxModel) -> onnx_model.ErrorRates:
         vocabulary = model.facts.vocabulary
         assert vocabulary is not None  # noqa: S101 - `convert` refused encoders
-        report = run.score(
+        report = recognition.score(
             lambda wave: model.logits(wave[None], torch.tensor([len(wave)])),
             vocabulary,
             utterances,
@@ -135,7 +135,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
 
 def _certificate(
     stored: hub.Stored,
-    system: hub.System,
+    system: hub.OfFrames,
     target: Path,
     folder: Path,
     to: Format,
@@ -153,7 +153,8 @@ def _certificate(
     if to != "onnx":
         again = hub.read(folder / fairseq.CHECKPOINT if to == "fairseq" else folder)
         _compare(stored.model, again.model, str(target))
-        outputs["read back"] = _greatest(before, probe.answer(hub.assemble(again.model, origin=str(target))))
+        back = hub.of_frames(hub.assemble(again.model, origin=str(target)))
+        outputs["read back"] = _greatest(before, probe.answer(back))
         notes = _lost_settings(stored.model, again.model)
         if again.certificate is not None:
             changes["target_parameters"] = again.certificate.source_parameters

@@ -86,9 +86,9 @@ def embed(
     wave = _wave(model, source, sample_rate)
     model.eval()
     with torch.no_grad():
-        frames = model.frames(wave[None], _length(wave), layer=layer).data[0]
-    middle = model.hop_samples / 2
-    times = (torch.arange(len(frames)) * model.hop_samples + middle) / SAMPLE_RATE
+        frames = encoder_of(model).frames(wave[None], _length(wave), layer=layer).data[0]
+    middle = encoder_of(model).hop_samples / 2
+    times = (torch.arange(len(frames)) * encoder_of(model).hop_samples + middle) / SAMPLE_RATE
     return Embedding(frames.cpu(), times)
 
 

@@ -15,6 +15,7 @@ from sori.evaluation.error_rate import ErrorReport, error_rates
 from sori.hub import System
 from sori.shapes import Frames
 from sori.systems.ctc import Ctc
+from sori.text import WORD_BOUNDARY
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 WORD_SCORES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
@@ -29,13 +30,15 @@ def decoder(
     known_words_only: bool = True,
     hot_words: Sequence[str] = (),
 ) -> BeamDecoder:
-    """Beam search for a recogniser, with a language model over words or without.
+    """Beam search for a recogniser, with a language model or without.
 
     Args:
         model: a recogniser from `load`.
-        lm: ARPA file (.arpa, .arpa.gz); None: any word may be written, and none is preferred but hot words.
+        lm: ARPA file (.arpa, .arpa.gz), over words or over the recogniser's symbols (`sori lm build --unit character`;
+            such a one knows the boundary `|` between words, and any word may be written). None: any word may be
+            written, and none is preferred but hot words.
         config: of the search.
-        known_words_only: write no word that the language model does not know, except hot words.
+        known_words_only: write no word that a language model over words does not know, except hot words.
         hot_words: words to prefer.
 
     Raises:
@@ -46,9 +49,11 @@ def decoder(
         raise ValueError("expected a recogniser, got a model that only knows sounds; it writes nothing")
     if lm is None:
         return BeamDecoder(model.vocabulary, config, hot_words=hot_words)
-    words = NgramModel.read(lm)
-    lexicon = words.words if known_words_only else None
-    return BeamDecoder(model.vocabulary, config, lm=words, lexicon=lexicon, hot_words=hot_words)
+    ngrams = NgramModel.read(lm)
+    if WORD_BOUNDARY in ngrams.words:
+        return BeamDecoder(model.vocabulary, config, lm=ngrams, lm_unit="symbol", hot_words=hot_words)
+    lexicon = ngrams.words if known_words_only else None
+    return BeamDecoder(model.vocabulary, config, lm=ngrams, lexicon=lexicon, hot_words=hot_words)
 
 
 class Tuned(NamedTuple):

@@ -1,7 +1,8 @@
 """Recipe in, run out: the only place where a recipe becomes objects.
 
 A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint.safetensors`, `metrics.jsonl`, `lock`,
-for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and finally `model/`.
+for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), for vectors of words
+`segments.jsonl`, and finally `model/`.
 """
 
 import hashlib
@@ -10,28 +11,30 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from sori import distributed, hub
+from sori import distributed, hub, segmented
 from sori.batch import WaveBatch
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
-from sori.decoding.beam import BeamDecoder, read_out
+from sori.decoding.beam import BeamDecoder
 from sori.encoders import Encoder, EncoderConfig, build, is_objective
-from sori.evaluation.error_rate import ErrorReport, error_rates
+from sori.evaluation.error_rate import ErrorReport
 from sori.nn.conv import ConvConfig
 from sori.nn.lengths import num_frames
 from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recognition import scored
 from sori.seeds import Rng, derive
-from sori.shapes import Float, Frames, Tensor
+from sori.shapes import Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.vq_wav2vec import VqWav2Vec
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
@@ -39,8 +42,6 @@ from sori.training import loop
 from sori.training.lock import sole_use
 
 DATA, EXCLUDED = "data.json", "excluded.jsonl"
-_TOGETHER = 64
-"""Utterances whose class scores are held at a time when they are scored."""
 
 
 class Run(NamedTuple):
@@ -87,10 +88,13 @@ def train(
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         utterances = training_utterances(recipe)
-        loop.claim(into, recipe.to_yaml())
+        fingerprint = recipe.as_stored(into / loop.RECIPE)
+        loop.claim(into, fingerprint)
         match recipe.system:
             case CtcConfig():
                 parts = _recognition(recipe, utterances, into)
+            case Speech2VecConfig() as config:
+                parts = _words(recipe, config, utterances, into)
             case config:
                 parts = _pretraining(recipe, config, utterances, into)
         _say(_summary(recipe, parts))
@@ -103,7 +107,7 @@ def train(
             into=into,
             evaluations=parts.evaluations,
             watch=recipe.watch,
-            fingerprint=recipe.to_yaml(),
+            fingerprint=fingerprint,
         )
         if finished and distributed.rank() == 0:
             hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.utterances))
@@ -135,7 +139,7 @@ def evaluate(
     """
     system = hub.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     system = needs_recogniser(system, str(model) if isinstance(model, str | Path) else "an encoder")
-    return _score(system.eval(), transcribed(data, split), decoder)
+    return scored(system.eval(), transcribed(data, split), decoder)
 
 
 def needs_recogniser(system: hub.System, name: str) -> Ctc:
@@ -253,6 +257,8 @@ def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utteran
         hub.copy_weights(weights, system, origin=recipe.init)
     reader = _audio(recipe, utterances, into)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
+    if batches.languages is not None:
+        _say(f"languages heard: {batches.languages}")
     fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
     if fresh and (
         (isinstance(system, Wav2Vec2) and system.targets is not None)
@@ -282,6 +288,13 @@ def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
     if added:
         _say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
     return weights | added
+
+
+def _words(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance], into: Path) -> _Parts:
+    system, kept = segmented.build(config, init=recipe.init), segmented.choose(recipe, utterances)
+    segmented.note(kept, into)
+    batches = segmented.batches(recipe, kept, _audio(recipe, kept.utterances, into))
+    return _Parts(system, batches, [], kept.utterances)
 
 
 def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
@@ -335,6 +348,8 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
         seed=recipe.train.seed,
         reader=reader,
     )
+    if batches.languages is not None:
+        _say(f"languages heard: {batches.languages}")
     return _Parts(system, batches, _dev_evaluation(recipe, labels), usable)
 
 
@@ -379,55 +394,10 @@ def _dev_evaluation(recipe: Recipe, labels: LabelConfig) -> list[loop.Evaluation
     chosen = _at_most(found, labels.dev_minutes, seed=labels.seed)
 
     def measure(system: Ctc) -> Mapping[str, float]:
-        report = _score(system, chosen)
+        report = scored(system, chosen)
         return {"dev_wer": report.wer.rate, "dev_cer": report.cer.rate}
 
     return [measure]
-
-
-def _score(system: Ctc, utterances: list[Utterance], decoder: BeamDecoder | None = None) -> ErrorReport:
-    vocabulary = system.vocabulary
-    assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
-    device = next(system.parameters()).device
-
-    def logits(wave: Float[Tensor, " sample"]) -> Frames:
-        with torch.no_grad():
-            return system.logits(wave[None].to(device), torch.tensor([len(wave)], device=device))
-
-    return score(logits, vocabulary, utterances, shortest=hub.encoder_of(system).field_samples, decoder=decoder)
-
-
-def score(
-    logits: Callable[[Float[Tensor, " sample"]], Frames],
-    vocabulary: Vocabulary,
-    utterances: Sequence[Utterance],
-    *,
-    shortest: int,
-    decoder: BeamDecoder | None = None,
-) -> ErrorReport:
-    """Error rates of whatever gives logits for a waveform, one utterance at a time.
-
-    Args:
-        logits: of one waveform, as a batch of one.
-        vocabulary: what the classes stand for.
-        utterances: with transcripts.
-        shortest: samples; a shorter utterance is not heard and counts as silence.
-        decoder: beam search; None: the likeliest symbol of each frame.
-    """
-    reader = FileReader(utterances)
-    hypotheses = []
-    for first in range(0, len(utterances), _TOGETHER):  # a beam search over many takes all cores
-        rows = range(first, min(first + _TOGETHER, len(utterances)))
-        heard = {
-            row: logits(reader(row, 0, utterances[row].num_samples))
-            for row in rows
-            if utterances[row].num_samples >= shortest
-        }
-        paths = dict(zip(heard, read_out(list(heard.values()), decoder), strict=True))
-        texts = [vocabulary.decode(paths[row].ids) if row in paths else "" for row in rows]
-        hypotheses += [vocabulary.normalise(text) for text in texts]
-    references = [vocabulary.normalise(u.text or "") for u in utterances]
-    return error_rates(references, hypotheses, [u.speaker for u in utterances])
 
 
 def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
@@ -435,7 +405,7 @@ def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
 
     Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
     """
-    about, path = _about(utterances), into / DATA
+    about, path = _about(recipe, utterances), into / DATA
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if before is not None and before["digest"] != about["digest"]:
         raise ValueError(
@@ -453,11 +423,13 @@ def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
     return reader
 
 
-def _about(utterances: list[Utterance]) -> dict[str, Any]:
+def _about(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
     """Amount of data, and a digest of what decides the result."""
     digest = hashlib.blake2b(digest_size=16)
+    balanced = recipe.data.language_exponent is not None
     for u in utterances:
         digest.update(repr((u.id, u.start, u.num_samples, u.text)).encode())
+        digest.update(repr(u.language).encode() if balanced else b"")
     hours = sum(u.duration_seconds for u in utterances) / 3600
     return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest.hexdigest()}
 
@@ -475,11 +447,11 @@ def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
 
 def _provenance(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
     start = None if recipe.init is None else hub.read(recipe.init).provenance
-    return {"recipe": recipe.model_dump(mode="json"), "data": _about(utterances), "init": start}
+    return {"recipe": recipe.model_dump(mode="json"), "data": _about(recipe, utterances), "init": start}
 
 
 def _summary(recipe: Recipe, parts: _Parts) -> str:
-    about = _about(parts.utterances)
+    about = _about(recipe, parts.utterances)
     size = sum(p.numel() for p in parts.system.parameters() if p.requires_grad)
     return (
         f"{recipe.name}: {size:,} parameters, {about['utterances']:,} utterances of {about['hours']:.2f} h, "

@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, lab, learn, models, probe, text
+from sori.cli import judge, lab, languages, learn, models, probe, text, words
 from sori.transcripts import STDIN
 
 app = App(
@@ -27,6 +27,7 @@ app.command(models.embed)
 app.command(models.units)
 app.command(models.convert)
 app.command(models.plot)
+app.command(languages.languages)
 app.command(learn.list_, name="list")
 app.command(learn.show)
 app.command(learn.demo)
@@ -36,6 +37,13 @@ lm = App(name="lm", help="Language models: build one from text, find its weight.
 lm.command(judge.build)
 lm.command(judge.tune)
 app.command(lm)
+
+spoken = App(name="words", help="Words as they sound: find them, make vectors of them, listen to what is near.")
+spoken.command(words.align)
+spoken.command(words.vectors)
+spoken.command(words.neighbours)
+spoken.command(words.evaluate)
+app.command(spoken)
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ class Search:
     """How text is searched for, for every verb that writes it."""
 
     lm: Path | None = None
-    """Language model over words (.arpa, .arpa.gz), from `sori lm build` or elsewhere; without it, the likeliest symbol
-    of each frame is written."""
+    """Language model over words or letters (.arpa, .arpa.gz), from `sori lm build` or elsewhere; without it, the
+    likeliest symbol of each frame is written."""
     lm_weight: float = BeamConfig().lm_weight
     """Weight of the language model; `sori lm tune` finds it."""
     word_score: float = BeamConfig().word_score

@@ -7,6 +7,7 @@ from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
+from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
 
@@ -14,7 +15,7 @@ from sori.text import Vocabulary
 class Model(NamedTuple):
     """What any of the formats holds."""
 
-    system: EncoderConfig | CtcConfig
+    system: EncoderConfig | CtcConfig | Speech2VecConfig
     encoder: EncoderConfig | None
     """Of a recogniser: what it reads out."""
     vocabulary: Vocabulary | None
@@ -26,8 +27,16 @@ class Model(NamedTuple):
 
     @property
     def encoder_config(self) -> EncoderConfig:
-        """Of the encoder, alone or under a head."""
+        """Of the encoder, alone or under a head.
+
+        Raises:
+            ValueError: the model has none, for it makes vectors of words.
+        """
         config = self.encoder or self.system
+        if isinstance(config, Speech2VecConfig):
+            raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+                "expected an encoder or a recogniser, got a speech2vec, which makes vectors of whole words"
+            )
         assert not isinstance(config, CtcConfig)  # noqa: S101 - a recogniser has an encoder
         return config
 

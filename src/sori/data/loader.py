@@ -62,17 +62,19 @@ class CropBatches:
         reader: where the samples come from (see `cache.open_audio`); by default the sound files.
 
     Raises:
-        ValueError: no utterance is long enough.
+        ValueError: no utterance is long enough, or none tells its language where languages are to be in balance.
     """
 
     def __init__(
         self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
     ) -> None:
         self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        self._plan = plan_crops(self._num_samples, config, seed=seed)
+        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=[u.language for u in utterances])
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
+        self.languages = self._plan.languages
+        """How often each is heard; None: every utterance once an epoch."""
         self.num_left_out = len(utterances) - len(self._plan.rows)
         """Utterances shorter than `min_seconds`."""
 
@@ -97,7 +99,8 @@ class TextBatches:
         reader: where the samples come from (see `cache.open_audio`); by default the sound files.
 
     Raises:
-        ValueError: there is no utterance, or not one list of labels for each.
+        ValueError: there is no utterance, not one list of labels for each, or none tells its language where languages
+            are to be in balance.
     """
 
     def __init__(
@@ -112,11 +115,13 @@ class TextBatches:
         if len(labels) != len(utterances):
             raise ValueError(f"expected labels for {len(utterances)} utterances, got {len(labels)} lists")
         self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        self._plan = plan_texts(self._num_samples, config, seed=seed)
+        self._plan = plan_texts(self._num_samples, config, seed=seed, languages=[u.language for u in utterances])
         self._labels = labels
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
+        self.languages = self._plan.languages
+        """How often each is heard; None: every utterance once an epoch."""
 
     def __getitem__(self, index: int) -> TextBatch:
         """Micro-batch `index`; numbers go on through the epochs."""

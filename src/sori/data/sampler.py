@@ -1,12 +1,14 @@
 """Which utterances make up which micro-batch: pure functions of the seed and the micro-batch's number. No audio here.
 
 Utterances are sorted by length and cut into a few buckets; a batch takes its rows from one bucket. Each epoch shuffles
-the rows inside the buckets and the order of all batches, and meets every utterance once. The number of batches of an
-epoch is fixed, so that the micro-batch of any number is found by arithmetic, and resuming needs no state.
+the rows inside the buckets and the order of all batches, and meets every utterance once; or, with languages in balance
+(`language_exponent`), some more often and some not at all. The number of batches of an epoch is fixed, so that the
+micro-batch of any number is found by arithmetic, and resuming needs no state.
 """
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, final
 
 import numpy as np
@@ -15,6 +17,7 @@ from pydantic import Field
 
 from sori.audio import SAMPLE_RATE
 from sori.config import Config
+from sori.data.languages import Balance, balance
 from sori.seeds import derive
 
 Rows = NDArray[np.int64]
@@ -31,6 +34,10 @@ class DataConfig(Config):
     """Pre-training leaves shorter utterances out. Paper: 2 s."""
     num_buckets: int = Field(default=8, ge=1)
     """Groups of like length. Pre-training crops to the shortest of a group, so this bounds the number of shapes."""
+    language_exponent: float | None = Field(default=None, ge=0, le=1)
+    """How far small languages are favoured: a language of the share s of the audio is heard with a share in proportion
+    to s to this power. 1: as it comes; 0.5: XLSR's and XLS-R's (arXiv 2006.13979, section 2); 0: all languages alike.
+    None: every utterance once an epoch, whatever its language. Paper: alpha."""
     cache: Literal["auto", "always", "never"] = "auto"
     """Decode all audio once into a file of 16-bit samples (115 MB an hour): always, never, or when decoding measures
     slow enough to hold the training up and the disk has room."""
@@ -56,12 +63,24 @@ class Plan:
         bucket_samples: length of each bucket's batches: its shortest (crops) or longest (padding) utterance.
         config: for the size of a batch.
         seed: of the run.
+        languages: of the utterances in `rows`, and how often they are heard; None: each once an epoch.
     """
 
-    def __init__(self, rows: Rows, edges: Rows, bucket_samples: Rows, *, config: DataConfig, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        edges: Rows,
+        bucket_samples: Rows,
+        *,
+        config: DataConfig,
+        seed: int,
+        languages: Balance | None = None,
+    ) -> None:
         self.rows, self.edges, self.bucket_samples, self.seed = rows, edges, bucket_samples, seed
+        self.languages = languages
         max_rows = np.maximum(1, _samples(config.batch_seconds) // bucket_samples)
-        sizes = np.diff(edges)
+        self._sizes = np.diff(edges) if languages is None else languages.sizes(edges)
+        sizes, edges = self._sizes, np.concatenate([[0], np.cumsum(self._sizes)])
         num_batches = -(-sizes // max_rows)
         # Batches of a bucket differ by one row at most: no stragglers, two shapes a bucket.
         starts = [
@@ -86,24 +105,32 @@ class Plan:
         return chosen, int(self.bucket_samples[self._bucket_of_batch[number]])
 
     def _shuffled(self, epoch: int) -> tuple[Rows, Rows]:
-        """All rows, shuffled inside their buckets, and the order of the batches."""
+        """The rows of an epoch, shuffled inside their buckets, and the order of the batches."""
         rng = np.random.Generator(np.random.Philox(derive(self.seed, epoch, "order")))
-        rows = self.rows.copy()
-        for first, last in zip(self.edges, self.edges[1:], strict=False):
-            rng.shuffle(rows[first:last])
+        edges = self.edges.tolist()
+        buckets = list(zip(edges, edges[1:], self._sizes.tolist(), strict=False))
+        if self.languages is not None:
+            rows = self.rows[np.concatenate([self.languages.draw(*bucket, rng) for bucket in buckets])]
+        else:
+            rows = self.rows.copy()
+            for first, last, _ in buckets:
+                rng.shuffle(rows[first:last])
         return rows, rng.permutation(self.num_batches)
 
 
-def plan_crops(num_samples: Rows, config: DataConfig, *, seed: int) -> Plan:
+def plan_crops(
+    num_samples: Rows, config: DataConfig, *, seed: int, languages: Sequence[str | None] | None = None
+) -> Plan:
     """Buckets for pre-training: batches of equal-length stretches without padding.
 
     Args:
         num_samples: length of every utterance at 16 kHz.
         config: see there; utterances under `min_seconds` are in no bucket.
         seed: of the run.
+        languages: of the utterances, for a `language_exponent`; what they are heard with is the length of the crops.
 
     Raises:
-        ValueError: no utterance is long enough.
+        ValueError: no utterance is long enough, or none tells its language where they are to be in balance.
     """
     rows = np.flatnonzero(num_samples >= max(1, _samples(config.min_seconds)))
     if not len(rows):
@@ -116,14 +143,19 @@ def plan_crops(num_samples: Rows, config: DataConfig, *, seed: int) -> Plan:
     crop = min(_samples(config.max_crop_seconds), _samples(config.batch_seconds))
     lengths = np.minimum(num_samples[rows], crop)
     rows, lengths, edges = _buckets(rows, lengths, config)
-    return Plan(rows, edges, lengths[edges[:-1]], config=config, seed=seed)
+    told = _languages(rows, lengths, languages, config)
+    return Plan(rows, edges, lengths[edges[:-1]], config=config, seed=seed, languages=told)
 
 
-def plan_texts(num_samples: Rows, config: DataConfig, *, seed: int) -> Plan:
-    """Buckets for whole utterances: batches of like length, to be padded to their longest; none is left out.
+def plan_texts(
+    num_samples: Rows, config: DataConfig, *, seed: int, languages: Sequence[str | None] | None = None
+) -> Plan:
+    """Buckets for whole utterances: batches of like length, to be padded to their longest.
+
+    None is left out, except from single epochs where a `language_exponent` has some languages heard less than others.
 
     Raises:
-        ValueError: there is no utterance.
+        ValueError: there is no utterance, or none tells its language where they are to be in balance.
     """
     if not len(num_samples):
         raise ValueError(
@@ -131,7 +163,9 @@ def plan_texts(num_samples: Rows, config: DataConfig, *, seed: int) -> Plan:
             "split is empty: see report.md in the prepared folder"
         )
     rows, lengths, edges = _buckets(np.arange(len(num_samples)), num_samples, config)
-    return Plan(rows, edges, np.maximum(1, lengths[edges[1:] - 1]), config=config, seed=seed)
+    longest = np.maximum(1, lengths[edges[1:] - 1])
+    told = _languages(rows, lengths, languages, config)
+    return Plan(rows, edges, longest, config=config, seed=seed, languages=told)
 
 
 def crops(plan: Plan, num_samples: Rows, index: int) -> Crops:
@@ -151,6 +185,14 @@ def _buckets(rows: Rows, lengths: Rows, config: DataConfig) -> tuple[Rows, Rows,
     # A bucket begins at the first utterance of its length, so that equal lengths are never divided.
     edges[1:-1] = np.searchsorted(lengths, lengths[edges[1:-1]])
     return rows, lengths, np.unique(edges)
+
+
+def _languages(rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig) -> Balance | None:
+    """Of the rows of a plan, in its order; None where every utterance is to be heard once."""
+    if config.language_exponent is None:
+        return None
+    languages = [None] * len(rows) if told is None else [told[row] for row in rows]
+    return balance(languages, np.maximum(1, lengths), config.language_exponent)
 
 
 def _samples(seconds: float) -> int:

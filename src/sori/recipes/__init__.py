@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import cpc, ctc, smoke, vq_wav2vec, wav2vec, wav2vec2
+from sori.recipes import cpc, ctc, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -14,6 +14,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     wav2vec2.wav2vec2_base,
     wav2vec2.wav2vec2_large,
     wav2vec2.wav2vec2_lv60k,
+    wav2vec2.wav2vec2_xlsr_tiny,
+    wav2vec2.wav2vec2_xlsr_base,
+    wav2vec2.wav2vec2_xlsr_large,
     wav2vec2.wav2vec2_xlsr_300m,
     wav2vec2.wav2vec2_xlsr_1b,
     wav2vec2.wav2vec2_xlsr_2b,
@@ -44,11 +47,15 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     ctc.ctc_10h_large,
     ctc.ctc_100h_large,
     ctc.ctc_960h_large,
+    speech2vec.speech2vec_skipgram,
+    speech2vec.speech2vec_cbow,
+    speech2vec.speech2vec_librispeech,
     smoke.wav2vec2_smoke,
     smoke.cpc_smoke,
     smoke.wav2vec_smoke,
     smoke.vq_wav2vec_smoke,
     smoke.ctc_smoke,
+    smoke.speech2vec_smoke,
 )
 """Every built-in recipe, in the order of `sori list`."""
 

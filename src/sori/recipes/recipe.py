@@ -1,11 +1,14 @@
 """A recipe: everything that decides what a run computes, as plain data."""
 
+import contextlib
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from sori.config import Config
 from sori.data.sampler import DataConfig
+from sori.data.segment_pairs import SegmentConfig
 from sori.encoders import EncoderConfig
 from sori.hub import SystemConfig
 from sori.training.loop import TrainConfig
@@ -41,7 +44,8 @@ class Recipe(Config):
     name: str
     """For people; the run folder's name decides how the model is called."""
     system: SystemConfig
-    """What is trained: `kind: wav2vec2` pre-trains an encoder, `kind: ctc` trains a recogniser."""
+    """What is trained: `kind: wav2vec2` pre-trains an encoder, `kind: ctc` trains a recogniser, `kind: speech2vec`
+    learns vectors of words."""
     encoder: EncoderConfig | None = None
     """Of a recogniser that starts from random weights; one that starts from `init` takes the encoder found there."""
     init: str | None = None
@@ -56,8 +60,22 @@ class Recipe(Config):
     """Splits whose names begin so (`dev-clean`, `validation`) are never trained on, neither with nor without labels."""
     labels: LabelConfig | None = None
     """Of a recogniser."""
+    segments: SegmentConfig | None = None
+    """Of word vectors: which words, and which are neighbours."""
     data: DataConfig
     optim: OptimConfig
     schedule: ScheduleConfig
     train: TrainConfig
     watch: WatchConfig = WatchConfig()
+
+    def as_stored(self, path: Path) -> str:
+        """The recipe as YAML; as it stands in a file, where that is the same recipe.
+
+        A setting that came into being after a run was begun has its default there: with a newer version, the run can be
+        continued all the same.
+        """
+        if path.is_file():
+            with contextlib.suppress(ValueError):
+                if Recipe.from_yaml(path) == self:
+                    return path.read_text(encoding="utf-8")
+        return self.to_yaml()

@@ -1,11 +1,13 @@
 """One recipe for each system that runs in seconds on a CPU: what the tests train."""
 
 from sori.data.sampler import DataConfig
+from sori.data.segment_pairs import SegmentConfig
 from sori.nn.mask import MaskConfig
 from sori.nn.spectral import LogMelConfig
 from sori.recipes import cpc, sizes
 from sori.recipes.recipe import LabelConfig, Recipe
 from sori.systems.ctc import CtcConfig
+from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.vq_wav2vec import VqWav2VecConfig
 from sori.systems.wav2vec import Wav2VecConfig
 from sori.training.loop import TrainConfig
@@ -120,5 +122,23 @@ def ctc_smoke() -> Recipe:
         data=DataConfig(batch_seconds=10.0, num_buckets=2),
         optim=OptimConfig(lr=1e-2, eps=1e-8, max_norm=5.0),
         schedule=ScheduleConfig(kind="tri_stage", warmup_fraction=0.1, hold_fraction=0.4, final_factor=0.05),
+        train=TrainConfig(num_steps=150, log_every=25, precision="float32"),
+    )
+
+
+def speech2vec_smoke() -> Recipe:
+    """Whether vectors of words can be made at all: a toy model, seconds on a CPU.
+
+    Expected: on clear tones the squared error falls below half of `chance`.
+
+    Command: `sori train speech2vec_smoke --data PREPARED --into runs/words_smoke`
+    """
+    return Recipe(
+        name="speech2vec_smoke",
+        system=Speech2VecConfig(dim=16),
+        segments=SegmentConfig(window=2),
+        data=DataConfig(batch_seconds=10.0, num_buckets=2),
+        optim=OptimConfig(lr=1e-2, eps=1e-8, weight_decay=0.0, max_norm=5.0),
+        schedule=ScheduleConfig(),
         train=TrainConfig(num_steps=150, log_every=25, precision="float32"),
     )

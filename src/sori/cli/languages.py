@@ -1,0 +1,41 @@
+"""The verb that shows which codes a model uses for which language."""
+
+from pathlib import Path
+
+import torch
+
+from sori import hub, run
+from sori.evaluation.languages import code_use
+from sori.plots.languages import languages as draw
+from sori.units import needs_quantizer
+
+
+def languages(
+    model: str, *, data: list[Path], split: str = "all", minutes: float = 10.0, into: Path = Path("languages.png")
+) -> None:
+    """Draw which discrete sounds a pre-trained model uses for which language, and which languages sound alike to it.
+
+    Args:
+        model: Folder, run folder or name of a pre-trained model with its quantiser.
+        data: Prepared folder whose recordings tell their language; may be given several times.
+        split: Which utterances, where a folder names splits; `all` for all of them.
+        minutes: Audio of each language to listen to, at most.
+        into: Picture to write (.png, .svg, .pdf).
+    """
+    encoder = needs_quantizer(hub.load(model), model).eval()
+    with torch.no_grad():
+        use = code_use(
+            lambda wave: encoder.codes(wave, torch.tensor([wave.shape[1]])).data,
+            run.utterances_of(data, None if split == "all" else split),
+            num_codes=encoder.config.num_codes,
+            minutes=minutes,
+            shortest=encoder.field_samples,
+        )
+    figure = draw(use.names, use.distances, use.between, use.owned)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(into, facecolor="white", dpi=150)
+    print("distances of code use, 0 alike to 1 without a code in common; diagonal: halves of one language")
+    print(" " * 8 + "".join(f"{name:>8}" for name in use.names) + "     own")
+    for name, row, own in zip(use.names, use.between.tolist(), use.num_owned, strict=True):
+        print(f"{name:8}" + "".join(f"{distance:8.3f}" for distance in row) + f"{own:8}")
+    print(f"drawn: {into}")

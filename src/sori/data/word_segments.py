@@ -1,0 +1,118 @@
+"""Where words lie in utterances: `segments.jsonl`, and pieces of fixed length where nobody knows.
+
+A line of the file is one segment: `{"id": "utterance", "start": 0.31, "end": 0.62, "word": "house"}`, times in seconds
+from the beginning of the utterance; `word` may be absent.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sori.data.manifest import Utterance
+
+SEGMENTS = "segments.jsonl"
+"""The file, in a prepared folder."""
+TOLERANCE = 0.02
+"""Seconds by which a segment may end after its utterance: alignments count in frames, which round."""
+
+
+class Segment(NamedTuple):
+    """A stretch of an utterance."""
+
+    utterance: str
+    """Id."""
+    start: float
+    """Seconds from the beginning of the utterance."""
+    end: float
+    word: str | None
+    """What is said in it; None: unknown."""
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """The segments of a file, in its order.
+
+    Raises:
+        FileNotFoundError: there is no such file; says how to make one.
+        ValueError: a line is no segment, or its times are not 0 <= start < end; names the line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; it tells where the words are. `sori words align RECOGNISER {path.parent}` finds "
+            "them in transcribed recordings; without transcripts, take pieces of equal length: "
+            "`--segments.fixed-seconds 0.4`"
+        )
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            found.append(_segment(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ValueError(
+                f"{path}, line {number}: expected "
+                '{"id": "utterance", "start": 0.31, "end": 0.62, "word": "house"}'
+                f", got {line[:120]!r}: {reason}"
+            ) from None
+    return found
+
+
+def write_segments(path: Path, segments: Iterable[Segment]) -> None:
+    """Write `segments.jsonl`; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for one in segments:
+            row: dict[str, Any] = {"id": one.utterance, "start": one.start, "end": one.end}
+            file.write(json.dumps(row if one.word is None else {**row, "word": one.word}, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def fixed_segments(utterances: Iterable[Utterance], seconds: float) -> list[Segment]:
+    """Each utterance in pieces of equal length, as near `seconds` as a whole number of them allows; no words."""
+    found = []
+    for u in utterances:
+        count = max(1, round(u.duration_seconds / seconds))
+        edges = [u.duration_seconds * n / count for n in range(count + 1)]
+        found += [Segment(u.id, start, end, None) for start, end in itertools.pairwise(edges)]
+    return found
+
+
+def by_utterance(segments: Iterable[Segment], utterances: Sequence[Utterance], *, origin: str) -> list[list[Segment]]:
+    """The segments of each utterance, in the order of time.
+
+    Args:
+        segments: in any order.
+        utterances: all that segments may belong to.
+        origin: where the segments come from, for the error message.
+
+    Raises:
+        ValueError: a segment belongs to no utterance, or ends more than `TOLERANCE` after it.
+    """
+    places = {u.id: number for number, u in enumerate(utterances)}
+    found: list[list[Segment]] = [[] for _ in utterances]
+    for one in segments:
+        if one.utterance not in places:
+            raise ValueError(
+                f"{origin}: a segment lies in the utterance {one.utterance!r}, which is not among the "
+                f"{len(utterances)} prepared ones; likely the segments belong to other data, or `sori prepare` left "
+                "the recording out or cut it: compare the ids with excluded.jsonl and cuts.jsonl.gz"
+            )
+        u = utterances[places[one.utterance]]
+        if one.end > u.duration_seconds + TOLERANCE:
+            raise ValueError(
+                f"{origin}: {one.word or 'a segment'} ends at {one.end:g} s, but {u.id} lasts "
+                f"{u.duration_seconds:g} s; times are seconds from the beginning of the utterance, not of its file, "
+                "and in no other unit"
+            )
+        found[places[one.utterance]].append(one)
+    return [sorted(own, key=lambda one: (one.start, one.end)) for own in found]
+
+
+def _segment(row: Any) -> Segment:
+    start, end = float(row["start"]), float(row["end"])
+    if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
+        raise ValueError("times must be 0 <= start < end")
+    if not isinstance(row["id"], str) or not isinstance(row.get("word"), str | None):
+        raise TypeError("id and word must be text")
+    return Segment(row["id"], start, end, row.get("word"))

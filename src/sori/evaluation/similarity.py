@@ -1,0 +1,86 @@
+"""Do vectors of words agree with people on which words are alike? Spearman's correlation on published lists."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Judged(NamedTuple):
+    """Two words and how alike people find them."""
+
+    first: str
+    second: str
+    score: float
+
+
+class Similarity(NamedTuple):
+    """Agreement of vectors with people."""
+
+    correlation: float
+    """Spearman's rho of cosines and scores; NaN where fewer than three pairs are known."""
+    num_known: int
+    """Pairs of which both words have a vector; only these count."""
+    num_pairs: int
+    """In the list."""
+
+
+def read_judged(path: Path) -> list[Judged]:
+    """A list with a pair of words and a score in each line, separated by white space.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is of another kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a list of two words and a score in each line")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            first, second, score = line.split()
+            found.append(Judged(first.lower(), second.lower(), float(score)))
+        except ValueError:
+            raise ValueError(
+                f"{path}, line {number}: expected two words and a score, got {line[:80]!r}; likely a heading, or a "
+                "list with more columns"
+            ) from None
+    return found
+
+
+def similarity(vectors: Mapping[str, Floats], judged: Iterable[Judged]) -> Similarity:
+    """Spearman's rho between the cosines of word vectors and the judgements of people; unknown words are left out.
+
+    Args:
+        vectors: by word, in lower case.
+        judged: what people say.
+    """
+    pairs = list(judged)
+    known = [one for one in pairs if one.first in vectors and one.second in vectors]
+    cosines = [_cosine(vectors[one.first], vectors[one.second]) for one in known]
+    rho = spearman(np.array(cosines), np.array([one.score for one in known])) if len(known) > 2 else math.nan
+    return Similarity(rho, len(known), len(pairs))
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """Correlation of ranks, equal values sharing their mean rank; NaN where either is constant."""
+    a, b = (ranks(values) - (len(values) + 1) / 2 for values in (x, y))
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if scale else math.nan
+
+
+def ranks(values: Floats) -> NDArray[np.float64]:
+    """1 for the smallest; equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last: NDArray[np.float64] = np.cumsum(counts).astype(np.float64)
+    mean: NDArray[np.float64] = last - (counts - 1) / 2
+    return mean[inverse]
+
+
+def _cosine(a: Floats, b: Floats) -> float:
+    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / scale if scale else 0.0

@@ -1,0 +1,58 @@
+"""Rank correlation against scipy and planted vectors."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sori.evaluation.similarity import Judged, ranks, read_judged, similarity, spearman
+
+
+def test_planted_vectors_agree_with_people():
+    """Word n stands at angle n: the larger the angle to word 0, the less alike."""
+    vectors = {f"w{n}": np.array([math.cos(0.1 * n), math.sin(0.1 * n)]) for n in range(10)}
+    judged = [Judged("w0", f"w{n}", 10.0 - n) for n in range(1, 10)]
+    assert similarity(vectors, judged).correlation == pytest.approx(1.0)
+    assert similarity(vectors, [one._replace(score=-one.score) for one in judged]).correlation == pytest.approx(-1.0)
+    found = similarity(vectors, [*judged, Judged("w0", "unheard", 5.0)])
+    assert (found.num_known, found.num_pairs) == (9, 10)
+    assert found.correlation == pytest.approx(1.0)
+
+
+def test_equal_values_share_their_mean_rank():
+    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
+
+
+@pytest.mark.foreign
+@settings(deadline=None)  # the first call imports scipy
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=3, max_size=30))
+def test_correlation_is_that_of_scipy(pairs):
+    stats = pytest.importorskip("scipy.stats")
+    x, y = np.array(pairs, dtype=float).T
+    if len(set(x)) > 1 and len(set(y)) > 1:
+        assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-9)
+
+
+def test_too_little_gives_no_number():
+    assert math.isnan(spearman(np.ones(4), np.arange(4.0)))
+    assert math.isnan(similarity({}, [Judged("a", "b", 1.0)]).correlation)
+
+
+def test_lists_are_read_and_other_files_refused(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("Tiger\tcat\t7.35\ntiger tiger 10\n")
+    assert read_judged(path) == [Judged("tiger", "cat", 7.35), Judged("tiger", "tiger", 10.0)]
+    path.write_text("Word 1,Word 2,Human (mean)\n")
+    with pytest.raises(ValueError, match="line 1: expected two words and a score"):
+        read_judged(path)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_judged(tmp_path / "none.txt")
+
+
+def test_the_published_lists_can_be_read(data_dir):
+    sizes = {path.name: len(read_judged(path)) for path in (data_dir / "word-similarity").glob("EN-*.txt")}
+    assert sizes["EN-MEN-TR-3k.txt"] == 3000
+    assert sizes["EN-RG-65.txt"] == 65
+    assert len(sizes) == 10
