@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from sori import cli, recipes, run
+from sori.data.manifest import read_manifest
 from sori.data.prepare import prepare
 
 RATE = 16_000
@@ -99,6 +100,29 @@ def prepared_tones(tone_corpus, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared") / "tones"
     prepare(tone_corpus / "manifest.jsonl", folder, num_workers=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tone_alignments(prepared_tones, tmp_path_factory) -> Path:
+    """When each letter of the tones sounds, gaps included; nothing of the last utterance."""
+    path = tmp_path_factory.mktemp("alignments") / "tones.jsonl"
+    rows = [
+        {"id": one.id, "phones": _tone_phones(one.text, VOICES.index(one.speaker))}
+        for one in read_manifest(prepared_tones)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+    return path
+
+
+def _tone_phones(text: str, voice: int) -> list[list]:
+    tempo = 1 + 0.1 * (voice - 1.5) / 1.5
+    length = int(TONE_SECONDS * tempo * RATE) / RATE + GAP_SECONDS
+    here, rows = PAUSE_SECONDS, [[0.0, PAUSE_SECONDS, "SIL"]]
+    for letter in text:
+        step = PAUSE_SECONDS if letter == " " else length
+        rows.append([round(here, 5), round(here + step, 5), "SIL" if letter == " " else letter])
+        here += step
+    return [*rows, [round(here, 5), round(here + PAUSE_SECONDS, 5), "SIL"]]
 
 
 @pytest.fixture(scope="session")

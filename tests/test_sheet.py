@@ -8,46 +8,22 @@ import numpy as np
 import pytest
 
 from sori import sheet
-from sori.data.alignments import Alignment
+from sori.data.alignments import Alignment, read_alignments
 from sori.data.intervals import Interval
 from sori.data.manifest import read_manifest
 from sori.evaluation.codebook import CodeUse
 from sori.evaluation.representations import Timing
 from sori.evaluation.trial import TrialConfig, questions, stage
 
-GAP, PAUSE, TONE = 0.02, 0.1, 0.1  # as in conftest.speak_tones
-VOICES = ("anna", "ben", "carl", "dora")
+
+def test_the_alignments_of_these_tests_end_with_the_sound(prepared_tones, tone_alignments):
+    found = read_alignments(tone_alignments)
+    for one in read_manifest(prepared_tones)[:-1:9]:
+        assert math.isclose(found[one.id].phones[-1].end, one.duration_seconds, abs_tol=1e-3)
 
 
-def phones(text, voice):
-    """Where each letter sounds, its gap included."""
-    tempo = 1 + 0.1 * (voice - 1.5) / 1.5
-    length = int(TONE * tempo * 16_000) / 16_000 + GAP
-    here, rows = PAUSE, [[0.0, PAUSE, "SIL"]]
-    for letter in text:
-        step = PAUSE if letter == " " else length
-        rows.append([round(here, 5), round(here + step, 5), "SIL" if letter == " " else letter])
-        here += step
-    return [*rows, [round(here, 5), round(here + PAUSE, 5), "SIL"]]
-
-
-@pytest.fixture(scope="module")
-def alignments(prepared_tones, tmp_path_factory):
-    path = tmp_path_factory.mktemp("alignments") / "tones.jsonl"
-    rows = [
-        {"id": one.id, "phones": phones(one.text, VOICES.index(one.speaker))} for one in read_manifest(prepared_tones)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
-    return path
-
-
-def test_alignments_of_this_file_end_with_the_sound(prepared_tones):
-    for one in read_manifest(prepared_tones)[::9]:
-        assert math.isclose(phones(one.text, VOICES.index(one.speaker))[-1][1], one.duration_seconds, abs_tol=1e-3)
-
-
-def test_the_command(call, encoder_run, prepared_tones, alignments):
-    where = ["--data", prepared_tones, "--alignments", alignments]
+def test_the_command(call, encoder_run, prepared_tones, tone_alignments):
+    where = ["--data", prepared_tones, "--alignments", tone_alignments]
     code, out, err = call("probe", encoder_run, *where, "--untrained", "--save", "s/sheet.json", "--figure", "s/f.png")
     assert code == 0, err
     assert "alignments for 63 of 64 utterances" in out
@@ -77,9 +53,9 @@ def test_the_command(call, encoder_run, prepared_tones, alignments):
     assert "layer 2 done" in err
 
 
-def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encoder_run, prepared_tones, alignments):
+def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encoder_run, prepared_tones, tone_alignments):
     def make(**changes):
-        return sheet.probe(encoder_run, prepared_tones, alignments, config=sheet.SheetConfig(**changes))
+        return sheet.probe(encoder_run, prepared_tones, tone_alignments, config=sheet.SheetConfig(**changes))
 
     one, two = make(tasks=("phone", "abx")), make(tasks=("phone", "abx"), layers=(1,))
     assert two.lines[0] == one.lines[1]
@@ -90,11 +66,13 @@ def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encode
     assert "drawn from 64" in some.notes[0]
 
 
-def test_layers_that_do_not_fit_into_memory_are_heard_in_turns(encoder_run, prepared_tones, alignments, monkeypatch):
+def test_layers_that_do_not_fit_into_memory_are_heard_in_turns(
+    encoder_run, prepared_tones, tone_alignments, monkeypatch
+):
     config = sheet.SheetConfig(tasks=("phone",))
-    at_once = sheet.probe(encoder_run, prepared_tones, alignments, config=config)
+    at_once = sheet.probe(encoder_run, prepared_tones, tone_alignments, config=config)
     monkeypatch.setattr(sheet, "_BYTES_AT_ONCE", 1)
-    assert sheet.probe(encoder_run, prepared_tones, alignments, config=config) == at_once
+    assert sheet.probe(encoder_run, prepared_tones, tone_alignments, config=config) == at_once
 
 
 def test_without_alignments_only_speakers_are_asked_for(recogniser_run, prepared_tones):

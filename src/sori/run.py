@@ -87,7 +87,7 @@ def train(
     recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
-        utterances = _training_utterances(recipe)
+        utterances = training_utterances(recipe)
         fingerprint = recipe.as_stored(into / loop.RECIPE)
         loop.claim(into, fingerprint)
         match recipe.system:
@@ -182,6 +182,23 @@ def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) ->
     return [u for folder in _folders(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
 
 
+def training_utterances(recipe: Recipe) -> list[Utterance]:
+    """What a recipe trains on: its folders without what is held out.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    found = [u for folder in recipe.corpora for u in read_manifest(Path(folder))]
+    kept = [u for u in found if not (u.split or "").startswith(recipe.held_out)]
+    if found and not kept:
+        splits = ", ".join(sorted({u.split or "none" for u in found}))
+        raise ValueError(
+            f"all {len(found)} utterances are held out for measuring (splits: {splits}; held_out: "
+            f"{', '.join(recipe.held_out)}); give data with other splits, or `--held-out []`"
+        )
+    return kept
+
+
 def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> Recipe:
     """The recipe with what the caller gave; paths absolute, so that the stored recipe can be repeated from anywhere."""
     changes: dict[str, Any] = {}
@@ -231,18 +248,6 @@ def _transcribed(utterances: list[Utterance]) -> list[Utterance]:
             "into speech.txt beside it and run `sori prepare` again"
         )
     return found
-
-
-def _training_utterances(recipe: Recipe) -> list[Utterance]:
-    found = [u for folder in recipe.corpora for u in read_manifest(Path(folder))]
-    kept = [u for u in found if not (u.split or "").startswith(recipe.held_out)]
-    if found and not kept:
-        splits = ", ".join(sorted({u.split or "none" for u in found}))
-        raise ValueError(
-            f"all {len(found)} utterances are held out for measuring (splits: {splits}; held_out: "
-            f"{', '.join(recipe.held_out)}); give data with other splits, or `--held-out []`"
-        )
-    return kept
 
 
 def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utterance], into: Path) -> _Parts:

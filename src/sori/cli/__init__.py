@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, languages, learn, models, probe, text, words
+from sori.cli import judge, lab, languages, learn, models, probe, text, words
 from sori.transcripts import STDIN
 
 app = App(
@@ -31,6 +31,7 @@ app.command(languages.languages)
 app.command(learn.list_, name="list")
 app.command(learn.show)
 app.command(learn.demo)
+app.command(lab.lab)
 
 lm = App(name="lm", help="Language models: build one from text, find its weight.")
 lm.command(judge.build)

@@ -66,6 +66,8 @@ class Probed(NamedTuple):
     """Share of the test part's vectors; those whose class was never trained count as wrong."""
     majority: float
     """The same for the training part's most frequent class: chance."""
+    dev_share: float
+    """Share of the dev part that is right: what representations may be chosen by."""
     penalty: float
     num_train: int
     num_test: int
@@ -194,7 +196,7 @@ def probe(
     )
     commonest = np.unique(train.labels, return_counts=True)[1].argmax()
     majority = float((test.labels == classes[commonest]).mean())
-    return Probed(accuracy, majority, found.penalty, len(train.rows), len(test.rows))
+    return Probed(accuracy, majority, found.dev_share, found.penalty, len(train.rows), len(test.rows))
 
 
 def _at_most(part: Rows, limit: int, seed: int) -> Rows:
