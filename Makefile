@@ -19,8 +19,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 demo: $(VENV)/.run
 	$(BIN)/sori demo --into demo
 
+# A worker for each core, each with one thread.
 test: $(VENV)/.dev
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -q -m slow
