@@ -83,7 +83,7 @@ def _convert(
 ) -> Certificate:
     written: list[Entry] = []
     outputs: dict[str, Any] = {}
-    system = hub.assemble(stored.model, origin=str(stored.place))
+    system = hub.needs_speech(hub.assemble(stored.model, origin=str(stored.place)))
     match to:
         case "sori":
             hub.write(stored.model, folder, provenance=stored.provenance)
@@ -135,7 +135,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
 
 def _certificate(
     stored: hub.Stored,
-    system: hub.System,
+    system: hub.Speech,
     target: Path,
     folder: Path,
     to: Format,
@@ -153,7 +153,9 @@ def _certificate(
     if to != "onnx":
         again = hub.read(folder / fairseq.CHECKPOINT if to == "fairseq" else folder)
         _compare(stored.model, again.model, str(target))
-        outputs["read back"] = _greatest(before, probe.answer(hub.assemble(again.model, origin=str(target))))
+        outputs["read back"] = _greatest(
+            before, probe.answer(hub.needs_speech(hub.assemble(again.model, origin=str(target))))
+        )
         notes = _lost_settings(stored.model, again.model)
         if again.certificate is not None:
             changes["target_parameters"] = again.certificate.source_parameters

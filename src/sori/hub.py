@@ -28,6 +28,7 @@ from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.simclr import SimClrImages, SimClrImagesConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
 
@@ -42,8 +43,10 @@ _UNFINISHED = (".partial", ".old")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
-SystemConfig = Annotated[EncoderConfig | CtcConfig, Field(discriminator="kind")]
-System = Encoder | Ctc
+SystemConfig = Annotated[EncoderConfig | SimClrImagesConfig | CtcConfig, Field(discriminator="kind")]
+Speech = Encoder | Ctc
+"""Whatever hears."""
+System = Speech | SimClrImages
 
 
 class ModelCard(Config):
@@ -95,14 +98,14 @@ def assemble(model: Model, *, origin: str) -> System:
         ValueError: the tensors are not exactly those of the configuration.
     """
     # Without memory for weights that would be thrown away. A spectrum computes its filters when it is made.
-    config = model.encoder_config
+    config = model.encoder or model.system
     empty = isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
     with torch.device("meta" if empty else "cpu"):
         system = build(
             model.system,
             encoder=model.encoder,
             vocabulary=model.vocabulary,
-            objective=model.encoder is None and model.has_objective,
+            objective=not isinstance(model.system, CtcConfig | SimClrImagesConfig) and model.has_objective,
         )
     copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()
@@ -145,12 +148,30 @@ def build(
             system = Ctc(config, inner, num_classes=len(vocabulary))
             system.vocabulary = vocabulary
             return system
+        case SimClrImagesConfig():
+            return SimClrImages(config)
         case _:
             return build_encoder(config, objective=objective)
 
 
+def needs_speech(system: System) -> Speech:
+    """The same system, as what it must be.
+
+    Raises:
+        ValueError: it is a model of images.
+    """
+    if isinstance(system, SimClrImages):
+        raise ValueError("expected a model of speech, got one of images (simclr_images), which hears nothing")  # noqa: TRY004 - for users
+    return system
+
+
 def encoder_of(system: System) -> Encoder:
-    """The encoder in a system: a recogniser's, or the pre-trained system itself."""
+    """The encoder in a system: a recogniser's, or the pre-trained system itself.
+
+    Raises:
+        ValueError: it is a model of images.
+    """
+    system = needs_speech(system)
     if not isinstance(system, Ctc):
         return system
     assert isinstance(system.encoder, Encoder)  # noqa: S101 - the only kinds that `build` puts there

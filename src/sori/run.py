@@ -4,7 +4,6 @@ A run folder holds `recipe.yaml`, `data.json` (what was trained on), `checkpoint
 for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot be learnt from), and finally `model/`.
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -18,8 +17,10 @@ import torch
 
 from sori import distributed, hub
 from sori.batch import WaveBatch
+from sori.data import account
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
+from sori.data.images import ImageBatches, Images, training_images
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
@@ -32,6 +33,7 @@ from sori.recipes.recipe import LabelConfig, Recipe
 from sori.seeds import Rng, derive
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.vq_wav2vec import VqWav2Vec
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.text import Vocabulary
@@ -58,8 +60,8 @@ class _Parts(NamedTuple):
     system: hub.System
     batches: Batches
     evaluations: list[loop.Evaluation]
-    utterances: list[Utterance]
-    """Those trained on."""
+    about: account.Account
+    """What it is trained on."""
 
 
 def train(
@@ -86,13 +88,18 @@ def train(
     recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
-        utterances = _training_utterances(recipe)
-        loop.claim(into, recipe.to_yaml())
         match recipe.system:
-            case CtcConfig():
-                parts = _recognition(recipe, utterances, into)
+            case SimClrImagesConfig() as config:
+                images = training_images(recipe.corpora, held_out=recipe.held_out)
+                loop.claim(into, recipe.to_yaml())
+                parts = _views(recipe, config, images, into)
             case config:
-                parts = _pretraining(recipe, config, utterances, into)
+                utterances = _training_utterances(recipe)
+                loop.claim(into, recipe.to_yaml())
+                if isinstance(config, CtcConfig):
+                    parts = _recognition(recipe, utterances, into)
+                else:
+                    parts = _pretraining(recipe, config, utterances, into)
         _say(_summary(recipe, parts))
         finished = loop.train(
             parts.system,
@@ -106,7 +113,7 @@ def train(
             fingerprint=recipe.to_yaml(),
         )
         if finished and distributed.rank() == 0:
-            hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.utterances))
+            hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.about))
             _say(f"model saved in {into / hub.MODEL}")
         distributed.barrier()
     return Run(into, finished)
@@ -241,6 +248,18 @@ def _training_utterances(recipe: Recipe) -> list[Utterance]:
     return kept
 
 
+def _views(recipe: Recipe, config: SimClrImagesConfig, images: Images, into: Path) -> _Parts:
+    if recipe.images is None:
+        raise ValueError(f"{recipe.name} has no `images`: say there how many make a batch and how their views differ")
+    system = hub.build(config)
+    if recipe.init is not None:
+        hub.copy_weights(hub.read(recipe.init).model.weights, system, origin=recipe.init)
+    about = account.of_images(images)
+    account.before(into / DATA, about)
+    account.keep(into / DATA, about)
+    return _Parts(system, ImageBatches(images, recipe.images, seed=recipe.train.seed), [], about)
+
+
 def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utterance], into: Path) -> _Parts:
     system = build(config)
     if recipe.init is not None:
@@ -254,7 +273,7 @@ def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utteran
         or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
     ):
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
-    return _Parts(system, batches, [], utterances)
+    return _Parts(system, batches, [], account.of_utterances(utterances))
 
 
 def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
@@ -330,7 +349,7 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
         seed=recipe.train.seed,
         reader=reader,
     )
-    return _Parts(system, batches, _dev_evaluation(recipe, labels), usable)
+    return _Parts(system, batches, _dev_evaluation(recipe, labels), account.of_utterances(usable))
 
 
 def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
@@ -430,31 +449,13 @@ def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
 
     Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
     """
-    about, path = _about(utterances), into / DATA
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    if before is not None and before["digest"] != about["digest"]:
-        raise ValueError(
-            f"{into} was begun on {before['utterances']} utterances of {before['hours']} h, and now the data hold "
-            f"{about['utterances']} of {about['hours']} h or other ones; likely the folder was prepared again: train "
-            "into a new folder"
-        )
-    distributed.barrier()
+    about = account.of_utterances(utterances)
+    before = account.before(into / DATA, about)
     policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
     home = Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else into
     reader = open_audio(utterances, folder=home, policy=policy)
-    if distributed.rank() == 0:
-        noted = {**about, "cached": not isinstance(reader, FileReader)}
-        path.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+    account.keep(into / DATA, {**about, "cached": not isinstance(reader, FileReader)})
     return reader
-
-
-def _about(utterances: list[Utterance]) -> dict[str, Any]:
-    """Amount of data, and a digest of what decides the result."""
-    digest = hashlib.blake2b(digest_size=16)
-    for u in utterances:
-        digest.update(repr((u.id, u.start, u.num_samples, u.text)).encode())
-    hours = sum(u.duration_seconds for u in utterances) / 3600
-    return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest.hexdigest()}
 
 
 def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
@@ -468,17 +469,17 @@ def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
         _say("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))
 
 
-def _provenance(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
+def _provenance(recipe: Recipe, about: account.Account) -> dict[str, Any]:
     start = None if recipe.init is None else hub.read(recipe.init).provenance
-    return {"recipe": recipe.model_dump(mode="json"), "data": _about(utterances), "init": start}
+    return {"recipe": recipe.model_dump(mode="json"), "data": about, "init": start}
 
 
 def _summary(recipe: Recipe, parts: _Parts) -> str:
-    about = _about(parts.utterances)
     size = sum(p.numel() for p in parts.system.parameters() if p.requires_grad)
+    each = f"{recipe.data.batch_seconds:g} s" if recipe.images is None else f"{recipe.images.batch_size} images"
     return (
-        f"{recipe.name}: {size:,} parameters, {about['utterances']:,} utterances of {about['hours']:.2f} h, "
-        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {recipe.data.batch_seconds:g} s"
+        f"{recipe.name}: {size:,} parameters, {account.in_words(parts.about)}, "
+        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {each}"
     )
 
 

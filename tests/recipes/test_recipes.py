@@ -31,8 +31,9 @@ def test_the_docstring_tells_what_it_is_and_the_command(recipe):
 
 
 def test_every_function_of_the_modules_is_listed():
-    modules = (recipes.wav2vec2, recipes.wav2vec, recipes.vq_wav2vec, recipes.cpc, recipes.ctc, recipes.smoke)
-    kinds = ("wav2vec", "vq_wav2vec_", "cpc_", "ctc_")
+    modules = (recipes.wav2vec2, recipes.wav2vec, recipes.vq_wav2vec, recipes.cpc, recipes.simclr)
+    modules += (recipes.ctc, recipes.smoke)
+    kinds = ("wav2vec", "vq_wav2vec_", "cpc_", "simclr_", "ctc_")
     made = {name for module in modules for name in vars(module) if name.startswith(kinds)}
     assert made == set(NAMES)
 

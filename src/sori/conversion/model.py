@@ -7,6 +7,7 @@ from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
+from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
 
@@ -14,7 +15,7 @@ from sori.text import Vocabulary
 class Model(NamedTuple):
     """What any of the formats holds."""
 
-    system: EncoderConfig | CtcConfig
+    system: EncoderConfig | SimClrImagesConfig | CtcConfig
     encoder: EncoderConfig | None
     """Of a recogniser: what it reads out."""
     vocabulary: Vocabulary | None
@@ -26,8 +27,14 @@ class Model(NamedTuple):
 
     @property
     def encoder_config(self) -> EncoderConfig:
-        """Of the encoder, alone or under a head."""
+        """Of the encoder, alone or under a head.
+
+        Raises:
+            ValueError: it is a model of images.
+        """
         config = self.encoder or self.system
+        if isinstance(config, SimClrImagesConfig):
+            raise ValueError("expected a model of speech, got one of images (simclr_images), which hears nothing")  # noqa: TRY004 - for users
         assert not isinstance(config, CtcConfig)  # noqa: S101 - a recogniser has an encoder
         return config
 

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import cpc, ctc, smoke, vq_wav2vec, wav2vec, wav2vec2
+from sori.recipes import cpc, ctc, simclr, smoke, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -20,6 +20,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     cpc.cpc_tiny,
     cpc.cpc_paper,
     cpc.cpc_modified,
+    simclr.simclr_images_tiny,
+    simclr.simclr_images_cifar,
+    simclr.simclr_speech_tiny,
     wav2vec.wav2vec_tiny,
     wav2vec.wav2vec_base,
     wav2vec.wav2vec_large,
@@ -46,6 +49,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     ctc.ctc_960h_large,
     smoke.wav2vec2_smoke,
     smoke.cpc_smoke,
+    smoke.simclr_smoke,
     smoke.wav2vec_smoke,
     smoke.vq_wav2vec_smoke,
     smoke.ctc_smoke,

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from sori.config import Config
+from sori.data.images import ImagesConfig
 from sori.data.sampler import DataConfig
 from sori.encoders import EncoderConfig
 from sori.hub import SystemConfig
@@ -56,6 +57,8 @@ class Recipe(Config):
     """Splits whose names begin so (`dev-clean`, `validation`) are never trained on, neither with nor without labels."""
     labels: LabelConfig | None = None
     """Of a recogniser."""
+    images: ImagesConfig | None = None
+    """Of SimCLR on images, whose `corpora` is a folder of images (`data/images.py`) and which has no use for `data`."""
     data: DataConfig
     optim: OptimConfig
     schedule: ScheduleConfig
