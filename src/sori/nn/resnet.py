@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -51,6 +52,8 @@ class ResNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch dim"]:
         """A vector for each image."""
+        # With the colours of a pixel side by side, the convolutions of a narrow network take two thirds of the time.
+        images = images.contiguous(memory_format=torch.channels_last)
         x = functional.relu(self.bn1(self.conv1(images)))
         if self.config.stem == "large":
             x = functional.max_pool2d(x, 3, stride=2, padding=1)

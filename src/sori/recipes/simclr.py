@@ -55,7 +55,7 @@ def simclr_images_tiny() -> Recipe:
         data=DataConfig(),
         optim=OptimConfig(lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
         schedule=ScheduleConfig(kind="cosine", warmup_fraction=0.05),
-        train=TrainConfig(num_steps=4_600, precision="float32", save_every_steps=200),
+        train=TrainConfig(num_steps=4_600),
     )
 
 
