@@ -82,6 +82,12 @@ def test_batches_are_a_function_of_seed_and_number(folder):
     assert batch.seconds == 0
 
 
+def test_views_differ_from_batch_to_batch_even_of_one_image(folder):
+    same = read_images(folder).take([0] * 8, "one image")
+    batches = ImageBatches(same, CONFIG, seed=0)
+    assert not torch.equal(batches[0].first, batches[1].first)
+
+
 def test_an_epoch_meets_no_image_twice_and_another_leaves_out_others(folder):
     """Without any change the views are the images themselves."""
     images = read_images(folder).of_split("train")

@@ -79,7 +79,7 @@ def simclr_images_cifar() -> Recipe:
 
 
 def simclr_speech_tiny() -> Recipe:
-    """Our size on speech (1.9 M parameters): some hours of recordings, one or two CPU cores.
+    """Our size on speech (1.7 M parameters): some hours of recordings, one or two CPU cores.
 
     Expected: the views of a batch of 64 stretches find each other; what the frames hold is then to be asked with
     `sori probe`. Voice and room are what stays the same in two views: expect speakers rather than phones.
