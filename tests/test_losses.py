@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sori.losses import contrastive, diversity, info_nce, perplexity, step_ahead
+from sori.losses import contrastive, diversity, info_nce, nt_xent, perplexity, step_ahead
 
 
 def by_loops(context, targets, negatives, codes, *, temperature, equal):
@@ -267,3 +269,63 @@ def test_scores_are_float32_under_autocast():
 def test_a_clip_without_a_frame_to_predict_is_refused():
     with pytest.raises(ValueError, match="lies 9 frames ahead, and the longest clip has 9 frames"):
         step_ahead(*ahead_example(), offset=9)
+
+
+def nt_xent_by_loops(views, temperature):
+    """Equation 1 of the paper, one candidate after the other: the mean over all ordered positive pairs."""
+    z = [view.tolist() for pair in views for view in pair]  # interleaved, as in the paper
+
+    def cosine(a, b):
+        return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+
+    def pair_loss(i, j):
+        shares = [math.exp(cosine(z[i], z[k]) / temperature) for k in range(len(z)) if k != i]
+        return -math.log(math.exp(cosine(z[i], z[j]) / temperature) / sum(shares))
+
+    pairs = [(2 * k, 2 * k + 1) for k in range(len(z) // 2)]
+    return sum(pair_loss(i, j) + pair_loss(j, i) for i, j in pairs) / len(z)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
+def test_views_by_loops(temperature):
+    views = torch.randn(7, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    views[:, 1] += views[:, 0]
+    found = nt_xent(views, views, temperature=temperature)
+    expected = nt_xent_by_loops(views, temperature)
+    assert found.loss.item() / 14 == pytest.approx(expected, rel=1e-10)
+    rough = nt_xent(views.float(), views.float(), temperature=temperature)
+    assert rough.loss.item() / 14 == pytest.approx(expected, rel=1e-5)
+    assert 0 < float(found.num_correct) < 14
+
+
+def test_views_are_found_when_they_are_nearest():
+    views = torch.eye(6)[:, None].repeat(1, 2, 1)
+    assert float(nt_xent(views, views, temperature=0.5).num_correct) == 12
+    views[0, 1] = views[1, 1] = torch.eye(6)[2]  # the second views of 0 and 1 lie where both of 2 are
+    # The first views of 0 and 1 are equally far from everything; both views of 2 have three neighbours.
+    assert float(nt_xent(views, views, temperature=0.5).num_correct) == pytest.approx(2 / 11 + 2 / 3 + 6)
+
+
+def test_views_are_compared_in_float32_whatever_the_autocast():
+    views = torch.randn(9, 2, 5, generator=torch.Generator().manual_seed(0))
+    exact = nt_xent(views, views, temperature=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(nt_xent(views, views, temperature=0.1).loss, exact.loss)
+
+
+@given(st.integers(2, 6), st.floats(0.05, 2.0), st.integers(0, 1000))
+def test_views_have_bounds(num, temperature, seed):
+    """Cosines lie within -1 and 1, so a share is at least e^(-2 / tau) of one among all (item 7 of the sheet)."""
+    views = torch.randn(num, 2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    mean = nt_xent(views, 100 * views, temperature=temperature).loss.item() / (2 * num)
+    others = 2 * num - 2
+    assert math.log1p(others * math.exp(-2 / temperature)) - 1e-9 <= mean
+    assert mean <= math.log1p(others * math.exp(2 / temperature)) + 1e-9
+
+
+def test_views_in_parts_are_the_whole_when_all_are_candidates():
+    """What two processes do: each asks for its own views among those of both."""
+    views = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = nt_xent(views, views, temperature=0.1).loss
+    parts = [nt_xent(views[:2], views, temperature=0.1), nt_xent(views[2:], views, temperature=0.1, offset=2)]
+    torch.testing.assert_close(sum(part.loss for part in parts), whole, rtol=1e-12, atol=0)

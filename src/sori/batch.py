@@ -63,3 +63,19 @@ class SegmentBatch(NamedTuple):
     def seconds(self) -> float:
         """Audio in the batch, without padding."""
         return float(self.lengths.sum()) / 16_000
+
+
+class ViewBatch(NamedTuple):
+    """Two different views of each image, values 0 to 1."""
+
+    first: Float[Tensor, "batch channel height width"]
+    second: Float[Tensor, "batch channel height width"]
+
+    def to(self, device: torch.device) -> "ViewBatch":
+        """The same batch on another device."""
+        return ViewBatch(*(x.to(device, non_blocking=True) for x in self))
+
+    @property
+    def seconds(self) -> float:
+        """None: images take no time. The loop adds up the audio it was given."""
+        return 0.0

@@ -7,13 +7,16 @@ from pydantic import Field
 
 from sori.shapes import Tensor
 from sori.systems.cpc import Cpc, CpcConfig
+from sori.systems.simclr import SimClr, SimClrConfig
 from sori.systems.vq_wav2vec import VqWav2Vec, VqWav2VecConfig
 from sori.systems.wav2vec import Wav2Vec, Wav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
-EncoderConfig = Annotated[CpcConfig | Wav2VecConfig | VqWav2VecConfig | Wav2Vec2Config, Field(discriminator="kind")]
+EncoderConfig = Annotated[
+    CpcConfig | SimClrConfig | Wav2VecConfig | VqWav2VecConfig | Wav2Vec2Config, Field(discriminator="kind")
+]
 """Settings of any encoder of speech, told apart by `kind`."""
-Encoder = Cpc | Wav2Vec | VqWav2Vec | Wav2Vec2
+Encoder = Cpc | SimClr | Wav2Vec | VqWav2Vec | Wav2Vec2
 """Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
 Quantizing = VqWav2Vec | Wav2Vec2
 """Encoders with a quantiser, unless they were read without it."""
@@ -56,6 +59,8 @@ def class_of(config: EncoderConfig) -> type[Encoder]:
             return Wav2Vec2
         case CpcConfig():
             return Cpc
+        case SimClrConfig():
+            return SimClr
         case Wav2VecConfig():
             return Wav2Vec
         case VqWav2VecConfig():

@@ -28,6 +28,7 @@ from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.simclr import SimClrImages, SimClrImagesConfig
 from sori.systems.speech2vec import Speech2Vec, Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
@@ -43,10 +44,10 @@ _UNFINISHED = (".partial", ".old")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
-SystemConfig = Annotated[EncoderConfig | CtcConfig | Speech2VecConfig, Field(discriminator="kind")]
+SystemConfig = Annotated[EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig, Field(discriminator="kind")]
 OfFrames = Encoder | Ctc
-"""What gives a vector for each frame."""
-System = OfFrames | Speech2Vec
+"""What gives a vector for each frame of speech."""
+System = OfFrames | Speech2Vec | SimClrImages
 
 
 class ModelCard(Config):
@@ -105,7 +106,8 @@ def assemble(model: Model, *, origin: str) -> System:
             model.system,
             encoder=model.encoder,
             vocabulary=model.vocabulary,
-            objective=not isinstance(model.system, CtcConfig | Speech2VecConfig) and model.has_objective,
+            objective=not isinstance(model.system, CtcConfig | Speech2VecConfig | SimClrImagesConfig)
+            and model.has_objective,
         )
     copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()
@@ -150,6 +152,8 @@ def build(
             return system
         case Speech2VecConfig():
             return Speech2Vec(config)
+        case SimClrImagesConfig():
+            return SimClrImages(config)
         case _:
             return build_encoder(config, objective=objective)
 
@@ -158,7 +162,7 @@ def encoder_of(system: System) -> Encoder:
     """The encoder in a system: a recogniser's, or the pre-trained system itself.
 
     Raises:
-        ValueError: it makes vectors of words, not of frames.
+        ValueError: it makes vectors of words, or of images, not of frames.
     """
     system = of_frames(system)
     if not isinstance(system, Ctc):
@@ -171,8 +175,12 @@ def of_frames(system: System) -> OfFrames:
     """The same system, as what it must be.
 
     Raises:
-        ValueError: it makes vectors of words, not of frames.
+        ValueError: it makes vectors of words, or of images, not of frames.
     """
+    if isinstance(system, SimClrImages):
+        raise ValueError(  # noqa: TRY004 - likewise
+            "expected a model of speech, got one of images (simclr_images), which hears nothing"
+        )
     if isinstance(system, Speech2Vec):
         raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
             "expected an encoder or a recogniser, got a speech2vec, which makes vectors of whole words: `sori words`"

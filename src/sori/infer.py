@@ -15,7 +15,7 @@ from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_f
 from sori.decoding.ctc import Character, Word, characters, greedy, words
 from sori.decoding.formats import Alternatives
 from sori.hearing import MAX_SECONDS, hear
-from sori.hub import System, encoder_of
+from sori.hub import System, encoder_of, of_frames
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc
 from sori.text import Vocabulary
@@ -83,8 +83,8 @@ def embed(
             unknown layer.
         FileNotFoundError: there is no such file.
     """
+    model = of_frames(model.eval())
     wave = _wave(model, source, sample_rate)
-    model.eval()
     with torch.no_grad():
         frames = encoder_of(model).frames(wave[None], _length(wave), layer=layer).data[0]
     middle = encoder_of(model).hop_samples / 2

@@ -103,6 +103,50 @@ def info_nce(
         return StepContrast(loss, found.sum((0, 2)))
 
 
+class ViewContrast(NamedTuple):
+    """Sums over all views of a batch, each asked once for the other view of what it shows."""
+
+    loss: Float[Tensor, ""]
+    num_correct: Float[Tensor, ""]
+    """Views whose nearest neighbour is their other view; of n that are equally near, each counts 1 / n."""
+
+
+def nt_xent(
+    views: Float[Tensor, "batch view dim"],
+    everyone: Float[Tensor, "all view dim"],
+    *,
+    temperature: float,
+    offset: int = 0,
+) -> ViewContrast:
+    """-log of the softmax share of a view's other view among all other views, by cosine over temperature.
+
+    Chen et al. 2020, equation 1, summed over both directions of all pairs: divided by the count, which is the number of
+    views (2N), it is the L of the paper's algorithm 1. In float32 at least, whatever the autocast.
+
+    Args:
+        views: two of each example, projected.
+        everyone: the views among which the other one is to be found: these, and with several processes those of all of
+            them (`distributed.gather_rows`).
+        temperature: tau.
+        offset: where `views` begin in `everyone`.
+    """
+    num, total = len(views), len(everyone)
+    with torch.autocast(views.device.type, enabled=False):
+        wide = torch.promote_types(views.dtype, torch.float32)
+        # All first views, then all second ones: view v of example b is row v * total + offset + b of the candidates.
+        asked, candidates = (
+            functional.normalize(x.to(wide).transpose(0, 1).flatten(0, 1), dim=-1) for x in (views, everyone)
+        )
+        own = offset + torch.arange(num, device=views.device)
+        itself, other = torch.cat([own, own + total]), torch.cat([own + total, own])
+        logits = (asked @ candidates.T / temperature).scatter(1, itself[:, None], -torch.inf)
+        right = logits.gather(1, other[:, None])
+        loss = (logits.logsumexp(1) - right.squeeze(1)).sum()
+    with torch.no_grad():
+        found = (right >= logits).all(1) / (logits == right).sum(1)
+        return ViewContrast(loss, found.sum())
+
+
 class Ahead(NamedTuple):
     """Sums over all pairs of a context and a later target, and counts for each step ahead."""
 

@@ -5,7 +5,6 @@ for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot 
 `segments.jsonl`, and finally `model/`.
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -19,8 +18,10 @@ import torch
 
 from sori import distributed, hub, segmented
 from sori.batch import WaveBatch
+from sori.data import account
 from sori.data.augment import SpeedReader, speed_copies
 from sori.data.cache import open_audio
+from sori.data.images import ImageBatches, Images, training_images
 from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
@@ -34,6 +35,7 @@ from sori.recognition import scored
 from sori.seeds import Rng, derive
 from sori.shapes import Tensor
 from sori.systems.ctc import Ctc, CtcConfig
+from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.vq_wav2vec import VqWav2Vec
 from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
@@ -59,8 +61,8 @@ class _Parts(NamedTuple):
     system: hub.System
     batches: Batches
     evaluations: list[loop.Evaluation]
-    utterances: list[Utterance]
-    """Those trained on."""
+    about: account.Account
+    """What it is trained on."""
 
 
 def train(
@@ -87,16 +89,16 @@ def train(
     recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
-        utterances = training_utterances(recipe)
         fingerprint = recipe.as_stored(into / loop.RECIPE)
-        loop.claim(into, fingerprint)
         match recipe.system:
-            case CtcConfig():
-                parts = _recognition(recipe, utterances, into)
-            case Speech2VecConfig() as config:
-                parts = _words(recipe, config, utterances, into)
+            case SimClrImagesConfig() as config:
+                images = training_images(recipe.corpora, held_out=recipe.held_out)
+                loop.claim(into, fingerprint)
+                parts = _views(recipe, config, images, into)
             case config:
-                parts = _pretraining(recipe, config, utterances, into)
+                utterances = training_utterances(recipe)
+                loop.claim(into, fingerprint)
+                parts = _of_speech(recipe, config, utterances, into)
         _say(_summary(recipe, parts))
         finished = loop.train(
             parts.system,
@@ -110,7 +112,7 @@ def train(
             fingerprint=fingerprint,
         )
         if finished and distributed.rank() == 0:
-            hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.utterances))
+            hub.save(parts.system, into / hub.MODEL, provenance=_provenance(recipe, parts.about))
             _say(f"model saved in {into / hub.MODEL}")
         distributed.barrier()
     return Run(into, finished)
@@ -250,6 +252,30 @@ def _transcribed(utterances: list[Utterance]) -> list[Utterance]:
     return found
 
 
+def _of_speech(
+    recipe: Recipe, config: EncoderConfig | CtcConfig | Speech2VecConfig, utterances: list[Utterance], into: Path
+) -> _Parts:
+    match config:
+        case CtcConfig():
+            return _recognition(recipe, utterances, into)
+        case Speech2VecConfig():
+            return _words(recipe, config, utterances, into)
+        case _:
+            return _pretraining(recipe, config, utterances, into)
+
+
+def _views(recipe: Recipe, config: SimClrImagesConfig, images: Images, into: Path) -> _Parts:
+    if recipe.images is None:
+        raise ValueError(f"{recipe.name} has no `images`: say there how many make a batch and how their views differ")
+    system = hub.build(config)
+    if recipe.init is not None:
+        hub.copy_weights(hub.read(recipe.init).model.weights, system, origin=recipe.init)
+    about = account.of_images(images)
+    account.before(into / DATA, about)
+    account.keep(into / DATA, about)
+    return _Parts(system, ImageBatches(images, recipe.images, seed=recipe.train.seed), [], about)
+
+
 def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utterance], into: Path) -> _Parts:
     system = build(config)
     if recipe.init is not None:
@@ -265,7 +291,7 @@ def _pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utteran
         or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
     ):
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
-    return _Parts(system, batches, [], utterances)
+    return _Parts(system, batches, [], account.of_utterances(utterances, languages=_balanced(recipe)))
 
 
 def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
@@ -294,7 +320,7 @@ def _words(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance]
     system, kept = segmented.build(config, init=recipe.init), segmented.choose(recipe, utterances)
     segmented.note(kept, into)
     batches = segmented.batches(recipe, kept, _audio(recipe, kept.utterances, into))
-    return _Parts(system, batches, [], kept.utterances)
+    return _Parts(system, batches, [], account.of_utterances(kept.utterances, languages=_balanced(recipe)))
 
 
 def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
@@ -350,7 +376,9 @@ def _recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> _Pa
     )
     if batches.languages is not None:
         _say(f"languages heard: {batches.languages}")
-    return _Parts(system, batches, _dev_evaluation(recipe, labels), usable)
+    return _Parts(
+        system, batches, _dev_evaluation(recipe, labels), account.of_utterances(usable, languages=_balanced(recipe))
+    )
 
 
 def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
@@ -405,33 +433,18 @@ def _audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
 
     Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
     """
-    about, path = _about(recipe, utterances), into / DATA
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    if before is not None and before["digest"] != about["digest"]:
-        raise ValueError(
-            f"{into} was begun on {before['utterances']} utterances of {before['hours']} h, and now the data hold "
-            f"{about['utterances']} of {about['hours']} h or other ones; likely the folder was prepared again: train "
-            "into a new folder"
-        )
-    distributed.barrier()
+    about = account.of_utterances(utterances, languages=_balanced(recipe))
+    before = account.before(into / DATA, about)
     policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
     home = Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else into
     reader = open_audio(utterances, folder=home, policy=policy)
-    if distributed.rank() == 0:
-        noted = {**about, "cached": not isinstance(reader, FileReader)}
-        path.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+    account.keep(into / DATA, {**about, "cached": not isinstance(reader, FileReader)})
     return reader
 
 
-def _about(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
-    """Amount of data, and a digest of what decides the result."""
-    digest = hashlib.blake2b(digest_size=16)
-    balanced = recipe.data.language_exponent is not None
-    for u in utterances:
-        digest.update(repr((u.id, u.start, u.num_samples, u.text)).encode())
-        digest.update(repr(u.language).encode() if balanced else b"")
-    hours = sum(u.duration_seconds for u in utterances) / 3600
-    return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest.hexdigest()}
+def _balanced(recipe: Recipe) -> bool:
+    """Whether languages decide how often an utterance is heard."""
+    return recipe.data.language_exponent is not None
 
 
 def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
@@ -445,17 +458,17 @@ def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
         _say("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))
 
 
-def _provenance(recipe: Recipe, utterances: list[Utterance]) -> dict[str, Any]:
+def _provenance(recipe: Recipe, about: account.Account) -> dict[str, Any]:
     start = None if recipe.init is None else hub.read(recipe.init).provenance
-    return {"recipe": recipe.model_dump(mode="json"), "data": _about(recipe, utterances), "init": start}
+    return {"recipe": recipe.model_dump(mode="json"), "data": about, "init": start}
 
 
 def _summary(recipe: Recipe, parts: _Parts) -> str:
-    about = _about(recipe, parts.utterances)
     size = sum(p.numel() for p in parts.system.parameters() if p.requires_grad)
+    each = f"{recipe.data.batch_seconds:g} s" if recipe.images is None else f"{recipe.images.batch_size} images"
     return (
-        f"{recipe.name}: {size:,} parameters, {about['utterances']:,} utterances of {about['hours']:.2f} h, "
-        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {recipe.data.batch_seconds:g} s"
+        f"{recipe.name}: {size:,} parameters, {account.in_words(parts.about)}, "
+        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {each}"
     )
 
 

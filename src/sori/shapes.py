@@ -7,10 +7,10 @@ Test runs turn the annotations into checks (jaxtyping and beartype); production 
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["Bool", "Codes", "Float", "Frames", "Int", "Tensor"]
+__all__ = ["Bool", "Codes", "Float", "Frames", "Int", "Tensor", "UInt8"]
 
 
 class Frames(NamedTuple):

@@ -17,7 +17,7 @@ from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics
 
-SYSTEMS = ("cpc", "wav2vec", "vq_wav2vec", "wav2vec2", "ctc")
+SYSTEMS = ("cpc", "simclr", "wav2vec", "vq_wav2vec", "wav2vec2", "ctc")
 FRONTS = {
     "log_mel": sizes.smoke().front,
     "conv_layer": ConvConfig(norm="layer", bias=True, normalize=True, dim=16),
@@ -26,7 +26,7 @@ FRONTS = {
 VOCABULARY = Vocabulary.fit(["abdelnos"])
 
 CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
-CASES += [("cpc", None), ("wav2vec", None), ("vq_wav2vec", None)]
+CASES += [("cpc", None), ("simclr", None), ("wav2vec", None), ("vq_wav2vec", None)]
 """Every system with every front end it can have; None: as its smoke recipe has it."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -120,6 +120,19 @@ def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp
     reports = [row for row in read_metrics(tmp_path / METRICS) if row["kind"] == "train"]
     assert reports[-1]["contrastive"] < share * reports[-1]["chance"]
     assert reports[-1]["correct"] > 1.3 / 11
+
+
+def test_views_find_each_other_and_recognisers_start_from_there(prepared_tones, tmp_path):
+    recipe = recipes.by_name("simclr_smoke")
+    run.train(recipe, into=tmp_path / "encoder", data=prepared_tones)
+    reports = rows(tmp_path / "encoder")
+    assert reports[0]["contrastive"] > reports[-1]["contrastive"]
+    assert reports[-1]["contrastive"] < 0.85 * reports[-1]["chance"]
+    few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
+    run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
+    encoder = hub.encoder_of(hub.load(tmp_path / "recogniser"))
+    assert encoder.config == recipe.system
+    assert not any(key.startswith("head.") for key in encoder.state_dict())
 
 
 @pytest.mark.parametrize("name", ["wav2vec", "vq_wav2vec"])

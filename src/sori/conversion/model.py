@@ -7,6 +7,7 @@ from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
+from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
@@ -15,7 +16,7 @@ from sori.text import Vocabulary
 class Model(NamedTuple):
     """What any of the formats holds."""
 
-    system: EncoderConfig | CtcConfig | Speech2VecConfig
+    system: EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig
     encoder: EncoderConfig | None
     """Of a recogniser: what it reads out."""
     vocabulary: Vocabulary | None
@@ -30,12 +31,12 @@ class Model(NamedTuple):
         """Of the encoder, alone or under a head.
 
         Raises:
-            ValueError: the model has none, for it makes vectors of words.
+            ValueError: the model has none: it makes vectors of words, or looks at images.
         """
         config = self.encoder or self.system
-        if isinstance(config, Speech2VecConfig):
+        if isinstance(config, Speech2VecConfig | SimClrImagesConfig):
             raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
-                "expected an encoder or a recogniser, got a speech2vec, which makes vectors of whole words"
+                f"expected an encoder or a recogniser, got a {config.kind}, which has no vectors of frames of speech"
             )
         assert not isinstance(config, CtcConfig)  # noqa: S101 - a recogniser has an encoder
         return config

@@ -18,7 +18,7 @@ from sori.recipes.recipe import LabelConfig, Recipe
 from sori.systems.vq_wav2vec import VqWav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
-SYSTEMS = ("cpc", "wav2vec", "vq_wav2vec", "wav2vec2")
+SYSTEMS = ("cpc", "wav2vec", "vq_wav2vec", "simclr", "wav2vec2")
 """In the order of their papers; each has the recipes NAME_tiny and NAME_smoke."""
 LABELLED_MINUTES = 10.0
 """Of transcribed speech, from which each recogniser learns."""

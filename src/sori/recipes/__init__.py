@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import cpc, ctc, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
+from sori.recipes import cpc, ctc, simclr, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -23,6 +23,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     cpc.cpc_tiny,
     cpc.cpc_paper,
     cpc.cpc_modified,
+    simclr.simclr_images_tiny,
+    simclr.simclr_images_cifar,
+    simclr.simclr_tiny,
     wav2vec.wav2vec_tiny,
     wav2vec.wav2vec_base,
     wav2vec.wav2vec_large,
@@ -52,6 +55,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     speech2vec.speech2vec_librispeech,
     smoke.wav2vec2_smoke,
     smoke.cpc_smoke,
+    smoke.simclr_smoke,
     smoke.wav2vec_smoke,
     smoke.vq_wav2vec_smoke,
     smoke.ctc_smoke,

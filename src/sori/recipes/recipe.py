@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sori.config import Config
+from sori.data.images import ImagesConfig
 from sori.data.sampler import DataConfig
 from sori.data.segment_pairs import SegmentConfig
 from sori.encoders import EncoderConfig
@@ -62,6 +63,8 @@ class Recipe(Config):
     """Of a recogniser."""
     segments: SegmentConfig | None = None
     """Of word vectors: which words, and which are neighbours."""
+    images: ImagesConfig | None = None
+    """Of SimCLR on images, whose `corpora` is a folder of images (`data/images.py`) and which has no use for `data`."""
     data: DataConfig
     optim: OptimConfig
     schedule: ScheduleConfig

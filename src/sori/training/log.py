@@ -175,7 +175,11 @@ def format_line(numbers: Report, facts: Facts) -> str:
     parts += [
         f"gradient {numbers['grad_norm']:.2g}",
         f"lr {numbers['lr']:.2g}",
-        f"heard {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.3g}x real time",
+        *(
+            [f"heard {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.3g}x real time"]
+            if numbers["hours"]
+            else []
+        ),
         f"waiting {numbers['wait_share']:.1%}",
         f"{_clock(numbers['seconds_left'])} left",
     ]

@@ -1,19 +1,25 @@
-"""AdamW with learning-rate factors by part of the system, and gradients scaled, measured and clipped."""
+"""AdamW or LARS with learning-rate factors by part of the system, and gradients scaled, measured and clipped."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from sori.config import Config
+from sori.training.lars import Lars
 
 
 class OptimConfig(Config):
-    """AdamW, that is with decoupled weight decay.
+    """AdamW, that is with decoupled weight decay, or LARS.
 
-    The decay reaches every trainable parameter, biases and norms included: the published models were trained so.
+    The decay of AdamW reaches every trainable parameter, biases and norms included: the published models were trained
+    so. That of LARS spares them (see `lars.Lars`).
     """
+
+    kind: Literal["adamw", "lars"] = "adamw"
+    """`lars`: for batches of hundreds of images (SimCLR)."""
 
     lr: float = Field(default=5e-4, ge=0)
     """Peak learning rate; the schedule multiplies it. Paper: 5e-4 for BASE with 1.6 h of audio an update."""
@@ -23,14 +29,18 @@ class OptimConfig(Config):
     """Added to the root of the second moment. Paper: 1e-6, fine-tuning 1e-8."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Shrinkage a step, times the learning rate."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of `lars`: share of the last step that is kept."""
+    trust: float = Field(default=1e-3, gt=0)
+    """Of `lars`: length of a tensor's step over its own, at learning rate 1. SimCLR's code: eeta."""
     max_norm: float | None = Field(default=None, gt=0)
     """Gradients whose total norm is larger are scaled down to it; None: never. Paper: never."""
 
 
 def make_optimizer(
     system: nn.Module, config: OptimConfig, *, lr_factors: Mapping[str, float] | None = None
-) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, grouped by learning-rate factor.
+) -> torch.optim.Optimizer:
+    """AdamW or LARS over the trainable parameters, grouped by learning-rate factor.
 
     Args:
         system: whose parameters are trained; those that require no gradient are left out.
@@ -56,17 +66,16 @@ def make_optimizer(
             groups.setdefault(_factor(name, lr_factors), []).append((name, parameter))
     if not groups:
         raise ValueError(f"{type(system).__name__} has no trainable parameter: all are frozen")
-    return torch.optim.AdamW(
-        [
-            {"params": [p for _, p in members], "names": [n for n, _ in members], "lr_factor": lr_factor}
-            for lr_factor, members in groups.items()
-        ],
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    listed = [
+        {"params": [p for _, p in members], "names": [n for n, _ in members], "lr_factor": lr_factor}
+        for lr_factor, members in groups.items()
+    ]
+    lr, decay = config.lr, config.weight_decay
+    match config.kind:
+        case "lars":
+            return Lars(listed, lr=lr, momentum=config.momentum, trust=config.trust, weight_decay=decay)
+        case "adamw":
+            return torch.optim.AdamW(listed, lr=lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -1,0 +1,109 @@
+"""Residual networks over images (He et al. 2016), at any width; for small images the stem of SimCLR's appendix B.9."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sori.config import Config
+from sori.nn.batch_norm import BatchNorm
+from sori.shapes import Float, Tensor
+
+_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+
+
+class ResNetConfig(Config):
+    """Which network."""
+
+    depth: Literal[10, 18, 50] = 18
+    """50 has blocks of three convolutions, the others of two."""
+    width: float = 1.0
+    """Factor on the channels of every layer, 64 in the first."""
+    stem: Literal["small", "large"] = "small"
+    """`small`: a 3x3 convolution without stride, for images of 32x32. `large`: 7x7 with stride 2, then a maximum over
+    3x3 with stride 2, for images of 224x224."""
+
+
+class ResNet(nn.Module):
+    """From images to one vector each: four stages, each at half the resolution, and the mean over what is left.
+
+    Names and shapes of the tensors are those of torchvision. The scale after the last convolution of each block starts
+    from 0, so that each block begins as its shortcut, as in SimCLR's code.
+    """
+
+    def __init__(self, config: ResNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        wide = round(64 * config.width)
+        large = config.stem == "large"
+        self.conv1 = _conv(3, wide, 7 if large else 3, stride=2 if large else 1)
+        self.bn1 = BatchNorm(wide)
+        made = _Deep if config.depth == 50 else _Plain
+        inside, dim = wide, wide
+        for stage, count in enumerate(_BLOCKS[config.depth], start=1):
+            blocks = []
+            for number in range(count):
+                blocks.append(made(dim, inside, stride=2 if stage > 1 and number == 0 else 1))
+                dim = inside * made.EXPANSION
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+            inside *= 2
+        self.dim = dim
+
+    def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch dim"]:
+        """A vector for each image."""
+        # With the colours of a pixel side by side, the convolutions of a narrow network take two thirds of the time.
+        images = images.contiguous(memory_format=torch.channels_last)
+        x = functional.relu(self.bn1(self.conv1(images)))
+        if self.config.stem == "large":
+            x = functional.max_pool2d(x, 3, stride=2, padding=1)
+        for stage in (1, 2, 3, 4):
+            x = getattr(self, f"layer{stage}")(x)
+        return x.mean((2, 3))
+
+
+class _Plain(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    EXPANSION = 1
+
+    def __init__(self, dim: int, inside: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(dim, inside, 3, stride=stride), BatchNorm(inside)
+        self.conv2, self.bn2 = _conv(inside, inside, 3), BatchNorm(inside, first_scale=0.0)
+        self.downsample = _shortcut(dim, inside, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class _Deep(nn.Module):
+    """A 3x3 convolution between two of 1x1, beside a shortcut; the stride is that of the 3x3."""
+
+    EXPANSION = 4
+
+    def __init__(self, dim: int, inside: int, *, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(dim, inside, 1), BatchNorm(inside)
+        self.conv2, self.bn2 = _conv(inside, inside, 3, stride=stride), BatchNorm(inside)
+        self.conv3, self.bn3 = _conv(inside, 4 * inside, 1), BatchNorm(4 * inside, first_scale=0.0)
+        self.downsample = _shortcut(dim, 4 * inside, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.bn1(self.conv1(x)))
+        y = functional.relu(self.bn2(self.conv2(y)))
+        return functional.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+
+
+def _conv(dim: int, out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
+    conv = nn.Conv2d(dim, out, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def _shortcut(dim: int, out: int, stride: int) -> nn.Module:
+    """The input itself, or a 1x1 convolution where block and input differ in shape."""
+    if stride == 1 and dim == out:
+        return nn.Identity()
+    return nn.Sequential(_conv(dim, out, 1, stride=stride), BatchNorm(out))

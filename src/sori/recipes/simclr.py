@@ -1,0 +1,96 @@
+"""Pre-training SimCLR on images and on speech, by size."""
+
+from sori.data.image_views import ImageViewsConfig
+from sori.data.images import ImagesConfig
+from sori.data.sampler import DataConfig
+from sori.nn.resnet import ResNetConfig
+from sori.nn.spectral import LogMelConfig
+from sori.nn.speech_views import SpeechViewsConfig
+from sori.recipes.recipe import Recipe
+from sori.systems.simclr import SimClrConfig, SimClrImagesConfig
+from sori.training.loop import TrainConfig
+from sori.training.optim import OptimConfig
+from sori.training.schedule import ScheduleConfig
+
+
+def imagenet(width: float = 1.0) -> SimClrImagesConfig:
+    """The paper's network for ImageNet: 23,508,032 parameters without head at width 1; also 2 and 4."""
+    return SimClrImagesConfig(encoder=ResNetConfig(depth=50, width=width, stem="large"), temperature=0.1)
+
+
+def cifar() -> SimClrImagesConfig:
+    """The network of the code's command for CIFAR-10: 11,168,832 parameters without head."""
+    return SimClrImagesConfig()
+
+
+def images_tiny() -> SimClrImagesConfig:
+    """Our size for two CPU cores: ResNet-10 of a quarter of the width."""
+    return SimClrImagesConfig(encoder=ResNetConfig(depth=10, width=0.25))
+
+
+def smoke() -> SimClrConfig:
+    """For tests: learns nothing of use, in no time."""
+    return SimClrConfig(
+        front=LogMelConfig(num_mels=20),
+        dim=24,
+        num_layers=2,
+        hidden_dim=24,
+        projection_dim=16,
+        temperature=0.2,
+        views=SpeechViewsConfig(seconds=0.8),
+    )
+
+
+def simclr_images_tiny() -> Recipe:
+    """Our size on images: some thousand images of 32x32, a CPU core, three quarters of an hour.
+
+    Expected: 200 epochs of 6,000 images; what 13 of them were worth is in `docs/systems/simclr.md`.
+
+    Command: `OMP_NUM_THREADS=1 sori train simclr_images_tiny --data IMAGES --into runs/simclr_images`
+    """
+    return Recipe(
+        name="simclr_images_tiny",
+        system=images_tiny(),
+        images=ImagesConfig(batch_size=256),
+        data=DataConfig(),
+        optim=OptimConfig(lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
+        schedule=ScheduleConfig(kind="cosine", warmup_fraction=0.05),
+        train=TrainConfig(num_steps=4_600),
+    )
+
+
+def simclr_images_cifar() -> Recipe:
+    """The command of the paper's code for CIFAR-10: ResNet-18, 1,000 epochs of 50,000 images, batches of 512, LARS.
+
+    Expected: a linear classifier on h then gets about 91 % right (the code's README). Images are read as files, so that
+    CIFAR-10 has to be unpacked to `train/CLASS/*.png` first. For a GPU; not trained here.
+
+    Command: `sori train simclr_images_cifar --data IMAGES --into runs/simclr_cifar`
+    """
+    return Recipe(
+        name="simclr_images_cifar",
+        system=cifar(),
+        images=ImagesConfig(batch_size=512, views=ImageViewsConfig(colour=0.5)),
+        data=DataConfig(),
+        optim=OptimConfig(kind="lars", lr=1.0, weight_decay=1e-4),
+        schedule=ScheduleConfig(kind="cosine", warmup_fraction=0.01),
+        train=TrainConfig(num_steps=97_000, precision="float32"),
+    )
+
+
+def simclr_tiny() -> Recipe:
+    """Our size on speech (1.7 M parameters): some hours of recordings, one or two CPU cores.
+
+    Expected: the views of a batch of 64 stretches find each other; what the frames hold is then to be asked with
+    `sori probe`. Voice and room are what stays the same in two views: expect speakers rather than phones.
+
+    Command: `OMP_NUM_THREADS=1 sori train simclr_tiny --data PREPARED --into runs/simclr`
+    """
+    return Recipe(
+        name="simclr_tiny",
+        system=SimClrConfig(),
+        data=DataConfig(batch_seconds=163.84, max_crop_seconds=2.56, min_seconds=2.56, num_buckets=1),
+        optim=OptimConfig(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4, max_norm=5.0),
+        schedule=ScheduleConfig(kind="cosine", warmup_fraction=0.05),
+        train=TrainConfig(num_steps=3_000),
+    )

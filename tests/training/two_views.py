@@ -1,0 +1,33 @@
+"""One of two processes that compare their views with those of both; prints loss and gradient."""
+
+import json
+import sys
+
+import torch
+
+from sori import distributed
+from sori.losses import nt_xent
+from sori.nn.batch_norm import BatchNorm
+
+
+def main() -> None:
+    """Rows `first` to `last` of twelve numbers for each of five examples, through a norm and a layer."""
+    first, last = map(int, sys.argv[1:])
+    x = torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    norm = BatchNorm(4).double()
+    with distributed.process_group():
+        own = x[first:last]
+        z = norm((own @ weight).flatten(0, 1)).unflatten(0, (-1, 2))
+        everyone, offset = distributed.gather_rows(z)
+        loss = nt_xent(z, everyone, temperature=0.5, offset=offset).loss
+        loss.backward()
+        gradient = distributed.all_reduce_sum(weight.grad)
+        total = distributed.all_reduce_sum(loss.detach())
+        found = {"loss": float(total), "gradient": gradient.tolist(), "mean": norm.running_mean.tolist()}
+        found |= {"variance": norm.running_var.tolist(), "rows": len(everyone), "offset": offset}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
