@@ -239,7 +239,7 @@ def test_a_file_that_differs_is_refused(small_recogniser, tmp_path, monkeypatch)
 def test_what_cannot_be_exported(tmp_path, monkeypatch):
     system = recogniser("smoke")
     foreign = Ctc(system.config, OtherEncoder(), num_classes=3)
-    with pytest.raises(ValueError, match=r"over wav2vec 2\.0, got one over OtherEncoder"):
+    with pytest.raises(ValueError, match=r"expected wav2vec 2\.0 or a recogniser over it, got OtherEncoder"):
         export_onnx(foreign, tmp_path / "model.onnx")
     system.vocabulary = None
     with pytest.raises(ValueError, match="has no vocabulary"):
