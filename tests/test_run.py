@@ -78,6 +78,17 @@ def test_encoder_changes_reach_the_encoder(encoder_run, prepared_tones, tmp_path
         run.train(wrong, into=tmp_path / "w", data=prepared_tones, init=encoder_run)
 
 
+def test_changes_of_other_kinds_of_encoders_do_not_concern_one(prepared_tones, tmp_path, capsys):
+    run.train(brief("cpc_smoke"), into=tmp_path / "cpc", data=prepared_tones)
+    recipe = brief("ctc_smoke").model_copy(update={"encoder_changes": {"dropout": 0.05}})
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=tmp_path / "cpc")
+    assert "a cpc has no dropout" in capsys.readouterr().err
+    assert hub.encoder_of(hub.load(tmp_path / "r")).config == hub.load(tmp_path / "cpc").config
+    wrong = recipe.model_copy(update={"encoder_changes": {"droput": 0.05}})
+    with pytest.raises(ValueError, match="droput"):
+        run.train(wrong, into=tmp_path / "w", data=prepared_tones, init=tmp_path / "cpc")
+
+
 def test_pretraining_continues_from_a_model(encoder_run, prepared_tones, tmp_path):
     run.train(brief("wav2vec2_smoke", optim__lr=0.0), into=tmp_path / "r", data=prepared_tones, init=encoder_run)
     first, second = hub.load(encoder_run).state_dict(), hub.load(tmp_path / "r").state_dict()

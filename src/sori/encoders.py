@@ -1,7 +1,7 @@
 """The encoders there are: which settings there can be, and which class each kind of them stands for."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeGuard
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeGuard, get_args
 
 from pydantic import Field
 
@@ -35,6 +35,16 @@ def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
         for part in encoder.OBJECTIVE:
             delattr(encoder, part)
     return encoder
+
+
+def settings_of(config: EncoderConfig, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Changes that concern an encoder, and the names of settings that only other kinds of encoders have.
+
+    A name that no encoder knows stays among the former, to be refused.
+    """
+    others = {name for kind in get_args(get_args(EncoderConfig)[0]) for name in kind.model_fields}
+    foreign = [name for name in changes if name in others - set(type(config).model_fields)]
+    return {name: value for name, value in changes.items() if name not in foreign}, foreign
 
 
 def has_codes(encoder: Encoder) -> TypeGuard[Quantizing]:

@@ -26,7 +26,7 @@ from sori.data.labels import Unusable, choose_minutes, label
 from sori.data.loader import Batches, CropBatches, FileReader, Reader, TextBatches
 from sori.data.manifest import Utterance, read_manifest
 from sori.decoding.beam import BeamDecoder
-from sori.encoders import Encoder, EncoderConfig, build, is_objective
+from sori.encoders import Encoder, EncoderConfig, build, is_objective, settings_of
 from sori.evaluation.error_rate import ErrorReport
 from sori.nn.conv import ConvConfig
 from sori.nn.lengths import num_frames
@@ -398,9 +398,11 @@ def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
     else:
         start = hub.load(recipe.init)
         config, weights = hub.encoder_of(start).config, hub.encoder_weights(start)
+    changes, foreign = settings_of(config, recipe.encoder_changes)
+    if foreign:
+        _say(f"a {config.kind} has no {', '.join(foreign)}: these encoder_changes of the recipe do not concern it")
     config = type(config).from_data(
-        {**config.model_dump(mode="json"), **recipe.encoder_changes},
-        origin="the encoder after the recipe's encoder_changes",
+        {**config.model_dump(mode="json"), **changes}, origin="the encoder after the recipe's encoder_changes"
     )
     system = hub.build(recipe.system, encoder=config, vocabulary=vocabulary)
     assert isinstance(system, Ctc)  # noqa: S101 - the recipe's system is a recogniser's
