@@ -8,6 +8,7 @@ import torch
 
 from sori.config import Config
 from sori.nn.lengths import valid
+from sori.seeds import Rng
 from sori.shapes import Bool, Float, Int, Tensor
 
 
@@ -113,3 +114,29 @@ def _choose(
     scores = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, 2.0)
     ranks = scores.argsort(1).argsort(1)
     return ranks < counts[:, None]
+
+
+def draw_hidden(
+    mask: MaskConfig | None, lengths: Int[Tensor, " batch"], num_channels: int, rng: Rng | None
+) -> tuple[Bool[Tensor, "batch frame"] | None, Bool[Tensor, "batch channel"] | None]:
+    """`fine_tuning_masks` from `rng["mask"]`, drawn on the host; nothing is hidden without a mask.
+
+    Raises:
+        ValueError: there is a mask, and nothing to draw it with.
+    """
+    if mask is None:
+        return None, None
+    if rng is None:
+        raise ValueError("a mask is drawn at random: give rng as well")
+    return fine_tuning_masks(mask, lengths, num_channels, Rng(*rng.key)["mask"])
+
+
+def hide(
+    z: Float[Tensor, "batch frame dim"],
+    masked: Bool[Tensor, "batch frame"] | None,
+    channels: Bool[Tensor, "batch dim"] | None,
+) -> Float[Tensor, "batch frame dim"]:
+    """Zeros in place of frames and channels; there is no mask vector that could have been learnt."""
+    if masked is not None:
+        z = z.masked_fill(masked.unsqueeze(-1), 0)
+    return z if channels is None else z.masked_fill(channels.unsqueeze(1), 0)

@@ -35,7 +35,7 @@ from sori.contracts import LossSum
 from sori.losses import StepContrast, info_nce
 from sori.nn.conv import scale_gradient
 from sori.nn.dropout import Dropout
-from sori.nn.mask import MaskConfig, fine_tuning_masks
+from sori.nn.mask import MaskConfig, draw_hidden
 from sori.nn.mel_network import MelNetwork, MelNetworkConfig
 from sori.nn.negatives import Source, at_other_times
 from sori.nn.padded_conv import PaddedConv, PaddedConvConfig
@@ -196,11 +196,7 @@ class Cpc(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
             frames = self.features(wave, lengths)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
-        masked = channels = None
-        if mask is not None:
-            if rng is None:
-                raise ValueError("a mask is drawn at random: give rng as well")
-            masked, channels = fine_tuning_masks(mask, frames.lengths, self.front.dim, Rng(*rng.key)["mask"])
+        masked, channels = draw_hidden(mask, frames.lengths, self.front.dim, rng)
         return self.context(frames, masked=masked, channels=channels), frames.lengths
 
     def frames(

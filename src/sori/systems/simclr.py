@@ -29,7 +29,7 @@ from sori.losses import nt_xent
 from sori.nn.batch_norm import BatchNorm
 from sori.nn.conv import scale_gradient
 from sori.nn.lengths import valid
-from sori.nn.mask import MaskConfig, fine_tuning_masks
+from sori.nn.mask import MaskConfig, draw_hidden
 from sori.nn.resnet import ResNet, ResNetConfig
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.nn.speech_views import SpeechDraws, SpeechViewsConfig, cut_views, draw_views
@@ -164,11 +164,7 @@ class SimClr(nn.Module):
         """
         frames = self.features(wave, lengths)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
-        masked = channels = None
-        if mask is not None:
-            if rng is None:
-                raise ValueError("a mask is drawn at random: give rng as well")
-            masked, channels = fine_tuning_masks(mask, frames.lengths, self.front.dim, Rng(*rng.key)["mask"])
+        masked, channels = draw_hidden(mask, frames.lengths, self.front.dim, rng)
         return self.context(frames, masked=masked, channels=channels), frames.lengths
 
     def frames(

@@ -40,7 +40,7 @@ from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import Activation, ClipConv, activate
 from sori.nn.conv import scale_gradient
 from sori.nn.lengths import num_frames, valid
-from sori.nn.mask import MaskConfig, fine_tuning_masks
+from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
 from sori.nn.quantize import GumbelQuantizer, KMeansQuantizer, gumbel_noise
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
@@ -312,14 +312,7 @@ class VqWav2Vec(nn.Module):
         # No noise, and yet a gradient to the logits.
         noise = z.data.new_zeros(*z.data.shape[:2], self._num_logits) if torch.is_grad_enabled() else None
         units = self.quantize(z, temperature=self.config.gumbel_end, noise=noise).frames.data
-        if mask is not None:
-            if rng is None:
-                raise ValueError("a mask is drawn at random: give rng as well")
-            masked, channels = fine_tuning_masks(mask, z.lengths, self.config.dim, Rng(*rng.key)["mask"])
-            if masked is not None:
-                units = units.masked_fill(masked.unsqueeze(-1), 0)
-            if channels is not None:
-                units = units.masked_fill(channels.unsqueeze(1), 0)
+        units = hide(units, *draw_hidden(mask, z.lengths, self.config.dim, rng))
         return self.context(Frames(units, z.lengths)), z.lengths
 
     def frames(

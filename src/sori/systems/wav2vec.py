@@ -37,11 +37,11 @@ from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import ClipConv
 from sori.nn.conv import scale_gradient
 from sori.nn.lengths import num_frames
-from sori.nn.mask import MaskConfig, fine_tuning_masks
+from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 from sori.seeds import Rng
-from sori.shapes import Bool, Float, Frames, Int, Tensor
+from sori.shapes import Float, Frames, Int, Tensor
 
 
 class Wav2VecConfig(Config):
@@ -199,10 +199,7 @@ class Wav2Vec(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
             frames = self.features(wave, lengths)
         z = scale_gradient(frames.data, feature_gradient)
-        if mask is not None:
-            if rng is None:
-                raise ValueError("a mask is drawn at random: give rng as well")
-            z = _hide(z, *fine_tuning_masks(mask, frames.lengths, self.config.dim, Rng(*rng.key)["mask"]))
+        z = hide(z, *draw_hidden(mask, frames.lengths, self.config.dim, rng))
         return self.context(Frames(z, frames.lengths)), frames.lengths
 
     def frames(
@@ -268,14 +265,3 @@ class Wav2Vec(nn.Module):
         shares = count * ahead.correct / ahead.pairs.clamp(min=1)
         terms |= {f"correct_{step}": share for step, share in enumerate(shares.unbind(), start=1)}
         return LossSum(ahead.loss, count, {name: term.detach().float() for name, term in terms.items()})
-
-
-def _hide(
-    z: Float[Tensor, "batch frame dim"],
-    masked: Bool[Tensor, "batch frame"] | None,
-    channels: Bool[Tensor, "batch dim"] | None,
-) -> Float[Tensor, "batch frame dim"]:
-    """Zeros in place of frames and channels; there is no mask vector that could have been learnt."""
-    if masked is not None:
-        z = z.masked_fill(masked.unsqueeze(-1), 0)
-    return z if channels is None else z.masked_fill(channels.unsqueeze(1), 0)

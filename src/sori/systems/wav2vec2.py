@@ -35,7 +35,7 @@ from sori.losses import Contrast, EqualDistractors, contrastive, diversity, perp
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.dropout import Dropout
 from sori.nn.lengths import mean_square, num_frames, valid
-from sori.nn.mask import MaskConfig, equalise_counts, fine_tuning_masks, masked_positions, pick, span_mask
+from sori.nn.mask import MaskConfig, draw_hidden, equalise_counts, masked_positions, pick, span_mask
 from sori.nn.negatives import within_utterance
 from sori.nn.quantize import GumbelQuantizer, Quantized, gumbel_noise
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
@@ -315,11 +315,7 @@ class Wav2Vec2(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
             frames = self.features(wave, lengths)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
-        masked = channels = None
-        if mask is not None:
-            if rng is None:
-                raise ValueError("a mask is drawn at random: give rng as well")
-            masked, channels = fine_tuning_masks(mask, frames.lengths, self.config.dim, Rng(*rng.key)["mask"])
+        masked, channels = draw_hidden(mask, frames.lengths, self.config.dim, rng)
         return self.context(frames, masked=masked, channels=channels, rng=rng), frames.lengths
 
     def frames(
