@@ -14,7 +14,14 @@ from sori.wordspace.space import WordSpace
 @pytest.fixture
 def royal(tmp_path):
     """A plane of royalty and sex, and words far from it."""
-    rows = {"king": (1, 1), "queen": (1, -1), "man": (0, 1), "woman": (0, -1), "apple": (-1, 0), "Prince": (0.9, 1.2)}
+    rows = {
+        "king": (1, 1),
+        "queen": (1, -1),
+        "man": (0, 1),
+        "woman": (0, -1),
+        "apple": (-1, -0.2),
+        "Prince": (0.9, 1.2),
+    }
     path = tmp_path / "royal.vec"
     files.write(WordSpace(list(rows), np.array(list(rows.values()), dtype=np.float32)), path)
     return path
