@@ -222,10 +222,12 @@
       $("detail").textContent = [data.details[i], known].filter(Boolean).join("; ");
       $("near").replaceChildren(
         ...around(i).map((j, n) =>
-          button([shown(j), (cosines[i * data.each + n] / 32767).toFixed(3)], () => choose(j)),
+          button([shown(j), `${j in data.sounds ? "♪ " : ""}${(cosines[i * data.each + n] / 32767).toFixed(3)}`], () => choose(j)),
         ),
       );
-      $("play").hidden = !(i in data.sounds);
+      $("play").hidden = !Object.keys(data.sounds).length;
+      $("play").disabled = !(i in data.sounds);
+      $("play").textContent = i in data.sounds ? "Play" : "Its sound is not on this page";
       if (sound) play();
     }
     mark();
