@@ -4,6 +4,7 @@ import lzma
 
 import pytest
 
+from sori.data import account
 from sori.data.texts import lines, paragraphs, text_files
 
 
@@ -51,3 +52,12 @@ def test_what_is_no_text_is_refused(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=message):
         list(lines(tmp_path / name))
+
+
+def test_an_account_tells_other_texts(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n" * 700_000)
+    before = account.of_texts([tmp_path / "a.txt"])
+    assert account.in_words(before) == "1 texts of 2.8 MB"
+    assert account.of_texts([tmp_path / "a.txt"]) == before
+    (tmp_path / "a.txt").write_text("one\n" * 699_999 + "two\n")
+    assert account.of_texts([tmp_path / "a.txt"])["digest"] != before["digest"]

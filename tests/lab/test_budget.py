@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sori import recipes, run
+from sori.assembly.utterances import training_utterances
 from sori.config import dotted_keys
 from sori.data.loader import CropBatches
 from sori.encoders import EncoderConfig, build
@@ -26,7 +27,7 @@ def test_all_hear_as_many_hours_of_the_same_utterances(prepared_tones):
     assert list(found) == list(SYSTEMS)
     heard = set()
     for recipe in found.values():
-        utterances = run.training_utterances(recipe)
+        utterances = training_utterances(recipe)
         batches = CropBatches(utterances, recipe.data, seed=0)
         seconds = [batches[index].seconds for index in range(recipe.train.num_steps)]
         assert abs(sum(seconds) - 360) < max(seconds)
@@ -40,7 +41,7 @@ def test_all_hear_as_many_hours_of_the_same_utterances(prepared_tones):
 def test_an_update_hears_what_the_batches_of_an_epoch_hold(prepared_tones):
     recipe = run.complete(recipes.by_name("wav2vec_smoke"), prepared_tones, None)
     recipe = recipe.override({"data.num_buckets": 3, "data.batch_seconds": 7, "train.num_accumulate": 2})
-    utterances = run.training_utterances(recipe)
+    utterances = training_utterances(recipe)
     batches = CropBatches(utterances, recipe.data, seed=0)
     seconds = [batches[index].seconds for index in range(batches.num_batches)]
     assert len(set(seconds)) > 1
@@ -51,7 +52,7 @@ def test_without_a_budget_all_hear_what_the_greediest_recipe_asks_for(prepared_t
     smoke = [recipes.by_name(f"{name}_smoke") for name in SYSTEMS]
     most = max(one.train.num_steps * one.train.num_accumulate * one.data.batch_seconds for one in smoke)
     found = pretraining(LabConfig(size="smoke", systems=("wav2vec",)), [prepared_tones])["wav2vec"]
-    a_step = seconds_an_update(found, run.training_utterances(found))
+    a_step = seconds_an_update(found, training_utterances(found))
     assert found.train.num_steps == round(most / a_step)
 
 

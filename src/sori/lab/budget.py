@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from sori import recipes, run
+from sori.assembly.utterances import training_utterances
 from sori.audio import SAMPLE_RATE
 from sori.config import Config
 from sori.data.manifest import Utterance
@@ -72,7 +73,7 @@ def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, Recipe]:
     made = {}
     for name in config.systems:
         recipe = every[name].override({"data.min_seconds": shortest, "train.seed": config.seed})
-        seconds = seconds_an_update(recipe, run.training_utterances(recipe))
+        seconds = seconds_an_update(recipe, training_utterances(recipe))
         num_steps = config.updates or max(1, round(3600 * hours / seconds))
         made[name] = lasting(recipe, num_steps).model_copy(update={"name": f"lab_{name}"})
     return made

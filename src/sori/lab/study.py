@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from sori import hub, run, sheet
+from sori.assembly.utterances import training_utterances, utterances_of
 from sori.data.alignments import read_alignments
 from sori.data.manifest import read_manifest
 from sori.evaluation.bootstrap import Estimate
@@ -123,7 +124,7 @@ def _check(plan: _Plan) -> None:
         read_alignments(plan.alignments)
     if not plan.labels:
         return
-    spoken = [one for one in run.utterances_of(plan.labels, None) if one.text and one.text.strip()]
+    spoken = [one for one in utterances_of(plan.labels, None) if one.text and one.text.strip()]
     if not any(one.split == "test" for one in spoken):
         raise ValueError(
             f"expected transcribed utterances of a split 'test' to count errors in, got {len(spoken)} transcribed ones "
@@ -222,7 +223,7 @@ def _results(plan: _Plan, recipes: Mapping[str, Recipe], found: Mapping[str, _Fo
     """The table so far."""
     config = plan.config
     heard = next(iter(recipes.values()))
-    utterances = [one for one in run.training_utterances(heard) if one.duration_seconds >= heard.data.min_seconds]
+    utterances = [one for one in training_utterances(heard) if one.duration_seconds >= heard.data.min_seconds]
     hours = sum(one.duration_seconds for one in utterances) / 3600
     each = f"{config.updates:,} updates each, so not the same hours" if config.updates else "all hear as many hours"
     least = f"{heard.data.min_seconds:g} s or more"
