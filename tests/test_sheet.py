@@ -45,6 +45,12 @@ def test_the_command(call, encoder_run, prepared_tones, tone_alignments):
         else:
             assert 0 <= across["error"]["value"] < 0.5
     assert lines["layer 0"] != lines["untrained layer 0"]
+    (fresh,) = (one for one in data["gains"] if one["kind"] == "untrained")
+    mine, theirs = (lines[data["best"][kind]] for kind in ("trained", "untrained"))
+    apart = mine["phone"]["accuracy"]["value"] - theirs["phone"]["accuracy"]["value"]
+    assert fresh["other"] == theirs["name"]
+    assert math.isclose(fresh["scores"]["phone"]["value"], apart, abs_tol=1e-12)
+    assert f"{mine['name']}, minus" in out
     assert set(data["codes"]) >= {"group 1"}
     assert 0 <= data["codes"]["group 1"]["pnmi"] <= 1
     markdown = Path("s/sheet.md").read_text()

@@ -23,7 +23,7 @@ from sori.data.alignments import read_alignments
 from sori.data.manifest import read_manifest
 from sori.evaluation.bootstrap import Estimate
 from sori.lab.budget import LABELLED_MINUTES, LabConfig, fine_tuning, pretraining
-from sori.lab.results import CER, Results, Row, Training, rows_of, together
+from sori.lab.results import CER, Gain, Results, Row, Training, gains_of, rows_of, together
 from sori.recipes.recipe import Recipe
 from sori.sheet import SheetConfig
 from sori.training import loop
@@ -54,6 +54,7 @@ class _Found(NamedTuple):
 
     training: Training | None = None
     rows: tuple[Row, ...] = ()
+    gains: tuple[Gain, ...] = ()
     notes: tuple[str, ...] = ()
     """Of its sheet."""
     failed: str | None = None
@@ -140,7 +141,11 @@ def _one(plan: _Plan, name: str, recipe: Recipe) -> _Found:
     try:
         found = found._replace(training=_trained(recipe, home))
         measured = _measured(plan, home)
-        found = found._replace(rows=tuple(rows_of(name, measured)), notes=tuple(measured["notes"]))
+        found = found._replace(
+            rows=tuple(rows_of(name, measured)),
+            gains=tuple(gains_of(name, measured)),
+            notes=tuple(measured["notes"]),
+        )
         if plan.labels:
             (first, *others), error = found.rows, _recognised(plan, home)
             first = first._replace(scores=first.scores | {CER: error})
@@ -189,6 +194,7 @@ def _measured(plan: _Plan, home: Path) -> dict[str, Any]:
         "data": [str(folder.resolve()) for folder in plan.probe_data],
         "alignments": None if plan.alignments is None else str(plan.alignments.resolve()),
         "config": asked.model_dump(mode="json"),
+        "answers": "with gains",  # a sheet of an earlier version, which lacks them, is made again
     }
 
     def measure() -> dict[str, Any]:
@@ -241,6 +247,7 @@ def _results(plan: _Plan, recipes: Mapping[str, Recipe], found: Mapping[str, _Fo
         notes,
         {name: one.training for name, one in found.items() if one.training is not None},
         together([one.rows for one in found.values()]),
+        [gain for one in found.values() for gain in one.gains],
         {name: one.failed for name, one in found.items() if one.failed is not None},
     )
 
