@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sori import sheet
+from sori import run, sheet, ten_minutes
 from sori.data.alignments import Alignment, read_alignments
 from sori.data.intervals import Interval
 from sori.data.manifest import read_manifest
@@ -57,6 +57,24 @@ def test_the_command(call, encoder_run, prepared_tones, tone_alignments):
     assert f"| mfcc, {ms:g} ms |" in markdown
     assert Path("s/f.png").stat().st_size > 10_000
     assert "layer 2 done" in err
+
+
+def test_a_recogniser_made_of_it_stands_below(call, encoder_run, prepared_tones, monkeypatch):
+    recipe = ten_minutes.recipe
+    monkeypatch.setattr(
+        ten_minutes, "recipe", lambda **options: recipe(toy=True, **options).override({"train.num_steps": 3})
+    )
+    where = ["probe", encoder_run, "--data", prepared_tones, "--layer", "0", "--tasks", "speaker"]
+    code, out, err = call(*where, "--labels", prepared_tones, "--recogniser", "r", "--save", "s.json")
+    assert code == 0, err
+    wrong = run.evaluate("r", data=prepared_tones).cer.rate
+    assert json.loads(Path("s.json").read_text())["errors"]["value"] == wrong
+    assert f"learnt from ten minutes of transcripts: {100 * wrong:.1f} (" in out
+    assert f"learnt from ten minutes of transcripts: {100 * wrong:.1f} (" in Path("s.md").read_text()
+    for half in (["--labels", prepared_tones], ["--recogniser", "r"]):
+        code, _, err = call(*where, *half)
+        assert code == 2
+        assert "needs" in err
 
 
 def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encoder_run, prepared_tones, tone_alignments):

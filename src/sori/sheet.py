@@ -15,6 +15,7 @@ from sori.data.alignments import match, read_alignments
 from sori.data.manifest import Utterance, read_manifest
 from sori.encoders import Encoder, build, has_codes
 from sori.evaluation import tables
+from sori.evaluation.bootstrap import Estimate
 from sori.evaluation.codebook import CodeUse, code_use
 from sori.evaluation.lines import COLUMNS, Line, best, estimates, gains, line_data, percent, points
 from sori.evaluation.representations import SHORTEST_SAMPLES, WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
@@ -55,19 +56,22 @@ class Sheet(NamedTuple):
     notes: list[str]
     """How it was made: parts, chance, what was left out."""
     config: SheetConfig
+    errors: Estimate | None = None
+    """Characters that a recogniser made from ten minutes gets wrong (`ten_minutes.py`)."""
 
     def table(self) -> str:
         """For the screen: percents with 95 % intervals; for ABX less is better."""
         gained = self._gained()
-        blocks = [tables.aligned(self._cells()), *([tables.aligned(gained)] if gained else [])]
+        blocks = [tables.aligned(self._cells()), *([tables.aligned(gained)] if gained else []), *self._errors()]
         return "\n\n".join(["\n".join(self.notes), *blocks]) + "\n".join(["", *self._code_rows()])
 
     def markdown(self) -> str:
         """The same as a table of Markdown."""
-        codes = ["", "```", *self._code_rows()[1:], "```"] if self.codes else []
-        listed = [f"- {note}" for note in self.notes]
-        gained = ["", tables.markdown(cells)] if (cells := self._gained()) else []
-        return "\n".join([f"# {self.model}", "", *listed, "", tables.markdown(self._cells()), *gained, *codes, ""])
+        listed = "\n".join(f"- {note}" for note in self.notes)
+        shown = [self._cells(), *([gained] if (gained := self._gained()) else [])]
+        codes = ["\n".join(["```", *self._code_rows()[1:], "```"])] if self.codes else []
+        blocks = [f"# {self.model}", listed, *map(tables.markdown, shown), *self._errors(), *codes]
+        return "\n\n".join(blocks) + "\n"
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON; shares are fractions."""
@@ -85,6 +89,7 @@ class Sheet(NamedTuple):
                 }
                 for one in gains(self.lines)
             ],
+            "errors": None if self.errors is None else self.errors.to_data(),
             "codes": {name: use._asdict() for name, use in self.codes.items()},
         }
 
@@ -115,6 +120,11 @@ class Sheet(NamedTuple):
             head,
             *([one.other, *(points(one.scores[n]) if n in one.scores else "-" for n in shown)] for one in found),
         ]
+
+    def _errors(self) -> list[str]:
+        if self.errors is None:
+            return []
+        return [f"characters wrong on the test, learnt from ten minutes of transcripts: {percent(self.errors)}"]
 
     def _code_rows(self) -> list[str]:
         if not self.codes:

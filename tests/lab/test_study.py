@@ -4,20 +4,25 @@ import json
 
 import pytest
 
-from sori import audio, hub, run, sheet
+from sori import audio, hub, run, sheet, ten_minutes
 from sori.data.manifest import read_manifest, write_manifest
 from sori.lab import study
-from sori.lab.budget import SYSTEMS, LabConfig, fine_tuning, pretraining
+from sori.lab.budget import SYSTEMS, LabConfig, pretraining
 from sori.recipes.recipe import Recipe
 from sori.training.log import read_metrics
 
 BRIEF = LabConfig(size="smoke", hours_heard=0.02, tasks=("phone", "abx"), minutes=1.0)
 TWO = ("cpc", "vq_wav2vec")
+RECIPE = ten_minutes.recipe
+
+
+def brief(**options):
+    return RECIPE(**options).override({"train.num_steps": 3})
 
 
 @pytest.fixture(autouse=True)
 def _few_updates(monkeypatch):
-    monkeypatch.setattr(study, "fine_tuning", lambda config: fine_tuning(config).override({"train.num_steps": 3}))
+    monkeypatch.setattr(study.ten_minutes, "recipe", brief)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def study_of(prepared_tones, tone_alignments):
 def done(study_of, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "fine_tuning", lambda config: fine_tuning(config).override({"train.num_steps": 3}))
+        patch.setattr(study.ten_minutes, "recipe", brief)
         return folder, study_of(folder, systems=TWO)
 
 
