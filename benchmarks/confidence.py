@@ -23,6 +23,7 @@ import torch
 
 import sori
 from sori import calibration, hub, infer, language, run
+from sori.assembly.utterances import transcribed
 from sori.audio import SAMPLE_RATE, read
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamConfig, BeamDecoder
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--beam-size", type=int, default=50)
     asked = parser.parse_args()
     config = BeamConfig(lm_weight=asked.lm_weight, word_score=asked.word_score, beam_size=asked.beam_size)
-    splits = {split: run.transcribed(asked.data, split) for split in ("dev", "test")}
+    splits = {split: transcribed(asked.data, split) for split in ("dev", "test")}
     rows, costs = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, name in enumerate(asked.models):
         model = run.needs_recogniser(hub.load(name), str(name))

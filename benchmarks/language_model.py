@@ -20,6 +20,7 @@ import torch
 
 import sori
 from sori import hub, language, run
+from sori.assembly.utterances import transcribed
 from sori.data.manifest import read_manifest
 from sori.decoding.beam import BeamConfig
 from sori.decoding.kneser_ney import build
@@ -46,7 +47,7 @@ def main() -> None:
         built = build([said, *asked.texts], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1))
         print(built.table())
         search = language.decoder(systems[-1], arpa, BeamConfig(beam_size=BEAM))
-        tuned = language.tune(systems[-1], search, run.transcribed(asked.prepared, "dev"))
+        tuned = language.tune(systems[-1], search, transcribed(asked.prepared, "dev"))
         print(tuned.table())
         search = search.with_config(tuned.config)
         without = [run.evaluate(system, data=asked.prepared) for system in systems]

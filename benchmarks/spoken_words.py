@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 
 from sori import hub, words
+from sori.assembly.words import locate
 from sori.data.sampler import DataConfig
 from sori.data.segment_pairs import SegmentBatches, SegmentConfig, keep
 from sori.data.word_segments import SEGMENTS, Segment, write_segments
 from sori.evaluation.same_different import same_different
-from sori.segmented import locate
 from sori.shapes import Frames
 from sori.systems.speech2vec import Speech2Vec
 

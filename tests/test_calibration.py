@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from sori import calibration, hub, infer, run
+from sori.assembly import utterances
 from sori.audio import read
 from sori.data.manifest import read_manifest
 from sori.decoding.confidence import Confidence
@@ -98,7 +99,7 @@ def test_each_way_of_searching_has_its_own(call, model, prepared_tones, arpa, so
 
 def test_right_words_are_those_of_the_error_report(model, prepared_tones):
     system = hub.load(model)
-    heard = calibration.hear(system, run.transcribed(prepared_tones, "test"))
+    heard = calibration.hear(system, utterances.transcribed(prepared_tones, "test"))
     report = run.evaluate(system, data=prepared_tones)
     edits = report.wer.edits
     assert heard.right.sum() == len(heard.right) - edits.substitutions - edits.insertions

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sori import hub, language, run
+from sori.assembly.utterances import transcribed
 from sori.data.manifest import read_manifest
 from sori.decoding.beam import BeamConfig
 
@@ -36,7 +37,7 @@ def test_a_language_model_takes_word_errors_away(call, arpa, prepared_tones, rec
 def test_only_known_words_are_written_unless_asked_otherwise(call, arpa, prepared_tones, recogniser_run):
     system = hub.load(recogniser_run)
     known = set(Path("said.txt").read_text().split())
-    utterances = run.transcribed(prepared_tones, "test")
+    utterances = transcribed(prepared_tones, "test")
     for known_only in (True, False):
         search = language.decoder(system, arpa, BeamConfig(lm_weight=0.0), known_words_only=known_only)
         report = run.evaluate(system, data=prepared_tones, decoder=search)

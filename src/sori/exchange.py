@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from sori import hub, recognition, run
+from sori import hub, recognition
+from sori.assembly.utterances import transcribed
 from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
@@ -104,7 +105,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
     Raises:
         ValueError: they make more errors than allowed.
     """
-    utterances = run.transcribed(wanted.data, wanted.split)
+    utterances = transcribed(wanted.data, wanted.split)
 
     def score(model: onnx_model.OnnxModel) -> onnx_model.ErrorRates:
         vocabulary = model.facts.vocabulary

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from sori import distributed, hub, infer
+from sori.assembly.words import locate
 from sori.audio import read
 from sori.batch import SegmentBatch
 from sori.data.loader import FileReader
@@ -19,7 +20,6 @@ from sori.data.word_segments import SEGMENTS, Segment, write_segments
 from sori.evaluation.same_different import SameDifferent, same_different
 from sori.plots import page
 from sori.recipes.recipe import Recipe
-from sori.segmented import locate
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc
 from sori.systems.speech2vec import Speech2Vec

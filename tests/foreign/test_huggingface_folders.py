@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sori import hub
+from sori.assembly.speech import _pretrained
 from sori.conversion import huggingface
-from sori.run import _pretrained
 from sori.systems.ctc import Ctc
 from sori.systems.wav2vec2 import Wav2Vec2
 

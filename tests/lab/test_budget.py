@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from sori import recipes, run
+from sori.assembly.utterances import training_utterances
 from sori.config import dotted_keys
 from sori.data.loader import CropBatches
 from sori.encoders import EncoderConfig, build
-from sori.lab.budget import SYSTEMS, LabConfig, fine_tuning, lasting, pretraining, seconds_an_update
+from sori.lab.budget import SYSTEMS, LabConfig, lasting, pretraining, seconds_an_update
 
 TINY = {name: recipes.by_name(f"{name}_tiny") for name in SYSTEMS}
 
@@ -26,7 +27,7 @@ def test_all_hear_as_many_hours_of_the_same_utterances(prepared_tones):
     assert list(found) == list(SYSTEMS)
     heard = set()
     for recipe in found.values():
-        utterances = run.training_utterances(recipe)
+        utterances = training_utterances(recipe)
         batches = CropBatches(utterances, recipe.data, seed=0)
         seconds = [batches[index].seconds for index in range(recipe.train.num_steps)]
         assert abs(sum(seconds) - 360) < max(seconds)
@@ -40,7 +41,7 @@ def test_all_hear_as_many_hours_of_the_same_utterances(prepared_tones):
 def test_an_update_hears_what_the_batches_of_an_epoch_hold(prepared_tones):
     recipe = run.complete(recipes.by_name("wav2vec_smoke"), prepared_tones, None)
     recipe = recipe.override({"data.num_buckets": 3, "data.batch_seconds": 7, "train.num_accumulate": 2})
-    utterances = run.training_utterances(recipe)
+    utterances = training_utterances(recipe)
     batches = CropBatches(utterances, recipe.data, seed=0)
     seconds = [batches[index].seconds for index in range(batches.num_batches)]
     assert len(set(seconds)) > 1
@@ -51,7 +52,7 @@ def test_without_a_budget_all_hear_what_the_greediest_recipe_asks_for(prepared_t
     smoke = [recipes.by_name(f"{name}_smoke") for name in SYSTEMS]
     most = max(one.train.num_steps * one.train.num_accumulate * one.data.batch_seconds for one in smoke)
     found = pretraining(LabConfig(size="smoke", systems=("wav2vec",)), [prepared_tones])["wav2vec"]
-    a_step = seconds_an_update(found, run.training_utterances(found))
+    a_step = seconds_an_update(found, training_utterances(found))
     assert found.train.num_steps == round(most / a_step)
 
 
@@ -86,13 +87,6 @@ def test_whatever_counts_updates_in_a_system_is_known():
         (name, key) for name in SYSTEMS for key in dotted_keys(TINY[name].system.model_dump()) if counting.search(key)
     }
     assert found == {("wav2vec2", "gumbel_decay"), ("vq_wav2vec", "gumbel_updates"), ("cpc", "num_steps")}
-
-
-def test_the_recogniser_is_the_same_for_all_and_learns_from_ten_minutes():
-    recipe = fine_tuning(LabConfig())
-    assert (recipe.labels.minutes, recipe.encoder, recipe.encoder_changes) == (10.0, None, {})
-    assert recipe.system.read == "last"
-    assert fine_tuning(LabConfig(size="smoke", seed=3)).train.seed == 3
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from matplotlib.figure import Figure
 
 from sori import calibration, distributed, hub, language, run
+from sori.assembly.utterances import transcribed
 from sori.cli.text import GREEDY, Search
 from sori.decoding.kneser_ney import build as build_lm
 from sori.evaluation.calibration import NUM_BINS, bins
@@ -132,13 +133,13 @@ def calibrate(
     target = into or calibration.file_of(model)
     system = run.needs_recogniser(hub.load(model).to(distributed.device()), model)
     decoder = search.decoder(system)
-    heard = calibration.hear(system, run.transcribed(data, None if split == "all" else split), decoder)
+    heard = calibration.hear(system, transcribed(data, None if split == "all" else split), decoder)
     about = {"data": [folder.name for folder in data], "split": split, "lm": search.lm.name if search.lm else None}
     confidence = calibration.fit(heard, decoder, about)
     calibration.store(confidence, target, system)
     print(f"fitted on {split}: {len(heard.right):,} words, {heard.right.mean():.1%} right; kept in {target}")
     if judge_split is not None:
-        others = run.transcribed(data, None if judge_split == "all" else judge_split)
+        others = transcribed(data, None if judge_split == "all" else judge_split)
         judged = calibration.judge(confidence, calibration.hear(system, others, decoder))
         print(f"judged on {judge_split}: {judged.table()}")
         if plot is not None:
@@ -202,5 +203,5 @@ def tune(
     system = hub.load(model).to(distributed.device())
     decoder = Search(lm=lm, beam_size=beam_size, unknown_words=unknown_words).decoder(system)
     assert decoder is not None  # noqa: S101 - there is a language model
-    utterances = run.transcribed(data, None if split == "all" else split)
+    utterances = transcribed(data, None if split == "all" else split)
     print(language.tune(run.needs_recogniser(system, model), decoder, utterances).table())

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from sori import hub, run
+from sori import hub
+from sori.assembly.utterances import utterances_of
 from sori.evaluation.languages import code_use
 from sori.plots.languages import languages as draw
 from sori.units import needs_quantizer
@@ -26,7 +27,7 @@ def languages(
     with torch.no_grad():
         use = code_use(
             lambda wave: encoder.codes(wave, torch.tensor([wave.shape[1]])).data,
-            run.utterances_of(data, None if split == "all" else split),
+            utterances_of(data, None if split == "all" else split),
             num_codes=encoder.config.num_codes,
             minutes=minutes,
             shortest=encoder.field_samples,

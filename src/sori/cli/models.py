@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 
-from sori import distributed, hub, infer, run
+from sori import distributed, hub, infer
+from sori.assembly.utterances import utterances_of
 from sori.audio import read
 from sori.cli.files import leave_if, needs_files
 from sori.exchange import Format as ModelFormat
@@ -63,7 +64,7 @@ def units(model: str, *, data: list[Path], into: Path, split: str = "all", overw
     """
     system = hub.load(model).to(distributed.device())
     needs_quantizer(system, model)
-    utterances = run.utterances_of(data, None if split == "all" else split)
+    utterances = utterances_of(data, None if split == "all" else split)
     num_frames, failed = 0, False
     for found in write_units(system, utterances, into, overwrite=overwrite):
         if isinstance(found, infer.Failure):

@@ -10,6 +10,8 @@ from sori import distributed
 from sori.data.images import Images
 from sori.data.manifest import Utterance
 
+_END = 1 << 20
+
 Account = dict[str, Any]
 """Amount of data, and a digest of what decides the result."""
 
@@ -30,10 +32,23 @@ def of_images(images: Images) -> Account:
     return {"images": len(images.names), "digest": digest}
 
 
+def of_texts(files: Sequence[Path]) -> Account:
+    """Files, bytes and digest: of names, sizes, and the first and last MiB of each, since texts can be huge."""
+    sizes = [file.stat().st_size for file in files]
+    digest = _digest(
+        part
+        for file, size in zip(files, sizes, strict=True)
+        for part in (repr((file.name, size)).encode(), *_ends(file, size))
+    )
+    return {"texts": len(files), "bytes": sum(sizes), "digest": digest}
+
+
 def in_words(about: Account) -> str:
     """`5,170 utterances of 6.16 h`."""
     if "images" in about:
         return f"{about['images']:,} images"
+    if "texts" in about:
+        return f"{about['texts']:,} texts of {about['bytes'] / 1e6:,.1f} MB"
     return f"{about['utterances']:,} utterances of {about['hours']:.2f} h"
 
 
@@ -57,6 +72,13 @@ def keep(path: Path, about: Account) -> None:
     """Note what a run is made on."""
     if distributed.rank() == 0:
         path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _ends(file: Path, size: int) -> tuple[bytes, bytes]:
+    with file.open("rb") as opened:
+        first = opened.read(_END)
+        opened.seek(max(0, size - _END))
+        return first, opened.read(_END)
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -13,15 +13,11 @@ Memory: about 110 bytes for each word of the text at order 4, beside 0.3 GiB for
 """
 
 import dataclasses
-import gzip
-import io
 import itertools
-import lzma
 import unicodedata
-import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +26,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from sori.data.texts import lines
 from sori.text import WORD_BOUNDARY, Vocabulary, describe
 
 UNK, BOS, EOS = 0, 1, 2
@@ -38,7 +35,6 @@ SPECIAL_WORDS = ("<unk>", "<s>", "</s>")
 
 _MAX_TOKENS = 2**31 - 1  # rows are numbered in 32 bits
 _MAX_REMEMBERED = 2_000_000  # pieces of raw text, about 200 bytes each
-_PACKED = (".gz", ".xz")
 _LONG_PIECE = 64
 _GLUED = r"\p{Grapheme_Cluster_Break=Extend}\p{Grapheme_Cluster_Break=SpacingMark}--[\p{M}\u200c\u200d]"
 _GLUES_A_SPACE = regex.compile(rf"\p{{Grapheme_Cluster_Break=Prepend}}|[{_GLUED}]", regex.VERSION1)
@@ -89,7 +85,7 @@ def read(texts: Iterable[Path], *, rules: Vocabulary, unit: Unit) -> Tokens:
     """Every line of some files as a sentence; lines without words are left out.
 
     Args:
-        texts: UTF-8 files, one sentence or paragraph a line; names in .gz and .xz are unpacked on the fly.
+        texts: UTF-8 files, one sentence or paragraph a line; names in .gz, .xz and .bz2 are unpacked on the fly.
         rules: how to normalise; its symbols are not looked at.
         unit: `word`: what stands between spaces. `character`: the symbols of `Vocabulary.split`.
 
@@ -100,7 +96,7 @@ def read(texts: Iterable[Path], *, rules: Vocabulary, unit: Unit) -> Tokens:
     known = _Pieces(rules, unit, index)
     numbers = array("i")
     for path in texts:
-        for line in _lines(path):
+        for line in lines(path):
             whole = not line.isascii() and _GLUES_A_SPACE.search(line)
             before = len(numbers)
             pieces = (line,) if whole else line.split()
@@ -271,42 +267,3 @@ def _in_code_point_order(numbers: NDArray[np.intc], words: tuple[str, ...]) -> T
     sorted_numbers = rank[numbers]
     counts = np.bincount(sorted_numbers, minlength=len(words))
     return Tokens(sorted_numbers, tuple(words[number] for number in order), counts)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Decoded lines; only a line feed ends one."""
-    before = 0
-    with _opened(path) as file:
-        try:
-            for line in file:
-                yield line.decode("utf-8")
-                before += len(line)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"expected UTF-8 text in {path}, got byte {error.object[error.start]:#04x} at position "
-                f"{before + error.start} (counted from 0{', unpacked' if path.suffix in _PACKED else ''}). Probably "
-                f"{_encoding(error.object, before)}"
-            ) from None
-        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-            raise ValueError(
-                f"expected packed text in {path}, got damage after {before} unpacked bytes: {error}. Probably it was "
-                "cut short while copying, or its name ends wrongly; copy it again, or give it the right ending."
-            ) from None
-
-
-def _encoding(line: bytes, before: int) -> str:
-    if not before and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "it was saved as UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
-    if not before and b"\0" in line:
-        return "it is no text at all, or packed; give text (.txt), or text packed with gzip or xz under its own ending."
-    return "it was saved in an older encoding such as Windows-1252; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)."
-
-
-def _opened(path: Path) -> io.BufferedIOBase:
-    match path.suffix:
-        case ".gz":
-            return gzip.open(path, "rb")
-        case ".xz":
-            return lzma.open(path, "rb")
-        case _:
-            return path.open("rb")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sori import run
+from sori.assembly.utterances import transcribed
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
 from sori.evaluation.error_rate import Difference, ErrorReport, compare, error_rates
@@ -141,7 +142,7 @@ def evaluate(
         ValueError: a model is no recogniser, or there are no transcribed utterances of that split.
     """
     systems = [(run.needs_recogniser(system, name), decoder) for name, system, decoder in recognisers]
-    recordings = run.transcribed(data, split)
+    recordings = transcribed(data, split)
     reports = [run.evaluate(system, data=data, split=split, decoder=decoder) for system, decoder in systems]
     spelled = {tuple(one.reference for one in report.utterances) for report in reports}
     notes = []

@@ -1,9 +1,12 @@
-"""What a recipe over word segments needs before `run.py` can train it: the segments, checked, and the system."""
+"""Vectors of spoken words: the segments, checked, and the system."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from sori import distributed, hub
+from sori.assembly.parts import Parts
+from sori.assembly.speech import audio, balanced
+from sori.data import account
 from sori.data.loader import Reader
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.segment_pairs import Kept, SegmentBatches, SegmentConfig, keep
@@ -96,3 +99,11 @@ def note(kept: Kept, into: Path) -> None:
     elif distributed.rank() == 0:
         write_segments(path, segments)
     distributed.barrier()
+
+
+def word_segments(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance], into: Path) -> Parts:
+    """A system of words, and segments of recordings."""
+    system, kept = build(config, init=recipe.init), choose(recipe, utterances)
+    note(kept, into)
+    found = batches(recipe, kept, audio(recipe, kept.utterances, into))
+    return Parts(system, found, [], account.of_utterances(kept.utterances, languages=balanced(recipe)))
