@@ -42,6 +42,7 @@ def test_a_sum_and_a_word(call, royal):
     assert (code, rows_of(out)[0][2]) == (0, "apple")
     _, out, _ = call("words", royal, "king", "--limit", 3)
     assert [row[2] for row in rows_of(out)] == ["man", "queen"]
+    assert "nobody says" in call("words", "neighbours", royal, "king")[2]
     code, _, err = call("words", royal, "kong")
     assert code == 2
     assert "did you mean king" in err

@@ -12,6 +12,7 @@ from sori import distributed, hub, lexicon
 from sori import words as spoken
 from sori.data.segment_pairs import SegmentConfig
 from sori.evaluation.analogies import RESTRICT, Method
+from sori.transcripts import STDIN
 from sori.wordspace import expressions, files
 from sori.wordspace.space import WordSpace
 
@@ -39,7 +40,8 @@ def ask(
         raise ValueError(f"expected to show 1 word or more, got --number {number}")
     space = lexicon.load(source, data=data or (), limit=limit)
     if expression:
-        _tell(expressions.ask(space, " ".join(expression), number=number))
+        asked = " ".join("-" if word == str(STDIN) else word for word in expression)  # what a lone dash was made into
+        _tell(expressions.ask(space, asked, number=number))
         return
     for line in _asked(space):
         try:
@@ -135,6 +137,8 @@ def neighbours(
         segments: Where the words are, in place of `segments.jsonl` in each folder.
         split: Only this split.
     """
+    if files.is_word_file(model):
+        raise ValueError(f"{model} holds words that nobody says; ask `sori words {model} {asked}`")
     heard = spoken.hear(model, data=data or (), segments=_config(segments), split=split)
     nearest = spoken.nearest_segments if "@" in asked else spoken.nearest_words
     found = nearest(heard, asked, number=number)

@@ -189,10 +189,12 @@
   }
 
   function mark() {
+    const colourful = column && column.of.some((value) => paint(column, value) !== GREY);
     const close = chosen < 0 ? new Set() : new Set(around(chosen));
     for (let i = 0; i < number; i++) {
       const aside = chosen >= 0 || (only.size && !only.has(column.of[i])) || (found.size && !found.has(i));
-      scene.states[i] = i === chosen ? 3 : close.has(i) || (found.has(i) && found.size < 200) ? 2 : aside ? 0 : 1;
+      const plain = colourful && !only.size && paint(column, column.of[i]) === GREY ? 0.5 : 1;
+      scene.states[i] = i === chosen ? 3 : close.has(i) || (found.has(i) && found.size < 200) ? 2 : aside ? 0 : plain;
     }
     scene.changed.states = true;
     ask();

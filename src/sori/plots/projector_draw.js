@@ -43,7 +43,7 @@ const Draw = {
       return shader;
     };
     const program = gl.createProgram();
-    // `state`: 0 put aside, 1 shown, 2 found, 3 chosen.
+    // `state`: 0 put aside, 0.5 of a value without a colour, 1 shown, 2 found, 3 chosen.
     gl.attachShader(
       program,
       compile(
@@ -60,7 +60,7 @@ const Draw = {
           float grow = state > 2.5 ? 2.6 : state > 1.5 ? 1.7 : state > 0.5 ? 1.0 : 0.7;
           gl_PointSize = clamp(size * grow / max(depth, 0.05), 1.5, 60.0);
           float haze = clamp((p.z + 1.0) / 2.0, 0.0, 1.0);
-          float shown = state > 1.5 ? 1.0 : state > 0.5 ? 0.45 + 0.55 * haze : 0.25;
+          float shown = state > 1.5 ? 1.0 : state > 0.5 ? 0.45 + 0.55 * haze : 0.33;
           ink = mix(paper, colour, shown);
           rim = state > 2.5 ? 1.0 : 0.0;
         }`,
@@ -149,8 +149,9 @@ const Draw = {
           if (!(depth > 0.05)) continue;
           const state = states[i];
           const haze = Math.max(0, Math.min(1, (scene.look.distance - depth + 1) / 2));
-          const shown = state > 1 ? 1 : state ? 0.45 + 0.55 * haze : 0.25;
-          const side = Math.max(1.5, (size * [0.7, 1, 1.7, 2.6][state]) / depth);
+          const shown = state > 1 ? 1 : state > 0.5 ? 0.45 + 0.55 * haze : 0.33;
+          const grow = state > 2 ? 2.6 : state > 1 ? 1.7 : state > 0.5 ? 1 : 0.7;
+          const side = Math.max(1.5, (size * grow) / depth);
           const mixed = [0, 1, 2].map((c) => paper[c] + shown * (colours[3 * i + c] - paper[c]));
           if (state > 2) {
             pen.fillStyle = css(...scene.ink);

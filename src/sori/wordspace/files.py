@@ -62,7 +62,10 @@ def read(path: Path, *, limit: int | None = None) -> WordSpace:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected word vectors in a format of word2vec or GloVe")
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
+        with (
+            np.errstate(over="ignore"),  # what is beyond float32 becomes infinite, and is refused
+            gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file,
+        ):
             found = _of_binary(path, file, limit) if binary else _of_text(path, file, limit)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path} is damaged or cut off ({error}); copy it again") from None
@@ -133,8 +136,7 @@ class _Rows:
         row = len(self.words)
         if row == len(self.vectors):
             self.vectors = np.concatenate([self.vectors, np.empty_like(self.vectors)])
-        with np.errstate(over="ignore"):
-            self.vectors[row] = numbers
+        self.vectors[row] = numbers
         if not np.isfinite(self.vectors[row]).all():
             raise ValueError(
                 f"{self.path}, {place}: the vector of {_shown(word)} holds NaN, infinity or a number beyond float32; "
