@@ -64,6 +64,8 @@ def test_evaluate_and_rewrite_a_file(call, royal, tmp_path):
     assert "royal       1         2     50.0%" in out
     assert "67% of 3" in out
     assert "s.txt: rho 1.000 on 3 of 4 pairs" in out
+    _, out, _ = call("words", "evaluate", royal, "--similar", "s.txt", "s.txt")
+    assert out.count("s.txt: rho") == 2
     _, out, _ = call("words", "evaluate", royal, "--analogies", "q.txt", "--keep-case")
     assert "33% of 3" in out
     _, out, _ = call("words", "evaluate", royal, "--analogies", "q.txt", "--restrict", 5, "--method", "multiply")

@@ -101,6 +101,14 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
+    def touch(self, *moments):
+        """Fingers at some places, moment after moment, and lifted in the end."""
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+        for number, places in enumerate([*moments, []]):
+            kind = "touchStart" if not number else "touchMove" if places else "touchEnd"
+            fingers = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
+
     def screenshot(self, path: Path):
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 

@@ -180,6 +180,23 @@ def test_keys_turn_choose_and_leave(opened, tmp_path):
 
 @pytest.mark.slow
 @in_browser
+def test_fingers_turn_and_come_nearer(opened, tmp_path):
+    opened.open(tmp_path / "page.html")
+    look = "[projector.scene.look.yaw, projector.scene.look.pitch, projector.scene.look.distance]"
+    yaw, pitch, far = opened.run(look)
+    opened.touch([(200, 300)], [(250, 300)], [(300, 300)])
+    turned = opened.run(look)
+    assert turned[0] == pytest.approx(yaw + 0.6, abs=0.1)
+    assert turned[1:] == [pitch, far]
+    opened.touch([(250, 300), (350, 300)], [(220, 300), (380, 300)], [(200, 300), (400, 300)])
+    yaw, pitch, near = opened.run(look)
+    assert near == pytest.approx(far / 2, rel=0.05)
+    assert [yaw, pitch] == turned[:2]
+    assert opened.run("projector.chosen()") == -1
+
+
+@pytest.mark.slow
+@in_browser
 def test_both_ways_of_drawing_put_points_at_the_same_places(tmp_path):
     """Ink within two pixels of every point that nothing hides, in both; the dark page is dark."""
     (tmp_path / "page.html").write_text(made(points(12, named=False)), encoding="utf-8")

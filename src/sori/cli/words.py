@@ -159,8 +159,8 @@ class Listed:
 
     analogies: Path | None = None
     """Analogies such as questions-words.txt: four words a line, `: name` before each section."""
-    similar: list[Path] | None = None
-    """List of two words and a score in each line, such as WordSim-353; may be given several times. Spoken words are the
+    similar: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
+    """List of two words and a score in each line, such as WordSim-353; several may follow. Spoken words are the
     mean over all splits."""
     restrict: int = RESTRICT
     """Only so many of the most frequent words take part in analogies."""
