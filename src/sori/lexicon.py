@@ -35,7 +35,7 @@ def load(
         FileNotFoundError: there is no such file or model.
         ValueError: the file is damaged, the model has no vectors of words, or recordings are named for vectors of text.
     """
-    if files.is_word_file(source):
+    if written(source):
         needs_no_recordings(str(source), data)
         return files.read(Path(source), limit=limit)
     match hub.read(source).model.system:
@@ -49,6 +49,11 @@ def load(
                 "speech2vec_skipgram` learns spoken words"
             )
     return space if limit is None else space.most_frequent(limit)
+
+
+def written(source: str | Path) -> bool:
+    """Whether the words of a source are written ones, which have no sound."""
+    return files.is_word_file(source)
 
 
 def needs_no_recordings(source: str, data: Sequence[Path]) -> None:
@@ -67,7 +72,7 @@ def hears(source: str | Path) -> bool:
     Raises:
         FileNotFoundError, ValueError: there is no such model, or it cannot be read.
     """
-    return not files.is_word_file(source) and isinstance(hub.read(source).model.system, Speech2VecConfig)
+    return not written(source) and isinstance(hub.read(source).model.system, Speech2VecConfig)
 
 
 class Judgement(NamedTuple):

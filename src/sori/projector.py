@@ -23,7 +23,6 @@ from sori.plots.projector import Column, Points
 from sori.seeds import derive
 from sori.shapes import Float, Tensor
 from sori.systems.speech2vec import Speech2VecConfig
-from sori.wordspace import files
 from sori.wordspace.space import WordSpace
 
 Show = Literal["words", "segments", "frames", "phones", "codes"]
@@ -73,7 +72,7 @@ def collect(
     config = config or ProjectorConfig()
     if config.number < 2:
         raise ValueError(f"expected 2 points or more, got --number {config.number}")
-    if files.is_word_file(source):
+    if lexicon.written(source):
         _needs(config.show, ("words",), f"{source} holds words")
         lexicon.needs_no_recordings(str(source), data)
         return _words(lexicon.load(source, limit=config.number), Path(source).name)

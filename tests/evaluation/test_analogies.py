@@ -73,6 +73,15 @@ def test_answers_are_those_of_a_slow_reference(monkeypatch, fold, method, at_onc
     assert found.totals[2].right == found.sections[0].right + found.sections[1].right
 
 
+def test_a_word_of_the_question_is_no_answer_in_any_case():
+    """ROME lies where the answer would lie, and next to it Italy: the former is in the question as Rome."""
+    vectors = unit(np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1], [0, 0.3, 1]], dtype=np.float32))
+    words = ["Paris", "France", "Rome", "ROME", "Italy"]
+    question = [Section("x", [Question("Paris", "France", "Rome", "Italy")])]
+    assert analogies(words, vectors, question).totals[0].right == 1
+    assert analogies(words, vectors, question, fold=False).totals[0].right == 0
+
+
 @pytest.mark.foreign
 def test_scores_are_those_of_gensim(tmp_path):
     """Vectors with planted relations."""

@@ -137,7 +137,7 @@ def neighbours(
         segments: Where the words are, in place of `segments.jsonl` in each folder.
         split: Only this split.
     """
-    if files.is_word_file(model):
+    if lexicon.written(model):
         raise ValueError(f"{model} holds words that nobody says; ask `sori words {model} {asked}`")
     heard = spoken.hear(model, data=data or (), segments=_config(segments), split=split)
     nearest = spoken.nearest_segments if "@" in asked else spoken.nearest_words
