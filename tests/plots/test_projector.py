@@ -160,6 +160,9 @@ def test_points_are_picked_found_and_heard(opened, tmp_path, fragment):
 @in_browser
 def test_keys_turn_choose_and_leave(opened, tmp_path):
     opened.open(tmp_path / "page.html")
+    turn = np.array(opened.run("Draw.turn({yaw: 0.7, pitch: 0.3})")).reshape(3, 3)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)  # turns, and mirrors nothing
+    assert np.linalg.det(turn) == pytest.approx(1)
     opened.run("document.getElementById('view').focus()")
     before = opened.run("projector.scene.look.yaw")
     opened.key("ArrowRight")
