@@ -10,6 +10,7 @@ from sori import hub, recipes, run, words
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.word_segments import SEGMENTS, Segment, read_segments, write_segments
 from sori.systems.speech2vec import Speech2Vec, Speech2VecConfig
+from sori.wordspace import files
 
 
 def heard(vectors, said):
@@ -57,7 +58,7 @@ def test_a_word_is_the_mean_of_its_segments():
 
 def test_the_file_is_that_of_word2vec(tmp_path):
     words.WordVectors(SAID, unit=False).save(tmp_path / "v" / "words.vec")
-    assert (tmp_path / "v" / "words.vec").read_text() == "2 2\na 1.5 0.5\nb 1 1\n"
+    assert (tmp_path / "v" / "words.vec").read_text() == "2 2\na 1.5 0.5\nb 1.0 1.0\n"
     with pytest.raises(ValueError, match="holds a space"):
         words.WordVectors(heard([[1.0, 0.0]], ["a b"])).save(tmp_path / "words.vec")
 
@@ -161,3 +162,17 @@ def test_models_of_frames_are_refused(encoder_run, told):
         words.hear(encoder_run, data=[told])
     with pytest.raises(ValueError, match="expected a recogniser"):
         words.align(hub.load(encoder_run), told)
+
+
+def test_spoken_words_are_asked_like_written_ones(call, model, told):
+    code, out, _ = call("words", "vectors", model, "--into", "words.bin")
+    assert code == 0
+    assert f"{sum(1 for _ in read_segments(told / SEGMENTS)):,} segments" in out
+    space = files.read(Path("words.bin"))
+    said = [one.word for one in read_segments(told / SEGMENTS)]
+    assert said.count(space.words[0]) == max(said.count(word) for word in space.words)
+    _, from_run, _ = call("words", model, f"{space.words[0]} - {space.words[1]}", "--number", 3)
+    _, from_file, _ = call("words", "words.bin", f"{space.words[0]} - {space.words[1]}", "--number", 3)
+    run_rows, file_rows = ([line.split("\t") for line in out.splitlines()] for out in (from_run, from_file))
+    assert [row[::2] for row in run_rows] == [row[::2] for row in file_rows]
+    assert [int(row[1]) for row in run_rows] == [said.count(row[2]) for row in run_rows]

@@ -23,6 +23,8 @@ from sori.recipes.recipe import Recipe
 from sori.shapes import Float, Frames, Tensor
 from sori.systems.ctc import Ctc
 from sori.systems.speech2vec import Speech2Vec
+from sori.wordspace import files
+from sori.wordspace.space import WordSpace
 
 _TOGETHER = 16
 """Utterances read at a time."""
@@ -101,19 +103,16 @@ class WordVectors:
             raise ValueError(f"no segment holds the word {word!r}; {hint}")
         return self.vectors[self._places[word]]
 
-    def save(self, path: Path) -> None:
-        """Write the text format of word2vec: number of words and dimensions, then a word and its numbers a line.
+    def space(self) -> WordSpace:
+        """The same, to be searched and written: the word that is said most often first."""
+        order = sorted(range(len(self.words)), key=lambda row: -self.counts[row])
+        return WordSpace(
+            [self.words[row] for row in order], self.vectors.numpy()[order], [self.counts[row] for row in order]
+        )
 
-        Raises:
-            ValueError: a word holds a space, which the format cannot.
-        """
-        if spaced := next((word for word in self.words if not word or word.split() != [word]), None):
-            raise ValueError(f"the word {spaced!r} holds a space, which word2vec's format cannot; write it without")
-        lines = [f"{len(self.words)} {self.vectors.shape[1]}\n"]
-        for word, row in zip(self.words, self.vectors.tolist(), strict=True):
-            lines.append(f"{word} {' '.join(f'{x:.6g}' for x in row)}\n")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(lines), encoding="utf-8")
+    def save(self, path: Path) -> None:
+        """Write a file of word vectors; format and errors as `wordspace.files.write`."""
+        files.write(self.space(), path)
 
 
 def align(model: hub.System, folder: Path) -> Aligned:

@@ -19,6 +19,7 @@ OPTIONAL_EXTRAS = {
     "onnxruntime.quantization",
     "huggingface_hub",
     "transformers",
+    "umap",
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 500, 60, 10
 

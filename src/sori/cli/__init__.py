@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, lab, languages, learn, models, probe, text, words
+from sori.cli import judge, lab, languages, learn, models, probe, projector, text, words
 from sori.transcripts import STDIN
 
 app = App(
@@ -26,19 +26,24 @@ app.command(probe.probe)
 app.command(models.embed)
 app.command(models.units)
 app.command(models.convert)
-app.command(models.plot)
 app.command(languages.languages)
 app.command(learn.list_, name="list")
 app.command(learn.show)
 app.command(learn.demo)
 app.command(lab.lab)
 
+drawn = App(name="plot", help="Pictures of runs and of sound; pages on which vectors are seen.")
+drawn.default(models.plot)
+drawn.command(projector.projector)
+app.command(drawn)
+
 lm = App(name="lm", help="Language models: build one from text, find its weight.")
 lm.command(judge.build)
 lm.command(judge.tune)
 app.command(lm)
 
-spoken = App(name="words", help="Words as they sound: find them, make vectors of them, listen to what is near.")
+spoken = App(name="words", help="Words, written and spoken: what is near a word or a sum of words, vectors, scores.")
+spoken.default(words.ask)
 spoken.command(words.align)
 spoken.command(words.vectors)
 spoken.command(words.neighbours)

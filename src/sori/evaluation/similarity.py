@@ -1,7 +1,7 @@
 """Do vectors of words agree with people on which words are alike? Spearman's correlation on published lists."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,26 @@ class Similarity(NamedTuple):
     """Pairs of which both words have a vector; only these count."""
     num_pairs: int
     """In the list."""
+    low: float
+    """Ends of the 95 % interval, as if the list were drawn from many pairs (Bonett and Wright 2000)."""
+    high: float
+
+    def __str__(self) -> str:
+        limits = f" ({self.low:.3f} to {self.high:.3f})" if math.isfinite(self.low) else ""
+        return f"rho {self.correlation:.3f}{limits} on {self.num_known} of {self.num_pairs} pairs"
+
+
+def by_folded(words: Sequence[str], vectors: NDArray[np.floating[Any]]) -> dict[str, Floats]:
+    """Vectors by words in lower case; of words that differ in case alone, that of the first.
+
+    Args:
+        words: the most frequent first.
+        vectors: `word dim`.
+    """
+    found: dict[str, Floats] = {}
+    for word, row in zip(words, vectors, strict=True):
+        found.setdefault(word.lower(), row)
+    return found
 
 
 def read_judged(path: Path) -> list[Judged]:
@@ -63,7 +83,15 @@ def similarity(vectors: Mapping[str, Floats], judged: Iterable[Judged]) -> Simil
     known = [one for one in pairs if one.first in vectors and one.second in vectors]
     cosines = [_cosine(vectors[one.first], vectors[one.second]) for one in known]
     rho = spearman(np.array(cosines), np.array([one.score for one in known])) if len(known) > 2 else math.nan
-    return Similarity(rho, len(known), len(pairs))
+    return Similarity(rho, len(known), len(pairs), *_interval(rho, len(known)))
+
+
+def _interval(rho: float, number: int) -> tuple[float, float]:
+    """Fisher's transform with the standard error that Bonett and Wright give for ranks."""
+    if number < 5 or not abs(rho) < 1:
+        return math.nan, math.nan
+    reach = 1.959964 * math.sqrt((1 + rho * rho / 2) / (number - 3))
+    return math.tanh(math.atanh(rho) - reach), math.tanh(math.atanh(rho) + reach)
 
 
 def spearman(x: Floats, y: Floats) -> float:

@@ -158,13 +158,18 @@ def audio(wave: Float[Tensor, " sample"], *, small: bool = False) -> str:
         small: MP3 of about 6 kB a second, loaded when it is played, for pages with many; otherwise FLAC. Every browser
             plays both.
     """
+    data = base64.b64encode(encoded(wave, small=small)).decode()
+    kind, preload = ("mpeg", "none") if small else ("flac", "metadata")
+    return f'<audio controls preload="{preload}" src="data:audio/{kind};base64,{data}"></audio>'
+
+
+def encoded(wave: Float[Tensor, " sample"], *, small: bool) -> bytes:
+    """The file of a sound, as `audio` holds it."""
     loud = 0.8 * wave / wave.abs().max().clamp(min=1e-6)
     buffer = io.BytesIO()
-    kind, coding, subtype = ("mpeg", "MP3", "MPEG_LAYER_III") if small else ("flac", "FLAC", "PCM_16")
+    coding, subtype = ("MP3", "MPEG_LAYER_III") if small else ("FLAC", "PCM_16")
     soundfile.write(buffer, loud.numpy(), 16_000, format=coding, subtype=subtype)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    preload = "none" if small else "metadata"
-    return f'<audio controls preload="{preload}" src="data:audio/{kind};base64,{data}"></audio>'
+    return buffer.getvalue()
 
 
 def heard(wave: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tuple[str, str]]) -> str:

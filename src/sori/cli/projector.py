@@ -1,0 +1,91 @@
+"""The verb that shows vectors on a page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sori import projector as seeing
+from sori.plots.projection import neighbours, pca, umap
+from sori.plots.projector import AUDIO_MEGABYTES, page, write_tensorboard
+from sori.wordspace import files
+from sori.wordspace.space import unit
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Shown:
+    """What is shown."""
+
+    show: seeing.Show | None = None
+    """Words, spoken segments, frames, phones or codes; by default what the model and the options have."""
+    number: int = 10_000
+    """Points at most: the most frequent words, others drawn at random."""
+    layer: int | None = None
+    """Of an encoder; by default the last."""
+    split: str | None = None
+    """Only recordings of this split."""
+    seed: int = 0
+    """Of what is drawn."""
+
+
+USUAL = Shown()
+"""Whatever the model has."""
+
+
+def projector(
+    source: str,
+    *,
+    into: Path | None = None,
+    data: list[Path] | None = None,
+    alignments: Path | None = None,
+    shown: Shown = USUAL,
+    with_umap: Annotated[bool, Parameter(name="--umap", negative=())] = False,
+    neighbours_each: Annotated[int, Parameter(name="--neighbours")] = 10,
+    audio_megabytes: float = AUDIO_MEGABYTES,
+    tensorboard: Path | None = None,
+) -> None:
+    """Show vectors in space, on a page that needs no network: to turn, to search, to listen to.
+
+    Args:
+        source: File of word vectors (.vec, .txt, .glove, .bin), run folder, model folder or name.
+        into: Page to write; by default `projector.html` in the run folder, or named like the file, beside you.
+        data: Prepared folder to be heard; may be given several times.
+        alignments: When each phone is spoken: .jsonl (.gz, .xz) or a folder of TextGrids.
+        shown: What.
+        with_umap: Also UMAP beside principal components.
+        neighbours_each: Neighbours listed for each point.
+        audio_megabytes: Sound on the page, at most.
+        tensorboard: Folder for the same vectors as TensorBoard's projector takes them.
+    """
+    if neighbours_each < 1:
+        raise ValueError(f"expected 1 neighbour or more, got {neighbours_each}")
+    points = seeing.collect(
+        source,
+        data=data or (),
+        alignments=alignments,
+        config=seeing.ProjectorConfig(
+            show=shown.show, number=shown.number, layer=shown.layer, split=shown.split, seed=shown.seed
+        ),
+    )
+    projections = {"principal components": pca(points.vectors)}
+    if with_umap:
+        projections["UMAP"] = umap(points.vectors, seed=shown.seed)
+    near = neighbours(unit(points.vectors), number=neighbours_each)
+    text = page(points, projections, near, audio_megabytes=audio_megabytes, seed=shown.seed)
+    target = into or _beside(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    print(f"{target}\t{len(points.labels):,} points, {target.stat().st_size / 1e6:.1f} MB")
+    if tensorboard is not None:
+        write_tensorboard(points, tensorboard)
+        print(f"{tensorboard}\tfor TensorBoard's projector")
+
+
+def _beside(source: str) -> Path:
+    if Path(source).is_dir():
+        return Path(source) / "projector.html"
+    name = Path(source).name
+    stem = name.removesuffix(".gz").rsplit(".", 1)[0] if files.is_word_file(name) else name
+    return Path(f"{stem}.projector.html")

@@ -1,0 +1,1 @@
+"""Word vectors, wherever they come from: search, files, expressions."""
