@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import nn
 
 from sori.config import Config
-from sori.conversion import fairseq, huggingface
+from sori.conversion import fairseq, hf_bert, huggingface
 from sori.conversion.certificate import Certificate
 from sori.conversion.model import Model, NotOfSpeech
 from sori.encoders import Encoder, EncoderConfig, without_objective
@@ -131,7 +131,10 @@ def read(model: str | Path, *, language: str | None = None) -> Stored:
     """A model of any format, as tensors and settings; arguments and errors as of `load`."""
     place = find(model)
     if place.is_file() or huggingface.is_huggingface(place):
-        imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
+        if place.suffix == ".npz":
+            imported = hf_bert.read_original(place)
+        else:
+            imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
         return Stored(imported.model, place, {"converted": _account(imported.certificate)}, imported.certificate)
     card = read_card(place)
     vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None

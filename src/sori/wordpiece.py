@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from pydantic import Field
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from sori.config import Config
 
@@ -110,6 +110,17 @@ class WordPiece:
             else:
                 words.append(piece)
         return " ".join(words)
+
+    def to_tokenizers(self) -> str:
+        """The vocabulary in the format of the library `tokenizers` (tokenizer.json), with [CLS] and [SEP] around."""
+        whole = Tokenizer.from_str(self._tokenizer.to_str())
+        whole.post_processor = processors.TemplateProcessing(
+            single=f"{CLS} $A {SEP}",
+            pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+            special_tokens=[(CLS, self.cls), (SEP, self.sep)],
+        )
+        whole.decoder = decoders.WordPiece(prefix=GOES_ON)
+        return whole.to_str(pretty=True) + "\n"
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

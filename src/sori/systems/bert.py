@@ -133,6 +133,8 @@ class Bert(nn.Module):
                 nn.init.zeros_(module.bias)
         if config.init == "width":
             scale_init(self.transformer)
+            with torch.no_grad():
+                self.positions.weight.copy_(_waves(config.num_positions, config.dim))
 
     def drop_absent(self, weights: Iterable[str]) -> None:
         """Remove the pooler and the heads of which none of these tensors is a part: some models come without."""
@@ -244,6 +246,13 @@ class Bert(nn.Module):
         }
         terms = {name: term.detach().float() for name, term in terms.items()}
         return LossSum(mlm + self.config.next_weight * follows, count, terms)
+
+
+def _waves(num_positions: int, dim: int) -> Float[Tensor, "token dim"]:
+    """Sines and cosines of the place (Vaswani et al. 2017, section 3.5), as strong as the embeddings of pieces."""
+    rates = torch.exp(-math.log(10_000) * torch.arange(0, dim, 2) / dim)
+    angles = torch.arange(num_positions)[:, None] * rates
+    return _STD * math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]
 
 
 class Predictor(nn.Module):
