@@ -6,7 +6,9 @@ cutting are done by the library `tokenizers`.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -71,26 +73,37 @@ class WordPiece:
         self._tokenizer = _tokenizer(numbers, spelling)
 
     @classmethod
-    def fit(cls, texts: Iterable[str], config: WordPieceConfig) -> "WordPiece":
+    def fit(cls, texts: Callable[[], Iterable[str]], config: WordPieceConfig) -> "WordPiece":
         """Learn a vocabulary: special tokens, letters, then pieces in the order in which they were joined.
+
+        Letters are the most frequent ones, a third of the vocabulary at most. The same texts give the same vocabulary.
+
+        Args:
+            texts: gives all texts, and is called twice.
+            config: size and spelling.
 
         Raises:
             ValueError: there is no word in the texts.
         """
-        tokenizer = _tokenizer({UNK: 0}, config.spelling)
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=config.num_tokens,
-            min_frequency=config.min_count,
-            limit_alphabet=config.num_tokens // 4,
-            special_tokens=list(SPECIAL),
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(_together(texts), trainer)
-        found = tokenizer.get_vocab()
-        if len(found) == len(SPECIAL):
+        tokenizer = _tokenizer({}, config.spelling)
+        letters = _letters(texts(), tokenizer.normalizer, most=config.num_tokens // 3)
+        if not letters:
             raise ValueError(
                 "expected texts with words, got none; likely the files are empty or hold nothing but special characters"
             )
+        # The library numbers the pieces it finds in any order, and the order decides between pairs of equal frequency:
+        # what it is given as special it takes as it stands.
+        going_on = [GOES_ON + letter for letter in letters if not _stands_alone(letter)]
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=config.num_tokens,
+            min_frequency=config.min_count,
+            limit_alphabet=len(letters),
+            initial_alphabet=letters,
+            special_tokens=[*SPECIAL, *letters, *going_on],
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(_together(texts()), trainer)
+        found = tokenizer.get_vocab()
         return cls(sorted(found, key=found.__getitem__), config.spelling)
 
     def __len__(self) -> int:
@@ -169,6 +182,20 @@ def _tokenizer(numbers: dict[str, int], spelling: Spelling) -> Tokenizer:
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL if token in numbers]
     )
     return made
+
+
+def _letters(texts: Iterable[str], spelling: normalizers.Normalizer, *, most: int) -> list[str]:
+    """The most frequent letters, in code point order."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(spelling.normalize_str(text))
+    seen = sorted((letter for letter in counts if not letter.isspace()), key=lambda letter: (-counts[letter], letter))
+    return sorted(seen[:most])
+
+
+def _stands_alone(letter: str) -> bool:
+    """Punctuation is split off, so that it never goes on."""
+    return unicodedata.category(letter).startswith("P") or (letter.isascii() and not letter.isalnum())
 
 
 def _together(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -75,7 +75,7 @@ def _vocabulary(recipe: Recipe, texts: TextsConfig, files: list[Path], into: Pat
         return start.wordpiece
     if not path.is_file() and distributed.rank() == 0:
         say(f"learning a vocabulary of {texts.wordpiece.num_tokens:,} pieces of words")
-        WordPiece.fit((line for line in paragraphs(files) if line), texts.wordpiece).save(path)
+        WordPiece.fit(lambda: paragraphs(files), texts.wordpiece).save(path)
     distributed.barrier()
     return WordPiece.load(path)
 
