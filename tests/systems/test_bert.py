@@ -29,7 +29,7 @@ def texts(config, *, num=6, num_tokens=24, seed=0):
 
 def small(**changes):
     sizes_of = {"num_tokens": 200, "num_layers": 2, "dim": 32, "num_heads": 2, "ffn_dim": 64, "num_positions": 32}
-    return Bert(BertConfig(**{**sizes_of, "init": "width", **changes}))
+    return Bert(BertConfig(**{**sizes_of, "init": "waves", **changes}))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,6 @@ def judge(classifier: Classifier, rows: Sequence[LabelledText], *, max_tokens: i
     return compare([row.labels for row in rows], answers)
 
 
-@torch.no_grad()
 def answer(
     classifier: Classifier, rows: Sequence[LabelledText], *, max_tokens: int
 ) -> Iterator[list[tuple[str, float]]]:
@@ -91,7 +90,8 @@ def answer(
         some = marked[first : first + _TOGETHER]
         ids = numbers_of(some, bert.wordpiece, classes=classes, max_tokens=max_tokens, words=words)
         batch = padded(ids, pad=bert.wordpiece.pad).to(distributed.device())
-        best = classifier.logits(batch).float().softmax(-1).max(-1)
+        with torch.no_grad():
+            best = classifier.logits(batch).float().softmax(-1).max(-1)
         for row, text, shares, places in zip(some, ids, best.values, best.indices, strict=True):
             told = [(classes[int(p)], float(s)) for p, s in zip(places, shares, strict=True)]
             if not words:
@@ -145,7 +145,7 @@ def _of_spans(
     pairs = [(spans(text), spans(told)) for text, told in zip(labels, answers, strict=True)]
     counts = np.array([[len(a & b), len(a), len(b)] for a, b in pairs], dtype=np.float64)
     drawn = weights @ counts
-    return Estimate(float(_f1(*counts.sum(0))), *interval(_f1(*drawn.T)), "texts")
+    return Estimate(float(_f1(*counts.sum(0, keepdims=True).T)[0]), *interval(_f1(*drawn.T)), "texts")
 
 
 def spans(labels: Sequence[str]) -> set[tuple[int, int, str]]:

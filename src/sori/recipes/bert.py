@@ -28,13 +28,22 @@ def large() -> BertConfig:
 def tiny() -> BertConfig:
     """Our size for a CPU core or two."""
     return of_size(4, 256).model_copy(
-        update={"num_positions": 128, "init": "width", "dropout": 0.0, "attention_dropout": 0.0}
+        update={"num_positions": 128, "init": "waves", "dropout": 0.0, "attention_dropout": 0.0}
     )
 
 
 def smoke() -> BertConfig:
     """For tests: learns nothing of use, in no time."""
-    return BertConfig(num_layers=2, dim=32, num_heads=2, ffn_dim=64, num_positions=64, init="width", dropout=0.0)
+    return BertConfig(
+        num_layers=2,
+        dim=32,
+        num_heads=2,
+        ffn_dim=64,
+        num_positions=64,
+        init="waves",
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
 
 
 def bert_tiny() -> Recipe:
@@ -49,7 +58,7 @@ def bert_tiny() -> Recipe:
         data=DataConfig(),
         optim=OptimConfig(lr=1e-3, betas=(0.9, 0.98), max_norm=1.0, decay_vectors=False),
         schedule=ScheduleConfig(warmup_fraction=0.05),
-        train=TrainConfig(num_steps=4_000, evaluate_every=500),
+        train=TrainConfig(num_steps=5_000, evaluate_every=500),
     )
 
 

@@ -175,7 +175,7 @@ def bert_smoke() -> Recipe:
         system=bert.smoke(),
         texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=200), batch_size=16, max_tokens=32),
         data=DataConfig(),
-        optim=OptimConfig(lr=1e-2, max_norm=1.0, decay_vectors=False),
+        optim=OptimConfig(lr=5e-3, max_norm=1.0, decay_vectors=False),
         schedule=ScheduleConfig(),
-        train=TrainConfig(num_steps=150, log_every=25, precision="float32"),
+        train=TrainConfig(num_steps=300, log_every=25, precision="float32"),
     )

@@ -15,7 +15,8 @@ is the mean over pairs exactly, else a longer pair counts for more; and a batch 
 gradient.
 
 Departures: masks are drawn anew whenever a text is seen (Liu et al. 2019) instead of ten times in advance; AdamW corrects
-the bias of its moments, which BERT's optimiser does not; `init="width"` is for narrow models (see `nn/transformer.py`).
+the bias of its moments, which BERT's optimiser does not; `init="waves"` is for runs of few
+updates, in which blocks would otherwise not learn where their neighbours are (`docs/systems/bert.md`).
 """
 
 import math
@@ -31,7 +32,7 @@ from sori.batch import TokenBatch
 from sori.config import Config
 from sori.contracts import LossSum
 from sori.nn.lengths import valid
-from sori.nn.transformer import Gelu, Transformer, gelu, scale_init, set_arithmetic
+from sori.nn.transformer import Gelu, Transformer, gelu, set_arithmetic
 from sori.seeds import Rng
 from sori.shapes import Bool, Float, Int, Tensor
 from sori.wordpiece import WordPiece
@@ -64,8 +65,8 @@ class BertConfig(Config):
     gelu: Gelu = "tanh"
     """`tanh`: the approximation that the published models were trained with; `erf`: as transformers computes it."""
     norm_eps: float = 1e-12
-    init: Literal["bert", "width"] = "bert"
-    """Weights: N(0, 0.02) cut off at 0.04 as published, or those of the blocks scaled to the width."""
+    init: Literal["bert", "waves"] = "bert"
+    """All weights: N(0, 0.02) cut off at 0.04 as published. `waves`: but positions begin as sines and cosines."""
     dropout: float = 0.1
     """Of the embeddings and of what each part of a block adds."""
     attention_dropout: float = 0.1
@@ -131,8 +132,7 @@ class Bert(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=_STD, a=-2 * _STD, b=2 * _STD)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        if config.init == "width":
-            scale_init(self.transformer)
+        if config.init == "waves":
             with torch.no_grad():
                 self.positions.weight.copy_(_waves(config.num_positions, config.dim))
 
