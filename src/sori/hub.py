@@ -179,7 +179,7 @@ def build(
             return _reading(Bert(config), wordpiece)
         case ClassifierConfig():
             if not isinstance(encoder, BertConfig):
-                raise ValueError("a classifier of texts needs the configuration of a BERT below it; it is missing")
+                raise ValueError("a classifier of texts needs the configuration of a BERT below it")  # noqa: TRY004
             below = _reading(Bert(encoder), wordpiece)
             below.drop_absent({"pooler"} if config.read == "text" else set())
             return Classifier(config, below)
@@ -218,8 +218,8 @@ def of_frames(system: System) -> OfFrames:
     """
     if isinstance(system, OfTexts):
         raise ValueError(  # noqa: TRY004 - likewise
-            f"expected a model of speech, got one of texts ({system.config.kind}), which hears nothing; it is for `sori "
-            "fill` and `sori classify`"
+            f"expected a model of speech, got one of texts ({system.config.kind}), which hears nothing; it is for "
+            "`sori fill` and `sori classify`"
         )
     if isinstance(system, SimClrImages):
         raise ValueError(  # noqa: TRY004 - likewise
@@ -269,16 +269,28 @@ def model_of(system: System) -> Model:
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
     if isinstance(system, OfTexts):
-        bert = system.encoder if isinstance(system, Classifier) else system
-        below = system.encoder.config if isinstance(system, Classifier) else None
-        if bert.wordpiece is None:
-            raise ValueError("the model of texts has no vocabulary, so it could read nothing; set .wordpiece")
-        return Model(system.config, below, None, weights, {}, bert.wordpiece)
+        return _of_texts(system, weights)
     if not isinstance(system, Ctc):
         return Model(system.config, None, None, weights, {})
     if system.vocabulary is None:
         raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
     return Model(system.config, encoder_of(system).config, system.vocabulary, weights, {})
+
+
+def _of_texts(system: OfTexts, weights: dict[str, Tensor]) -> Model:
+    bert = bert_of(system)
+    if bert.wordpiece is None:
+        raise ValueError("the model of texts has no vocabulary, so it could read nothing; set .wordpiece")
+    below = bert.config if isinstance(system, Classifier) else None
+    return Model(system.config, below, None, weights, {}, bert.wordpiece)
+
+
+def bert_of(system: OfTexts) -> Bert:
+    """The BERT in a system: a classifier's, or the pre-trained system itself."""
+    if not isinstance(system, Classifier):
+        return system
+    assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `build` puts there
+    return system.encoder
 
 
 def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = None) -> None:

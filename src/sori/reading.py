@@ -122,5 +122,4 @@ def _classifier(model: str | Path | Classifier) -> Classifier:
 
 
 def _longest(system: Classifier) -> int:
-    assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `hub.build` puts there
-    return system.encoder.config.num_positions
+    return hub.bert_of(system).config.num_positions

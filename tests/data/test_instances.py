@@ -1,4 +1,4 @@
-"""Pairs of passages: lengths, true and false followers, nothing held out is seen, a pure function of seed and number."""
+"""Pairs of passages: lengths, true and false followers, what is held out; a pure function of seed and number."""
 
 import random
 

@@ -23,7 +23,7 @@ def wordpiece():
         ('"Who?" he said. (It was I.) So.', ['"Who?"', "he said.", "(It was I.)", "So."]),
         ("No end", ["No end"]),
         ("3.5 of them... perhaps", ["3.5 of them...", "perhaps"]),
-        ("空です。青い！と。", ["空です。", "青い！", "と。"]),
+        ("空です。青い！と。", ["空です。", "青い！", "と。"]),  # noqa: RUF001
         ("참 좋다. 정말!! 최고", ["참 좋다.", "정말!!", "최고"]),
     ],
 )

@@ -194,8 +194,8 @@ def test_the_original_names_are_read(batch, tmp_path):
         elif parts[-2] == "predictions":
             parts[-1] = "output_bias"
         elif parts[-1] == "weight":
-            parts[-1], array = "kernel", array.T
-        arrays["/".join(parts)] = array
+            parts[-1] = "kernel"
+        arrays["/".join(parts)] = array.T if parts[-1] == "kernel" else array
     arrays["global_step"] = np.array(7)
     arrays["bert/pooler/dense/kernel/adam_m"] = arrays["bert/pooler/dense/kernel"]
     np.savez(tmp_path / "original" / "bert_model.npz", **arrays)
@@ -242,5 +242,5 @@ def test_an_output_matrix_of_its_own_is_refused(tmp_path):
 def test_a_folder_without_a_vocabulary_is_refused(tmp_path):
     saved(tmp_path)
     (tmp_path / "vocab.txt").unlink()
-    with pytest.raises(ValueError, match="tokenizer.json nor vocab.txt"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json nor vocab\.txt"):
         hub.load(tmp_path)

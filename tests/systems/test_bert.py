@@ -208,7 +208,7 @@ def test_pre_training_needs_both_heads():
 
 @pytest.mark.parametrize("changes", [{"replaced_by": (0.8, 0.1, 0.2)}, {"mask": 300, "num_tokens": 200}])
 def test_inconsistent_settings_are_refused(changes):
-    with pytest.raises(ValueError, match="replaced_by|num_tokens"):
+    with pytest.raises(ValueError, match=r"replaced_by|num_tokens"):
         BertConfig(**changes)
 
 

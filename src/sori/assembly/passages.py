@@ -43,8 +43,8 @@ def passages(recipe: Recipe, config: BertConfig, files: list[Path], into: Path) 
         raise ValueError(f"{recipe.name} has no `texts`: say there how many pairs make a batch and how long they are")
     if texts.max_tokens > config.num_positions:
         raise ValueError(
-            f"texts.max_tokens is {texts.max_tokens}, and the model has {config.num_positions} positions; lower the one "
-            "or raise system.num_positions"
+            f"texts.max_tokens is {texts.max_tokens}, and the model has {config.num_positions} positions; lower the "
+            "one or raise system.num_positions"
         )
     about = account.of_texts(files)
     account.before(into / DATA, about)
@@ -147,8 +147,7 @@ def labelled(recipe: Recipe, config: ClassifierConfig, rows: Divided, into: Path
     account.before(into / DATA, about)
     account.keep(into / DATA, about)
     system = _classifier(recipe, config.model_copy(update={"classes": classes_of(rows.train)}))
-    bert = system.encoder
-    assert isinstance(bert, Bert)  # noqa: S101 - the only kind that `build` puts there
+    bert = hub.bert_of(system)
     assert bert.wordpiece is not None  # noqa: S101 - as every model that was read
     words, classes = config.read == "words", system.config.classes
     most = min(settings.max_tokens, bert.config.num_positions)
@@ -169,12 +168,15 @@ def _classifier(recipe: Recipe, config: ClassifierConfig) -> Classifier:
     start = hub.read(recipe.init).model
     below = start.encoder or start.system
     if not isinstance(below, BertConfig):
-        raise ValueError(f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}")
+        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+            f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}"
+        )
     system = hub.build(config, encoder=below, wordpiece=start.wordpiece)
     assert isinstance(system, Classifier)  # noqa: S101 - as asked
-    wanted, prefix = system.encoder.state_dict(), "encoder." if isinstance(start.system, ClassifierConfig) else ""
+    bert = hub.bert_of(system)
+    wanted, prefix = bert.state_dict(), "encoder." if isinstance(start.system, ClassifierConfig) else ""
     weights = {name: start.weights[prefix + name] for name in wanted if prefix + name in start.weights}
     if missing := sorted(wanted.keys() - weights.keys()):
         say(f"{recipe.init} has no pooler: drew a new one ({len(missing)} tensors)")
-    hub.copy_weights({**{name: wanted[name] for name in missing}, **weights}, system.encoder, origin=recipe.init)
+    hub.copy_weights({**{name: wanted[name] for name in missing}, **weights}, bert, origin=recipe.init)
     return system

@@ -270,7 +270,7 @@ def _classifier(config: Mapping[str, Any], architecture: str, weights: Mapping[s
     names = config.get("id2label") or {}
     number = len(weights.get("classifier.bias", ()))
     classes = tuple(str(names.get(str(place), f"LABEL_{place}")) for place in range(number))
-    return ClassifierConfig(read=_CLASSIFIERS[architecture], classes=classes)  # type: ignore[arg-type]
+    return ClassifierConfig(read=_CLASSIFIERS[architecture], classes=classes)
 
 
 def _architecture(parts: set[str], source: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Pairs of passages to pre-train BERT on: two of one document that follow each other, or two that do not.
 
 Devlin et al. 2019, section 3.1 and appendix A.2, as their code makes them, but for two things: every epoch is cut anew,
-and how long a pair is to be is drawn for each pair, not for each document (with novels for documents, whole novels would
-be cut into pairs of a few words).
+and how long a pair is to be is drawn for each pair, not for each document (with novels for documents, whole novels
+would be cut into pairs of a few words).
 """
 
 import random
@@ -187,7 +187,7 @@ class PairBatches:
                 seed = derive(self._seed, epoch, "pairs")
                 pairs = cut_pairs(self._tokens.sentences, self._documents, self._config, seed=seed)
                 order = np.random.Generator(np.random.Philox(seed)).permutation(len(pairs.elsewhere))
-                self._plans[epoch] = Pairs(*(part[order] for part in pairs))
+                self._plans[epoch] = Pairs(pairs.first[order], pairs.second[order], pairs.elsewhere[order])
             return self._plans[epoch]
 
     def __getitem__(self, index: int) -> TokenBatch:
@@ -245,7 +245,8 @@ def join(
     for row, (first, second) in enumerate(pairs):
         ids[row, : lengths[row]] = np.concatenate([[cls], first, [sep], second, [sep]])
         parts[row, len(first) + 2 : lengths[row]] = 1
-    return TokenBatch(*map(torch.from_numpy, (ids, parts)), torch.tensor(lengths), torch.from_numpy(labels).long())
+    tensors = torch.from_numpy(ids), torch.from_numpy(parts), torch.tensor(lengths), torch.from_numpy(labels).long()
+    return TokenBatch(*tensors)
 
 
 def unigrams(tokens: Tokens, documents: NDArray[np.int64], num_tokens: int) -> NDArray[np.float64]:
@@ -253,7 +254,7 @@ def unigrams(tokens: Tokens, documents: NDArray[np.int64], num_tokens: int) -> N
     counts = np.ones(num_tokens)
     for ids in _stretches(tokens, documents):
         counts += np.bincount(ids, minlength=num_tokens)
-    return np.log(counts / counts.sum())
+    return np.asarray(np.log(counts / counts.sum()))
 
 
 def _stretches(tokens: Tokens, documents: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

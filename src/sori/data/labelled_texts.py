@@ -136,7 +136,7 @@ def numbers_of(
                 -1,
                 *(m for word, label in marks for m in [place.get(label, -1), *[-1] * (len(word) - 1)][: len(word)]),
             ]
-            first, labels = first[: max_tokens - 2], labels[: max_tokens - 1] + [-1]
+            first, labels = first[: max_tokens - 2], [*labels[: max_tokens - 1], -1]
         else:
             while len(first) + len(second) > max_tokens - (3 if second else 2):
                 (first if len(first) > len(second) else second).pop()
@@ -212,8 +212,8 @@ def _tsv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in enumerate(rows, start=2):
         if row and len(row) != len(head):
             raise ValueError(
-                f"{path}:{number}: expected {len(head)} columns ({', '.join(head)}), got {len(row)}; a text must not hold "
-                "tabs or line ends: .jsonl can"
+                f"{path}:{number}: expected {len(head)} columns ({', '.join(head)}), got {len(row)}; a text must not "
+                "hold tabs or line ends: .jsonl can"
             )
         if row:
             yield number, dict(zip(head, row, strict=True))
@@ -228,7 +228,8 @@ def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{number}: not readable as JSON: {error}") from None
         if not isinstance(data, dict):
-            raise ValueError(f"{path}:{number}: expected an object with a text and its label, got {line.strip()[:50]}")
+            got = line.strip()[:50]
+            raise ValueError(f"{path}:{number}: expected an object with a text and its label, got {got}")  # noqa: TRY004
         yield number, data
 
 
@@ -236,8 +237,8 @@ def _row(data: dict[str, Any], *, words: bool, where: str) -> LabelledText:
     text, label = ("tokens", "labels") if words else ("text", "label")
     if missing := [name for name in (text, label) if data.get(name) in (None, "")]:
         raise ValueError(
-            f"{where}: expected `{text}` and `{label}`, got {', '.join(data) or 'nothing'}, where {missing[0]} is missing "
-            "or empty; the first line of a .tsv names its columns"
+            f"{where}: expected `{text}` and `{label}`, got {', '.join(data) or 'nothing'}, where {missing[0]} is "
+            "missing or empty; the first line of a .tsv names its columns"
         )
     split = str(data["split"]) if data.get("split") else None
     if not words:

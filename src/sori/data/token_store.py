@@ -19,7 +19,9 @@ _IDS, _SENTENCES, _DOCUMENTS = "ids.bin", "sentences.npy", "documents.npy"
 _LONGEST = 128
 _TOGETHER = 4096
 # A mark that ends sentences, quotes and brackets that close, then space; the marks of Chinese and Japanese need none.
-_END = regex.compile(r"""(?<=[.!?…]["'”’»)\]]*)\s+|(?<=[。！？][」』”）]*)\s*(?=[^\s」』”）。！？])""")
+_END = regex.compile(r"""(?<=[.!?…]["'”’»)\]]*)\s+|(?<=[。！？][」』”）]*)\s*(?=[^\s」』”）。！？])""")  # noqa: RUF001
+
+DType = np.dtype[np.uint16] | np.dtype[np.int32]
 
 
 class Tokens(NamedTuple):
@@ -52,24 +54,22 @@ def store(paths: Iterable[str | Path], wordpiece: WordPiece, folder: Path) -> To
         FileNotFoundError, ValueError: there are no texts, they cannot be read, or they hold no two sentences.
     """
     place = folder / FOLDER
-    small = len(wordpiece) <= np.iinfo(np.uint16).max + 1
+    dtype: DType = np.dtype(np.uint16) if len(wordpiece) <= np.iinfo(np.uint16).max + 1 else np.dtype(np.int32)
     if not place.is_dir() and distributed.rank() == 0:
         partial = place.with_name(FOLDER + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(paragraphs(paths), wordpiece, partial, np.dtype(np.uint16 if small else np.int32))
+        _write(paragraphs(paths), wordpiece, partial, dtype)
         partial.rename(place)
     distributed.barrier()
     return Tokens(
-        np.memmap(place / _IDS, dtype=np.uint16 if small else np.int32, mode="r"),
+        np.memmap(place / _IDS, dtype=dtype, mode="r"),
         np.load(place / _SENTENCES),
         np.load(place / _DOCUMENTS),
     )
 
 
-def _write(
-    lines: Iterable[str], wordpiece: WordPiece, folder: Path, dtype: np.dtype[np.uint16] | np.dtype[np.int32]
-) -> None:
+def _write(lines: Iterable[str], wordpiece: WordPiece, folder: Path, dtype: DType) -> None:
     begins, documents, length = array("q", [0]), array("q", [0]), 0
     with (folder / _IDS).open("wb") as file:
         for chunk in _chunks(lines):

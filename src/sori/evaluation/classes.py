@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sori import distributed
+from sori import distributed, hub
 from sori.data.labelled_texts import LabelledText, numbers_of, padded
 from sori.evaluation.bootstrap import Estimate, draws, interval
-from sori.systems.bert import Bert
 from sori.systems.classifier import Classifier
 
 _TOGETHER = 64
@@ -80,8 +79,7 @@ def answer(
         rows: their labels are not looked at.
         max_tokens: longer texts are cut; words behind get the class "".
     """
-    bert, classes = classifier.encoder, classifier.config.classes
-    assert isinstance(bert, Bert)  # noqa: S101 - the only kind that `hub.build` puts there
+    bert, classes = hub.bert_of(classifier), classifier.config.classes
     assert bert.wordpiece is not None  # noqa: S101 - as every model that was read
     words = classifier.config.read == "words"
     # Every word gets class 0, so that the place of its first piece is told.

@@ -9,14 +9,14 @@ Transformer (`context`) -> two heads: the vector of a hidden piece tells the pie
 the embedding itself), the vector of [CLS] tells whether the second passage is the true one (`pooler`,
 `next_sentence`). Only hidden pieces are projected onto the vocabulary.
 
-The loss is the paper's sum of two means, one over hidden pieces, one over pairs of passages. The loop divides one sum by
-one count, the hidden pieces. So a pair enters the sum as often as it hides pieces: where all texts are equally long this
-is the mean over pairs exactly, else a longer pair counts for more; and a batch can be cut anywhere without changing the
-gradient.
+The loss is the paper's sum of two means, one over hidden pieces, one over pairs of passages. The loop divides one sum
+by one count, the hidden pieces. So a pair enters the sum as often as it hides pieces: where all texts are equally long
+this is the mean over pairs exactly, else a longer pair counts for more; and a batch can be cut anywhere without
+changing the gradient.
 
-Departures: masks are drawn anew whenever a text is seen (Liu et al. 2019) instead of ten times in advance; AdamW corrects
-the bias of its moments, which BERT's optimiser does not; `init="waves"` is for runs of few
-updates, in which blocks would otherwise not learn where their neighbours are (`docs/systems/bert.md`).
+Departures: masks are drawn anew whenever a text is seen (Liu et al. 2019) instead of ten times in advance; AdamW
+corrects the bias of its moments, which BERT's optimiser does not; `init="waves"` is for runs of few updates, in which
+blocks would otherwise not learn where their neighbours are (`docs/systems/bert.md`).
 """
 
 import math
@@ -162,8 +162,8 @@ class Bert(nn.Module):
         num_tokens = ids.shape[1]
         if num_tokens > self.config.num_positions:
             raise ValueError(
-                f"expected texts of at most {self.config.num_positions} tokens, got {num_tokens}; cut them into shorter "
-                "ones (texts.max_tokens in training)"
+                f"expected texts of at most {self.config.num_positions} tokens, got {num_tokens}; cut them into "
+                "shorter ones (texts.max_tokens in training)"
             )
         x = self.tokens(ids) + self.positions.weight[:num_tokens] + self.parts(parts)
         real = valid(lengths, num_tokens) if int(lengths.min()) < num_tokens else None
@@ -214,8 +214,8 @@ class Bert(nn.Module):
         missing = [part for part in ("pooler", *self.OBJECTIVE) if not hasattr(self, part)]
         if missing:
             raise ValueError(
-                f"this model has no {', '.join(missing)}, which pre-training needs; it can be fine-tuned, or start from "
-                "one with both heads (BertForPreTraining)"
+                f"this model has no {', '.join(missing)}, which pre-training needs; it can be fine-tuned, or start "
+                "from one with both heads (BertForPreTraining)"
             )
         return self.objective(batch, self.draw(batch, rng, batch.ids.device))
 
