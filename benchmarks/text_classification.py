@@ -5,7 +5,8 @@
 The reviews have no labels, so the task is made of them: a review that holds a word of praise (최고, 재밌, 감동) and
 no word of blame (최악, 지루) is good, the other way round bad; both sorts equally often, all others are left out.
 Every word, with all that is written together with it, that gave the label away is removed: what is left has to tell.
-Of the labelled reviews every ninth is for choosing (dev) and every tenth for measuring (test); pre-training sees neither.
+Of ten labelled reviews one is for choosing (dev) and one for measuring (test); pre-training sees neither. It hides
+words only: whether two reviews follow each other tells nothing.
 
 Compared on the same reviews: BERT pre-trained on the other reviews and fine-tuned; the same BERT fine-tuned from
 random weights; logistic regression on words, on pieces of words, and on stretches of one to three letters (tf-idf, the
@@ -124,7 +125,13 @@ def without(review: str) -> str:
 def pretrain(texts: Path, into: Path, updates: int, *, lr: float) -> None:
     """BERT on the reviews."""
     recipe = recipes.by_name("bert_tiny").override(
-        {"train.num_steps": updates, "optim.lr": lr, "texts.max_tokens": 64, "texts.batch_size": 64}
+        {
+            "train.num_steps": updates,
+            "optim.lr": lr,
+            "texts.max_tokens": 64,
+            "texts.batch_size": 64,
+            "system.next_weight": 0.0,
+        }
     )
     run.train(recipe, into=into, data=texts)
 
