@@ -133,13 +133,15 @@ def pretrain(texts: Path, into: Path, updates: int, *, lr: float) -> None:
             "system.next_weight": 0.0,
         }
     )
-    run.train(recipe, into=into, data=texts)
+    if not run.train(recipe, into=into, data=texts).finished:
+        raise SystemExit("interrupted; repeat the command to continue")
 
 
 def tuned(into: Path, name: str, table: Path, test: list[LabelledText], steps: int, rate: float) -> list[str]:
     """What a fine-tuned BERT says of the test reviews."""
     recipe = recipes.by_name("bert_classify").override({"train.num_steps": steps, "optim.lr": rate})
-    run.train(recipe, into=into / f"{name}_tuned", data=table, init=into / name)
+    if not run.train(recipe, into=into / f"{name}_tuned", data=table, init=into / name).finished:
+        raise SystemExit("interrupted; repeat the command to continue")
     system = hub.load(into / f"{name}_tuned")
     assert isinstance(system, hub.Classifier)
     return [told[0][0] for told in answer(system, test, max_tokens=128)]
