@@ -69,9 +69,12 @@ def test_at_least_two_classes():
 
 @pytest.fixture
 def started(tmp_path):
-    """A BERT that knows nothing yet."""
+    """A BERT that knows nothing, its weights as large as after training."""
     torch.manual_seed(0)
     bert = Bert(CONFIG)
+    with torch.no_grad():
+        for parameter in bert.parameters():
+            parameter.mul_(8 if parameter.ndim > 1 else 1)
     bert.wordpiece = WORDPIECE
     hub.save(bert, tmp_path / "bert")
     return tmp_path / "bert"
