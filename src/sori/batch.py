@@ -79,3 +79,24 @@ class ViewBatch(NamedTuple):
     def seconds(self) -> float:
         """None: images take no time. The loop adds up the audio it was given."""
         return 0.0
+
+
+class TokenBatch(NamedTuple):
+    """Pieces of words of texts, `[CLS] ... [SEP]` or `[CLS] ... [SEP] ... [SEP]`, padded with 0."""
+
+    ids: Int[Tensor, "batch token"]
+    parts: Int[Tensor, "batch token"]
+    """0 up to the first [SEP], 1 after it; 0 in padding."""
+    lengths: Int[Tensor, " batch"]
+    labels: Int[Tensor, "batch label"]
+    """What is to be found out beside hidden tokens. One for each text: in pre-training whether the second part is one
+    from elsewhere (1) or follows the first (0), else the class. Or one for each token, -1 where none is asked."""
+
+    def to(self, device: torch.device) -> "TokenBatch":
+        """The same batch on another device."""
+        return TokenBatch(*(x.to(device, non_blocking=True) for x in self))
+
+    @property
+    def seconds(self) -> float:
+        """None: texts take no time. The loop adds up the audio it was given."""
+        return 0.0

@@ -8,6 +8,7 @@ import torch
 
 from sori import hub, recognition
 from sori.assembly.utterances import transcribed
+from sori.audio import SAMPLE_RATE
 from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
@@ -84,7 +85,9 @@ def _convert(
 ) -> Certificate:
     written: list[Entry] = []
     outputs: dict[str, Any] = {}
-    system = hub.of_frames(hub.assemble(stored.model, origin=str(stored.place)))
+    system = _answering(hub.assemble(stored.model, origin=str(stored.place)))
+    if isinstance(system, hub.OfTexts) and to in ("fairseq", "onnx"):
+        raise ValueError(f"a model of texts is written as sori or huggingface, got format {to}")
     match to:
         case "sori":
             hub.write(stored.model, folder, provenance=stored.provenance)
@@ -93,10 +96,15 @@ def _convert(
         case "fairseq":
             written = fairseq.write(stored.model, folder)
         case "onnx":
+            assert not isinstance(system, hub.OfTexts)  # noqa: S101 - as just checked
             exported = onnx.export_onnx(system, folder / ONNX)
             outputs["onnxruntime against torch"] = f"{exported.difference:.1e} of the largest value"
             outputs |= {} if int8 is None else _int8(folder, int8)
     return _certificate(stored, system, target, folder, to, written, outputs, language)
+
+
+def _answering(system: hub.System) -> hub.OfFrames | hub.OfTexts:
+    return system if isinstance(system, hub.OfTexts) else hub.of_frames(system)
 
 
 def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
 
 def _certificate(
     stored: hub.Stored,
-    system: hub.OfFrames,
+    system: hub.OfFrames | hub.OfTexts,
     target: Path,
     folder: Path,
     to: Format,
@@ -145,7 +153,7 @@ def _certificate(
     language: str | None,
 ) -> Certificate:
     before = probe.answer(system)
-    outputs = probe.summary(before) | outputs
+    outputs = probe.summary(before, of=probe.TOKENS if isinstance(system, hub.OfTexts) else probe.WAVE) | outputs
     if stored.certificate is not None and stored.model.origin.get("format") == "huggingface":
         theirs = probe.answer_of_transformers(stored.place, stored.model, language=language)
         outputs["against transformers"] = "not installed, not run" if theirs is None else _greatest(before, theirs)
@@ -154,7 +162,7 @@ def _certificate(
     if to != "onnx":
         again = hub.read(folder / fairseq.CHECKPOINT if to == "fairseq" else folder)
         _compare(stored.model, again.model, str(target))
-        back = hub.of_frames(hub.assemble(again.model, origin=str(target)))
+        back = _answering(hub.assemble(again.model, origin=str(target)))
         outputs["read back"] = _greatest(before, probe.answer(back))
         notes = _lost_settings(stored.model, again.model)
         if again.certificate is not None:
@@ -202,8 +210,10 @@ def _compare(one: Model, other: Model, target: str) -> None:
 
 
 def _of_ours(stored: hub.Stored) -> Certificate:
-    weights, front = stored.model.weights, stored.model.wav2vec2_config.front
-    normalize = front.kind == "conv" and front.normalize
+    weights, normalize = stored.model.weights, False
+    if stored.model.wordpiece is None:
+        front = stored.model.wav2vec2_config.front
+        normalize = front.kind == "conv" and front.normalize
     size = sum(tensor.numel() for tensor in weights.values())
     return Certificate(
         source=str(stored.place),
@@ -212,6 +222,7 @@ def _of_ours(stored: hub.Stored) -> Certificate:
         tensors=tuple(Entry(source=name, target=name, how="as it is") for name in weights),
         source_parameters=size,
         target_parameters=size,
+        sampling_rate=None if stored.model.wordpiece is not None else SAMPLE_RATE,
         normalisation="mean 0, variance 1" if normalize else "none",
         licence=licence_in(stored.place / MODEL_CARD),
     )

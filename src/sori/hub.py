@@ -20,18 +20,21 @@ from pydantic import Field
 from torch import nn
 
 from sori.config import Config
-from sori.conversion import fairseq, huggingface
+from sori.conversion import fairseq, hf_bert, huggingface
 from sori.conversion.certificate import Certificate
-from sori.conversion.model import Model
+from sori.conversion.model import Model, NotOfSpeech
 from sori.encoders import Encoder, EncoderConfig, without_objective
 from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
+from sori.systems.bert import Bert, BertConfig
+from sori.systems.classifier import Classifier, ClassifierConfig
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.simclr import SimClrImages, SimClrImagesConfig
 from sori.systems.speech2vec import Speech2Vec, Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
+from sori.wordpiece import WordPiece
 
 CARD, WEIGHTS, VOCABULARY = "config.json", "weights.safetensors", "vocabulary.json"
 MODEL = "model"
@@ -44,10 +47,17 @@ _UNFINISHED = (".partial", ".old")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
-SystemConfig = Annotated[EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig, Field(discriminator="kind")]
+SystemConfig = Annotated[
+    EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig,
+    Field(discriminator="kind"),
+]
+ReadConfig = Annotated[EncoderConfig | BertConfig, Field(discriminator="kind")]
+"""Settings of what a recogniser or a classifier reads out."""
 OfFrames = Encoder | Ctc
 """What gives a vector for each frame of speech."""
-System = OfFrames | Speech2Vec | SimClrImages
+OfTexts = Bert | Classifier
+"""What reads pieces of words."""
+System = OfFrames | Speech2Vec | SimClrImages | OfTexts
 
 
 class ModelCard(Config):
@@ -55,8 +65,8 @@ class ModelCard(Config):
 
     system: SystemConfig
     """Kind and configuration of the system."""
-    encoder: EncoderConfig | None = None
-    """Of a recogniser: what it reads out."""
+    encoder: ReadConfig | None = None
+    """Of a recogniser or a classifier: what it reads out."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of the programs that wrote the weights."""
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -100,15 +110,19 @@ def assemble(model: Model, *, origin: str) -> System:
     """
     # Without memory for weights that would be thrown away. A spectrum computes its filters when it is made.
     config = model.encoder or model.system
-    empty = isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
+    empty = isinstance(config, BertConfig) or (
+        isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
+    )
     with torch.device("meta" if empty else "cpu"):
         system = build(
             model.system,
             encoder=model.encoder,
             vocabulary=model.vocabulary,
-            objective=not isinstance(model.system, CtcConfig | Speech2VecConfig | SimClrImagesConfig)
-            and model.has_objective,
+            wordpiece=model.wordpiece,
+            objective=not isinstance(model.system, CtcConfig | NotOfSpeech) and model.has_objective,
         )
+    if isinstance(system, Bert):
+        system.drop_absent(model.weights)
     copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()
 
@@ -117,32 +131,39 @@ def read(model: str | Path, *, language: str | None = None) -> Stored:
     """A model of any format, as tensors and settings; arguments and errors as of `load`."""
     place = find(model)
     if place.is_file() or huggingface.is_huggingface(place):
-        imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
+        if place.suffix == ".npz":
+            imported = hf_bert.read_original(place)
+        else:
+            imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
         return Stored(imported.model, place, {"converted": _account(imported.certificate)}, imported.certificate)
     card = read_card(place)
     vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None
+    wordpiece = WordPiece.load(place / VOCABULARY) if isinstance(card.system, BertConfig | ClassifierConfig) else None
     weights = _read_weights(place / WEIGHTS)
-    return Stored(Model(card.system, card.encoder, vocabulary, weights, card.origin), place, card.provenance, None)
+    model_read = Model(card.system, card.encoder, vocabulary, weights, card.origin, wordpiece)
+    return Stored(model_read, place, card.provenance, None)
 
 
 def build(
     config: SystemConfig,
     *,
-    encoder: EncoderConfig | None = None,
+    encoder: ReadConfig | None = None,
     vocabulary: Vocabulary | None = None,
+    wordpiece: WordPiece | None = None,
     objective: bool = True,
 ) -> System:
     """A system with random weights.
 
     Args:
         config: of the system.
-        encoder: of the encoder below a recogniser.
+        encoder: of the encoder below a recogniser or a classifier.
         vocabulary: of a recogniser.
+        wordpiece: of a model of texts.
         objective: of an encoder: with what pre-training needs (quantiser and projections), or without.
     """
     match config:
         case CtcConfig():
-            if encoder is None or vocabulary is None:
+            if encoder is None or isinstance(encoder, BertConfig) or vocabulary is None:
                 raise ValueError("a recogniser needs an encoder's configuration and a vocabulary; one is missing")
             inner = build_encoder(encoder, objective=False)
             # What gets no gradient says so, or weight decay and several processes would stumble over it.
@@ -154,8 +175,26 @@ def build(
             return Speech2Vec(config)
         case SimClrImagesConfig():
             return SimClrImages(config)
+        case BertConfig():
+            return _reading(Bert(config), wordpiece)
+        case ClassifierConfig():
+            if not isinstance(encoder, BertConfig):
+                raise ValueError("a classifier of texts needs the configuration of a BERT below it")  # noqa: TRY004
+            below = _reading(Bert(encoder), wordpiece)
+            below.drop_absent({"pooler"} if config.read == "text" else set())
+            return Classifier(config, below)
         case _:
             return build_encoder(config, objective=objective)
+
+
+def _reading(bert: Bert, wordpiece: WordPiece | None) -> Bert:
+    if wordpiece is not None and len(wordpiece) != bert.config.num_tokens:
+        raise ValueError(
+            f"expected a vocabulary of {bert.config.num_tokens} tokens, as the model has, got {len(wordpiece)}; likely "
+            "that of another model"
+        )
+    bert.wordpiece = wordpiece
+    return bert
 
 
 def encoder_of(system: System) -> Encoder:
@@ -177,6 +216,11 @@ def of_frames(system: System) -> OfFrames:
     Raises:
         ValueError: it makes vectors of words, or of images, not of frames.
     """
+    if isinstance(system, OfTexts):
+        raise ValueError(  # noqa: TRY004 - likewise
+            f"expected a model of speech, got one of texts ({system.config.kind}), which hears nothing; it is for "
+            "`sori fill` and `sori classify`"
+        )
     if isinstance(system, SimClrImages):
         raise ValueError(  # noqa: TRY004 - likewise
             "expected a model of speech, got one of images (simclr_images), which hears nothing"
@@ -224,11 +268,29 @@ def model_of(system: System) -> Model:
         ValueError: a recogniser without a vocabulary.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
+    if isinstance(system, OfTexts):
+        return _of_texts(system, weights)
     if not isinstance(system, Ctc):
         return Model(system.config, None, None, weights, {})
     if system.vocabulary is None:
         raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
     return Model(system.config, encoder_of(system).config, system.vocabulary, weights, {})
+
+
+def _of_texts(system: OfTexts, weights: dict[str, Tensor]) -> Model:
+    bert = bert_of(system)
+    if bert.wordpiece is None:
+        raise ValueError("the model of texts has no vocabulary, so it could read nothing; set .wordpiece")
+    below = bert.config if isinstance(system, Classifier) else None
+    return Model(system.config, below, None, weights, {}, bert.wordpiece)
+
+
+def bert_of(system: OfTexts) -> Bert:
+    """The BERT in a system: a classifier's, or the pre-trained system itself."""
+    if not isinstance(system, Classifier):
+        return system
+    assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `build` puts there
+    return system.encoder
 
 
 def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = None) -> None:
@@ -242,6 +304,8 @@ def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = Non
     )
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
+    if model.wordpiece is not None:
+        model.wordpiece.save(folder / VOCABULARY)
     safetensors.torch.save_file(model.weights, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -353,6 +417,8 @@ def describe(model: str | Path) -> str:
     }
     if m.vocabulary is not None:
         facts["vocabulary"] = " ".join(m.vocabulary.symbols)
+    if m.wordpiece is not None:
+        facts["vocabulary"] = f"{len(m.wordpiece):,} pieces of words"
     if stored.certificate is None:
         card = read_card(stored.place)
     else:

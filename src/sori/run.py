@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import torch
 
 from sori import distributed, hub
-from sori.assembly import images, recogniser, speech, words
+from sori.assembly import images, passages, recogniser, speech, words
 from sori.assembly.parts import Parts, say
 from sori.assembly.utterances import folders_of, training_utterances, transcribed
 from sori.data import account
 from sori.data.images import training_images
 from sori.data.manifest import Utterance
+from sori.data.texts import text_files
 from sori.decoding.beam import BeamDecoder
 from sori.encoders import EncoderConfig
 from sori.evaluation.error_rate import ErrorReport
@@ -25,6 +26,8 @@ from sori.nn.conv import ConvConfig
 from sori.recipes.recipe import Recipe
 from sori.recognition import scored
 from sori.seeds import derive
+from sori.systems.bert import BertConfig
+from sori.systems.classifier import ClassifierConfig
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
@@ -72,6 +75,14 @@ def train(
                 pictures = training_images(recipe.corpora, held_out=recipe.held_out)
                 loop.claim(into, fingerprint)
                 parts = images.views(recipe, config, pictures, into)
+            case BertConfig() as config:
+                files = text_files(recipe.corpora)
+                loop.claim(into, fingerprint)
+                parts = passages.passages(recipe, config, files, into)
+            case ClassifierConfig() as config:
+                rows = passages.labelled_rows(recipe, config)
+                loop.claim(into, fingerprint)
+                parts = passages.labelled(recipe, config, rows, into)
             case config:
                 utterances = training_utterances(recipe)
                 loop.claim(into, fingerprint)
@@ -146,7 +157,11 @@ def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, ini
     if recipe.init is not None and isinstance(recipe.system, Wav2Vec2Config):
         recipe = recipe.model_copy(update={"system": _hearing_as(recipe.system, recipe.init)})
     if not recipe.corpora:
-        raise ValueError(f"{recipe.name} needs recordings: give a prepared folder with data= (`--data DIR`)")
+        wanted, place = {
+            "bert": ("texts: give files or folders of them", "TEXTS"),
+            "classifier": ("texts with labels: give a table (.tsv, .jsonl)", "TABLE"),
+        }.get(recipe.system.kind, ("recordings: give a prepared folder", "DIR"))
+        raise ValueError(f"{recipe.name} needs {wanted} with data= (`--data {place}`)")
     return recipe
 
 
@@ -181,7 +196,13 @@ def _provenance(recipe: Recipe, about: account.Account) -> dict[str, Any]:
 
 def _summary(recipe: Recipe, parts: Parts) -> str:
     size = sum(p.numel() for p in parts.system.parameters() if p.requires_grad)
-    each = f"{recipe.data.batch_seconds:g} s" if recipe.images is None else f"{recipe.images.batch_size} images"
+    each = f"{recipe.data.batch_seconds:g} s"
+    if recipe.images is not None:
+        each = f"{recipe.images.batch_size} images"
+    elif recipe.texts is not None:
+        each = f"{recipe.texts.batch_size} pairs of up to {recipe.texts.max_tokens} tokens"
+    elif recipe.labelled is not None:
+        each = f"{recipe.labelled.batch_size} texts"
     return (
         f"{recipe.name}: {size:,} parameters, {account.in_words(parts.about)}, "
         f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {each}"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sori.nn.transformer import Attention, Block, Transformer, scale_init
+from sori.nn.transformer import Attention, Block, Transformer, gelu, scale_init, set_arithmetic
 
 
 def make(num_layers=3, *, pre_norm=True, dropout=0.0, layerdrop=0.0) -> Transformer:
@@ -149,3 +149,19 @@ def test_scaled_weights_make_blocks_that_matter():
     assert model.blocks[0].contract.weight.std().item() == pytest.approx((256 * 8) ** -0.5, rel=0.03)
     change = (model(x)[3] - x).norm() / x.norm()
     assert 0.3 < change < 2
+
+
+def test_epsilon_and_gelu_of_bert_reach_every_block():
+    model = Transformer(8, num_layers=2, num_heads=2, ffn_dim=16, pre_norm=False, dropout=0.0, attention_dropout=0.0,
+                        activation_dropout=0.0, layerdrop=0.0).eval()  # fmt: skip
+    set_arithmetic(model, norm_eps=1e-12, gelu="tanh")
+    assert {m.eps for m in model.modules() if isinstance(m, nn.LayerNorm)} == {1e-12}
+    x = torch.randn(2, 5, 8)
+    expected = 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+    for block in model.blocks:
+        wanted = block.contract(
+            0.5 * (y := block.expand(x)) * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (y + 0.044715 * y**3)))
+        )
+        torch.testing.assert_close(block._feed_forward(x), wanted)
+    torch.testing.assert_close(gelu(x, "tanh"), expected)
+    assert not torch.allclose(gelu(x, "erf"), expected, atol=1e-6)

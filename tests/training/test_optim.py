@@ -72,3 +72,16 @@ def test_infinite_gradients_show_in_the_norm():
     system = nn.Linear(1, 1)
     system.weight.grad = torch.tensor([[math.inf]])
     assert not math.isfinite(scale_and_clip(system, scale=1.0, max_norm=1.0))
+
+
+def test_biases_and_norms_may_be_spared_the_decay():
+    system = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    spared = make_optimizer(system, OptimConfig(lr=0.1, weight_decay=0.5, decay_vectors=False))
+    assert {n: group["weight_decay"] for group in spared.param_groups for n in group["names"]} == {
+        "0.weight": 0.5,
+        "0.bias": 0.0,
+        "1.weight": 0.0,
+        "1.bias": 0.0,
+    }
+    (all_alike,) = make_optimizer(system, OptimConfig(weight_decay=0.5)).param_groups
+    assert all_alike["weight_decay"] == 0.5

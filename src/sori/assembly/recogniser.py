@@ -20,6 +20,7 @@ from sori.encoders import settings_of
 from sori.nn.lengths import num_frames
 from sori.recipes.recipe import LabelConfig, Recipe
 from sori.recognition import scored
+from sori.systems.bert import BertConfig
 from sori.systems.ctc import Ctc
 from sori.text import Vocabulary
 from sori.training import loop
@@ -94,6 +95,8 @@ def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
                 f"{recipe.name} starts from a pre-trained model: give one with init= (`--init MODEL`), or an `encoder` "
                 "in the recipe to start from random weights"
             )
+        if isinstance(recipe.encoder, BertConfig):
+            raise ValueError(f"{recipe.name} needs an encoder of speech, got a bert")
         config, weights = recipe.encoder, None
     else:
         start = hub.load(recipe.init)

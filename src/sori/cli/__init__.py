@@ -6,7 +6,7 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, lab, languages, learn, models, probe, projector, text, words
+from sori.cli import judge, lab, languages, learn, models, probe, projector, reading, text, words
 from sori.transcripts import STDIN
 
 app = App(
@@ -26,6 +26,8 @@ app.command(probe.probe)
 app.command(models.embed)
 app.command(models.units)
 app.command(models.convert)
+app.command(reading.fill)
+app.command(reading.classify)
 app.command(languages.languages)
 app.command(learn.list_, name="list")
 app.command(learn.show)

@@ -44,8 +44,8 @@ class Certificate(Config):
     source_parameters: int
     """Numbers in the source's tensors."""
     target_parameters: int
-    sampling_rate: int = 16_000
-    """Hz."""
+    sampling_rate: int | None = 16_000
+    """Hz; None: it hears nothing."""
     normalisation: str = ""
     """What is done to the waveform first, and who says so."""
     licence: str = "not stated"
@@ -62,8 +62,8 @@ class Certificate(Config):
             ("read", f"{_changes(self.tensors)}"),
             *([("written", _changes(self.written))] if self.written else []),
             ("parameters", f"{self.source_parameters:,} -> {self.target_parameters:,}"),
-            ("sampling rate", f"{self.sampling_rate:,} Hz"),
-            ("normalisation", self.normalisation or "none"),
+            *([("sampling rate", f"{self.sampling_rate:,} Hz")] if self.sampling_rate else []),
+            *([("normalisation", self.normalisation or "none")] if self.sampling_rate else []),
             ("licence", self.licence),
             *((("sha256", f"{digest}  {name}")) for name, digest in self.sha256.items()),
             *(("dropped", f"{e.source}: {e.reason}") for e in self.tensors if e.target is None),

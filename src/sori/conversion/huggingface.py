@@ -1,4 +1,4 @@
-"""Hugging Face folders: Wav2Vec2ForPreTraining, Wav2Vec2Model and Wav2Vec2ForCTC, both ways.
+"""Hugging Face folders: Wav2Vec2ForPreTraining, Wav2Vec2Model and Wav2Vec2ForCTC, both ways; BERT: `hf_bert.py`.
 
 Nothing of `transformers` is needed. Names of tensors: `rows`; of settings: `hf_config.py`.
 """
@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import safetensors
 import safetensors.torch
 import torch
 
+from sori.conversion import hf_bert
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.conversion.hf_config import (
     Architecture,
@@ -21,9 +21,9 @@ from sori.conversion.hf_config import (
     write_preprocessor,
     write_settings,
 )
+from sori.conversion.hf_files import WEIGHTS, TensorFiles, read_tensors, read_weights
 from sori.conversion.hf_text import TOKENIZER, read_json, read_tokenizer, tokenizer_files, write_tokenizer
 from sori.conversion.model import Imported, Model
-from sori.conversion.pickles import read_pickle
 from sori.conversion.tensors import Row, give, take
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
@@ -31,7 +31,6 @@ from sori.systems.ctc import CtcConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 _OLD_NAMES = {
     "conv.weight_g": "conv.parametrizations.weight.original0",
@@ -39,11 +38,6 @@ _OLD_NAMES = {
     "mask_time_emb_vector": "masked_spec_embed",
 }
 """Ends of names in files of older versions."""
-
-
-class _Files(NamedTuple):
-    weights: dict[str, Tensor]
-    paths: list[Path]
 
 
 def is_huggingface(folder: Path) -> bool:
@@ -64,8 +58,10 @@ def read(folder: Path, *, language: str | None = None) -> Imported:
         ValueError: anything is missing, damaged, of another kind, or a tensor is left without a place.
     """
     config, preprocessor = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
+    if config["model_type"] == hf_bert.MODEL_TYPE:
+        return hf_bert.read(folder, config)
     settings = read_settings(config, preprocessor, origin=str(folder))
-    files = _weights(folder)
+    files = read_weights(folder)
     if settings.ctc is not None and settings.encoder.adapter_dim:
         settings, files = _with_adapter(folder, settings, files, language)
     elif language is not None:
@@ -124,6 +120,8 @@ def write(model: Model, folder: Path) -> list[Entry]:
     Raises:
         ValueError: the model has parts that transformers lacks; names them.
     """
+    if model.wordpiece is not None:
+        return hf_bert.write(model, folder)
     architecture: Architecture = "Wav2Vec2Model"
     if isinstance(model.system, CtcConfig):
         architecture = "Wav2Vec2ForCTC"
@@ -245,43 +243,9 @@ def _cancelled(config: Wav2Vec2Config, weights: Mapping[str, Tensor]) -> dict[st
     return {}
 
 
-def _weights(folder: Path) -> _Files:
-    for single, index in ((WEIGHTS, f"{WEIGHTS}.index.json"), (PICKLED, f"{PICKLED}.index.json")):
-        if (folder / single).is_file():
-            return _Files(_read_tensors(folder / single), [folder / single])
-        if (listed := read_json(folder / index)) is not None:
-            paths = [folder / name for name in sorted(set(listed["weight_map"].values()))]
-            return _Files(_joined(paths, listed["weight_map"], folder / index), paths)
-    raise ValueError(
-        f"{folder} has a {CONFIG} and no weights; expected {WEIGHTS} or {PICKLED} (or their parts with an index)"
-    )
-
-
-def _joined(paths: list[Path], weight_map: Mapping[str, str], index: Path) -> dict[str, Tensor]:
-    for path in paths:
-        if path.parent != index.parent or path.name in ("", "..") or not path.is_file():
-            raise ValueError(f"{index} names {path.name!r}, which is not there; copy all parts of the model again")
-    weights: dict[str, Tensor] = {}
-    for path in paths:
-        weights |= _read_tensors(path)
-    if missing := sorted(weight_map.keys() - weights.keys()):
-        raise ValueError(f"{index} names tensors that none of the parts holds: {', '.join(missing[:5])}")
-    return weights
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}); copy it again") from None
-    content = read_pickle(path)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} holds something else than tensors by name; expected what transformers writes")
-    return content
-
-
-def _with_adapter(folder: Path, settings: Settings, files: _Files, language: str | None) -> tuple[Settings, _Files]:
+def _with_adapter(
+    folder: Path, settings: Settings, files: TensorFiles, language: str | None
+) -> tuple[Settings, TensorFiles]:
     """The weights with those of a language's adapter and output layer in place of the ones in the main file."""
     if language is None:
         language = (read_json(folder / TOKENIZER) or {}).get("target_lang")
@@ -296,11 +260,11 @@ def _with_adapter(folder: Path, settings: Settings, files: _Files, language: str
         known = ", ".join(sorted(found)[:20]) or "none"
         raise ValueError(f"{folder} has no adapter for {language!r}; pick one with `--language`. It has: {known}")
     path = found[language]
-    adapter = _read_tensors(path)
+    adapter = read_tensors(path)
     weights = {**files.weights, **{_prefixed(name): tensor for name, tensor in adapter.items()}}
     if unknown := sorted(weights.keys() - files.weights.keys()):
         raise ValueError(f"{path} holds tensors that the model has no place for: {', '.join(unknown[:5])}")
-    return settings._replace(num_classes=len(weights["lm_head.bias"])), _Files(weights, [*files.paths, path])
+    return settings._replace(num_classes=len(weights["lm_head.bias"])), TensorFiles(weights, [*files.paths, path])
 
 
 def _prefixed(name: str) -> str:

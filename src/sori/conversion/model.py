@@ -6,35 +6,43 @@ from sori.conversion.certificate import Certificate
 from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
+from sori.systems.bert import BertConfig
+from sori.systems.classifier import ClassifierConfig
 from sori.systems.ctc import CtcConfig
 from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.text import Vocabulary
+from sori.wordpiece import WordPiece
+
+NotOfSpeech = Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig
+"""What gives no vectors of frames of speech."""
 
 
 class Model(NamedTuple):
     """What any of the formats holds."""
 
-    system: EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig
-    encoder: EncoderConfig | None
-    """Of a recogniser: what it reads out."""
+    system: EncoderConfig | CtcConfig | NotOfSpeech
+    encoder: EncoderConfig | BertConfig | None
+    """Of a recogniser, or of a classifier of texts: what it reads out."""
     vocabulary: Vocabulary | None
     """Of a recogniser."""
     weights: dict[str, Tensor]
     """By our names."""
     origin: dict[str, Any]
     """Settings of the source that have no place in ours, to be written back: `format`, and what that format has."""
+    wordpiece: WordPiece | None = None
+    """Of a model of texts."""
 
     @property
     def encoder_config(self) -> EncoderConfig:
         """Of the encoder, alone or under a head.
 
         Raises:
-            ValueError: the model has none: it makes vectors of words, or looks at images.
+            ValueError: the model has none: it makes vectors of words, reads texts, or looks at images.
         """
         config = self.encoder or self.system
-        if isinstance(config, Speech2VecConfig | SimClrImagesConfig):
+        if isinstance(config, NotOfSpeech):
             raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
                 f"expected an encoder or a recogniser, got a {config.kind}, which has no vectors of frames of speech"
             )

@@ -17,7 +17,7 @@ FEWEST_SPEAKERS = 10
 """With fewer, utterances are drawn: a handful of speakers says too little about others."""
 CONFIDENCE = 0.95
 
-Unit = Literal["speakers", "utterances", "phone pairs"]
+Unit = Literal["speakers", "utterances", "phone pairs", "texts"]
 
 
 class Estimate(NamedTuple):

@@ -1,11 +1,16 @@
 """Transformer blocks over frames, with the normalisation before or after (Vaswani et al. 2017; Baevski et al. 2020)."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from sori.nn.dropout import Dropout
 from sori.shapes import Bool, Float, Tensor
+
+Gelu = Literal["erf", "tanh"]
+"""GELU as it is defined, or the approximation that BERT was trained with (Hendrycks and Gimpel 2016)."""
 
 
 class Attention(nn.Module):
@@ -104,6 +109,7 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
         self.activation_dropout = Dropout(activation_dropout)
         self.adapter: nn.Module = nn.Identity()
+        self.gelu: Gelu = "erf"
 
     def forward(
         self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None = None
@@ -118,7 +124,7 @@ class Block(nn.Module):
         return self.adapter(x)  # type: ignore[no-any-return]
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        inner = self.activation_dropout(functional.gelu(self.expand(x)))
+        inner = self.activation_dropout(gelu(self.expand(x), self.gelu))
         return self.dropout(self.contract(inner))  # type: ignore[no-any-return]
 
 
@@ -214,6 +220,20 @@ def add_adapters(transformer: Transformer, *, inner_dim: int) -> None:
     for block in transformer.blocks:
         assert isinstance(block, Block)  # noqa: S101 - as made above
         block.adapter = Adapter(block.expand.in_features, inner_dim=inner_dim)
+
+
+def set_arithmetic(transformer: Transformer, *, norm_eps: float, gelu: Gelu) -> None:
+    """Compute as BERT does: another epsilon in every normalisation, another GELU in every block."""
+    for module in transformer.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = norm_eps
+        elif isinstance(module, Block):
+            module.gelu = gelu
+
+
+def gelu(x: Float[Tensor, "*axes"], kind: Gelu) -> Float[Tensor, "*axes"]:
+    """GELU, exact or approximated; the same shape."""
+    return functional.gelu(x, approximate="tanh" if kind == "tanh" else "none")
 
 
 def scale_init(transformer: Transformer) -> None:

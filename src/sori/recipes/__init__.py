@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import cpc, ctc, simclr, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
+from sori.recipes import bert, classifier, cpc, ctc, simclr, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -53,6 +53,15 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     speech2vec.speech2vec_skipgram,
     speech2vec.speech2vec_cbow,
     speech2vec.speech2vec_librispeech,
+    bert.bert_tiny,
+    bert.bert_mini,
+    bert.bert_small,
+    bert.bert_medium,
+    bert.bert_base,
+    bert.bert_base_long,
+    bert.bert_large,
+    classifier.bert_classify,
+    classifier.bert_tag,
     smoke.wav2vec2_smoke,
     smoke.cpc_smoke,
     smoke.simclr_smoke,
@@ -60,6 +69,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     smoke.vq_wav2vec_smoke,
     smoke.ctc_smoke,
     smoke.speech2vec_smoke,
+    smoke.bert_smoke,
 )
 """Every built-in recipe, in the order of `sori list`."""
 

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from sori.config import Config
 from sori.data.images import ImagesConfig
+from sori.data.instances import TextsConfig
+from sori.data.labelled_texts import LabelledTextsConfig
 from sori.data.sampler import DataConfig
 from sori.data.segment_pairs import SegmentConfig
-from sori.encoders import EncoderConfig
-from sori.hub import SystemConfig
+from sori.hub import ReadConfig, SystemConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -47,7 +48,7 @@ class Recipe(Config):
     system: SystemConfig
     """What is trained: `kind: wav2vec2` pre-trains an encoder, `kind: ctc` trains a recogniser, `kind: speech2vec`
     learns vectors of words."""
-    encoder: EncoderConfig | None = None
+    encoder: ReadConfig | None = None
     """Of a recogniser that starts from random weights; one that starts from `init` takes the encoder found there."""
     init: str | None = None
     """Model folder, run folder or name to start from; None: random weights."""
@@ -65,6 +66,10 @@ class Recipe(Config):
     """Of word vectors: which words, and which are neighbours."""
     images: ImagesConfig | None = None
     """Of SimCLR on images, whose `corpora` is a folder of images (`data/images.py`) and which has no use for `data`."""
+    texts: TextsConfig | None = None
+    """Of BERT, whose `corpora` are text files or folders of them (`data/texts.py`) and which has no use for `data`."""
+    labelled: LabelledTextsConfig | None = None
+    """Of a classifier of texts, whose `corpora` are tables (`data/labelled_texts.py`)."""
     data: DataConfig
     optim: OptimConfig
     schedule: ScheduleConfig

@@ -1,10 +1,11 @@
 """One recipe for each system that runs in seconds on a CPU: what the tests train."""
 
+from sori.data.instances import TextsConfig
 from sori.data.sampler import DataConfig
 from sori.data.segment_pairs import SegmentConfig
 from sori.nn.mask import MaskConfig
 from sori.nn.spectral import LogMelConfig
-from sori.recipes import cpc, simclr, sizes
+from sori.recipes import bert, cpc, simclr, sizes
 from sori.recipes.recipe import LabelConfig, Recipe
 from sori.systems.ctc import CtcConfig
 from sori.systems.speech2vec import Speech2VecConfig
@@ -13,6 +14,7 @@ from sori.systems.wav2vec import Wav2VecConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
+from sori.wordpiece import WordPieceConfig
 
 
 def wav2vec2_smoke() -> Recipe:
@@ -158,4 +160,22 @@ def speech2vec_smoke() -> Recipe:
         optim=OptimConfig(lr=1e-2, eps=1e-8, weight_decay=0.0, max_norm=5.0),
         schedule=ScheduleConfig(),
         train=TrainConfig(num_steps=150, log_every=25, precision="float32"),
+    )
+
+
+def bert_smoke() -> Recipe:
+    """Whether BERT runs at all: a toy model, seconds on a CPU.
+
+    Expected: on sentences of a few words the loss for a hidden word falls below its unigram entropy.
+
+    Command: `sori train bert_smoke --data TEXTS --into runs/bert_smoke`
+    """
+    return Recipe(
+        name="bert_smoke",
+        system=bert.smoke(),
+        texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=200), batch_size=16, max_tokens=32),
+        data=DataConfig(),
+        optim=OptimConfig(lr=5e-3, max_norm=1.0, decay_vectors=False),
+        schedule=ScheduleConfig(),
+        train=TrainConfig(num_steps=300, log_every=25, precision="float32"),
     )

@@ -169,7 +169,7 @@ def format_line(numbers: Report, facts: Facts) -> str:
         parts.append(f"codes {numbers['code_perplexity']:.1f}{most}")
     parts += [
         f"{label} {numbers[name]:.1%}"
-        for name, label in (("equal_share", "equal"), ("blank_share", "blank"))
+        for name, label in (("next_correct", "next sentence"), ("equal_share", "equal"), ("blank_share", "blank"))
         if name in numbers
     ]
     parts += [

@@ -14,8 +14,8 @@ from sori.training.lars import Lars
 class OptimConfig(Config):
     """AdamW, that is with decoupled weight decay, or LARS.
 
-    The decay of AdamW reaches every trainable parameter, biases and norms included: the published models were trained
-    so. That of LARS spares them (see `lars.Lars`).
+    The decay of AdamW reaches every trainable parameter, biases and norms included: the published models of speech were
+    trained so, BERT was not (`decay_vectors`). That of LARS spares them (see `lars.Lars`).
     """
 
     kind: Literal["adamw", "lars"] = "adamw"
@@ -29,6 +29,8 @@ class OptimConfig(Config):
     """Added to the root of the second moment. Paper: 1e-6, fine-tuning 1e-8."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Shrinkage a step, times the learning rate."""
+    decay_vectors: bool = True
+    """Of `adamw`: shrink biases and the weights of normalisations too. Paper: yes for wav2vec 2.0, no for BERT."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of `lars`: share of the last step that is kept."""
     trust: float = Field(default=1e-3, gt=0)
@@ -60,15 +62,16 @@ def make_optimizer(
         if not any(_fits(prefix, name) for name, _ in named):
             known = sorted({name.split(".")[0] for name, _ in named})
             raise ValueError(f"no parameter's name begins with {prefix!r}; the system's parts are {', '.join(known)}")
-    groups: dict[float, list[tuple[str, nn.Parameter]]] = {}
+    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            groups.setdefault(_factor(name, lr_factors), []).append((name, parameter))
+            decay = config.weight_decay if config.decay_vectors or parameter.ndim > 1 else 0.0
+            groups.setdefault((_factor(name, lr_factors), decay), []).append((name, parameter))
     if not groups:
         raise ValueError(f"{type(system).__name__} has no trainable parameter: all are frozen")
     listed = [
-        {"params": [p for _, p in members], "names": [n for n, _ in members], "lr_factor": lr_factor}
-        for lr_factor, members in groups.items()
+        {"params": [p for _, p in of], "names": [n for n, _ in of], "lr_factor": lr_factor, "weight_decay": decay}
+        for (lr_factor, decay), of in groups.items()
     ]
     lr, decay = config.lr, config.weight_decay
     match config.kind:

@@ -160,8 +160,8 @@ class Watch:
 
 
 def contrastive(report: Report) -> float:
-    """The part of the loss that the chance level belongs to: `contrastive` where the system tells it, else `loss`."""
-    return float(report.get("contrastive", report.get("loss", math.nan)))
+    """The part of the loss that the chance level belongs to: `contrastive` or `mlm` where there is one, else `loss`."""
+    return float(report.get("contrastive", report.get("mlm", report.get("loss", math.nan))))
 
 
 def non_finite_error(num_skipped: int, step: int) -> str:

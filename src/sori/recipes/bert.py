@@ -1,0 +1,128 @@
+"""Pre-training BERT, by size."""
+
+from sori.data.instances import TextsConfig
+from sori.data.sampler import DataConfig
+from sori.recipes.recipe import Recipe
+from sori.systems.bert import BertConfig
+from sori.training.loop import TrainConfig
+from sori.training.optim import OptimConfig
+from sori.training.schedule import ScheduleConfig
+from sori.wordpiece import WordPieceConfig
+
+
+def of_size(num_layers: int, dim: int) -> BertConfig:
+    """A size of the published family: a head for every 64 dimensions, the inner network four times as wide."""
+    return BertConfig(num_layers=num_layers, dim=dim, num_heads=dim // 64, ffn_dim=4 * dim)
+
+
+def base() -> BertConfig:
+    """BERT BASE, uncased: 109,482,240 parameters, 110,106,428 with both heads."""
+    return of_size(12, 768)
+
+
+def large() -> BertConfig:
+    """BERT LARGE, uncased: 335,141,888 parameters, 336,226,108 with both heads."""
+    return of_size(24, 1024)
+
+
+def tiny() -> BertConfig:
+    """Our size for a CPU core or two."""
+    return of_size(4, 256).model_copy(
+        update={"num_positions": 128, "init": "waves", "dropout": 0.0, "attention_dropout": 0.0}
+    )
+
+
+def smoke() -> BertConfig:
+    """For tests: learns nothing of use, in no time."""
+    return BertConfig(
+        num_layers=2,
+        dim=32,
+        num_heads=2,
+        ffn_dim=64,
+        num_positions=64,
+        init="waves",
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+
+
+def bert_tiny() -> Recipe:
+    """Our size: some ten million words of text, an hour on one or two CPU cores.
+
+    Command: `OMP_NUM_THREADS=2 sori train bert_tiny --data TEXTS --into runs/bert`
+    """
+    return Recipe(
+        name="bert_tiny",
+        system=tiny(),
+        texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=8_000), batch_size=32),
+        data=DataConfig(),
+        optim=OptimConfig(lr=1e-3, betas=(0.9, 0.98), max_norm=1.0, decay_vectors=False),
+        schedule=ScheduleConfig(warmup_fraction=0.05),
+        train=TrainConfig(num_steps=5_000, evaluate_every=500),
+    )
+
+
+def bert_base() -> Recipe:
+    """BERT BASE as published: 1,000,000 updates of 256 pairs; see `docs/systems/bert.md` for the last tenth of them.
+
+    Expected: 1.4 nats for a hidden piece (its authors). For many GPUs; not trained here.
+
+    Command: `torchrun --nproc-per-node 8 -m sori train bert_base --data TEXTS --into runs/bert_base`
+    """
+    return _published("bert_base", base())
+
+
+def bert_large() -> Recipe:
+    """BERT LARGE as published; not trained here.
+
+    Command: `torchrun --nproc-per-node 64 -m sori train bert_large --data TEXTS --into runs/bert_large`
+    """
+    return _published("bert_large", large())
+
+
+def bert_base_long() -> Recipe:
+    """The last tenth of BERT BASE: 100,000 updates of pairs of up to 512 tokens, from `bert_base`; not trained here.
+
+    The paper's rate goes on falling from a tenth of its peak to 0, and so does this one.
+
+    Command: `torchrun --nproc-per-node 8 -m sori train bert_base_long --init runs/bert_base --data TEXTS --into ...`
+    """
+    return _published("bert_base_long", base()).override(
+        {"texts.max_tokens": 512, "optim.lr": 1e-5, "schedule.warmup_fraction": 0.0, "train.num_steps": 100_000}
+    )
+
+
+def bert_mini() -> Recipe:
+    """The published size of 4 layers of 256 (11 M parameters); not trained here.
+
+    Command: `sori train bert_mini --data TEXTS --into runs/bert_mini`
+    """
+    return _published("bert_mini", of_size(4, 256))
+
+
+def bert_small() -> Recipe:
+    """The published size of 4 layers of 512 (29 M parameters); not trained here.
+
+    Command: `sori train bert_small --data TEXTS --into runs/bert_small`
+    """
+    return _published("bert_small", of_size(4, 512))
+
+
+def bert_medium() -> Recipe:
+    """The published size of 8 layers of 512 (41 M parameters); not trained here.
+
+    Command: `sori train bert_medium --data TEXTS --into runs/bert_medium`
+    """
+    return _published("bert_medium", of_size(8, 512))
+
+
+def _published(name: str, config: BertConfig) -> Recipe:
+    return Recipe(
+        name=name,
+        system=config,
+        texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=30_522)),
+        data=DataConfig(),
+        optim=OptimConfig(lr=1e-4, betas=(0.9, 0.999), max_norm=1.0, decay_vectors=False),
+        schedule=ScheduleConfig(warmup_fraction=0.01),
+        train=TrainConfig(num_steps=1_000_000, evaluate_every=10_000),
+    )
