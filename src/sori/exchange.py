@@ -202,8 +202,8 @@ def _compare(one: Model, other: Model, target: str) -> None:
 
 
 def _of_ours(stored: hub.Stored) -> Certificate:
-    weights, front = stored.model.weights, stored.model.wav2vec2_config.front
-    normalize = front.kind == "conv" and front.normalize
+    weights, config = stored.model.weights, stored.model.encoder_config
+    normalize = isinstance(config, Wav2Vec2Config) and config.front.kind == "conv" and config.front.normalize
     size = sum(tensor.numel() for tensor in weights.values())
     return Certificate(
         source=str(stored.place),

@@ -55,13 +55,7 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
     Raises:
         ValueError: the model is of another kind, or has a part that ours lacks; names it.
     """
-    settings = checkpoint.get("cfg") or checkpoint.get("args")
-    if not isinstance(settings, Mapping):
-        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
-            f"{origin} holds tensors without settings: expected `cfg` or `args` beside `model`, got "
-            f"{', '.join(sorted(map(str, checkpoint)))}. Likely a file that was stripped; get the original"
-        )
-    outer = sections(settings)
+    outer = sections(settings_in(checkpoint, origin=origin))
     kind = architecture(outer["model"], tensors, origin=origin)
     inner = _encoder_sections(outer, origin) if kind == "wav2vec_ctc" else outer
     c = resolved(inner["model"], origin=origin)
@@ -70,7 +64,7 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
         head = resolved_head(outer["model"], c)
         c |= {name: head[name_outside] for name, name_outside in TUNED.items()}
     _refuse_foreign_parts(c, head, tensors, origin)
-    normalize, said = _normalize(outer, inner, origin)
+    normalize, said = normalisation(outer, inner, origin)
     front = ConvConfig(
         norm="layer" if c["extractor_mode"] == "layer_norm" else "group",
         bias=c["conv_bias"],
@@ -99,6 +93,21 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
         normalisation=f"{'mean 0, variance 1' if normalize else 'none'} ({said})",
         remarks=tuple(_remarks({**c, "final_dropout": 0.0, **head})),
         sections=outer,
+    )
+
+
+def settings_in(checkpoint: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
+    """`cfg` of a newer file, `args` of an older one.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    settings = checkpoint.get("cfg") or checkpoint.get("args")
+    if isinstance(settings, Mapping):
+        return settings
+    raise ValueError(
+        f"{origin} holds tensors without settings: expected `cfg` or `args` beside `model`, got "
+        f"{', '.join(sorted(map(str, checkpoint)))}. Likely a file that was stripped; get the original"
     )
 
 
@@ -149,8 +158,17 @@ def _refuse_foreign_parts(c: Mapping[str, Any], head: Mapping[str, Any], tensors
         raise ValueError(f"{origin} cannot be read, for ours would compute something else:\n  {listed}")
 
 
-def _normalize(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: str) -> tuple[bool, str]:
-    """Whether the waveform is normalised, and who says so."""
+def normalisation(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: str) -> tuple[bool, str]:
+    """Whether the waveform is normalised, and who says so.
+
+    Args:
+        outer: the file's settings in sections.
+        inner: those of the encoder in a recogniser; of an encoder, the same again.
+        origin: the file, for messages.
+
+    Raises:
+        ValueError: the settings contradict each other, or the model listens at another rate.
+    """
     places = {"task": _section(outer, "task"), "model": outer["model"]}
     if inner is not outer:
         places |= {"w2v_args.task": _section(inner, "task"), "w2v_args.model": inner["model"]}
@@ -170,6 +188,14 @@ def _normalize(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: str) 
     for place, value in said.items():
         return value, f"{place}.normalize"
     return False, "fairseq's default; the file does not say"
+
+
+def history(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model was trained so far, as far as fairseq asks for it."""
+    entries = checkpoint.get("optimizer_history")
+    last = entries[-1] if isinstance(entries, list) and entries and isinstance(entries[-1], dict) else {}
+    wanted = {"criterion_name": str, "optimizer_name": str, "num_updates": int}
+    return {name: last[name] for name, kind in wanted.items() if isinstance(last.get(name), kind)}
 
 
 def write_settings(model: Model) -> dict[str, Any]:
