@@ -64,14 +64,16 @@ class CropBatches:
         reader: where the samples come from (see `cache.open_audio`); by default the sound files.
 
     Raises:
-        ValueError: no utterance is long enough, or none tells its language where languages are to be in balance.
+        ValueError: no utterance is long enough, none tells its language where languages are to be in balance, or one
+            does not tell its speaker where batches are to have one.
     """
 
     def __init__(
         self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
     ) -> None:
         self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=[u.language for u in utterances])
+        languages, speakers = [u.language for u in utterances], [u.speaker for u in utterances]
+        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=languages, speakers=speakers)
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
