@@ -284,6 +284,17 @@ def test_what_fairseq_lacks_is_not_written(tmp_path):
         convert(tmp_path / "other", tmp_path / "there", to="fairseq")
 
 
+@pytest.mark.parametrize("to", ["fairseq", "huggingface"])
+@pytest.mark.parametrize("name", ["cpc_smoke", "code_bert_smoke"])
+def test_systems_that_are_known_nowhere_else_are_refused_by_name(name, to, tmp_path):
+    system = hub.build(recipes.by_name(name).system)
+    hub.save(system.eval(), tmp_path / "ours")
+    with pytest.raises(ValueError, match=f"it is a {system.config.kind}; only wav2vec 2.0 is known there"):
+        convert(tmp_path / "ours", tmp_path / "there", to=to)
+    convert(tmp_path / "ours", tmp_path / "copy")
+    assert hub.load(tmp_path / "copy").config == system.config
+
+
 def test_defaults_are_those_of_the_published_architecture():
     assert DEFAULTS["conv_feature_layers"].count("512") == 4
     assert "(512, 13, 1)" in DEFAULTS["conv_aggregator_layers"]

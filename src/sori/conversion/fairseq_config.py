@@ -204,8 +204,8 @@ def write_settings(model: Model) -> dict[str, Any]:
     Raises:
         ValueError: the model has parts that fairseq lacks; names them.
     """
-    c, ctc = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None
     _refuse_our_parts(model)
+    c, ctc = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None
     front = c.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
     source = source_sections(model)
@@ -278,7 +278,10 @@ def source_sections(model: Model) -> dict[str, Any]:
 
 
 def _refuse_our_parts(model: Model) -> None:
-    c, problems = model.wav2vec2_config, own_parts(model)
+    problems = own_parts(model)
+    if not isinstance(model.encoder_config, Wav2Vec2Config):
+        refuse(problems, program="fairseq")
+    c = model.wav2vec2_config
     if isinstance(c.front, ConvConfig) and c.front.dim == c.dim:
         problems.append(f"the convolutions have as many channels as the blocks ({c.dim}); fairseq projects no such")
     if model.vocabulary is None and not model.has_objective:
