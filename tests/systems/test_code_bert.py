@@ -174,10 +174,11 @@ def test_units_are_those_of_the_model_they_come_from_in_any_precision():
     vq = hub.build(recipes.by_name("vq_wav2vec_smoke").system).eval()
     model = toy()
     encoders.take_units(model, vq.state_dict(), vq.config)
-    batch = noise(24_000, 17_000)
+    batch = noise(240_000, 170_000)
     expected = vq.codes(*batch)
     assert torch.equal(model.codes(*batch).data, expected.data)
     with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(model.front.codes(*batch).data, expected.data)
         assert torch.equal(model.codes(*batch).data, expected.data)
     assert not hasattr(model.front, "aggregator")
 
