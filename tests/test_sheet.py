@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sori import sheet
+from sori import run, sheet, ten_minutes
 from sori.data.alignments import Alignment, read_alignments
 from sori.data.intervals import Interval
 from sori.data.manifest import read_manifest
@@ -45,12 +45,36 @@ def test_the_command(call, encoder_run, prepared_tones, tone_alignments):
         else:
             assert 0 <= across["error"]["value"] < 0.5
     assert lines["layer 0"] != lines["untrained layer 0"]
+    (fresh,) = (one for one in data["gains"] if one["kind"] == "untrained")
+    mine, theirs = (lines[data["best"][kind]] for kind in ("trained", "untrained"))
+    apart = mine["phone"]["accuracy"]["value"] - theirs["phone"]["accuracy"]["value"]
+    assert fresh["other"] == theirs["name"]
+    assert math.isclose(fresh["scores"]["phone"]["value"], apart, abs_tol=1e-12)
+    assert f"{mine['name']}, minus" in out
     assert set(data["codes"]) >= {"group 1"}
     assert 0 <= data["codes"]["group 1"]["pnmi"] <= 1
     markdown = Path("s/sheet.md").read_text()
     assert f"| mfcc, {ms:g} ms |" in markdown
     assert Path("s/f.png").stat().st_size > 10_000
     assert "layer 2 done" in err
+
+
+def test_a_recogniser_made_of_it_stands_below(call, encoder_run, prepared_tones, monkeypatch):
+    recipe = ten_minutes.recipe
+    monkeypatch.setattr(
+        ten_minutes, "recipe", lambda **options: recipe(toy=True, **options).override({"train.num_steps": 3})
+    )
+    where = ["probe", encoder_run, "--data", prepared_tones, "--layer", "0", "--tasks", "speaker"]
+    code, out, err = call(*where, "--labels", prepared_tones, "--recogniser", "r", "--save", "s.json")
+    assert code == 0, err
+    wrong = run.evaluate("r", data=prepared_tones).cer.rate
+    assert json.loads(Path("s.json").read_text())["errors"]["value"] == wrong
+    assert f"learnt from ten minutes of transcripts: {100 * wrong:.1f} (" in out
+    assert f"learnt from ten minutes of transcripts: {100 * wrong:.1f} (" in Path("s.md").read_text()
+    for half in (["--labels", prepared_tones], ["--recogniser", "r"]):
+        code, _, err = call(*where, *half)
+        assert code == 2
+        assert "needs" in err
 
 
 def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encoder_run, prepared_tones, tone_alignments):

@@ -14,18 +14,18 @@ from sori.audio import SAMPLE_RATE
 from sori.data.alignments import match, read_alignments
 from sori.data.manifest import Utterance, read_manifest
 from sori.encoders import Encoder, has_codes, untrained
+from sori.evaluation import tables
 from sori.evaluation.bootstrap import Estimate
 from sori.evaluation.codebook import CodeUse, code_use
-from sori.evaluation.probe import Probed
+from sori.evaluation.lines import COLUMNS, Line, best, estimates, gains, line_data, percent, points
 from sori.evaluation.representations import SHORTEST_SAMPLES, WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
-from sori.evaluation.trial import Answers, Questions, Stage, TrialConfig, answer, questions, stage
+from sori.evaluation.trial import Questions, Stage, TrialConfig, answer, questions, stage
 from sori.plots.layers import Panel, Point, by_layer
 from sori.seeds import derive
 from sori.shapes import Tensor
 
 _BYTES_AT_ONCE = 3 << 30
 """Vectors of as many layers as this holds are kept at a time; with more, the recordings are heard again."""
-_COLUMNS = ("phone", "speaker", "speaker/frame", "abx within", "abx across")
 _TITLES = (
     "phones: frames named right",
     "speakers: utterances named right",
@@ -46,18 +46,6 @@ class SheetConfig(TrialConfig):
     """At most so much of the recordings, whole utterances drawn at random; None: all."""
 
 
-class Line(NamedTuple):
-    """One representation and its scores."""
-
-    name: str
-    kind: Literal["trained", "untrained", "spectrum"]
-    layer: int | None
-    frame_ms: float
-    """From one frame to the next."""
-    dim: int
-    answers: Answers
-
-
 class Sheet(NamedTuple):
     """All lines; `table`, `markdown` and `to_data` write them."""
 
@@ -68,26 +56,22 @@ class Sheet(NamedTuple):
     notes: list[str]
     """How it was made: parts, chance, what was left out."""
     config: SheetConfig
+    errors: Estimate | None = None
+    """Characters that a recogniser made from ten minutes gets wrong (`ten_minutes.py`)."""
 
     def table(self) -> str:
         """For the screen: percents with 95 % intervals; for ABX less is better."""
-        head, *rows = self._cells()
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        text = [
-            "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in (head, *rows)
-        ]
-        return "\n".join([*self.notes, "", *text, *self._code_rows()])
+        gained = self._gained()
+        blocks = [tables.aligned(self._cells()), *([tables.aligned(gained)] if gained else []), *self._errors()]
+        return "\n\n".join(["\n".join(self.notes), *blocks]) + "\n".join(["", *self._code_rows()])
 
     def markdown(self) -> str:
         """The same as a table of Markdown."""
-        head, *rows = self._cells()
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-        codes = ["", "```", *self._code_rows()[1:], "```"] if self.codes else []
-        listed = [f"- {note}" for note in self.notes]
-        return "\n".join([f"# {self.model}", "", *listed, "", *(f"| {' | '.join(row)} |" for row in lines), *codes, ""])
+        listed = "\n".join(f"- {note}" for note in self.notes)
+        shown = [self._cells(), *([gained] if (gained := self._gained()) else [])]
+        codes = ["\n".join(["```", *self._code_rows()[1:], "```"])] if self.codes else []
+        blocks = [f"# {self.model}", listed, *map(tables.markdown, shown), *self._errors(), *codes]
+        return "\n\n".join(blocks) + "\n"
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON; shares are fractions."""
@@ -95,7 +79,17 @@ class Sheet(NamedTuple):
             "model": self.model,
             "notes": self.notes,
             "config": self.config.model_dump(mode="json"),
-            "lines": [_line_data(line) for line in self.lines],
+            "lines": [line_data(line) for line in self.lines],
+            "best": {kind: one.name for kind in ("trained", "untrained") if (one := best(self.lines, kind))},
+            "gains": [
+                {
+                    "other": one.other,
+                    "kind": one.kind,
+                    "scores": {name: score.to_data() for name, score in one.scores.items()},
+                }
+                for one in gains(self.lines)
+            ],
+            "errors": None if self.errors is None else self.errors.to_data(),
             "codes": {name: use._asdict() for name, use in self.codes.items()},
         }
 
@@ -107,13 +101,30 @@ class Sheet(NamedTuple):
         path.with_suffix(".md").write_text(self.markdown(), encoding="utf-8")
 
     def _cells(self) -> list[list[str]]:
-        rows = [_estimates(line.answers) for line in self.lines]
-        shown = [name for name in _COLUMNS if any(name in row for row in rows)]
+        rows = [estimates(line.answers) for line in self.lines]
+        shown = [name for name in COLUMNS if any(name in row for row in rows)]
         cells = [["", "ms", "dim", *shown]]
         for line, row in zip(self.lines, rows, strict=True):
-            numbers = [_percent(row[name]) if name in row else "-" for name in shown]
+            numbers = [percent(row[name]) if name in row else "-" for name in shown]
             cells.append([line.name, f"{line.frame_ms:g}", str(line.dim), *numbers])
         return cells
+
+    def _gained(self) -> list[list[str]]:
+        """What the best layer has over its untrained self and over spectra; empty where there is nothing to compare."""
+        mine, found = best(self.lines, "trained"), gains(self.lines)
+        shown = [name for name in COLUMNS if any(name in one.scores for one in found)]
+        if mine is None or not shown:
+            return []
+        head = [f"{mine.name}, minus", *shown]
+        return [
+            head,
+            *([one.other, *(points(one.scores[n]) if n in one.scores else "-" for n in shown)] for one in found),
+        ]
+
+    def _errors(self) -> list[str]:
+        if self.errors is None:
+            return []
+        return [f"characters wrong on the test, learnt from ten minutes of transcripts: {percent(self.errors)}"]
 
     def _code_rows(self) -> list[str]:
         if not self.codes:
@@ -284,42 +295,17 @@ def _about_chance(lines: Sequence[Line]) -> list[str]:
     return [f"always the most frequent class of the training part: {', '.join(chances)}"] if chances else []
 
 
-def _estimates(answers: Answers) -> dict[str, Estimate]:
-    a = answers
-    probed: tuple[Probed | None, ...] = (a.phone, a.speaker, a.speaker_frame)
-    found = {name: one.accuracy for name, one in zip(_COLUMNS, probed, strict=False) if one is not None}
-    if a.abx is not None:
-        scores = zip(_COLUMNS[3:], a.abx, strict=True)
-        found |= {name: one.error for name, one in scores if one is not None}
-    return found
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
-
-
-def _line_data(line: Line) -> dict[str, Any]:
-    data: dict[str, Any] = line._asdict()
-    answers: Answers = data.pop("answers")
-    for name, one in (("phone", answers.phone), ("speaker", answers.speaker), ("speaker_frame", answers.speaker_frame)):
-        data[name] = None if one is None else one._asdict() | {"accuracy": one.accuracy._asdict()}
-    for name in ("within", "across"):
-        found = None if answers.abx is None else getattr(answers.abx, name)
-        data[f"abx_{name}"] = None if found is None else found._asdict() | {"error": found.error._asdict()}
-    return data
-
-
 def draw(sheet: Sheet) -> Figure:
     """Each measure by layer, spectra at the model's own frames and chance as levels."""
     frame_ms = sheet.lines[0].frame_ms
     chances = {"abx within": 0.5, "abx across": 0.5}
     first = sheet.lines[0].answers
-    for name, one in zip(_COLUMNS, (first.phone, first.speaker, first.speaker_frame), strict=False):
+    for name, one in zip(COLUMNS, (first.phone, first.speaker, first.speaker_frame), strict=False):
         if one is not None:
             chances[name] = one.majority
     panels = []
-    for name, title in zip(_COLUMNS, _TITLES, strict=True):
-        found = [(line, _estimates(line.answers)[name]) for line in sheet.lines if name in _estimates(line.answers)]
+    for name, title in zip(COLUMNS, _TITLES, strict=True):
+        found = [(line, estimates(line.answers)[name]) for line in sheet.lines if name in estimates(line.answers)]
         if not found:
             continue
         trained, untrained = (

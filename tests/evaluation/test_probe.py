@@ -145,10 +145,13 @@ def test_what_cannot_be_probed():
 def test_intervals_draw_speakers_where_there_are_enough():
     correct, total = np.tile([9.0, 1.0], 50), np.full(100, 10.0)
     together = [f"s{i % (2 * FEWEST_SPEAKERS)}" for i in range(100)]  # each does well or badly throughout
-    by_speaker, by_utterance = share(correct, total, together), share(correct, total, [None] * 100)
+    by_speaker, by_utterance = (
+        share(correct, total, together, names=range(100)),
+        share(correct, total, [None] * 100, names=range(100)),
+    )
     assert (by_speaker.unit, by_utterance.unit) == ("speakers", "utterances")
     assert by_speaker.value == by_utterance.value == 0.5
     assert by_speaker.high - by_speaker.low > 1.5 * (by_utterance.high - by_utterance.low)
-    assert share(correct, total, ["a", "b"] * 50).unit == "utterances"
+    assert share(correct, total, ["a", "b"] * 50, names=range(100)).unit == "utterances"
     # 100 utterances with a standard deviation of 0.4: 0.5 +- 1.96 * 0.04
     assert by_utterance.high - by_utterance.low == pytest.approx(2 * 1.96 * 0.04, rel=0.15)

@@ -11,7 +11,7 @@ from sori.assembly.utterances import training_utterances
 from sori.config import dotted_keys
 from sori.data.loader import CropBatches
 from sori.encoders import EncoderConfig, build
-from sori.lab.budget import SYSTEMS, LabConfig, fine_tuning, lasting, pretraining, seconds_an_update
+from sori.lab.budget import SYSTEMS, LabConfig, lasting, pretraining, seconds_an_update
 
 TINY = {name: recipes.by_name(f"{name}_tiny") for name in SYSTEMS}
 
@@ -87,13 +87,6 @@ def test_whatever_counts_updates_in_a_system_is_known():
         (name, key) for name in SYSTEMS for key in dotted_keys(TINY[name].system.model_dump()) if counting.search(key)
     }
     assert found == {("wav2vec2", "gumbel_decay"), ("vq_wav2vec", "gumbel_updates"), ("cpc", "num_steps")}
-
-
-def test_the_recogniser_is_the_same_for_all_and_learns_from_ten_minutes():
-    recipe = fine_tuning(LabConfig())
-    assert (recipe.labels.minutes, recipe.encoder, recipe.encoder_changes) == (10.0, None, {})
-    assert recipe.system.read == "last"
-    assert fine_tuning(LabConfig(size="smoke", seed=3)).train.seed == 3
 
 
 @pytest.mark.parametrize(

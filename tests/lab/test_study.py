@@ -4,20 +4,25 @@ import json
 
 import pytest
 
-from sori import audio, hub, run, sheet
+from sori import audio, hub, run, sheet, ten_minutes
 from sori.data.manifest import read_manifest, write_manifest
 from sori.lab import study
-from sori.lab.budget import SYSTEMS, LabConfig, fine_tuning, pretraining
+from sori.lab.budget import SYSTEMS, LabConfig, pretraining
 from sori.recipes.recipe import Recipe
 from sori.training.log import read_metrics
 
 BRIEF = LabConfig(size="smoke", hours_heard=0.02, tasks=("phone", "abx"), minutes=1.0)
 TWO = ("cpc", "vq_wav2vec")
+RECIPE = ten_minutes.recipe
+
+
+def brief(**options):
+    return RECIPE(**options).override({"train.num_steps": 3})
 
 
 @pytest.fixture(autouse=True)
 def _few_updates(monkeypatch):
-    monkeypatch.setattr(study, "fine_tuning", lambda config: fine_tuning(config).override({"train.num_steps": 3}))
+    monkeypatch.setattr(study.ten_minutes, "recipe", brief)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def study_of(prepared_tones, tone_alignments):
 def done(study_of, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "fine_tuning", lambda config: fine_tuning(config).override({"train.num_steps": 3}))
+        patch.setattr(study.ten_minutes, "recipe", brief)
         return folder, study_of(folder, systems=TWO)
 
 
@@ -47,14 +52,15 @@ def test_a_row_for_each_system_its_untrained_self_and_spectra(done):
         *("log-mel, 10 ms", "mfcc, 10 ms", "log-mel, 20 ms", "mfcc, 20 ms"),
     ]
     for row in found.rows:
-        assert set(row.scores) == {"phone", "ABX within", "ABX across"} | ({"CER"} if row.kind == "trained" else set())
+        assert set(row.scores) == {"phone", "abx within", "abx across"} | ({"CER"} if row.kind == "trained" else set())
         for one in row.scores.values():
             assert one.low <= one.value <= one.high
     trained, untrained = (found.rows[place].scores["phone"].value for place in (0, 1))
     assert trained != untrained
     text = found.table()
     assert "the figures mean nothing" in text
-    assert len([line for line in text.splitlines() if line.startswith("vq_wav2vec ")]) == 2
+    mine = [line for line in text.splitlines() if line.startswith("vq_wav2vec ")]
+    assert len(mine) == 2 + 3, "what it cost, its scores, and what it has over its untrained self and two spectra"
     markdown = (folder / "lab.md").read_text()
     assert "| mfcc, 20 ms | - | 20 | " in markdown
     assert json.loads((folder / "lab.json").read_text()) == json.loads(json.dumps(found.to_data()))
@@ -71,7 +77,22 @@ def test_the_layer_is_the_one_the_dev_part_likes_best(done):
         assert shares[row.layer] == max(shares.values())
         (line,) = (line for line in lines if line["kind"] == row.kind and line["layer"] == row.layer)
         assert row.scores["phone"].value == line["phone"]["accuracy"]["value"]
-        assert row.scores["ABX across"].value == line["abx_across"]["error"]["value"]
+        assert row.scores["abx across"].value == line["abx_across"]["error"]["value"]
+
+
+def test_what_a_system_has_gained_is_the_difference_of_its_rows(done):
+    _, found = done
+    values = {row.name: {name: one.value for name, one in row.scores.items()} for row in found.rows}
+    systems = {gain.system for gain in found.gains}
+    assert systems == {row.name for row in found.rows if row.kind == "trained"}
+    for gain in found.gains:
+        other = f"{gain.system}, untrained" if gain.other == "untrained" else gain.other
+        assert gain.scores.keys() == {"phone", "abx within", "abx across"}
+        for name, one in gain.scores.items():
+            if gain.other == "untrained":  # a spectrum's row may come from another system's sheet
+                assert abs(one.value - (values[gain.system][name] - values[other][name])) < 1e-12
+            assert one.low <= one.value <= one.high
+        assert f"{gain.system} - {gain.other}" in found.table()
 
 
 def test_the_budget_is_what_was_heard_and_the_cost_is_told(done):

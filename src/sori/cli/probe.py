@@ -7,7 +7,7 @@ from typing import Literal
 
 from cyclopts import Parameter
 
-from sori import sheet
+from sori import sheet, ten_minutes
 from sori.evaluation.abx import AbxConfig
 from sori.evaluation.abx import Task as AbxTask
 from sori.evaluation.split import SplitBy
@@ -61,20 +61,35 @@ def probe(
     data: list[Path],
     alignments: Path | None = None,
     asked: Asked = EVERYTHING,
+    labels: list[Path] | None = None,
+    recogniser: Path | None = None,
     save: Path | None = None,
     figure: Path | None = None,
 ) -> None:
-    """What can be read from each layer of a model: phones, speakers, ABX, codes; beside spectra.
+    """What can be read from each layer of a model: phones, speakers, ABX, codes, text; beside spectra.
 
     Args:
         model: Folder, run folder or name; of a recogniser, its encoder is asked.
         data: Prepared folder; may be given several times.
         alignments: When each phone is spoken: .jsonl (.gz, .xz) or a folder of TextGrids; without, only speakers.
         asked: Questions.
+        labels: Prepared folder with transcripts and a split `test`; may be given several times. A recogniser is made
+            from ten minutes of it, and its character errors stand below the table.
+        recogniser: Run folder for that recogniser; the same command continues it.
         save: Write all numbers as JSON, and the table as Markdown beside it.
         figure: Draw the measures by layer (.png, .svg, .pdf).
     """
+    if labels and recogniser is None:
+        raise ValueError("--labels needs a folder for the recogniser that is made: give --recogniser DIR")
+    if recogniser is not None and not labels:
+        raise ValueError("--recogniser needs transcripts to learn from: give --labels PREPARED")
+    if labels:
+        ten_minutes.check(labels)
     made = sheet.probe(model, data, alignments, config=asked.config(), say=_say)
+    if recogniser is not None and labels:
+        if not ten_minutes.train(model, labels, into=recogniser, settings=ten_minutes.recipe(seed=asked.seed)):
+            return
+        made = made._replace(errors=ten_minutes.errors(recogniser, labels))
     print(made.table())
     if save is not None:
         made.write(save)

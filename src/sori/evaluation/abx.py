@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.config import Config
-from sori.evaluation.bootstrap import FEWEST_SPEAKERS, Estimate, Unit, draws, interval
+from sori.evaluation.bootstrap import FEWEST_SPEAKERS, Estimate, Unit, basis_of, draws, interval
 from sori.evaluation.dtw import Items, compare, unit_length
 from sori.seeds import derive
 
@@ -205,7 +205,9 @@ def _average(
     value = float(np.nanmean(grid, axis=1).mean())
     unit: Unit = "speakers" if len(speakers) >= FEWEST_SPEAKERS else "phone pairs"
     by_draw = _redrawn(grid, unit, seed)
-    return Score(Estimate(value, *interval(by_draw), unit), num_cells, int(triples.sum()), num_distances)
+    drawn_from = basis_of(unit, pairs.tolist(), speakers.tolist(), seed)
+    estimate = Estimate(value, *interval(by_draw), unit, tuple(by_draw.tolist()), drawn_from)
+    return Score(estimate, num_cells, int(triples.sum()), num_distances)
 
 
 def mean_by(keys: _Array, values: _Array) -> tuple[_Array, _Array]:

@@ -3,6 +3,7 @@
 Bisani and Ney 2004. Frames of one utterance are right or wrong together, and so are those of one speaker.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -27,10 +28,30 @@ class Estimate(NamedTuple):
     high: float
     unit: Unit
     """What was drawn for the interval."""
+    drawn: tuple[float, ...] = ()
+    """The value in each draw; of two estimates with the same `basis`, in the same draws."""
+    basis: str = ""
+    """Digest of what was drawn from."""
 
     def to_data(self) -> dict[str, float | str]:
-        """Plain data for JSON."""
-        return dict(self._asdict())
+        """Plain data for JSON, without the draws."""
+        return {"value": self.value, "low": self.low, "high": self.high, "unit": self.unit}
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate | None:
+    """What one has over the other, with an interval from the draws of both; None if they were drawn from other things.
+
+    Much surer than the two intervals look: an utterance that is hard for one is hard for the other.
+    """
+    if not one.drawn or one.basis != other.basis:
+        return None
+    apart = np.array(one.drawn) - np.array(other.drawn)
+    return Estimate(one.value - other.value, *interval(apart), one.unit, tuple(apart.tolist()), one.basis)
+
+
+def basis_of(*parts: object) -> str:
+    """A short digest of what is drawn from."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 def share(
@@ -38,6 +59,7 @@ def share(
     total: NDArray[np.float64],
     speakers: Sequence[str | None],
     *,
+    names: Sequence[object],
     num_draws: int = 1000,
     seed: int = 0,
 ) -> Estimate:
@@ -47,6 +69,7 @@ def share(
         correct: of each utterance.
         total: likewise; positive in sum.
         speakers: likewise.
+        names: likewise; shares of the same ones can be compared draw by draw.
         num_draws: of the bootstrap.
         seed: of the bootstrap.
     """
@@ -57,7 +80,8 @@ def share(
     sums = np.stack([np.bincount(groups, correct), np.bincount(groups, total)])
     weights = draws(sums.shape[1], num_draws=num_draws, seed=seed)
     drawn = (weights @ sums[0]) / np.maximum(weights @ sums[1], 1)
-    return Estimate(float(sums[0].sum() / sums[1].sum()), *interval(drawn), unit)
+    drawn_from = basis_of(unit, list(names), list(speakers), num_draws, seed)
+    return Estimate(float(sums[0].sum() / sums[1].sum()), *interval(drawn), unit, tuple(drawn.tolist()), drawn_from)
 
 
 def draws(num: int, *, num_draws: int, seed: int, name: str = "groups") -> NDArray[np.float64]:

@@ -192,6 +192,7 @@ def probe(
         np.bincount(place, right).astype(np.float64),
         np.bincount(place).astype(np.float64),
         [speakers[i] for i in present],
+        names=present.tolist(),
         seed=seed,
     )
     commonest = np.unique(train.labels, return_counts=True)[1].argmax()

@@ -15,14 +15,12 @@ from sori.data.manifest import Utterance
 from sori.data.sampler import plan_crops
 from sori.evaluation.split import SplitBy
 from sori.evaluation.trial import Task
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import Recipe
 from sori.systems.vq_wav2vec import VqWav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
 SYSTEMS = ("cpc", "wav2vec", "vq_wav2vec", "simclr", "wav2vec2")
 """In the order of their papers; each has the recipes NAME_tiny and NAME_smoke."""
-LABELLED_MINUTES = 10.0
-"""Of transcribed speech, from which each recogniser learns."""
 
 Size = Literal["smoke", "full"]
 
@@ -108,14 +106,6 @@ def _stretched(config: Any, factor: float) -> dict[str, Any]:
         case VqWav2VecConfig():
             return {"gumbel_updates": max(1, round(config.gumbel_updates * factor))}
     return {}
-
-
-def fine_tuning(config: LabConfig) -> Recipe:
-    """The recogniser's recipe: to the letter the same for all, so without changes to an encoder that not all allow."""
-    recipe = recipes.by_name("ctc_smoke" if config.size == "smoke" else "ctc_10min")
-    labels = (recipe.labels or LabelConfig()).model_copy(update={"minutes": LABELLED_MINUTES})
-    changes: dict[str, Any] = {"name": "lab_ctc", "encoder": None, "encoder_changes": {}, "labels": labels}
-    return recipe.override({"train.seed": config.seed}).model_copy(update=changes)
 
 
 def _ending(size: Size) -> str:

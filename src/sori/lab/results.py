@@ -3,31 +3,31 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from sori.evaluation import tables
 from sori.evaluation.bootstrap import Estimate
+from sori.evaluation.lines import Kind, percent, points
 from sori.plots.systems import Dot, Panel, side_by_side
 
 _MEASURES = {
     "phone": ("phone", "accuracy"),
     "speaker/frame": ("speaker_frame", "accuracy"),
-    "ABX within": ("abx_within", "error"),
-    "ABX across": ("abx_across", "error"),
+    "abx within": ("abx_within", "error"),
+    "abx across": ("abx_across", "error"),
 }
 """Columns and where the sheet keeps them."""
 CER = "CER"
 _TITLES = {
     "phone": "frames whose phone is\nnamed right (more is better)",
-    "ABX within": "ABX errors within\nspeakers (less is better)",
-    "ABX across": "ABX errors across\nspeakers (less is better)",
+    "abx within": "ABX errors within\nspeakers (less is better)",
+    "abx across": "ABX errors across\nspeakers (less is better)",
     "speaker/frame": "frames whose speaker\nis named right",
     CER: "wrong characters\n(less is better)",
 }
-_DRAWN = ("phone", "ABX within", "ABX across", CER)
-
-Kind = Literal["trained", "untrained", "spectrum"]
+_DRAWN = ("phone", "abx within", "abx across", CER)
 
 
 class Training(NamedTuple):
@@ -61,6 +61,15 @@ class Row(NamedTuple):
     scores: dict[str, Estimate]
 
 
+class Gain(NamedTuple):
+    """What a system's layer has over another representation at its own frames."""
+
+    system: str
+    other: str
+    scores: dict[str, Estimate]
+    """Differences, system minus other, in the same draws."""
+
+
 class Results(NamedTuple):
     """Everything; `table`, `markdown`, `to_data` and `write` put it down."""
 
@@ -69,17 +78,22 @@ class Results(NamedTuple):
     notes: list[str]
     trained: dict[str, Training]
     rows: list[Row]
+    gains: list[Gain]
     failed: dict[str, str]
     """What went wrong, by system."""
 
     def table(self) -> str:
         """For the screen; percents with 95 % intervals."""
-        blocks = [_aligned(cells) for cells in (self._trainings(), self._cells()) if len(cells) > 1]
+        blocks = [
+            tables.aligned(cells) for cells in (self._trainings(), self._cells(), self._gained()) if len(cells) > 1
+        ]
         return "\n\n".join(["\n".join([self.title, *self.notes]), *blocks, *self._failures()])
 
     def markdown(self) -> str:
         """The same as Markdown."""
-        blocks = [_markdown(cells) for cells in (self._trainings(), self._cells()) if len(cells) > 1]
+        blocks = [
+            tables.markdown(cells) for cells in (self._trainings(), self._cells(), self._gained()) if len(cells) > 1
+        ]
         notes = "\n".join(f"- {note}" for note in self.notes)
         return "\n\n".join([f"# {self.title}", notes, *blocks, *self._failures()]) + "\n"
 
@@ -89,7 +103,12 @@ class Results(NamedTuple):
             row._asdict() | {"scores": {name: one.to_data() for name, one in row.scores.items()}} for row in self.rows
         ]
         trained = {name: one._asdict() for name, one in self.trained.items()}
-        return {"title": self.title, "notes": self.notes, "trained": trained, "rows": rows, "failed": self.failed}
+        gains = [
+            one._asdict() | {"scores": {name: score.to_data() for name, score in one.scores.items()}}
+            for one in self.gains
+        ]
+        about = {"title": self.title, "notes": self.notes, "trained": trained, "rows": rows}
+        return about | {"gains": gains, "failed": self.failed}
 
     def write(self, folder: Path) -> None:
         """`lab.json`, `lab.md` and, where there is something to draw, `lab.png`."""
@@ -123,6 +142,9 @@ class Results(NamedTuple):
             for name in shown
         ]
 
+    def _tables(self) -> list[list[list[str]]]:
+        return [cells for cells in (self._trainings(), self._cells(), self._gained()) if len(cells) > 1]
+
     def _trainings(self) -> list[list[str]]:
         head = ["", "parameters", "updates", "hours heard", "loss", "chance", "processor min", "min by the clock"]
         return [head] + [
@@ -144,9 +166,16 @@ class Results(NamedTuple):
         cells = [["", "layer", "ms", "dim", *shown]]
         for row in self.rows:
             layer = "-" if row.layer is None else str(row.layer)
-            percents = [_percent(row.scores[name]) if name in row.scores else "-" for name in shown]
+            percents = [percent(row.scores[name]) if name in row.scores else "-" for name in shown]
             cells.append([row.name, layer, f"{row.frame_ms:g}", str(row.dim), *percents])
         return cells
+
+    def _gained(self) -> list[list[str]]:
+        shown = [name for name in _MEASURES if any(name in one.scores for one in self.gains)]
+        return [["difference, paired", *shown]] + [
+            [f"{one.system} - {one.other}", *(points(one.scores[n]) if n in one.scores else "-" for n in shown)]
+            for one in self.gains
+        ]
 
     def _failures(self) -> list[str]:
         return ["\n".join(f"failed: {name}: {reason}" for name, reason in self.failed.items())] if self.failed else []
@@ -162,16 +191,30 @@ def rows_of(system: str, sheet: Mapping[str, Any]) -> list[Row]:
         system: its name.
         sheet: what `sheet.Sheet.to_data` gives.
     """
-    lines = [line for line in sheet["lines"] if line["kind"] != "spectrum"]
-    chosen = []
-    for kind, ending in (("trained", ""), ("untrained", ", untrained")):
-        found = [line for line in lines if line["kind"] == kind]
-        chosen.append(_row(f"{system}{ending}", max(found, key=_on_dev)))
-    return chosen + [_row(line["name"], line) for line in sheet["lines"] if line["kind"] == "spectrum"]
+    lines = {line["name"]: line for line in sheet["lines"]}
+    chosen = [
+        _row(f"{system}{ending}", lines[sheet["best"][kind]])
+        for kind, ending in (("trained", ""), ("untrained", ", untrained"))
+    ]
+    return chosen + [_row(name, line) for name, line in lines.items() if line["kind"] == "spectrum"]
 
 
-def _on_dev(line: Mapping[str, Any]) -> float:
-    return float((line["phone"] or line["speaker_frame"])["dev_share"])
+def gains_of(system: str, sheet: Mapping[str, Any]) -> list[Gain]:
+    """What the system's layer has over its untrained self and over spectra at the system's own frames.
+
+    Args:
+        system: its name.
+        sheet: what `sheet.Sheet.to_data` gives.
+    """
+    lines = {line["name"]: line for line in sheet["lines"]}
+    frame_ms = lines[sheet["best"]["trained"]]["frame_ms"]
+    found = []
+    for gain in sheet["gains"]:
+        if lines[gain["other"]]["frame_ms"] == frame_ms:
+            other = "untrained" if gain["kind"] == "untrained" else gain["other"]
+            scores = {name: gain["scores"].get(name) for name in _MEASURES}
+            found.append(Gain(system, other, {name: Estimate(**one) for name, one in scores.items() if one}))
+    return found
 
 
 def _row(name: str, line: Mapping[str, Any]) -> Row:
@@ -185,23 +228,3 @@ def together(found: Sequence[Sequence[Row]]) -> list[Row]:
     models = [row for rows in found for row in rows if row.kind != "spectrum"]
     spectra = {row.name: row for rows in reversed(found) for row in rows if row.kind == "spectrum"}
     return models + sorted(spectra.values(), key=lambda row: (row.frame_ms, row.name))
-
-
-def _percent(one: Estimate) -> str:
-    return f"{100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f})"
-
-
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    )
-
-
-def _markdown(cells: Sequence[Sequence[str]]) -> str:
-    head, *rows = cells
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows))

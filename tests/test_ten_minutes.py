@@ -1,0 +1,30 @@
+import pytest
+
+from sori import audio, hub, run, ten_minutes
+from sori.data.manifest import read_manifest, write_manifest
+
+
+def test_the_recipe_is_the_same_for_every_encoder():
+    recipe = ten_minutes.recipe()
+    assert (recipe.labels.minutes, recipe.encoder, recipe.encoder_changes) == (10.0, None, {})
+    assert recipe.system.read == "last"
+    assert ten_minutes.recipe(toy=True, seed=3).train.seed == 3
+
+
+def test_the_errors_are_those_of_the_recogniser(encoder_run, prepared_tones, tmp_path):
+    few = ten_minutes.recipe(toy=True).override({"train.num_steps": 3})
+    assert ten_minutes.train(encoder_run, [prepared_tones], into=tmp_path / "r", settings=few)
+    found = ten_minutes.errors(tmp_path / "r", [prepared_tones])
+    report = run.evaluate(tmp_path / "r", data=prepared_tones, split="test")
+    assert found.value == report.cer.rate
+    assert found.low <= found.value <= found.high
+    assert hub.read(tmp_path / "r").provenance["recipe"]["init"] == str(encoder_run / hub.MODEL)
+
+
+def test_labels_without_a_test_part_are_refused_before_anything_is_trained(encoder_run, prepared_tones, tmp_path):
+    kept = [one for one in read_manifest(prepared_tones) if one.split != "test"]
+    (tmp_path / "p").mkdir()
+    write_manifest(tmp_path / "p", ((one, audio.info(one.path)) for one in kept))
+    with pytest.raises(ValueError, match="of a split 'test' to count errors in"):
+        ten_minutes.train(encoder_run, [tmp_path / "p"], into=tmp_path / "r", settings=ten_minutes.recipe(toy=True))
+    assert not (tmp_path / "r").exists()
