@@ -17,7 +17,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def code_bert_tiny() -> Recipe:
-    """Our smallest useful size over `vq_wav2vec_tiny` (3 M parameters): some hours of speech, two CPU cores.
+    """Our small size over `vq_wav2vec_tiny` (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
+
+    Expected: on six hours of English, over units of 1,200 updates, the loss falls from 7.3 to 5.0 nats in 2,300 updates;
+    phones are then read from it less well than from the vq-wav2vec itself. All 4,500 were not run.
 
     Command: `sori train code_bert_tiny --data PREPARED --init runs/vq_wav2vec_tiny --into runs/code_bert_tiny`
     """
