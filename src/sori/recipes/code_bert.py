@@ -17,9 +17,9 @@ from sori.training.schedule import ScheduleConfig
 
 
 def code_bert_tiny() -> Recipe:
-    """Our small size over `vq_wav2vec_tiny` (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
+    """Our small size over `vq_wav2vec_tiny` (2 M parameters): hours of speech, two CPU cores, half an hour.
 
-    Expected: on six hours of English, over units of 1,200 updates, the loss falls from 7.3 to 5.0 nats in 2,300 updates;
+    Expected: on six hours of English, over units of 1,200 updates, the loss falls from 7.3 to 5.0 nats in 2,300;
     phones are then read from it less well than from the vq-wav2vec itself. All 4,500 were not run.
 
     Command: `sori train code_bert_tiny --data PREPARED --init runs/vq_wav2vec_tiny --into runs/code_bert_tiny`
