@@ -16,7 +16,7 @@ def model(name="vq_wav2vec_smoke"):
     return hub.build(recipes.by_name(name).system).eval()
 
 
-@pytest.mark.parametrize("name", ["vq_wav2vec_smoke", "wav2vec2_smoke"])
+@pytest.mark.parametrize("name", ["vq_wav2vec_smoke", "wav2vec2_smoke", "code_bert_smoke"])
 def test_every_utterance_alone(name, prepared_tones, tmp_path):
     utterances, system = read_manifest(prepared_tones)[:3], model(name)
     found = list(write_units(system, utterances, tmp_path / "new" / "units.tsv"))

@@ -212,8 +212,8 @@ def _compare(one: Model, other: Model, target: str) -> None:
 def _of_ours(stored: hub.Stored) -> Certificate:
     weights, normalize = stored.model.weights, False
     if stored.model.wordpiece is None:
-        front = stored.model.wav2vec2_config.front
-        normalize = front.kind == "conv" and front.normalize
+        config = stored.model.encoder_config
+        normalize = isinstance(config, Wav2Vec2Config) and config.front.kind == "conv" and config.front.normalize
     size = sum(tensor.numel() for tensor in weights.values())
     return Certificate(
         source=str(stored.place),

@@ -23,7 +23,7 @@ from sori.config import Config
 from sori.conversion import fairseq, hf_bert, huggingface
 from sori.conversion.certificate import Certificate
 from sori.conversion.model import Model, NotOfSpeech
-from sori.encoders import Encoder, EncoderConfig, without_objective
+from sori.encoders import Encoder, EncoderConfig, train_front, without_objective
 from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
@@ -167,7 +167,7 @@ def build(
                 raise ValueError("a recogniser needs an encoder's configuration and a vocabulary; one is missing")
             inner = build_encoder(encoder, objective=False)
             # What gets no gradient says so, or weight decay and several processes would stumble over it.
-            inner.front.requires_grad_(config.feature_gradient != 0)
+            train_front(inner, trained=config.feature_gradient != 0)
             system = Ctc(config, inner, num_classes=len(vocabulary))
             system.vocabulary = vocabulary
             return system

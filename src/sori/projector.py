@@ -22,6 +22,7 @@ from sori.evaluation.representations import SHORTEST_SAMPLES, Timing, hear, laye
 from sori.plots.projector import Column, Points
 from sori.seeds import derive
 from sori.shapes import Float, Tensor
+from sori.systems.code_bert import CodeBert
 from sori.systems.speech2vec import Speech2VecConfig
 from sori.wordspace.space import WordSpace
 
@@ -145,7 +146,7 @@ def _about(owners: Sequence[Utterance]) -> Iterator[Column]:
 
 
 def _codes(encoder: Encoder, name: str, number: int) -> Points:
-    if not has_codes(encoder):
+    if isinstance(encoder, CodeBert) or not has_codes(encoder):  # the codebook is that of the model below
         raise ValueError(
             f"{name} ({encoder.config.kind}) has no codebook to show; give recordings to be heard, --data PREPARED"
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sori import distributed, hub
-from sori.assembly import images, passages, recogniser, speech, words
+from sori.assembly import images, passages, recogniser, speech, units, words
 from sori.assembly.parts import Parts, say
 from sori.assembly.utterances import folders_of, training_utterances, transcribed
 from sori.data import account
@@ -28,6 +28,7 @@ from sori.recognition import scored
 from sori.seeds import derive
 from sori.systems.bert import BertConfig
 from sori.systems.classifier import ClassifierConfig
+from sori.systems.code_bert import CodeBertConfig
 from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
@@ -156,6 +157,7 @@ def complete(recipe: Recipe, data: str | Path | Sequence[str | Path] | None, ini
     recipe = recipe.model_copy(update=changes)
     if recipe.init is not None and isinstance(recipe.system, Wav2Vec2Config):
         recipe = recipe.model_copy(update={"system": _hearing_as(recipe.system, recipe.init)})
+    recipe = units.with_units(recipe)
     if not recipe.corpora:
         wanted, place = {
             "bert": ("texts: give files or folders of them", "TEXTS"),
@@ -185,6 +187,8 @@ def _of_speech(
             return recogniser.recognition(recipe, utterances, into)
         case Speech2VecConfig():
             return words.word_segments(recipe, config, utterances, into)
+        case CodeBertConfig():
+            return units.words_of_units(recipe, config, utterances, into)
         case _:
             return speech.pretraining(recipe, config, utterances, into)
 

@@ -13,7 +13,7 @@ from sori import distributed, hub
 from sori.audio import SAMPLE_RATE
 from sori.data.alignments import match, read_alignments
 from sori.data.manifest import Utterance, read_manifest
-from sori.encoders import Encoder, build, has_codes
+from sori.encoders import Encoder, has_codes, untrained
 from sori.evaluation import tables
 from sori.evaluation.bootstrap import Estimate
 from sori.evaluation.codebook import CodeUse, code_use
@@ -214,7 +214,7 @@ def _kept(every: Sequence[Utterance], timing: Timing, config: SheetConfig) -> tu
 def _untrained(encoder: Encoder, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "untrained"))
-        fresh = build(encoder.config, objective=False)
+        fresh = untrained(encoder)
     return fresh.to(next(encoder.parameters()).device).eval()
 
 

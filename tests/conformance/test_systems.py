@@ -17,7 +17,7 @@ from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.text import Vocabulary
 from sori.training.log import METRICS, Reporter, read_metrics
 
-SYSTEMS = ("cpc", "simclr", "wav2vec", "vq_wav2vec", "wav2vec2", "ctc")
+SYSTEMS = ("cpc", "simclr", "wav2vec", "vq_wav2vec", "code_bert", "wav2vec2", "ctc")
 FRONTS = {
     "log_mel": sizes.smoke().front,
     "conv_layer": ConvConfig(norm="layer", bias=True, normalize=True, dim=16),
@@ -26,7 +26,7 @@ FRONTS = {
 VOCABULARY = Vocabulary.fit(["abdelnos"])
 
 CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
-CASES += [("cpc", None), ("simclr", None), ("wav2vec", None), ("vq_wav2vec", None)]
+CASES += [("cpc", None), ("simclr", None), ("wav2vec", None), ("vq_wav2vec", None), ("code_bert", None)]
 """Every system with every front end it can have; None: as its smoke recipe has it."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -122,6 +122,35 @@ def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp
     assert reports[-1]["correct"] > 1.3 / 11
 
 
+def test_hidden_units_are_guessed_and_recognisers_start_from_there(prepared_tones, tmp_path):
+    run.train(recipes.by_name("vq_wav2vec_smoke"), into=tmp_path / "units", data=prepared_tones)
+    recipe = recipes.by_name("code_bert_smoke")
+    run.train(recipe, into=tmp_path / "encoder", data=prepared_tones, init=tmp_path / "units")
+    reports, chance = rows(tmp_path / "encoder"), hub.build(recipe.system).chance_nats
+    assert reports[-1]["contrastive"] < 0.8 * chance
+    assert reports[-1]["correct"] > 0.2
+    few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
+    run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
+    encoder, recogniser = (hub.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
+    kept = encoder.front.state_dict() | {"token_of": encoder.token_of}
+    found = hub.encoder_of(recogniser)
+    for key, value in (found.front.state_dict() | {"token_of": found.token_of}).items():
+        assert torch.equal(value, kept[key])
+    run.train(
+        recipe.override({"train.num_steps": 2}), into=tmp_path / "on", data=prepared_tones, init=tmp_path / "encoder"
+    )
+    assert torch.equal(hub.load(tmp_path / "on").token_of, encoder.token_of)
+
+
+def test_cutting_a_batch_of_units_does_not_change_the_gradient(waves):
+    system = build("code_bert").eval()
+    batch = batch_of("code_bert", waves)
+    draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
+    whole = gradient(system, [system.objective(batch, draws)])
+    halves = [system.objective(cut(batch, half), cut(draws, half)) for half in (slice(0, 2), slice(2, 3))]
+    torch.testing.assert_close(gradient(system, halves), whole, rtol=1e-4, atol=1e-4)
+
+
 def test_views_find_each_other_and_recognisers_start_from_there(prepared_tones, tmp_path):
     recipe = recipes.by_name("simclr_smoke")
     run.train(recipe, into=tmp_path / "encoder", data=prepared_tones)
@@ -158,8 +187,15 @@ def test_recognition_loss_falls_below_chance(recogniser_run):
 
 def short_run(name, data, into, **changes):
     recipe = recipes.by_name(f"{name}_smoke").override({"train.num_steps": 6, "train.log_every": 2, **changes})
-    run.train(recipe, into=into, data=data)
+    run.train(recipe, into=into, data=data, init=units(into.parent / "units") if name == "code_bert" else None)
     return hub.load(into).state_dict() if (into / "model").exists() else None
+
+
+def units(into):
+    """A model that makes units, where there is none yet."""
+    if not into.exists():
+        hub.save(build("vq_wav2vec"), into)
+    return into
 
 
 @each_system

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from sori.data.loader import CropBatches, FileReader, TextBatches, prefetch
+from sori.data.loader import CropBatches, FileReader, TextBatches, WholeBatches, prefetch
 from sori.data.manifest import Utterance
 from sori.data.sampler import DataConfig
 
@@ -72,6 +72,32 @@ def test_texts_are_padded_with_silence_and_minus_one(utterances):
     assert not batch.wave[row[0], RATE // 2 :].any()
     assert torch.equal(batch.wave[row[0], : RATE // 2] * 32768, torch.arange(RATE // 2, RATE).float())
     assert batch.seconds == 2.5
+
+
+def test_whole_utterances_are_padded_and_long_ones_cut(utterances):
+    whole = WholeBatches(utterances, DataConfig(min_seconds=0.4, num_buckets=1), seed=0)[0]
+    assert sorted(whole.lengths.tolist()) == [8_000, 16_000, 16_000]
+    short = int(whole.lengths.argmin())
+    assert torch.equal(whole.wave[short, :8_000], FileReader(utterances)(1, 0, 8_000))
+    assert not bool(whole.wave[short, 8_000:].any())
+    batches = WholeBatches(utterances, DataConfig(min_seconds=0.4, max_crop_seconds=0.75, num_buckets=1), seed=0)
+    starts = set()
+    for index in range(10):
+        batch = batches[index]
+        assert sorted(batch.lengths.tolist()) == [8_000, 12_000, 12_000]
+        for wave, count in zip(batch.wave, batch.lengths.tolist(), strict=True):
+            samples = (wave[:count] * 32_768).round().long()
+            assert torch.equal(samples, samples[0] + torch.arange(count))  # a stretch of the ramp, from anywhere
+            starts.add(int(samples[0]))
+    assert len(starts) > 10
+    again = WholeBatches(utterances, DataConfig(min_seconds=0.4, max_crop_seconds=0.75, num_buckets=1), seed=0)[7]
+    assert torch.equal(again.wave, batches[7].wave)
+
+
+def test_utterances_too_short_to_be_heard_whole_are_left_out(utterances):
+    assert len(WholeBatches(utterances, DataConfig(min_seconds=0.6), seed=0)[0].lengths) == 2
+    with pytest.raises(ValueError, match=r"expected utterances of 5 s or more to pre-train on, got 3"):
+        WholeBatches(utterances, DataConfig(min_seconds=5), seed=0)
 
 
 def test_labels_must_match_utterances(utterances):

@@ -142,3 +142,30 @@ def test_a_million_utterances_are_planned_and_shuffled_in_seconds():
     for index in range(1_000):
         crops(plan, samples, index)
     assert time.process_time() - begin < 1
+
+
+def test_batches_have_one_speaker_and_every_utterance_comes_once():
+    samples = lengths(400, low=2.0)
+    speakers = [f"s{n % 7}" for n in range(400)]
+    config = DataConfig(one_speaker=True, batch_seconds=40, max_crop_seconds=5, num_buckets=3)
+    plan = plan_crops(samples, config, seed=0, speakers=speakers)
+    for number in (0, 3):
+        batches = epoch(plan, number)
+        assert all(len({speakers[row] for row in rows}) == 1 for rows, _ in batches)
+        assert sorted(np.concatenate([rows for rows, _ in batches])) == list(range(400))
+        assert max(len(rows) * length for rows, length in batches) <= 40 * RATE
+        assert all(length <= samples[rows].min() for rows, length in batches)
+        firsts = [speakers[rows[0]] for rows, _ in batches]
+        assert len(set(firsts[:15])) > 3  # speakers take turns
+    mixed = plan_crops(
+        samples, DataConfig(batch_seconds=40, max_crop_seconds=5, num_buckets=3), seed=0, speakers=speakers
+    )
+    assert any(len({speakers[row] for row in rows}) > 1 for rows, _ in epoch(mixed, 0))
+
+
+def test_batches_of_one_speaker_need_speakers():
+    samples = lengths(5, low=2.0)
+    with pytest.raises(ValueError, match="1 of 5 tell none"):
+        plan_crops(samples, DataConfig(one_speaker=True), seed=0, speakers=["a", "a", None, "b", "b"])
+    with pytest.raises(ValueError, match="5 of 5 tell none"):
+        plan_crops(samples, DataConfig(one_speaker=True), seed=0)

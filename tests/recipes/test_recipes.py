@@ -35,6 +35,7 @@ def test_every_function_of_the_modules_is_listed():
         recipes.wav2vec2,
         recipes.wav2vec,
         recipes.vq_wav2vec,
+        recipes.code_bert,
         recipes.cpc,
         recipes.simclr,
         recipes.ctc,
@@ -43,7 +44,7 @@ def test_every_function_of_the_modules_is_listed():
         recipes.bert,
         recipes.classifier,
     )
-    kinds = ("wav2vec", "vq_wav2vec_", "cpc_", "simclr_", "ctc_", "speech2vec_", "bert_")
+    kinds = ("wav2vec", "vq_wav2vec_", "code_bert_", "cpc_", "simclr_", "ctc_", "speech2vec_", "bert_")
     made = {name for module in modules for name in vars(module) if name.startswith(kinds)}
     assert made == set(NAMES)
 

@@ -1,7 +1,7 @@
 """fairseq's `.pt` files of wav2vec 2.0, pre-trained (`wav2vec2`) or fine-tuned (`wav2vec_ctc`), both ways.
 
-Nothing of `fairseq` is needed, and nothing of the file is run. Names of tensors: `rows`; of settings:
-`fairseq_config.py`; XLSR-53 and XLS-R are of the same kind.
+Those of wav2vec and vq-wav2vec: `fairseq_first.py`. Nothing of `fairseq` is needed, and nothing of the file is run.
+Names of tensors: `rows`; of settings: `fairseq_config.py`; XLSR-53 and XLS-R are of the same kind.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from sori.conversion import fairseq_first
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
-from sori.conversion.fairseq_config import read_settings, source_sections, write_settings
+from sori.conversion.fairseq_config import history, read_settings, source_sections, write_settings
 from sori.conversion.fairseq_text import DICTIONARY, FIRST, classes_before, classes_of, dictionary_of, read_lines
 from sori.conversion.model import Imported, Model
 from sori.conversion.pickles import read_pickle
@@ -19,6 +20,8 @@ from sori.conversion.tensors import Row, give, take
 from sori.conversion.vocabularies import Classes
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
+from sori.systems.vq_wav2vec import VqWav2VecConfig
+from sori.systems.wav2vec import Wav2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
 CHECKPOINT = "checkpoint.pt"
@@ -49,6 +52,10 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
     """
     checkpoint = _read_checkpoint(path)
     weights = checkpoint["model"]
+    if fairseq_first.belongs(map(str, weights)):
+        if dictionary is not None:
+            raise ValueError(f"{path} was not fine-tuned and has no classes to name; leave the dictionary away")
+        return fairseq_first.read(path, checkpoint)
     settings = read_settings(checkpoint, [str(name) for name in weights], origin=str(path))
     if stray := [str(name) for name, value in weights.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{path} has something else than tensors in its model: {', '.join(stray[:5])}; cannot be read")
@@ -78,7 +85,7 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
             "format": "fairseq",
             "cfg": settings.sections,
             "dictionary": lines,
-            "history": _history(checkpoint),
+            "history": history(checkpoint),
         },
     )
     certificate = Certificate(
@@ -108,6 +115,10 @@ def write(model: Model, folder: Path) -> list[Entry]:
     Raises:
         ValueError: the model has parts that fairseq lacks; names them.
     """
+    if isinstance(model.system, Wav2VecConfig | VqWav2VecConfig):
+        cfg, theirs, entries = fairseq_first.write(model, model.system)
+        _save(folder, cfg, theirs, model.origin if model.origin.get("format") == "fairseq" else {}, {})
+        return entries
     settings = write_settings(model)
     source = model.origin if source_sections(model) else {}
     written = None if model.vocabulary is None else dictionary_of(model.vocabulary, source.get("dictionary"))
@@ -133,19 +144,31 @@ def write(model: Model, folder: Path) -> list[Entry]:
         name = f"{_ENCODER if written else ''}{_BIAS}"
         theirs[name] = torch.zeros(front.dim)
         entries.append(Entry(source=None, target=name, how="new", reason="zeros; it has no effect"))
-    checkpoint = {
-        "args": None,
-        "cfg": settings,
-        "model": {name: _alone(tensor) for name, tensor in theirs.items()},
-        **_beside(source, is_ctc=written is not None),
-    }
-    if written is not None and written.rest is not None:
-        checkpoint[_OURS] = written.rest
-    torch.save(checkpoint, folder / CHECKPOINT)
+    beside = {} if written is None or written.rest is None else {_OURS: written.rest}
+    _save(folder, settings, theirs, source, beside, is_ctc=written is not None)
     if written is not None:
         text = "".join(f"{line}\n" for line in written.lines)
         (folder / DICTIONARY).write_text(text, encoding="utf-8", newline="\n")
     return entries
+
+
+def _save(
+    folder: Path,
+    settings: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    source: Mapping[str, Any],
+    more: Mapping[str, Any],
+    *,
+    is_ctc: bool = False,
+) -> None:
+    checkpoint = {
+        "args": None,
+        "cfg": settings,
+        "model": {name: _alone(tensor) for name, tensor in weights.items()},
+        **_beside(source, is_ctc=is_ctc),
+        **more,
+    }
+    torch.save(checkpoint, folder / CHECKPOINT)
 
 
 def rows(config: Wav2Vec2Config, *, classes: bool, objective: bool, order: tuple[int, ...] | None = None) -> list[Row]:
@@ -248,14 +271,6 @@ def _check_head(weights: Mapping[str, Tensor], num_classes: int, place: Path) ->
             f"{place} does not fit the model: its output layer has {len(bias)} classes, and the dictionary "
             f"{num_classes} ({', '.join(FIRST)} and {num_classes - len(FIRST)} lines); likely that of another model"
         )
-
-
-def _history(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """How it was trained so far, as far as fairseq asks for it."""
-    entries = checkpoint.get("optimizer_history")
-    last = entries[-1] if isinstance(entries, list) and entries and isinstance(entries[-1], dict) else {}
-    wanted = {"criterion_name": str, "optimizer_name": str, "num_updates": int}
-    return {name: last[name] for name, kind in wanted.items() if isinstance(last.get(name), kind)}
 
 
 def _beside(origin: Mapping[str, Any], *, is_ctc: bool) -> dict[str, Any]:

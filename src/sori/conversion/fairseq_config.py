@@ -55,13 +55,7 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
     Raises:
         ValueError: the model is of another kind, or has a part that ours lacks; names it.
     """
-    settings = checkpoint.get("cfg") or checkpoint.get("args")
-    if not isinstance(settings, Mapping):
-        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
-            f"{origin} holds tensors without settings: expected `cfg` or `args` beside `model`, got "
-            f"{', '.join(sorted(map(str, checkpoint)))}. Likely a file that was stripped; get the original"
-        )
-    outer = sections(settings)
+    outer = sections(settings_in(checkpoint, origin=origin))
     kind = architecture(outer["model"], tensors, origin=origin)
     inner = _encoder_sections(outer, origin) if kind == "wav2vec_ctc" else outer
     c = resolved(inner["model"], origin=origin)
@@ -70,7 +64,7 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
         head = resolved_head(outer["model"], c)
         c |= {name: head[name_outside] for name, name_outside in TUNED.items()}
     _refuse_foreign_parts(c, head, tensors, origin)
-    normalize, said = _normalize(outer, inner, origin)
+    normalize, said = normalisation(outer, inner, origin)
     front = ConvConfig(
         norm="layer" if c["extractor_mode"] == "layer_norm" else "group",
         bias=c["conv_bias"],
@@ -99,6 +93,21 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
         normalisation=f"{'mean 0, variance 1' if normalize else 'none'} ({said})",
         remarks=tuple(_remarks({**c, "final_dropout": 0.0, **head})),
         sections=outer,
+    )
+
+
+def settings_in(checkpoint: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
+    """`cfg` of a newer file, `args` of an older one.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    settings = checkpoint.get("cfg") or checkpoint.get("args")
+    if isinstance(settings, Mapping):
+        return settings
+    raise ValueError(
+        f"{origin} holds tensors without settings: expected `cfg` or `args` beside `model`, got "
+        f"{', '.join(sorted(map(str, checkpoint)))}. Likely a file that was stripped; get the original"
     )
 
 
@@ -149,8 +158,17 @@ def _refuse_foreign_parts(c: Mapping[str, Any], head: Mapping[str, Any], tensors
         raise ValueError(f"{origin} cannot be read, for ours would compute something else:\n  {listed}")
 
 
-def _normalize(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: str) -> tuple[bool, str]:
-    """Whether the waveform is normalised, and who says so."""
+def normalisation(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: str) -> tuple[bool, str]:
+    """Whether the waveform is normalised, and who says so.
+
+    Args:
+        outer: the file's settings in sections.
+        inner: those of the encoder in a recogniser; of an encoder, the same again.
+        origin: the file, for messages.
+
+    Raises:
+        ValueError: the settings contradict each other, or the model listens at another rate.
+    """
     places = {"task": _section(outer, "task"), "model": outer["model"]}
     if inner is not outer:
         places |= {"w2v_args.task": _section(inner, "task"), "w2v_args.model": inner["model"]}
@@ -172,14 +190,22 @@ def _normalize(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: str) 
     return False, "fairseq's default; the file does not say"
 
 
+def history(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model was trained so far, as far as fairseq asks for it."""
+    entries = checkpoint.get("optimizer_history")
+    last = entries[-1] if isinstance(entries, list) and entries and isinstance(entries[-1], dict) else {}
+    wanted = {"criterion_name": str, "optimizer_name": str, "num_updates": int}
+    return {name: last[name] for name, kind in wanted.items() if isinstance(last.get(name), kind)}
+
+
 def write_settings(model: Model) -> dict[str, Any]:
     """`cfg` for a model; a field of its source stays as it was written there, unless it means something else by now.
 
     Raises:
         ValueError: the model has parts that fairseq lacks; names them.
     """
-    c, ctc = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None
     _refuse_our_parts(model)
+    c, ctc = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None
     front = c.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
     source = source_sections(model)
@@ -252,7 +278,10 @@ def source_sections(model: Model) -> dict[str, Any]:
 
 
 def _refuse_our_parts(model: Model) -> None:
-    c, problems = model.wav2vec2_config, own_parts(model)
+    problems = own_parts(model)
+    if not isinstance(model.encoder_config, Wav2Vec2Config):
+        refuse(problems, program="fairseq")
+    c = model.wav2vec2_config
     if isinstance(c.front, ConvConfig) and c.front.dim == c.dim:
         problems.append(f"the convolutions have as many channels as the blocks ({c.dim}); fairseq projects no such")
     if model.vocabulary is None and not model.has_objective:

@@ -7,7 +7,7 @@ fine-tuning changed (dropout, masks): the outer and the inner ones.
 
 import ast
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Architecture = Literal["wav2vec2", "wav2vec_ctc"]
@@ -117,7 +117,6 @@ TUNED = {
 _TASK = ("sample_rate", "normalize", "data", "labels")
 _CRITERION = ("infonce", "loss_weights", "log_keys", "zero_infinity")
 _TENSORS = {
-    "feature_aggregator.": "wav2vec (2019)",
     "label_embs_concat": "HuBERT",
     "modality_encoders.": "data2vec 2.0",
     "regression_head": "data2vec",
@@ -140,13 +139,18 @@ _NAMES = {
 _MAX_TEXT, _MAX_ITEMS = 500, 1000
 
 
-def sections(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`cfg` or `args` as plain data (what JSON can hold) in sections: `model`, and perhaps `task` and `criterion`."""
+def sections(settings: Mapping[str, Any], *, fields: Iterable[str] = ()) -> dict[str, Any]:
+    """`cfg` or `args` as plain data (what JSON can hold) in sections: `model`, and perhaps `task` and `criterion`.
+
+    Args:
+        settings: as the file has them.
+        fields: of a flat list, those of the model, where it is none of wav2vec 2.0.
+    """
     settings = {str(name): _plain(value) for name, value in settings.items()}
     if isinstance(settings.get("model"), dict):
         found = settings
     else:
-        known = {*DEFAULTS, *HEAD, *TUNED.values(), "w2v_args", "w2v_path"}
+        known = {*fields} or {*DEFAULTS, *HEAD, *TUNED.values(), "w2v_args", "w2v_path"}
         found = {
             "model": {name: value for name, value in settings.items() if name in known},
             "task": {name: settings[name] for name in _TASK if name in settings},
@@ -174,8 +178,7 @@ def architecture(model: Mapping[str, Any], tensors: Sequence[str], *, origin: st
     for part, kind in _TENSORS.items():
         for name in tensors:
             if f".{part}" in f".{name}":
-                quantised = any(other.startswith("vector_quantizer.") for other in tensors)
-                raise other_kind("vq-wav2vec" if quantised else kind, f"it has a tensor {name}", origin=origin)
+                raise other_kind(kind, f"it has a tensor {name}", origin=origin)
     match named := model.get("_name"):
         case "wav2vec2" | "wav2vec_ctc":
             return named  # type: ignore[no-any-return]
@@ -193,8 +196,8 @@ def kind_of(name: str) -> str:
 def other_kind(kind: str, because: str, *, origin: str) -> ValueError:
     """The error for a model that cannot be read."""
     return ValueError(
-        f"{origin} is {kind} ({because}); of fairseq's models, this version reads wav2vec 2.0 only, pre-trained "
-        "(wav2vec2) or fine-tuned with CTC (wav2vec_ctc)"
+        f"{origin} is {kind} ({because}); of fairseq's models, this version reads wav2vec 2.0, pre-trained (wav2vec2) "
+        "or fine-tuned with CTC (wav2vec_ctc), and wav2vec and vq-wav2vec as they come from pre-training"
     )
 
 
@@ -205,19 +208,35 @@ def resolved(model: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
         ValueError: a field is not of the form that fairseq writes.
     """
     c = {**DEFAULTS, **{name: value for name, value in model.items() if value is not None}}
-    layers = literal(c["conv_feature_layers"], name="conv_feature_layers", origin=origin)
-    if not isinstance(layers, list | tuple) or not layers or not all(_is_layer(layer) for layer in layers):
-        raise _malformed(
-            "conv_feature_layers", "a list of (channels, kernel, stride)", c["conv_feature_layers"], origin
-        )
-    temperatures = literal(c["latent_temp"], name="latent_temp", origin=origin)
-    if not isinstance(temperatures, list | tuple) or len(temperatures) != 3:
-        raise _malformed("latent_temp", "(start, end, decay)", c["latent_temp"], origin)
-    c["conv_feature_layers"] = [tuple(layer) for layer in layers]
-    c["latent_temp"] = [float(value) for value in temperatures]
+    c["conv_feature_layers"] = layers_of(c, "conv_feature_layers", origin=origin)
+    c["latent_temp"] = temperatures_of(c, "latent_temp", origin=origin)
     c["final_dim"] = c["final_dim"] if c["final_dim"] > 0 else c["encoder_embed_dim"]
     c["latent_dim"] = c["latent_dim"] if c["latent_dim"] > 0 else c["final_dim"]
     return c
+
+
+def layers_of(fields: Mapping[str, Any], name: str, *, origin: str) -> list[tuple[int, int, int]]:
+    """Channels, kernel and stride of each convolution.
+
+    Raises:
+        ValueError: the field is no such list.
+    """
+    layers = literal(fields[name], name=name, origin=origin)
+    if not isinstance(layers, list | tuple) or not layers or not all(_is_layer(layer) for layer in layers):
+        raise _malformed(name, "a list of (channels, kernel, stride)", fields[name], origin)
+    return [(channels, kernel, stride) for channels, kernel, stride in layers]
+
+
+def temperatures_of(fields: Mapping[str, Any], name: str, *, origin: str) -> list[float]:
+    """First and last temperature of a quantiser, and the factor at each update.
+
+    Raises:
+        ValueError: the field is no list of three.
+    """
+    temperatures = literal(fields[name], name=name, origin=origin)
+    if not isinstance(temperatures, list | tuple) or len(temperatures) != 3:
+        raise _malformed(name, "(start, end, decay)", fields[name], origin)
+    return [float(value) for value in temperatures]
 
 
 def _is_layer(layer: Any) -> bool:

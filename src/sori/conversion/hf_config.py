@@ -173,13 +173,11 @@ def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
     Raises:
         ValueError: the model has parts that transformers lacks; names them.
     """
+    refuse(own_parts(model), program="transformers")
     c = model.wav2vec2_config
     front, ctc = c.front, model.system if isinstance(model.system, CtcConfig) else None
-    refuse(
-        own_parts(model)
-        + (["adapters in blocks that normalise afterwards"] if c.adapter_dim and not c.pre_norm else []),
-        program="transformers",
-    )
+    if c.adapter_dim and not c.pre_norm:
+        refuse(["adapters in blocks that normalise afterwards"], program="transformers")
     assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
     mask = ctc.mask if ctc else c.mask
     fields: dict[str, Any] = {

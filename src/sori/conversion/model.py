@@ -97,5 +97,5 @@ def refuse(problems: list[str], *, program: str) -> None:
         raise ValueError(
             f"this model cannot be written for {program}, which would compute something else:\n  "
             + "\n  ".join(problems)
-            + "\nONNX holds any model: --format onnx"
+            + "\nONNX holds any wav2vec 2.0, and any recogniser over one: --format onnx"
         )

@@ -16,7 +16,9 @@ class Row(NamedTuple):
     theirs: tuple[str, ...]
     """One name; or several, whose tensors follow each other along the first axis of ours."""
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    """Ours and theirs, where the axes differ."""
+    """Ours and theirs, where the axes differ; theirs after `axes`."""
+    axes: tuple[int, ...] | None = None
+    """Theirs in another order: which of their axes comes first, second ..."""
     order: tuple[int, ...] | None = None
     """Where the first axis counts classes: their class for each of ours."""
 
@@ -56,6 +58,8 @@ def take(
         whole = parts[0]
         if len(parts) > 1:
             whole, how = torch.cat(parts), "stacked"
+        if row.axes is not None:
+            whole, how = whole.permute(row.axes), "reshaped"
         if row.shapes is not None:
             whole, how = whole.reshape(row.shapes[0]), "reshaped"
         if row.order is not None and row.order != tuple(range(len(row.order))):
@@ -87,6 +91,9 @@ def give(weights: Mapping[str, Tensor], rows: Iterable[Row], *, origin: str) -> 
             whole, how = whole[torch.tensor(row.order).argsort()], "reordered"
         if row.shapes is not None:
             whole, how = whole.reshape(row.shapes[1]), "reshaped"
+        if row.axes is not None:
+            back = sorted(range(len(row.axes)), key=row.axes.__getitem__)
+            whole, how = whole.permute(back), "reshaped"
         if len(row.theirs) > 1:
             how = "split"
         for name, part in zip(row.theirs, whole.chunk(len(row.theirs)), strict=True):

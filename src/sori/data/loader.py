@@ -1,5 +1,6 @@
 """Micro-batches by their number: audio read, cropped or padded; and reading ahead in threads."""
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from sori.audio import SAMPLE_RATE, read
 from sori.batch import TextBatch, WaveBatch
 from sori.data.manifest import Utterance
 from sori.data.sampler import DataConfig, crops, plan_crops, plan_texts
+from sori.seeds import derive
 from sori.shapes import Float, Tensor
 
 
@@ -62,14 +64,16 @@ class CropBatches:
         reader: where the samples come from (see `cache.open_audio`); by default the sound files.
 
     Raises:
-        ValueError: no utterance is long enough, or none tells its language where languages are to be in balance.
+        ValueError: no utterance is long enough, none tells its language where languages are to be in balance, or one
+            does not tell its speaker where batches are to have one.
     """
 
     def __init__(
         self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
     ) -> None:
         self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=[u.language for u in utterances])
+        languages, speakers = [u.language for u in utterances], [u.speaker for u in utterances]
+        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=languages, speakers=speakers)
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
@@ -85,6 +89,54 @@ class CropBatches:
         for place, row, start in zip(wave, rows, starts, strict=True):
             place.copy_(self._reader(int(row), int(start), length))
         return WaveBatch(wave, torch.full((len(rows),), length))
+
+
+@final
+class WholeBatches:
+    """Pre-training batches of whole utterances, padded to the longest: for systems that hear a cut one differently.
+
+    Args:
+        utterances: transcripts are not looked at.
+        config: batch size; utterances longer than `max_crop_seconds` are cut, at random, and those shorter than
+            `min_seconds` left out.
+        seed: of the run.
+        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+
+    Raises:
+        ValueError: no utterance is long enough, or none tells its language where languages are to be in balance.
+    """
+
+    def __init__(
+        self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
+    ) -> None:
+        num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
+        self._kept = np.flatnonzero(num_samples >= math.ceil(config.min_seconds * SAMPLE_RATE))
+        if not len(self._kept):
+            raise ValueError(
+                f"expected utterances of {config.min_seconds:g} s or more to pre-train on, got {len(utterances)} "
+                "shorter ones; likely the wrong folder, or recordings cut very short: lower data.min_seconds or "
+                "prepare longer pieces"
+            )
+        self._num_samples, self._seed = num_samples[self._kept], seed
+        self._heard = np.minimum(self._num_samples, math.floor(config.max_crop_seconds * SAMPLE_RATE))
+        languages = [utterances[row].language for row in self._kept.tolist()]
+        self._plan = plan_texts(self._heard, config, seed=seed, languages=languages)
+        self._reader = reader or FileReader(utterances)
+        self.num_batches = self._plan.num_batches
+        """Micro-batches in an epoch."""
+        self.languages = self._plan.languages
+        """How often each is heard; None: every utterance once an epoch."""
+
+    def __getitem__(self, index: int) -> WaveBatch:
+        """Micro-batch `index`; numbers go on through the epochs."""
+        rows, _ = self._plan.batch(index)
+        heard = self._heard[rows]
+        draw = np.random.Generator(np.random.Philox(derive(self._seed, index, "crop")))
+        starts = draw.integers(0, self._num_samples[rows] - heard + 1)
+        wave = torch.zeros(len(rows), int(heard.max()))
+        for place, row, start, count in zip(wave, self._kept[rows], starts, heard, strict=True):
+            place[:count] = self._reader(int(row), int(start), int(count))
+        return WaveBatch(wave, torch.from_numpy(heard))
 
 
 @final

@@ -38,6 +38,10 @@ class DataConfig(Config):
     """How far small languages are favoured: a language of the share s of the audio is heard with a share in proportion
     to s to this power. 1: as it comes; 0.5: XLSR's and XLS-R's (arXiv 2006.13979, section 2); 0: all languages alike.
     None: every utterance once an epoch, whatever its language. Paper: alpha."""
+    one_speaker: bool = False
+    """Pre-training batches of crops have one speaker each, whose voice then does not tell distractors from targets: the
+    same-speaker variant of CPC (arXiv 1807.03748, table 2; CPC_audio: samplingType samespeaker). Needs many minutes of
+    each: who has less than a batch fills none."""
     cache: Literal["auto", "always", "never"] = "auto"
     """Decode all audio once into a file of 16-bit samples (115 MB an hour): always, never, or when decoding measures
     slow enough to hold the training up and the disk has room."""
@@ -119,7 +123,12 @@ class Plan:
 
 
 def plan_crops(
-    num_samples: Rows, config: DataConfig, *, seed: int, languages: Sequence[str | None] | None = None
+    num_samples: Rows,
+    config: DataConfig,
+    *,
+    seed: int,
+    languages: Sequence[str | None] | None = None,
+    speakers: Sequence[str | None] | None = None,
 ) -> Plan:
     """Buckets for pre-training: batches of equal-length stretches without padding.
 
@@ -128,9 +137,11 @@ def plan_crops(
         config: see there; utterances under `min_seconds` are in no bucket.
         seed: of the run.
         languages: of the utterances, for a `language_exponent`; what they are heard with is the length of the crops.
+        speakers: of the utterances, for `one_speaker`.
 
     Raises:
-        ValueError: no utterance is long enough, or none tells its language where they are to be in balance.
+        ValueError: no utterance is long enough, none tells its language where they are to be in balance, or one does
+            not tell its speaker where batches are to have one.
     """
     rows = np.flatnonzero(num_samples >= max(1, _samples(config.min_seconds)))
     if not len(rows):
@@ -142,7 +153,10 @@ def plan_crops(
         )
     crop = min(_samples(config.max_crop_seconds), _samples(config.batch_seconds))
     lengths = np.minimum(num_samples[rows], crop)
-    rows, lengths, edges = _buckets(rows, lengths, config)
+    if config.one_speaker:
+        rows, lengths, edges = _of_speakers(rows, lengths, speakers, config)
+    else:
+        rows, lengths, edges = _buckets(rows, lengths, config)
     told = _languages(rows, lengths, languages, config)
     return Plan(rows, edges, lengths[edges[:-1]], config=config, seed=seed, languages=told)
 
@@ -185,6 +199,24 @@ def _buckets(rows: Rows, lengths: Rows, config: DataConfig) -> tuple[Rows, Rows,
     # A bucket begins at the first utterance of its length, so that equal lengths are never divided.
     edges[1:-1] = np.searchsorted(lengths, lengths[edges[1:-1]])
     return rows, lengths, np.unique(edges)
+
+
+def _of_speakers(
+    rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig
+) -> tuple[Rows, Rows, Rows]:
+    """The same for each speaker, one after the other."""
+    names = [None if told is None else told[row] for row in rows]
+    if missing := names.count(None):
+        raise ValueError(
+            f"batches of one speaker need the speaker of every utterance, and {missing} of {len(names)} tell none; "
+            "prepare them with speakers, or set data.one_speaker to false"
+        )
+    speakers, own = np.unique(np.array(names), return_inverse=True)
+    parts = [_buckets(rows[own == n], lengths[own == n], config) for n in range(len(speakers))]
+    begins = np.cumsum([0, *(len(part) for part, *_ in parts)])
+    edges = np.concatenate([edges[:-1] + begin for (*_, edges), begin in zip(parts, begins, strict=False)])
+    joined = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    return next(joined), next(joined), np.append(edges, begins[-1])
 
 
 def _languages(rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig) -> Balance | None:

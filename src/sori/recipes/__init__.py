@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import bert, classifier, cpc, ctc, simclr, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
+from sori.recipes import bert, classifier, code_bert, cpc, ctc, simclr, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
 from sori.recipes.recipe import Recipe
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -32,6 +32,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     vq_wav2vec.vq_wav2vec_tiny,
     vq_wav2vec.vq_wav2vec_base,
     vq_wav2vec.vq_wav2vec_kmeans,
+    code_bert.code_bert_tiny,
+    code_bert.code_bert_small,
+    code_bert.code_bert_base,
     ctc.ctc_10min,
     ctc.ctc_10min_scratch,
     ctc.ctc_1h,
@@ -67,6 +70,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     smoke.simclr_smoke,
     smoke.wav2vec_smoke,
     smoke.vq_wav2vec_smoke,
+    smoke.code_bert_smoke,
     smoke.ctc_smoke,
     smoke.speech2vec_smoke,
     smoke.bert_smoke,

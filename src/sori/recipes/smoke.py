@@ -3,6 +3,7 @@
 from sori.data.instances import TextsConfig
 from sori.data.sampler import DataConfig
 from sori.data.segment_pairs import SegmentConfig
+from sori.encoders import VqCodeBertConfig
 from sori.nn.mask import MaskConfig
 from sori.nn.spectral import LogMelConfig
 from sori.recipes import bert, cpc, simclr, sizes
@@ -123,6 +124,35 @@ def vq_wav2vec_smoke() -> Recipe:
                 exclusion="fixed",
             ),
         }
+    )
+
+
+def code_bert_smoke() -> Recipe:
+    """Whether BERT over units runs at all: a toy model over `vq_wav2vec_smoke`, seconds on a CPU.
+
+    Expected: on clear tones the loss falls below 0.8 of chance; on speech it teaches nothing of use.
+
+    Command: `sori train code_bert_smoke --data PREPARED --init runs/vq_wav2vec_smoke --into runs/code_bert_smoke`
+    """
+    units = vq_wav2vec_smoke().system
+    assert isinstance(units, VqWav2VecConfig)  # noqa: S101 - see above
+    size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
+    return Recipe(
+        name="code_bert_smoke",
+        system=VqCodeBertConfig(
+            units=units,
+            num_tokens=40,
+            pre_norm=True,
+            init="width",
+            dropout=0.0,
+            attention_dropout=0.0,
+            mask=MaskConfig(time_prob=0.3, time_length=3),
+            **size,
+        ),
+        data=DataConfig(batch_seconds=10.0, min_seconds=1.0, num_buckets=2),
+        optim=OptimConfig(lr=1e-2, max_norm=5.0),
+        schedule=ScheduleConfig(),
+        train=TrainConfig(num_steps=150, log_every=25, precision="float32"),
     )
 
 

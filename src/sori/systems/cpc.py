@@ -16,9 +16,9 @@ Where paper and code differ, and what the recipes follow:
 - the loss of the twelve steps is added up in the code; here it is divided by the number of targets, all steps counted,
   a factor that Adam does not see;
 - predictors: linear in the paper (`cpc_paper`), one Transformer block each in the code (`cpc_modified`);
-- batches of one speaker, the code's default and a row of the paper's table 2, are not made; `negatives: own` has a like
-  effect. The recurrent state starts from zeros with every utterance (the code can keep it from window to window), and
-  time does not run backwards (an option of the code).
+- batches of one speaker, the code's default and a row of the paper's table 2, are made on request
+  (`data.one_speaker`); `negatives: own` has a like effect. The recurrent state starts from zeros with every utterance
+  (the code can keep it from window to window), and time does not run backwards (an option of the code).
 """
 
 import math
