@@ -23,6 +23,7 @@ from sori.config import Config
 from sori.conversion import fairseq, huggingface
 from sori.conversion.certificate import Certificate
 from sori.conversion.model import Model
+from sori.data.word_counts import WordCounts, read_word_counts
 from sori.encoders import Encoder, EncoderConfig, without_objective
 from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
@@ -31,6 +32,7 @@ from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.simclr import SimClrImages, SimClrImagesConfig
 from sori.systems.speech2vec import Speech2Vec, Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
+from sori.systems.word2vec import Word2Vec, Word2VecConfig
 from sori.text import Vocabulary
 
 CARD, WEIGHTS, VOCABULARY = "config.json", "weights.safetensors", "vocabulary.json"
@@ -45,15 +47,18 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
 SystemConfig = Annotated[EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig, Field(discriminator="kind")]
+"""Of what the loop trains."""
+AnyConfig = Annotated[SystemConfig | Word2VecConfig, Field(discriminator="kind")]
 OfFrames = Encoder | Ctc
 """What gives a vector for each frame of speech."""
-System = OfFrames | Speech2Vec | SimClrImages
+Looped = OfFrames | Speech2Vec | SimClrImages
+System = Looped | Word2Vec
 
 
 class ModelCard(Config):
     """What `config.json` holds."""
 
-    system: SystemConfig
+    system: AnyConfig
     """Kind and configuration of the system."""
     encoder: EncoderConfig | None = None
     """Of a recogniser: what it reads out."""
@@ -106,8 +111,9 @@ def assemble(model: Model, *, origin: str) -> System:
             model.system,
             encoder=model.encoder,
             vocabulary=model.vocabulary,
-            objective=not isinstance(model.system, CtcConfig | Speech2VecConfig | SimClrImagesConfig)
+            objective=not isinstance(model.system, CtcConfig | Speech2VecConfig | SimClrImagesConfig | Word2VecConfig)
             and model.has_objective,
+            words=model.words,
         )
     copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()
@@ -122,15 +128,18 @@ def read(model: str | Path, *, language: str | None = None) -> Stored:
     card = read_card(place)
     vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None
     weights = _read_weights(place / WEIGHTS)
-    return Stored(Model(card.system, card.encoder, vocabulary, weights, card.origin), place, card.provenance, None)
+    words = read_word_counts(place / VOCABULARY) if isinstance(card.system, Word2VecConfig) else None
+    model_read = Model(card.system, card.encoder, vocabulary, weights, card.origin, words)
+    return Stored(model_read, place, card.provenance, None)
 
 
 def build(
-    config: SystemConfig,
+    config: AnyConfig,
     *,
     encoder: EncoderConfig | None = None,
     vocabulary: Vocabulary | None = None,
     objective: bool = True,
+    words: WordCounts | None = None,
 ) -> System:
     """A system with random weights.
 
@@ -139,6 +148,7 @@ def build(
         encoder: of the encoder below a recogniser.
         vocabulary: of a recogniser.
         objective: of an encoder: with what pre-training needs (quantiser and projections), or without.
+        words: of word vectors learnt from text.
     """
     match config:
         case CtcConfig():
@@ -154,6 +164,10 @@ def build(
             return Speech2Vec(config)
         case SimClrImagesConfig():
             return SimClrImages(config)
+        case Word2VecConfig():
+            if words is None:
+                raise ValueError("word vectors need the words they belong to; they are missing")
+            return Word2Vec(config, words)
         case _:
             return build_encoder(config, objective=objective)
 
@@ -180,6 +194,10 @@ def of_frames(system: System) -> OfFrames:
     if isinstance(system, SimClrImages):
         raise ValueError(  # noqa: TRY004 - likewise
             "expected a model of speech, got one of images (simclr_images), which hears nothing"
+        )
+    if isinstance(system, Word2Vec):
+        raise ValueError(  # noqa: TRY004 - likewise
+            "expected a model of speech, got one of written words (word2vec), which hears nothing"
         )
     if isinstance(system, Speech2Vec):
         raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
@@ -224,6 +242,8 @@ def model_of(system: System) -> Model:
         ValueError: a recogniser without a vocabulary.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
+    if isinstance(system, Word2Vec):
+        return Model(system.config, None, None, weights, {}, system.vocabulary)
     if not isinstance(system, Ctc):
         return Model(system.config, None, None, weights, {})
     if system.vocabulary is None:
@@ -242,6 +262,8 @@ def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = Non
     )
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
+    if model.words is not None:
+        (folder / VOCABULARY).write_text(model.words.to_json(), encoding="utf-8")
     safetensors.torch.save_file(model.weights, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -353,6 +375,8 @@ def describe(model: str | Path) -> str:
     }
     if m.vocabulary is not None:
         facts["vocabulary"] = " ".join(m.vocabulary.symbols)
+    if m.words is not None:
+        facts["words"] = len(m.words.words)
     if stored.certificate is None:
         card = read_card(stored.place)
     else:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from sori.conversion.certificate import Certificate
+from sori.data.word_counts import WordCounts
 from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
@@ -10,13 +11,14 @@ from sori.systems.ctc import CtcConfig
 from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
+from sori.systems.word2vec import Word2VecConfig
 from sori.text import Vocabulary
 
 
 class Model(NamedTuple):
     """What any of the formats holds."""
 
-    system: EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig
+    system: EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig | Word2VecConfig
     encoder: EncoderConfig | None
     """Of a recogniser: what it reads out."""
     vocabulary: Vocabulary | None
@@ -25,6 +27,8 @@ class Model(NamedTuple):
     """By our names."""
     origin: dict[str, Any]
     """Settings of the source that have no place in ours, to be written back: `format`, and what that format has."""
+    words: WordCounts | None = None
+    """Of word vectors learnt from text."""
 
     @property
     def encoder_config(self) -> EncoderConfig:
@@ -34,7 +38,7 @@ class Model(NamedTuple):
             ValueError: the model has none: it makes vectors of words, or looks at images.
         """
         config = self.encoder or self.system
-        if isinstance(config, Speech2VecConfig | SimClrImagesConfig):
+        if isinstance(config, Speech2VecConfig | SimClrImagesConfig | Word2VecConfig):
             raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
                 f"expected an encoder or a recogniser, got a {config.kind}, which has no vectors of frames of speech"
             )

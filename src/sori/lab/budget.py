@@ -67,7 +67,7 @@ def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, Recipe]:
     Raises:
         FileNotFoundError, ValueError: the folders cannot be read, or no utterance is long enough.
     """
-    every = {name: run.complete(recipes.by_name(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
+    every = {name: run.complete(recipes.of_loop(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
     shortest = max(recipe.data.min_seconds for recipe in every.values())  # so that all hear the same utterances
     hours = config.hours_heard or max(map(_hours_asked, every.values()))
     made = {}
@@ -112,7 +112,7 @@ def _stretched(config: Any, factor: float) -> dict[str, Any]:
 
 def fine_tuning(config: LabConfig) -> Recipe:
     """The recogniser's recipe: to the letter the same for all, so without changes to an encoder that not all allow."""
-    recipe = recipes.by_name("ctc_smoke" if config.size == "smoke" else "ctc_10min")
+    recipe = recipes.of_loop("ctc_smoke" if config.size == "smoke" else "ctc_10min")
     labels = (recipe.labels or LabelConfig()).model_copy(update={"minutes": LABELLED_MINUTES})
     changes: dict[str, Any] = {"name": "lab_ctc", "encoder": None, "encoder_changes": {}, "labels": labels}
     return recipe.override({"train.seed": config.seed}).model_copy(update=changes)

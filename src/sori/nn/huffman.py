@@ -48,7 +48,7 @@ def huffman(counts: NDArray[np.int64]) -> Tree:
 
 @no_type_check
 @_compiled
-def _join(counts):
+def _join(counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Parent and bit of every word and inner node: with sorted leaves, the two least are at the ends of two queues."""
     num = len(counts)
     weights = np.empty(2 * num - 1, dtype=np.int64)
@@ -69,7 +69,9 @@ def _join(counts):
 
 @no_type_check
 @_compiled
-def _walk(parents, bits, num):
+def _walk(
+    parents: NDArray[np.int32], bits: NDArray[np.uint8], num: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
     root = 2 * num - 2
     depths = np.zeros(2 * num - 1, dtype=np.int32)
     for node in range(root - 1, -1, -1):

@@ -25,18 +25,18 @@ _VECTOR = ir.VectorType(_FLOAT, LANES)
 _INDEX = ir.IntType(32)
 
 
-class LanesType(types.Type):  # type: ignore[misc]
+class LanesType(types.Type):
     """The type of such a value, for numba."""
 
     def __init__(self) -> None:
         super().__init__(name="Lanes16")
 
 
-LANES_TYPE = LanesType()
+LANES_TYPE = LanesType()  # type: ignore[no-untyped-call]
 
 
 @register_model(LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, _VECTOR)
 
@@ -160,7 +160,7 @@ def prefetch(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  #
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         pointer = builder.inttoptr(args[0], cgutils.voidptr_t)
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, _INDEX, _INDEX, _INDEX])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
         builder.call(function, [pointer, _INDEX(1), _INDEX(3), _INDEX(1)])
         return context.get_dummy_value()
 

@@ -70,7 +70,7 @@ def noise_table(shares: NDArray[np.float64]) -> Noise:
 
 @no_type_check
 @_compiled
-def _alias(scaled):
+def _alias(scaled: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
     num = len(scaled)
     thresholds, aliases = np.full(num, ALWAYS, dtype=np.uint32), np.arange(num).astype(np.int32)
     small, large = np.empty(num, dtype=np.int32), np.empty(num, dtype=np.int32)
@@ -97,7 +97,7 @@ def _alias(scaled):
 
 @no_type_check
 @_compiled
-def draw(counter):
+def draw(counter: int) -> int:
     """The 64-bit number that belongs to a counter; the next counter is `counter + STEP`."""
     z = (counter ^ (counter >> np.uint64(30))) * _FIRST
     z = (z ^ (z >> np.uint64(27))) * _SECOND
@@ -106,7 +106,15 @@ def draw(counter):
 
 @no_type_check
 @_compiled
-def draw_sentence(tokens, begin, keep, window, counter, words, radii):
+def draw_sentence(
+    tokens: NDArray[np.int32],
+    begin: int,
+    keep: NDArray[np.uint32],
+    window: int,
+    counter: int,
+    words: NDArray[np.int32],
+    radii: NDArray[np.int32],
+) -> tuple[int, int, int]:
     """Read tokens up to the end of a sentence, leave some out, and draw the window of those that stay.
 
     A sentence ends after word 0, at the end of the tokens, or when `words` is full.
@@ -140,7 +148,7 @@ def draw_sentence(tokens, begin, keep, window, counter, words, radii):
 
 @no_type_check
 @_compiled
-def noise_word(thresholds, aliases, num_words, number):
+def noise_word(thresholds: int, aliases: int, num_words: int, number: int) -> int:
     """The word of noise that a draw stands for; the tables by address."""
     word = np.int64(((number & _LOW) * np.uint64(num_words)) >> _HALF)
     kept = np.uint32(number >> _HALF) <= uint32_at(thresholds + 4 * word)

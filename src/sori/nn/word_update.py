@@ -37,7 +37,7 @@ def row_floats(dim: int) -> int:
 
 @no_type_check
 @_fast
-def coefficient(logit, label, alpha, node):
+def coefficient(logit: float, label: float, alpha: float, node: bool) -> float:
     """`alpha * (label - sigma(logit))`; of a node 0 beyond `MAX_LOGIT`, else sigma is 0 or 1 there.
 
     sigma(x) = 1/2 + tanh(x/2)/2 with seven terms of Lambert's continued fraction of tanh: 7e-7 off at most within the
@@ -57,7 +57,7 @@ def coefficient(logit, label, alpha, node):
 
 @no_type_check
 @_compiled
-def log_loss(logit, label):
+def log_loss(logit: float, label: float) -> float:
     """-log sigma of a logit where the label is 1, of its negative where it is 0."""
     x = logit if label > 0 else -logit
     return math.log1p(math.exp(-abs(x))) + max(-x, 0.0)
@@ -65,7 +65,7 @@ def log_loss(logit, label):
 
 @no_type_check
 @_compiled
-def dot(a, b, lanes):
+def dot(a: int, b: int, lanes: int) -> float:
     """Product of two rows at addresses."""
     even, odd = zeros(), zeros()
     for d in range(0, (lanes & ~1) * LANE_BYTES, 2 * LANE_BYTES):
@@ -79,7 +79,7 @@ def dot(a, b, lanes):
 
 @no_type_check
 @_compiled
-def add(row, other, factor, lanes):
+def add(row: int, other: int, factor: float, lanes: int) -> None:
     """`row += factor * other`."""
     many = splat(factor)
     for d in range(0, lanes * LANE_BYTES, LANE_BYTES):
@@ -88,7 +88,7 @@ def add(row, other, factor, lanes):
 
 @no_type_check
 @_compiled
-def clear(row, lanes):
+def clear(row: int, lanes: int) -> None:
     """`row = 0`."""
     for d in range(0, lanes * LANE_BYTES, LANE_BYTES):
         store(row + d, zeros())
@@ -96,7 +96,9 @@ def clear(row, lanes):
 
 @no_type_check
 @_compiled
-def update_row(x, error, outputs, labels, count, num_nodes, alpha, lanes):
+def update_row(
+    x: int, error: int, outputs: int, labels: int, count: int, num_nodes: int, alpha: float, lanes: int
+) -> None:
     """One input against `count` outputs, each at the values the one before left; the change of the input into `error`.
 
     Args:
@@ -122,7 +124,7 @@ def update_row(x, error, outputs, labels, count, num_nodes, alpha, lanes):
 
 @no_type_check
 @_compiled
-def products(inputs, num_inputs, outputs, num_outputs, found, lanes):
+def products(inputs: int, num_inputs: int, outputs: int, num_outputs: int, found: int, lanes: int) -> None:
     """`found[j, i] = x_i . w_j`, in blocks of 2 x 3 that stay in registers; what is over is computed twice."""
     for j in range(0, num_outputs, 3):
         jj, jjj = min(j + 1, num_outputs - 1), min(j + 2, num_outputs - 1)
@@ -150,7 +152,28 @@ def products(inputs, num_inputs, outputs, num_outputs, found, lanes):
 
 @no_type_check
 @_compiled
-def update_block(inputs, num_inputs, outputs, labels, num_outputs, num_nodes, alpha, errors, found, lanes):
+def _coefficients(found: int, num_inputs: int, labels: int, num_outputs: int, num_nodes: int, alpha: float) -> None:
+    """From logits to what they move, in place."""
+    for j in range(num_outputs):
+        label, node = float_at(labels + 4 * j), j < num_nodes
+        for place in range(found + 4 * num_inputs * j, found + 4 * num_inputs * (j + 1), 4):
+            put_float(place, coefficient(float_at(place), label, alpha, node))
+
+
+@no_type_check
+@_compiled
+def update_block(
+    inputs: int,
+    num_inputs: int,
+    outputs: int,
+    labels: int,
+    num_outputs: int,
+    num_nodes: int,
+    alpha: float,
+    errors: int,
+    found: int,
+    lanes: int,
+) -> None:
     """Every input against every output, all at the values before.
 
     Args:
@@ -166,10 +189,7 @@ def update_block(inputs, num_inputs, outputs, labels, num_outputs, num_nodes, al
         lanes: of a row.
     """
     products(inputs, num_inputs, outputs, num_outputs, found, lanes)
-    for j in range(num_outputs):
-        label, node = float_at(labels + 4 * j), j < num_nodes
-        for place in range(found + 4 * num_inputs * j, found + 4 * num_inputs * (j + 1), 4):
-            put_float(place, coefficient(float_at(place), label, alpha, node))
+    _coefficients(found, num_inputs, labels, num_outputs, num_nodes, alpha)
     stride, one, column = lanes * LANE_BYTES, splat(np.float32(1)), 4 * num_inputs
     for i in range(0, num_inputs, 2):
         ii = min(i + 1, num_inputs - 1)

@@ -114,19 +114,14 @@ def room_for(shape: Shape, rows: Rows, tables: Tables) -> Room:
     labels = np.zeros((2, most_outputs), np.float32)
     errors, found = zero_rows(most_inputs + 1, row), np.zeros(most_inputs * most_outputs, np.float32)
     kept = (*rows, *tables, job_inputs, job_outputs, labels, errors, found)
+    addresses = [int(array.ctypes.data) for array in (*rows, *tables[1:], *kept[-5:])]
+    mean = errors.ctypes.data + most_inputs * row * 4
     return Room(
         np.empty(MAX_SENTENCE, np.int32),
         np.empty(MAX_SENTENCE, np.int32),
         np.zeros(2, np.float64),
         kept,
-        Places(
-            *(array.ctypes.data for array in (*rows, *tables[1:], *kept[-5:])),
-            errors.ctypes.data + most_inputs * row * 4,
-            len(rows.inputs),
-            row * 4,
-            most_inputs,
-            most_outputs,
-        ),
+        Places._make([*addresses, mean, len(rows.inputs), row * 4, most_inputs, most_outputs]),
     )
 
 
@@ -154,7 +149,15 @@ def train_piece(tokens: NDArray[np.int32], seed: int, alpha: float, tables: Tabl
 
 @no_type_check
 @_compiled
-def _piece(tokens, counter, alpha, drawn, shape, places, loss):
+def _piece(
+    tokens: NDArray[np.int32],
+    counter: int,
+    alpha: float,
+    drawn: tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.int32]],
+    shape: Shape,
+    places: Places,
+    loss: NDArray[np.float64],
+) -> None:
     keep, words, radii = drawn
     here = jobs = 0
     while here < len(tokens):
@@ -162,7 +165,9 @@ def _piece(tokens, counter, alpha, drawn, shape, places, loss):
         slot, job = 0, (0, 0, 0)
         for centre in range(length):
             first, last = max(0, centre - radii[centre]), min(length - 1, centre + radii[centre])
-            _fetch(places.inputs + words[min(centre + shape.window + 2, length - 1)] * places.row_bytes, places.row_bytes)
+            _fetch(
+                places.inputs + words[min(centre + shape.window + 2, length - 1)] * places.row_bytes, places.row_bytes
+            )
             each = first
             while each <= last:
                 stop = each if shape.mode == _EXACT else last
@@ -181,14 +186,14 @@ def _piece(tokens, counter, alpha, drawn, shape, places, loss):
 
 @no_type_check
 @_inlined
-def _fetch(row, row_bytes):
+def _fetch(row: int, row_bytes: int) -> None:
     for line in range(0, row_bytes, LANE_BYTES):
         prefetch(row + line)
 
 
 @no_type_check
 @_inlined
-def _name_inputs(slot, words, centre, first, last, places):
+def _name_inputs(slot: int, words: NDArray[np.int32], centre: int, first: int, last: int, places: Places) -> int:
     """Write down the addresses of a job's inputs; how many they are."""
     into = places.job_inputs + 8 * slot * places.most_inputs
     count = 0
@@ -201,7 +206,9 @@ def _name_inputs(slot, words, centre, first, last, places):
 
 @no_type_check
 @_inlined
-def _name_outputs(slot, word, num_inputs, counter, shape, places):
+def _name_outputs(
+    slot: int, word: int, num_inputs: int, counter: int, shape: Shape, places: Places
+) -> tuple[tuple[int, int, int], int]:
     """Write down a job's outputs, draw its noise, and have the rows fetched: inputs, outputs, nodes; the counter."""
     into = places.job_outputs + 8 * slot * places.most_outputs
     labels = places.job_labels + 4 * slot * places.most_outputs
@@ -229,7 +236,15 @@ def _name_outputs(slot, word, num_inputs, counter, shape, places):
 
 @no_type_check
 @_inlined
-def _run(slot, job, alpha, shape, places, loss, look):
+def _run(
+    slot: int,
+    job: tuple[int, int, int],
+    alpha: float,
+    shape: Shape,
+    places: Places,
+    loss: NDArray[np.float64],
+    look: bool,
+) -> None:
     """Compute a job."""
     num_inputs, num_outputs, num_nodes = job
     inputs = places.job_inputs + 8 * slot * places.most_inputs
