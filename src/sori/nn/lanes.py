@@ -32,7 +32,7 @@ class LanesType(types.Type):
         super().__init__(name="Lanes16")
 
 
-LANES_TYPE = LanesType()  # type: ignore[no-untyped-call]
+LANES_TYPE = LanesType()
 
 
 @register_model(LanesType)

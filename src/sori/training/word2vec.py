@@ -28,7 +28,7 @@ from sori.systems.word2vec import Word2Vec, Word2VecConfig
 from sori.training import checkpoint
 from sori.training.log import Reporter
 from sori.training.loop import CHECKPOINT, StopSignals
-from sori.training.watch import Diverged, Facts
+from sori.training.watch import Diverged, Facts, Report
 from sori.training.word2vec_kernel import MODES, Room, Rows, Shape, Tables, room_for, train_piece, zero_rows
 
 PIECE = 10_000
@@ -237,7 +237,7 @@ class _Run:
             )
 
 
-def format_line(numbers: dict[str, float], epochs: int) -> str:
+def format_line(numbers: Report, epochs: int) -> str:
     """A report as one line for people."""
     minutes, seconds = divmod(max(0, round(numbers["seconds_left"])), 60)
     return (
