@@ -54,7 +54,8 @@ def test_as_good_as_gensim(text, tmp_path, architecture, updates, hierarchical):
     ours = recipes.by_name("word2vec_smoke").override(
         {
             "system.architecture": architecture, "system.updates": updates, "system.hierarchical": hierarchical,
-            "system.negatives": 0 if hierarchical else 5, "system.dim": 32, "system.sample": 1e-2, "epochs": 5, "lr": lr,
+            "system.negatives": 0 if hierarchical else 5, "system.dim": 32, "system.sample": 1e-2, "epochs": 5,
+            "lr": lr,
         }
     )  # fmt: skip
     system = hub.load(run.train(ours, into=tmp_path / "run", data=path).folder)

@@ -97,7 +97,7 @@ def test_kept_and_loaded(tmp_path):
 
 def test_unknown_words_name_the_nearest():
     system = Word2Vec(Word2VecConfig(), WordCounts(("</s>", "house", "horse"), np.array([1, 9, 8])))
-    with pytest.raises(ValueError, match="did you mean ho.se"):
+    with pytest.raises(ValueError, match=r"did you mean ho.se"):
         system.vector("hoose")
 
 

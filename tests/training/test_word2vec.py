@@ -50,8 +50,10 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(whole, text, tmp_path, k
     into = tmp_path / "run"
     command = [sys.executable, "-m", "sori", "train", "word2vec_smoke", "--epochs", "2", "--data", text, "--into", into]
     # As slow as a long run: one look at the clock after each round, and a checkpoint each time.
-    slow = "import sori.training.word2vec as w, sori.cli as c, time; r=w._Run.round; w._ROUND=8; w._Run.round=lambda s:(r(s),time.sleep(.3)); "
-    program = slow + "w.time.monotonic; c.main()"
+    program = (
+        "import time; import sori.cli as c; import sori.training.word2vec as w; r = w._Run.round; w._ROUND = 8; "
+        "w._Run.round = lambda run: (r(run), time.sleep(0.3)); c.main()"
+    )
     settings = ["--save-every-minutes", "0.001"] if kind == signal.SIGKILL else []
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, command[3:]), *settings], stderr=subprocess.PIPE

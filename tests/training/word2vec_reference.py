@@ -6,7 +6,7 @@ from sori.nn.word_draws import STEP, draw, draw_sentence, noise_word
 from sori.training.word2vec_kernel import MAX_SENTENCE
 
 
-def learn(tokens, seed, alpha, tables, config, matrices):
+def learn(tokens, seed, alpha, tables, config, matrices):  # noqa: C901 - all of the rule in one place
     """Change `matrices` (inputs, outputs, inner) in place."""
     counter, here = np.uint64(seed), 0
     words, radii = np.empty(MAX_SENTENCE, np.int32), np.empty(MAX_SENTENCE, np.int32)
@@ -15,8 +15,8 @@ def learn(tokens, seed, alpha, tables, config, matrices):
         nonlocal counter
         found = []
         if config.hierarchical:
-            for step in range(tables.starts[word], tables.starts[word + 1]):
-                found.append(("inner", tables.nodes[step], 1 - int(tables.bits[step])))
+            steps = range(tables.starts[word], tables.starts[word + 1])
+            found += [("inner", tables.nodes[step], 1 - int(tables.bits[step])) for step in steps]
         if config.negatives:
             found.append(("outputs", word, 1))
             for _ in range(config.negatives):
