@@ -30,7 +30,7 @@ def text(tmp_path_factory):
 
 def purity(words, vectors):
     """How often the nearest word is of the same kind (its first two letters)."""
-    unit = torch.nn.functional.normalize(torch.as_tensor(np.array(vectors)), dim=1)
+    unit = torch.nn.functional.normalize(torch.as_tensor(vectors), dim=1)
     near = (unit @ unit.T).fill_diagonal_(-1).argmax(1)
     return np.mean([words[i][:2] == words[j][:2] for i, j in enumerate(near.tolist())])
 

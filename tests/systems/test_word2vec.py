@@ -77,7 +77,10 @@ def test_words_with_the_same_neighbours_become_alike(tmp_path, changes):
     system = hub.load(made.folder)
     for one, other in groups:
         assert torch.cosine_similarity(system.vector(one), system.vector(other), dim=0) > 0.9
-    assert torch.cosine_similarity(system.vector("cat"), system.vector("table"), dim=0) < 0.8
+    unit = torch.nn.functional.normalize(system.vectors[1:], dim=1)
+    nearest = (unit @ unit.T).fill_diagonal_(-1).argmax(1).tolist()
+    twins = {word: twin for one, other in groups for word, twin in ((one, other), (other, one))}
+    assert {word: system.words[1 + near] for word, near in zip(system.words[1:], nearest, strict=True)} == twins
 
 
 def test_kept_and_loaded(tmp_path):
@@ -131,5 +134,3 @@ def test_from_the_command_line(call, tmp_path):
         assert message in said
     code, _, said = call("train", "word2vec_smoke", "--into", "third")
     assert "needs texts" in said
-    code, _, said = call("embed", "run", "x.wav", "--into", "y.npz")
-    assert code == 2
