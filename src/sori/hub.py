@@ -23,6 +23,7 @@ from sori.config import Config
 from sori.conversion import fairseq, hf_bert, huggingface
 from sori.conversion.certificate import Certificate
 from sori.conversion.model import Model, NotOfSpeech
+from sori.data.word_counts import WordCounts, read_word_counts
 from sori.encoders import Encoder, EncoderConfig, train_front, without_objective
 from sori.encoders import build as build_encoder
 from sori.nn.conv import ConvConfig
@@ -33,6 +34,7 @@ from sori.systems.ctc import Ctc, CtcConfig
 from sori.systems.simclr import SimClrImages, SimClrImagesConfig
 from sori.systems.speech2vec import Speech2Vec, Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
+from sori.systems.word2vec import Word2Vec, Word2VecConfig
 from sori.text import Vocabulary
 from sori.wordpiece import WordPiece
 
@@ -51,19 +53,23 @@ SystemConfig = Annotated[
     EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig,
     Field(discriminator="kind"),
 ]
+"""Of what the loop trains."""
+AnyConfig = Annotated[SystemConfig | Word2VecConfig, Field(discriminator="kind")]
 ReadConfig = Annotated[EncoderConfig | BertConfig, Field(discriminator="kind")]
 """Settings of what a recogniser or a classifier reads out."""
 OfFrames = Encoder | Ctc
 """What gives a vector for each frame of speech."""
 OfTexts = Bert | Classifier
 """What reads pieces of words."""
-System = OfFrames | Speech2Vec | SimClrImages | OfTexts
+Looped = OfFrames | Speech2Vec | SimClrImages | OfTexts
+"""What the loop trains."""
+System = Looped | Word2Vec
 
 
 class ModelCard(Config):
     """What `config.json` holds."""
 
-    system: SystemConfig
+    system: AnyConfig
     """Kind and configuration of the system."""
     encoder: ReadConfig | None = None
     """Of a recogniser or a classifier: what it reads out."""
@@ -119,6 +125,7 @@ def assemble(model: Model, *, origin: str) -> System:
             encoder=model.encoder,
             vocabulary=model.vocabulary,
             wordpiece=model.wordpiece,
+            words=model.words,
             objective=not isinstance(model.system, CtcConfig | NotOfSpeech) and model.has_objective,
         )
     if isinstance(system, Bert):
@@ -140,17 +147,19 @@ def read(model: str | Path, *, language: str | None = None) -> Stored:
     vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None
     wordpiece = WordPiece.load(place / VOCABULARY) if isinstance(card.system, BertConfig | ClassifierConfig) else None
     weights = _read_weights(place / WEIGHTS)
-    model_read = Model(card.system, card.encoder, vocabulary, weights, card.origin, wordpiece)
+    words = read_word_counts(place / VOCABULARY) if isinstance(card.system, Word2VecConfig) else None
+    model_read = Model(card.system, card.encoder, vocabulary, weights, card.origin, wordpiece, words)
     return Stored(model_read, place, card.provenance, None)
 
 
 def build(
-    config: SystemConfig,
+    config: AnyConfig,
     *,
     encoder: ReadConfig | None = None,
     vocabulary: Vocabulary | None = None,
     wordpiece: WordPiece | None = None,
     objective: bool = True,
+    words: WordCounts | None = None,
 ) -> System:
     """A system with random weights.
 
@@ -160,6 +169,7 @@ def build(
         vocabulary: of a recogniser.
         wordpiece: of a model of texts.
         objective: of an encoder: with what pre-training needs (quantiser and projections), or without.
+        words: of word vectors learnt from text.
     """
     match config:
         case CtcConfig():
@@ -175,14 +185,12 @@ def build(
             return Speech2Vec(config)
         case SimClrImagesConfig():
             return SimClrImages(config)
-        case BertConfig():
-            return _reading(Bert(config), wordpiece)
-        case ClassifierConfig():
-            if not isinstance(encoder, BertConfig):
-                raise ValueError("a classifier of texts needs the configuration of a BERT below it")  # noqa: TRY004
-            below = _reading(Bert(encoder), wordpiece)
-            below.drop_absent({"pooler"} if config.read == "text" else set())
-            return Classifier(config, below)
+        case BertConfig() | ClassifierConfig():
+            return _build_of_texts(config, encoder, wordpiece)
+        case Word2VecConfig():
+            if words is None:
+                raise ValueError("word vectors need the words they belong to; they are missing")
+            return Word2Vec(config, words)
         case _:
             return build_encoder(config, objective=objective)
 
@@ -195,6 +203,18 @@ def _reading(bert: Bert, wordpiece: WordPiece | None) -> Bert:
         )
     bert.wordpiece = wordpiece
     return bert
+
+
+def _build_of_texts(
+    config: BertConfig | ClassifierConfig, encoder: ReadConfig | None, known: WordPiece | None
+) -> OfTexts:
+    if isinstance(config, BertConfig):
+        return _reading(Bert(config), known)
+    if not isinstance(encoder, BertConfig):
+        raise ValueError("a classifier of texts needs the configuration of a BERT below it")  # noqa: TRY004
+    below = _reading(Bert(encoder), known)
+    below.drop_absent({"pooler"} if config.read == "text" else set())
+    return Classifier(config, below)
 
 
 def encoder_of(system: System) -> Encoder:
@@ -224,6 +244,10 @@ def of_frames(system: System) -> OfFrames:
     if isinstance(system, SimClrImages):
         raise ValueError(  # noqa: TRY004 - likewise
             "expected a model of speech, got one of images (simclr_images), which hears nothing"
+        )
+    if isinstance(system, Word2Vec):
+        raise ValueError(  # noqa: TRY004 - likewise
+            "expected a model of speech, got one of written words (word2vec), which hears nothing"
         )
     if isinstance(system, Speech2Vec):
         raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
@@ -270,6 +294,8 @@ def model_of(system: System) -> Model:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
     if isinstance(system, OfTexts):
         return _of_texts(system, weights)
+    if isinstance(system, Word2Vec):
+        return Model(system.config, None, None, weights, {}, words=system.vocabulary)
     if not isinstance(system, Ctc):
         return Model(system.config, None, None, weights, {})
     if system.vocabulary is None:
@@ -306,6 +332,8 @@ def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = Non
         model.vocabulary.save(folder / VOCABULARY)
     if model.wordpiece is not None:
         model.wordpiece.save(folder / VOCABULARY)
+    if model.words is not None:
+        (folder / VOCABULARY).write_text(model.words.to_json(), encoding="utf-8")
     safetensors.torch.save_file(model.weights, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -419,6 +447,8 @@ def describe(model: str | Path) -> str:
         facts["vocabulary"] = " ".join(m.vocabulary.symbols)
     if m.wordpiece is not None:
         facts["vocabulary"] = f"{len(m.wordpiece):,} pieces of words"
+    if m.words is not None:
+        facts["words"] = len(m.words.words)
     if stored.certificate is None:
         card = read_card(stored.place)
     else:

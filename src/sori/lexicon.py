@@ -10,6 +10,7 @@ from sori.data.segment_pairs import SegmentConfig
 from sori.evaluation.analogies import RESTRICT, Analogies, Method, analogies, read_questions
 from sori.evaluation.similarity import Similarity, by_folded, read_judged, similarity
 from sori.systems.speech2vec import Speech2VecConfig
+from sori.systems.word2vec import Word2Vec, Word2VecConfig
 from sori.wordspace import files
 from sori.wordspace.space import WordSpace
 
@@ -37,11 +38,16 @@ def load(
     """
     if written(source):
         needs_no_recordings(str(source), data)
+    if files.is_word_file(source):
         return files.read(Path(source), limit=limit)
     match hub.read(source).model.system:
         case Speech2VecConfig():
             heard = spoken.hear(source, data=data, segments=segments, split=split)
             space = spoken.WordVectors(heard).space()
+        case Word2VecConfig():
+            system = hub.load(source)
+            assert isinstance(system, Word2Vec)  # noqa: S101 - by its settings
+            space = WordSpace(system.words, system.vectors.numpy(), system.counts)
         case other:
             raise ValueError(
                 f"expected vectors of words, got {source} ({other.kind}), which makes vectors of other things; a file "
@@ -53,7 +59,7 @@ def load(
 
 def written(source: str | Path) -> bool:
     """Whether the words of a source are written ones, which have no sound."""
-    return files.is_word_file(source)
+    return files.is_word_file(source) or isinstance(hub.read(source).model.system, Word2VecConfig)
 
 
 def needs_no_recordings(source: str, data: Sequence[Path]) -> None:

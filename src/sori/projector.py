@@ -146,7 +146,7 @@ def _about(owners: Sequence[Utterance]) -> Iterator[Column]:
 
 
 def _codes(encoder: Encoder, name: str, number: int) -> Points:
-    if isinstance(encoder, CodeBert) or not has_codes(encoder):  # the codebook is that of the model below
+    if not has_codes(encoder) or isinstance(encoder, CodeBert):  # the codebook is that of the model below
         raise ValueError(
             f"{name} ({encoder.config.kind}) has no codebook to show; give recordings to be heard, --data PREPARED"
         )

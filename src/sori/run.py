@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sori import distributed, hub
-from sori.assembly import images, passages, recogniser, speech, units, words
+from sori.assembly import images, passages, recogniser, speech, texts, units, words
 from sori.assembly.parts import Parts, say
 from sori.assembly.utterances import folders_of, training_utterances, transcribed
 from sori.data import account
@@ -24,6 +24,7 @@ from sori.encoders import EncoderConfig
 from sori.evaluation.error_rate import ErrorReport
 from sori.nn.conv import ConvConfig
 from sori.recipes.recipe import Recipe
+from sori.recipes.word2vec import WordRecipe
 from sori.recognition import scored
 from sori.seeds import derive
 from sori.systems.bert import BertConfig
@@ -47,7 +48,7 @@ class Run(NamedTuple):
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | WordRecipe,
     *,
     into: str | Path,
     data: str | Path | Sequence[str | Path] | None = None,
@@ -58,7 +59,7 @@ def train(
     Args:
         recipe: see `recipes`.
         into: the run folder, made where there is none.
-        data: prepared folder or folders, in place of the recipe's `corpora`.
+        data: prepared folder or folders, of Word2Vec texts, in place of the recipe's `corpora`.
         init: model to start from, of any format that `sori.load` takes, in place of the recipe's `init`.
 
     Raises:
@@ -67,6 +68,8 @@ def train(
         RuntimeError: training came to nothing; names cause and cure.
     """
     into = Path(into)
+    if isinstance(recipe, WordRecipe):
+        return _train_words(recipe, into, data, init)
     recipe = complete(recipe, data, init)
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
@@ -191,6 +194,30 @@ def _of_speech(
             return units.words_of_units(recipe, config, utterances, into)
         case _:
             return speech.pretraining(recipe, config, utterances, into)
+
+
+def _train_words(
+    recipe: WordRecipe, into: Path, data: str | Path | Sequence[str | Path] | None, init: str | Path | None
+) -> Run:
+    """Word2Vec has a training of its own, in one process."""
+    if init is not None:
+        raise ValueError(f"{recipe.name} starts from random vectors; leave out init= (`--init {init}`)")
+    if data is not None:
+        recipe = recipe.model_copy(update={"corpora": tuple(str(Path(p).resolve()) for p in folders_of(data))})
+    if not recipe.corpora:
+        raise ValueError(f"{recipe.name} needs texts: give a file or a folder of them with data= (`--data TEXT`)")
+    with distributed.process_group(), sole_use(into):
+        if distributed.world_size() > 1:
+            raise ValueError(
+                "expected one process, got several (torchrun?): Word2Vec uses all cores of one, `--num-threads`"
+            )
+        loop.claim(into, recipe.as_stored(into / loop.RECIPE))
+        system, about, finished = texts.learn_words(recipe, into)
+        if finished:
+            provenance = {"recipe": recipe.model_dump(mode="json"), "data": about}
+            hub.save(system, into / hub.MODEL, provenance=provenance)
+            say(f"model saved in {into / hub.MODEL}")
+    return Run(into, finished)
 
 
 def _provenance(recipe: Recipe, about: account.Account) -> dict[str, Any]:

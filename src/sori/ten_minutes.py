@@ -20,7 +20,7 @@ def recipe(*, toy: bool = False, seed: int = 0) -> Recipe:
         toy: seconds of training instead of minutes, to see whether everything runs.
         seed: of the training.
     """
-    found = recipes.by_name("ctc_smoke" if toy else "ctc_10min")
+    found = recipes.of_loop("ctc_smoke" if toy else "ctc_10min")
     labels = (found.labels or LabelConfig()).model_copy(update={"minutes": MINUTES})
     changes: dict[str, Any] = {"name": "ten_minutes", "encoder": None, "encoder_changes": {}, "labels": labels}
     return found.override({"train.seed": seed}).model_copy(update=changes)

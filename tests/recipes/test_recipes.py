@@ -40,11 +40,12 @@ def test_every_function_of_the_modules_is_listed():
         recipes.simclr,
         recipes.ctc,
         recipes.speech2vec,
+        recipes.word2vec,
         recipes.smoke,
         recipes.bert,
         recipes.classifier,
     )
-    kinds = ("wav2vec", "vq_wav2vec_", "code_bert_", "cpc_", "simclr_", "ctc_", "speech2vec_", "bert_")
+    kinds = ("wav2vec", "vq_wav2vec_", "code_bert_", "cpc_", "simclr_", "ctc_", "speech2vec_", "bert_", "word2vec_")
     made = {name for module in modules for name in vars(module) if name.startswith(kinds)}
     assert made == set(NAMES)
 

@@ -11,6 +11,7 @@ from sori import hub, recipes, repeat, run
 from sori.data.prepare import prepare as prepare_folder
 from sori.demo import demo as demonstrate
 from sori.recipes.recipe import Recipe
+from sori.recipes.word2vec import WordRecipe
 
 
 def prepare(
@@ -63,14 +64,16 @@ def train(
         recipe: Built-in name (`sori list`), YAML file (`sori show NAME > mine.yaml`), or file.py:function.
         changes: Any setting that `sori show RECIPE` lists, such as `--train.num-steps 100` or `--optim.lr 3e-4`.
         into: Run folder; the finished model is its subfolder `model`.
-        data: Prepared folder; may be given several times.
+        data: Prepared folder, of Word2Vec a text or a folder of texts; may be given several times.
         init: Model to start from: folder, run folder or name.
         seeds: Train a recogniser so many times (at least 2) with the seeds `train.seed`, `train.seed + 1`, ... on the
             same transcripts, each in its folder `seed_N`, and make the best on the split `dev` the model; shows how far
             the seed alone moves the result. More seeds with the same command later adds the missing ones.
     """
     settings = recipes.by_name(recipe).override(_changes(changes))
-    if seeds is None:
+    if seeds is None or isinstance(settings, WordRecipe):
+        if seeds is not None:
+            raise ValueError(f"--seeds compares recognisers; {settings.name} learns vectors of words: leave it out")
         run.train(settings, into=into, data=data, init=init)
         return
     scores = repeat.train_seeds(settings, seeds=seeds, into=into, data=data, init=init)
@@ -131,7 +134,9 @@ def _changes(tokens: Sequence[str]) -> dict[str, str]:
         key = name.replace("-", "_")
         # `--seed` is nearer to train.seed, which the recipe will say.
         options = ["into", "data", "init", "debug"] + ["seeds"] * (key != "seed")
-        if key not in Recipe.model_fields and (near := difflib.get_close_matches(key, options, n=1)):
+        if key not in Recipe.model_fields | WordRecipe.model_fields and (
+            near := difflib.get_close_matches(key, options, n=1)
+        ):
             raise ValueError(f"unknown option --{name}; did you mean --{near[0]}?")
         if not equals and not rest:
             raise ValueError(f"--{name} needs a value")

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from sori.conversion.certificate import Certificate
+from sori.data.word_counts import WordCounts
 from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
@@ -12,10 +13,11 @@ from sori.systems.ctc import CtcConfig
 from sori.systems.simclr import SimClrImagesConfig
 from sori.systems.speech2vec import Speech2VecConfig
 from sori.systems.wav2vec2 import Wav2Vec2Config
+from sori.systems.word2vec import Word2VecConfig
 from sori.text import Vocabulary
 from sori.wordpiece import WordPiece
 
-NotOfSpeech = Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig
+NotOfSpeech = Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig | Word2VecConfig
 """What gives no vectors of frames of speech."""
 
 
@@ -33,6 +35,8 @@ class Model(NamedTuple):
     """Settings of the source that have no place in ours, to be written back: `format`, and what that format has."""
     wordpiece: WordPiece | None = None
     """Of a model of texts."""
+    words: WordCounts | None = None
+    """Of word vectors learnt from text."""
 
     @property
     def encoder_config(self) -> EncoderConfig:

@@ -65,7 +65,7 @@ def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, Recipe]:
     Raises:
         FileNotFoundError, ValueError: the folders cannot be read, or no utterance is long enough.
     """
-    every = {name: run.complete(recipes.by_name(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
+    every = {name: run.complete(recipes.of_loop(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
     shortest = max(recipe.data.min_seconds for recipe in every.values())  # so that all hear the same utterances
     hours = config.hours_heard or max(map(_hours_asked, every.values()))
     made = {}

@@ -5,10 +5,28 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from sori.recipes import bert, classifier, code_bert, cpc, ctc, simclr, smoke, speech2vec, vq_wav2vec, wav2vec, wav2vec2
-from sori.recipes.recipe import Recipe
+import yaml
 
-RECIPES: tuple[Callable[[], Recipe], ...] = (
+from sori.recipes import (
+    bert,
+    classifier,
+    code_bert,
+    cpc,
+    ctc,
+    simclr,
+    smoke,
+    speech2vec,
+    vq_wav2vec,
+    wav2vec,
+    wav2vec2,
+    word2vec,
+)
+from sori.recipes.recipe import Recipe
+from sori.recipes.word2vec import WordRecipe
+
+AnyRecipe = Recipe | WordRecipe
+
+RECIPES: tuple[Callable[[], AnyRecipe], ...] = (
     wav2vec2.wav2vec2_tiny,
     wav2vec2.wav2vec2_small,
     wav2vec2.wav2vec2_base,
@@ -65,6 +83,10 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     bert.bert_large,
     classifier.bert_classify,
     classifier.bert_tag,
+    word2vec.word2vec_skipgram,
+    word2vec.word2vec_cbow,
+    word2vec.word2vec_text8,
+    word2vec.word2vec_smoke,
     smoke.wav2vec2_smoke,
     smoke.cpc_smoke,
     smoke.simclr_smoke,
@@ -78,7 +100,19 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
 """Every built-in recipe, in the order of `sori list`."""
 
 
-def by_name(name: str) -> Recipe:
+def of_loop(name: str) -> Recipe:
+    """As `by_name`, for what trains with the loop.
+
+    Raises:
+        ValueError: also where the recipe is one of written words.
+    """
+    recipe = by_name(name)
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"expected a recipe of speech, got {name}, which learns from plain text")  # noqa: TRY004 - for users
+    return recipe
+
+
+def by_name(name: str) -> AnyRecipe:
     """A recipe by built-in name, YAML file (`mine.yaml`), or function in a Python file (`mine.py:recipe`).
 
     Raises:
@@ -88,7 +122,7 @@ def by_name(name: str) -> Recipe:
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise FileNotFoundError(f"{name}: no such recipe file; `sori show NAME > {name}` writes one to change")
-        return Recipe.from_yaml(Path(name))
+        return _from_yaml(Path(name))
     if ".py:" in name:
         return _from_file(*name.rsplit(":", 1))
     for recipe in RECIPES:
@@ -100,7 +134,17 @@ def by_name(name: str) -> Recipe:
     raise ValueError(f"no recipe called {name!r}; {hint} A file is given as mine.yaml or mine.py:function")
 
 
-def _from_file(path: str, function: str) -> Recipe:
+def _from_yaml(path: Path) -> AnyRecipe:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not readable as YAML: {error}") from None
+    system = data.get("system") if isinstance(data, dict) else None
+    of_words = isinstance(system, dict) and system.get("kind") == "word2vec"
+    return WordRecipe.from_yaml(path) if of_words else Recipe.from_yaml(path)
+
+
+def _from_file(path: str, function: str) -> AnyRecipe:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; it was to define the recipe {function!r}")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
@@ -110,6 +154,6 @@ def _from_file(path: str, function: str) -> Recipe:
     spec.loader.exec_module(module)
     made = getattr(module, function, None)
     recipe = made() if callable(made) else None
-    if not isinstance(recipe, Recipe):
+    if not isinstance(recipe, Recipe | WordRecipe):
         raise ValueError(f"{path} defines no function {function!r} that returns a sori.Recipe")  # noqa: TRY004 - for users
     return recipe

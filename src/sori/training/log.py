@@ -117,9 +117,9 @@ class Reporter:
         if self._live:
             self._live.update(Text(f"{step}/{self.facts.num_steps}  {self._line}"))
 
-    def report(self, numbers: Report) -> None:
-        """A report of kind `train`."""
-        self._line = format_line(numbers, self.facts)
+    def report(self, numbers: Report, *, line: str | None = None) -> None:
+        """A report of kind `train`; `line` is what people see of it, if not the line of a run of the loop."""
+        self._line = line or format_line(numbers, self.facts)
         if not self._live:
             self.say(f"{numbers['step']:.0f}/{self.facts.num_steps}  {self._line}")
         self._write("train", numbers)

@@ -110,7 +110,7 @@ def train(
     run = _Run(system, train=train, optim=optim, schedule=schedule, into=into, watch=watch)
     run.resume()
     main = distributed.rank() == 0
-    with Reporter(into, step=run.step, facts=run.watch.facts, active=main) as reporter, _StopSignals() as stop:
+    with Reporter(into, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
         if run.step >= train.num_steps:
             reporter.say(f"{into} is finished ({run.step} updates); nothing to do")
             return True
@@ -339,14 +339,14 @@ class _Objective(nn.Module):
 
 
 @final
-class _StopSignals:
+class StopSignals:
     """SIGTERM and Ctrl-C ask for an end after the current update; a second Ctrl-C leaves at once."""
 
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "_StopSignals":
+    def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
         return self

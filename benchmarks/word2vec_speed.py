@@ -1,0 +1,152 @@
+"""Word2Vec beside gensim on the same words: words a second, analogies, similarity, each with the spread of seeds.
+
+    python benchmarks/word2vec_speed.py --data SHARED [--words 0] [--seeds 3] [--threads 2] [--epochs 5]
+
+SHARED holds `text-english/` and `word-similarity/`. Text in lower case, split at white space; 100 dimensions, window 5,
+5 words of noise, sample 1e-3, min count 5. The runs take turns, seed by seed; each time is that of training alone, with
+words counted and numbered before (gensim: `train` on lists of words in memory). `--words 1000000` is a trial. Stored in
+`benchmarks/results/word2vec_speed.json` unless it is one.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gensim.models import KeyedVectors
+from gensim.models import Word2Vec as Gensim
+from scipy.stats import spearmanr
+
+import sori
+from sori.data.word_counts import TokenConfig, WordCounts, count_words, read_tokens, sentences, write_tokens
+from sori.systems.word2vec import Word2Vec, Word2VecConfig
+from sori.training import word2vec
+
+RESULTS = Path(__file__).parent / "results" / "word2vec_speed.json"
+RULES = TokenConfig(tokens="spaces", case="lower")
+KINDS = ("gensim skipgram", "shared skipgram", "exact skipgram", "gensim cbow", "cbow")
+LISTS = ("EN-WS-353-ALL", "EN-MEN-TR-3k")
+
+
+def main() -> None:
+    """Train in turns, judge, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--words", type=int, default=0, help="only so many; 0: all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    asked = parser.parse_args()
+    lines: list[list[str]] = []
+    total = 0
+    for line in sentences([asked.data / "text-english"], RULES):
+        lines.append(line)
+        total += len(line)
+        if 0 < asked.words <= total:
+            break
+    words = count_words(lines, min_count=5, max_words=10_000_000)
+    print(f"{total:,} words of {len(words.words):,} different ones kept", flush=True)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokens(lines, words.words, Path(folder) / "tokens")
+        for seed in range(1, asked.seeds + 1):
+            for kind in asked.kinds:
+                row = one(kind, seed, asked, lines, words, Path(folder))
+                row["words_per_second"] = round(total * asked.epochs / row["seconds"])
+                rows.append(row)
+                print(json.dumps({k: v for k, v in row.items() if k != "sections"}), flush=True)
+    about = {
+        "command": " ".join(["python", "benchmarks/word2vec_speed.py", "--data", "SHARED", *_rest(sys.argv[1:])]),
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "load": [round(x, 2) for x in os.getloadavg()],
+        "versions": {"sori": sori.__version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("numpy", "numba", "gensim")},
+        "words": total,
+        "different_words": len(words.words),
+        "threads": asked.threads,
+        "epochs": asked.epochs,
+        "summary": {kind: summary([row for row in rows if row["kind"] == kind]) for kind in asked.kinds},
+        "rows": rows,
+    }
+    print(json.dumps(about["summary"], indent=1))
+    if not asked.words:
+        RESULTS.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        print(f"written: {RESULTS.name}")
+
+
+def one(
+    kind: str, seed: int, asked: argparse.Namespace, lines: list[list[str]], words: WordCounts, folder: Path
+) -> dict[str, Any]:
+    """Train once, and judge."""
+    skipgram = kind.endswith("skipgram")
+    lr = 0.025 if skipgram else 0.05
+    if kind.startswith("gensim"):
+        theirs = Gensim(
+            vector_size=100, window=5, sg=int(skipgram), negative=5, sample=1e-3, min_count=5, alpha=lr, seed=seed,
+            workers=asked.threads,
+        )  # fmt: skip
+        theirs.build_vocab(lines)
+        start, work = time.perf_counter(), time.process_time()
+        theirs.train(lines, total_examples=theirs.corpus_count, epochs=asked.epochs)
+        took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work}
+        vectors = theirs.wv
+    else:
+        config = Word2VecConfig(
+            architecture="skipgram" if skipgram else "cbow",
+            updates="exact" if kind.startswith("exact") else "shared",
+            tokens="spaces",
+        )
+        system = Word2Vec(config, words)
+        settings = word2vec.WordTrainConfig(epochs=asked.epochs, lr=lr, num_threads=asked.threads, seed=seed)
+        run = folder / f"{kind} {seed}"
+        run.mkdir()
+        word2vec.train(system, read_tokens(folder / "tokens")[:1], train=settings, into=run)  # compiles
+        (run / "checkpoint.safetensors").unlink()
+        start, work = time.perf_counter(), time.process_time()
+        word2vec.train(system, read_tokens(folder / "tokens"), train=settings, into=run)
+        took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work}
+        vectors = KeyedVectors(100)
+        vectors.add_vectors(list(words.words), np.ascontiguousarray(system.vectors.numpy()))
+    took = {name: round(value, 2) for name, value in took.items()}
+    return {"kind": kind, "seed": seed, **took, **judged(vectors, asked.data / "word-similarity")}
+
+
+def judged(vectors: KeyedVectors, folder: Path) -> dict[str, Any]:
+    """Analogies of questions-words, in all and by section, and Spearman of the lists; among all words."""
+    accuracy, sections = vectors.evaluate_word_analogies(str(folder / "questions-words.txt"), restrict_vocab=10**9)
+    found: dict[str, Any] = {"analogies": round(accuracy, 4)}
+    for name in LISTS:
+        given, cosine = [], []
+        for line in (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines():
+            a, b, score = line.lower().split()[:3]
+            if a in vectors and b in vectors:
+                given.append(float(score))
+                cosine.append(float(vectors.similarity(a, b)))
+        found[name] = round(float(spearmanr(given, cosine)[0]), 4)
+    found["sections"] = {s["section"]: [len(s["correct"]), len(s["correct"]) + len(s["incorrect"])] for s in sections}
+    return found
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean, least and largest over seeds."""
+    names = ("words_per_second", "processor_seconds", "analogies", *LISTS)
+    values = {name: [row[name] for row in rows] for name in names}
+    return {name: [round(statistics.mean(v), 4), min(v), max(v)] for name, v in values.items()}
+
+
+def _rest(words: list[str]) -> list[str]:
+    place = words.index("--data")
+    return words[:place] + words[place + 2 :]
+
+
+if __name__ == "__main__":
+    main()
