@@ -74,23 +74,7 @@ def train(
     with distributed.process_group(), sole_use(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         fingerprint = recipe.as_stored(into / loop.RECIPE)
-        match recipe.system:
-            case SimClrImagesConfig() as config:
-                pictures = training_images(recipe.corpora, held_out=recipe.held_out)
-                loop.claim(into, fingerprint)
-                parts = images.views(recipe, config, pictures, into)
-            case BertConfig() as config:
-                files = text_files(recipe.corpora)
-                loop.claim(into, fingerprint)
-                parts = passages.passages(recipe, config, files, into)
-            case ClassifierConfig() as config:
-                rows = passages.labelled_rows(recipe, config)
-                loop.claim(into, fingerprint)
-                parts = passages.labelled(recipe, config, rows, into)
-            case config:
-                utterances = training_utterances(recipe)
-                loop.claim(into, fingerprint)
-                parts = _of_speech(recipe, config, utterances, into)
+        parts = _put_together(recipe, into, fingerprint)
         say(_summary(recipe, parts))
         finished = loop.train(
             parts.system,
@@ -108,6 +92,27 @@ def train(
             say(f"model saved in {into / hub.MODEL}")
         distributed.barrier()
     return Run(into, finished)
+
+
+def _put_together(recipe: Recipe, into: Path, fingerprint: str) -> Parts:
+    """What the loop is given; the folder is claimed once the data were found, before anything is written into it."""
+    match recipe.system:
+        case SimClrImagesConfig() as config:
+            pictures = training_images(recipe.corpora, held_out=recipe.held_out)
+            loop.claim(into, fingerprint)
+            return images.views(recipe, config, pictures, into)
+        case BertConfig() as config:
+            files = text_files(recipe.corpora)
+            loop.claim(into, fingerprint)
+            return passages.passages(recipe, config, files, into)
+        case ClassifierConfig() as config:
+            rows = passages.labelled_rows(recipe, config)
+            loop.claim(into, fingerprint)
+            return passages.labelled(recipe, config, rows, into)
+        case config:
+            utterances = training_utterances(recipe)
+            loop.claim(into, fingerprint)
+            return _of_speech(recipe, config, utterances, into)
 
 
 def evaluate(
