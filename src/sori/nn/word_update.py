@@ -23,7 +23,7 @@ import numpy as np
 from sori.nn.lanes import LANE_BYTES, LANES, float_at, int64_at, load, mul_add, put_float, splat, store, total, zeros
 
 # `no_type_check` keeps the checks of test runs out of what numba compiles; `cache` keeps the machine code on the disk.
-# The cache of `training/word2vec_kernel.py` holds copies of these and does not see changes here: remove __pycache__.
+# That of `training/word2vec_kernel.py` holds copies of these and does not see changes here: remove its __pycache__.
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 _fast = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 
