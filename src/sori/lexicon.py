@@ -52,7 +52,7 @@ def load(
             raise ValueError(
                 f"expected vectors of words, got {source} ({other.kind}), which makes vectors of other things; a file "
                 f"of word vectors ends in {', '.join(files.TEXT + files.BINARY)}, and `sori train "
-                "speech2vec_skipgram` learns spoken words"
+                "word2vec_skipgram` learns vectors from text"
             )
     return space if limit is None else space.most_frequent(limit)
 

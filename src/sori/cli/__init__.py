@@ -37,6 +37,7 @@ app.command(lab.lab)
 drawn = App(name="plot", help="Pictures of runs and of sound; pages on which vectors are seen.")
 drawn.default(models.plot)
 drawn.command(projector.projector)
+drawn.command(projector.pairs)
 app.command(drawn)
 
 lm = App(name="lm", help="Language models: build one from text, find its weight.")

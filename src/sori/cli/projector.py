@@ -1,14 +1,17 @@
-"""The verb that shows vectors on a page."""
+"""Verbs that show vectors: all of them on a page, pairs of words in a picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from cyclopts import Parameter
 
+from sori import lexicon
 from sori import projector as seeing
 from sori.plots.projection import neighbours, pca, umap
 from sori.plots.projector import AUDIO_MEGABYTES, page, write_tensorboard
+from sori.plots.word_pairs import word_pairs
 from sori.wordspace import files
 from sori.wordspace.space import unit
 
@@ -81,6 +84,26 @@ def projector(
     if tensorboard is not None:
         write_tensorboard(points, tensorboard)
         print(f"{tensorboard}\tfor TensorBoard's projector")
+
+
+def pairs(source: str, *words: str, into: Path = Path("pairs.png"), data: list[Path] | None = None) -> None:
+    """Draw pairs of words in the plane: do France and Paris lie to each other as Italy and Rome do?
+
+    Args:
+        source: File of word vectors, run folder, model folder or name.
+        words: Pairs such as france:paris italy:rome, two or more.
+        into: Picture to write (.png, .svg, .pdf).
+        data: Prepared folder to take spoken words from; may be given several times.
+    """
+    told = [tuple(word.split(":")) for word in words]
+    if wrong := next((word for word, pair in zip(words, told, strict=True) if len(pair) != 2), None):
+        raise ValueError(f"expected pairs such as france:paris, got {wrong!r}")
+    space = lexicon.load(source, data=data or ())
+    rows = np.array([[space.row(word) for word in pair] for pair in told], dtype=np.int64).reshape(-1, 2)
+    figure = word_pairs([(one, other) for one, other in told], space.unit[rows])
+    into.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(into, facecolor="white", dpi=150)
+    print(f"{into}\t{len(told)} pairs")
 
 
 def _beside(source: str) -> Path:
