@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,3 +95,29 @@ def test_what_has_no_words_is_refused(call, royal, encoder_run, tmp_path):
     code, _, err = call("words", "no-such-run", "king")
     assert code == 2
     assert "no model called" in err
+
+
+def test_a_run_of_word2vec_is_asked_judged_written_and_seen(call, tmp_path):
+    random = np.random.default_rng(0)
+    groups = [["king", "queen", "crown"], ["apple", "pear", "plum"]]
+    chosen = [groups[side] for side in random.integers(0, 2, 3000)]
+    text = "\n".join(" ".join(random.choice(group, 8)) for group in chosen)
+    (tmp_path / "t.txt").write_text(text)
+    changes = ["--epochs", 5, "--system.min-count", 1, "--system.sample", 0]
+    code, _, err = call("train", "word2vec_smoke", "--data", tmp_path / "t.txt", "--into", "r", *changes)
+    assert code == 0, err
+    code, out, _ = call("words", "r", "king", "--number", 2)
+    assert code == 0
+    assert {row[2] for row in rows_of(out)} == {"queen", "crown"}
+    assert int(rows_of(out)[0][1]) == text.split().count(rows_of(out)[0][2])
+    code, out, _ = call("words", "vectors", "r", "--into", "w.bin")
+    assert f"of {3000 * 8 + 3000:,} in text" in out, "words and ends of sentences"
+    assert files.read(Path("w.bin")).words == lexicon.load("r").words
+    (tmp_path / "s.txt").write_text("king queen 9\nking pear 1\napple plum 8\n")
+    code, out, err = call("words", "evaluate", "r", "--similar", tmp_path / "s.txt")
+    assert code == 0, err
+    assert "s.txt" in out
+    assert "nobody says" in call("words", "neighbours", "r", "king")[2]
+    code, out, err = call("plot", "projector", "r", "--into", "p.html")
+    assert code == 0, err
+    assert "queen" in Path("p.html").read_text()
