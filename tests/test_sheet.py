@@ -12,6 +12,7 @@ from sori.data.alignments import Alignment, read_alignments
 from sori.data.intervals import Interval
 from sori.data.manifest import read_manifest
 from sori.evaluation.codebook import CodeUse
+from sori.evaluation.letters import LettersConfig
 from sori.evaluation.representations import Timing
 from sori.evaluation.trial import TrialConfig, questions, stage
 
@@ -97,6 +98,23 @@ def test_layers_that_do_not_fit_into_memory_are_heard_in_turns(
     at_once = sheet.probe(encoder_run, prepared_tones, tone_alignments, config=config)
     monkeypatch.setattr(sheet, "_BYTES_AT_ONCE", 1)
     assert sheet.probe(encoder_run, prepared_tones, tone_alignments, config=config) == at_once
+
+
+def test_letters_are_read_from_layers_and_from_spectra(encoder_run, prepared_tones):
+    quick = LettersConfig(num_updates=150, width=32)
+    config = sheet.SheetConfig(tasks=("letters",), layers=(0, 2), letters=quick)
+    made = sheet.probe(encoder_run, prepared_tones, config=config)
+    lines = {line["name"]: line["letters"] for line in made.to_data()["lines"]}
+    assert lines["mfcc, 10 ms"]["error"]["value"] < 0.5, "letters are tones of different pitch"
+    best = min(("layer 0", "layer 2"), key=lambda name: lines[name]["dev_error"])
+    assert made.to_data()["best"]["trained"] == best
+    assert {one["other"] for one in made.to_data()["gains"]} >= {"mfcc, 10 ms"}
+    assert "letters: a small head on frozen vectors, learnt from" in made.table()
+    (axes,) = sheet.draw(made).axes
+    assert "letters" in axes.get_title() + axes.get_title(loc="left")
+    silent = [one._replace(text=None) for one in read_manifest(prepared_tones)]
+    with pytest.raises(ValueError, match="no utterance has one"):
+        questions(silent, None, config)
 
 
 def test_without_alignments_only_speakers_are_asked_for(recogniser_run, prepared_tones):

@@ -32,6 +32,7 @@ _TITLES = (
     "speakers: frames named right",
     "ABX within speakers: errors",
     "ABX across speakers: errors",
+    "letters: wrong on the test",
 )
 
 
@@ -177,6 +178,7 @@ def probe(
     asked = questions([every[index] for index in kept], known, config)
     notes += [] if matched is None else [*matched.table().split("\n"), *_about_phones(asked)]
     notes += _about_parts(asked)
+    notes += _about_letters(asked)
     layers = range(encoder.config.num_layers + 1) if config.layers is None else config.layers
     lines, at = list[Line](), None
     for fresh in (False, True) if config.untrained else (False,):
@@ -288,6 +290,17 @@ def _about_parts(asked: Questions) -> list[str]:
     return notes
 
 
+def _about_letters(asked: Questions) -> list[str]:
+    if asked.told is None:
+        return []
+    train, dev, test = asked.told
+    minutes = sum(asked.utterances[row].duration_seconds for row in train.rows) / 60
+    learnt = f"learnt from {minutes:.1f} min ({len(train.rows):,} utterances)"
+    return [
+        f"letters: a small head on frozen vectors, {learnt}, dev and test are {len(dev.rows):,} and {len(test.rows):,}"
+    ]
+
+
 def _about_chance(lines: Sequence[Line]) -> list[str]:
     first = lines[0].answers
     known = (("phone", first.phone), ("speaker", first.speaker), ("speaker/frame", first.speaker_frame))
@@ -313,7 +326,8 @@ def draw(sheet: Sheet) -> Figure:
             for kind in ("trained", "untrained")
         )
         levels = {line.name: e.value for line, e in found if line.kind == "spectrum" and line.frame_ms == frame_ms}
-        panels.append(Panel(title, trained, untrained, levels | {"chance": chances[name]}))
+        guess = {"chance": chances[name]} if name in chances else {}  # of letters, who writes nothing has all wrong
+        panels.append(Panel(title, trained, untrained, levels | guess))
     if not panels:
         raise ValueError("nothing was asked that differs by layer, so there is nothing to draw")
     return by_layer(panels)

@@ -42,7 +42,7 @@ def test_what_was_drawn_from_other_things_is_not_compared():
 
 def line(name, kind, dev_share, estimate):
     probed = Probed(estimate, 0.1, dev_share, 1e-2, 100, 100)
-    return Line(name, kind, 0 if kind != "spectrum" else None, 20.0, 8, Answers(probed, None, None, None))
+    return Line(name, kind, 0 if kind != "spectrum" else None, 20.0, 8, Answers(probed, None, None, None, None))
 
 
 def test_the_best_layer_is_chosen_on_the_dev_part():
@@ -67,7 +67,7 @@ def test_the_best_layer_is_chosen_on_the_dev_part():
 
 
 def test_without_a_dev_part_the_last_layer_counts():
-    asked = Answers(None, None, None, None)
+    asked = Answers(None, None, None, None, None)
     lines = [Line(f"layer {n}", "trained", n, 20.0, 8, asked) for n in range(3)]
     assert best(lines, "trained").name == "layer 2"
     assert estimates(asked) == {}

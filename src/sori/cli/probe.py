@@ -11,7 +11,7 @@ from sori import sheet, ten_minutes
 from sori.evaluation.abx import AbxConfig
 from sori.evaluation.abx import Task as AbxTask
 from sori.evaluation.split import SplitBy
-from sori.evaluation.trial import TASKS
+from sori.evaluation.trial import TASKS, USUAL
 
 _DEFAULTS = sheet.SheetConfig()
 
@@ -23,8 +23,8 @@ class Asked:
 
     layer: int | Literal["all"] = "all"
     """Number of one layer, or all; 0 is the input of the first block."""
-    tasks: str = ",".join(TASKS)
-    """Some of phone, speaker, abx and codes, with commas between."""
+    tasks: str = ",".join(USUAL)
+    """Some of phone, speaker, abx, codes and letters, with commas between."""
     untrained: bool = False
     """Also ask the same model with random weights."""
     split_by: SplitBy = _DEFAULTS.split_by

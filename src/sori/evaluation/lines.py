@@ -7,8 +7,8 @@ from sori.evaluation.bootstrap import Estimate, difference
 from sori.evaluation.probe import Probed
 from sori.evaluation.trial import Answers
 
-COLUMNS = ("phone", "speaker", "speaker/frame", "abx within", "abx across")
-"""Of the sheet; for ABX, less is better."""
+COLUMNS = ("phone", "speaker", "speaker/frame", "abx within", "abx across", "letters")
+"""Of the sheet; for ABX and letters, less is better."""
 
 Kind = Literal["trained", "untrained", "spectrum"]
 
@@ -41,25 +41,29 @@ def estimates(answers: Answers) -> dict[str, Estimate]:
     probed: tuple[Probed | None, ...] = (answers.phone, answers.speaker, answers.speaker_frame)
     found = {name: one.accuracy for name, one in zip(COLUMNS, probed, strict=False) if one is not None}
     if answers.abx is not None:
-        scores = zip(COLUMNS[3:], answers.abx, strict=True)
+        scores = zip(COLUMNS[3:5], answers.abx, strict=True)
         found |= {name: one.error for name, one in scores if one is not None}
+    if answers.letters is not None:
+        found["letters"] = answers.letters.error
     return found
 
 
 def best(lines: Sequence[Line], kind: Kind) -> Line | None:
     """The layer whose phones (without phones: speakers) are read best on the dev part, which no score comes from.
 
-    The lower one of equals; the last layer where neither was asked; None where there is no layer of that kind.
+    The lower one of equals. Where neither was asked, the one with the fewest wrong letters on the dev part, or the
+    last; None where there is no layer of that kind.
     """
     found = [line for line in lines if line.kind == kind]
-    judged = [line for line in found if line.answers.phone or line.answers.speaker_frame]
+    judged = [line for line in found if line.answers.phone or line.answers.speaker_frame or line.answers.letters]
     return max(judged, key=_on_dev) if judged else found[-1] if found else None
 
 
 def _on_dev(line: Line) -> float:
-    judge = line.answers.phone or line.answers.speaker_frame
-    assert judge is not None  # noqa: S101 - such lines were chosen
-    return judge.dev_share
+    if probed := line.answers.phone or line.answers.speaker_frame:
+        return probed.dev_share
+    assert line.answers.letters is not None  # noqa: S101 - such lines were chosen
+    return -line.answers.letters.dev_error
 
 
 def gains(lines: Sequence[Line]) -> list[Gain]:
@@ -90,6 +94,8 @@ def line_data(line: Line) -> dict[str, Any]:
     for name in ("within", "across"):
         found = None if answers.abx is None else getattr(answers.abx, name)
         data[f"abx_{name}"] = None if found is None else found._asdict() | {"error": found.error.to_data()}
+    told = answers.letters
+    data["letters"] = None if told is None else told._asdict() | {"error": told.error.to_data()}
     return data
 
 

@@ -7,24 +7,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sori.audio import SAMPLE_RATE
 from sori.config import Config
 from sori.data.alignments import Alignment, is_silence
 from sori.data.intervals import Interval, labels_at
+from sori.data.labels import choose_minutes
 from sori.data.manifest import Utterance
 from sori.evaluation.abx import Abx, AbxConfig, Plan, find_items, plan, score, spans_of
+from sori.evaluation.letters import Letters, LettersConfig, Told, read_letters
 from sori.evaluation.probe import ProbeConfig, Probed, Rows, probe
 from sori.evaluation.representations import Timing
 from sori.evaluation.split import Split, SplitBy, split
 from sori.shapes import Float, Tensor
 
-Task = Literal["phone", "speaker", "abx", "codes"]
-TASKS: tuple[Task, ...] = ("phone", "speaker", "abx", "codes")
+Task = Literal["phone", "speaker", "abx", "codes", "letters"]
+TASKS: tuple[Task, ...] = ("phone", "speaker", "abx", "codes", "letters")
+USUAL: tuple[Task, ...] = ("phone", "speaker", "abx", "codes")
+"""All but letters, which need transcripts and half a minute for each representation."""
 
 
 class TrialConfig(Config):
     """What is asked, of what."""
 
-    tasks: tuple[Task, ...] = TASKS
+    tasks: tuple[Task, ...] = USUAL
     split_by: SplitBy = "speaker"
     """What is kept apart where phones are read: whole speakers, or only utterances."""
     max_phone_seconds: float = 0.5
@@ -33,6 +38,7 @@ class TrialConfig(Config):
     """Further labels that stand for silence or noise."""
     probe: ProbeConfig = ProbeConfig()
     abx: AbxConfig = AbxConfig()
+    letters: LettersConfig = LettersConfig()
     seed: int = 0
 
 
@@ -50,6 +56,8 @@ class Questions(NamedTuple):
     phone_split: Split | None
     speaker_split: Split | None
     planned: Plan | None
+    told: tuple[Told, Told, Told] | None
+    """Transcripts of each part."""
 
 
 class Stage(NamedTuple):
@@ -62,6 +70,10 @@ class Stage(NamedTuple):
     """The phone at the middle of each frame, -1 for none."""
     spans: NDArray[np.int64]
     """Frames of the items of ABX."""
+    firsts: NDArray[np.int64]
+    """The first frame of each utterance, and the end."""
+    frame_seconds: float
+    """From one frame to the next."""
 
 
 class Answers(NamedTuple):
@@ -74,6 +86,7 @@ class Answers(NamedTuple):
     speaker_frame: Probed | None
     """Who is heard in a frame."""
     abx: Abx | None
+    letters: Letters | None
 
 
 def questions(
@@ -109,7 +122,24 @@ def questions(
         rows = [[(one.start, one.end, index.get(one.label, -1)) for one in row] for row in phones]
         items = find_items(rows, [names[one.speaker] for one in utterances], task=config.abx.task)
         planned = plan(items, config.abx, seed=config.seed)
-    return Questions(list(utterances), config, labels, phones, num_long, phone_split, speaker_split, planned)
+    told = _told(utterances, config) if "letters" in config.tasks else None
+    return Questions(list(utterances), config, labels, phones, num_long, phone_split, speaker_split, planned, told)
+
+
+def _told(utterances: Sequence[Utterance], config: TrialConfig) -> tuple[Told, Told, Told]:
+    spoken = [index for index, one in enumerate(utterances) if one.text and one.text.strip()]
+    if not spoken:
+        raise ValueError("letters need transcripts, and no utterance has one; leave letters out of --tasks")
+    parts = split(utterances, spoken, by=config.split_by, seed=config.seed)
+    train = [utterances[index] for index in parts.train]
+    if sum(one.duration_seconds for one in train) > 60 * config.letters.minutes:
+        few = {one.id for one in choose_minutes(train, config.letters.minutes, seed=config.seed)}
+        parts = parts._replace(train=[index for index in parts.train if utterances[index].id in few])
+
+    def told(rows: list[int]) -> Told:
+        return Told(rows, [utterances[row].text or "" for row in rows], [utterances[row].speaker for row in rows])
+
+    return told(parts.train), told(parts.dev), told(parts.test)
 
 
 def _phones(alignments: Sequence[Alignment | None], config: TrialConfig) -> tuple[list[list[Interval]], int]:
@@ -140,7 +170,9 @@ def stage(asked: Questions, counts: NDArray[np.int64], timing: Timing) -> Stage:
     spans = np.zeros((0, 2), dtype=np.int64)
     if asked.planned is not None:
         spans = spans_of(asked.planned.chosen, middles, np.cumsum(counts) - counts)
-    return Stage(asked, np.repeat(np.arange(len(counts)), counts), np.concatenate(phones), spans)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Stage(asked, owners, np.concatenate(phones), spans, firsts, timing.hop_samples / SAMPLE_RATE)
 
 
 def answer(at: Stage, vectors: Float[Tensor, "frame dim"], plain: Float[Tensor, "frame dim"] | None = None) -> Answers:
@@ -153,7 +185,7 @@ def answer(at: Stage, vectors: Float[Tensor, "frame dim"], plain: Float[Tensor, 
     """
     asked, config = at.questions, at.questions.config
     speakers = [one.speaker for one in asked.utterances]
-    phone = speaker = speaker_frame = abx = None
+    phone = speaker = speaker_frame = abx = letters = None
     if asked.phone_split is not None:
         parts = _parts(asked.phone_split, at.owners, at.phones)
         units = at.owners[parts[2].rows]
@@ -170,7 +202,15 @@ def answer(at: Stage, vectors: Float[Tensor, "frame dim"], plain: Float[Tensor, 
         speaker_frame = probe(heard, parts, units=units, speakers=speakers, config=config.probe, seed=config.seed)
     if asked.planned is not None:
         abx = score(asked.planned, vectors.numpy(), at.spans, seed=config.seed)
-    return Answers(phone, speaker, speaker_frame, abx)
+    if asked.told is not None:
+
+        def of_utterance(row: int) -> Tensor:
+            return vectors[at.firsts[row] : at.firsts[row + 1]]
+
+        letters = read_letters(
+            of_utterance, asked.told, frame_seconds=at.frame_seconds, config=config.letters, seed=config.seed
+        )
+    return Answers(phone, speaker, speaker_frame, abx, letters)
 
 
 def _parts(parts: Split, owners: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[Rows, Rows, Rows]:

@@ -17,6 +17,7 @@ _MEASURES = {
     "speaker/frame": ("speaker_frame", "accuracy"),
     "abx within": ("abx_within", "error"),
     "abx across": ("abx_across", "error"),
+    "letters": ("letters", "error"),
 }
 """Columns and where the sheet keeps them."""
 CER = "CER"
@@ -25,9 +26,10 @@ _TITLES = {
     "abx within": "ABX errors within\nspeakers (less is better)",
     "abx across": "ABX errors across\nspeakers (less is better)",
     "speaker/frame": "frames whose speaker\nis named right",
+    "letters": "letters read wrongly from\nfrozen vectors (less is better)",
     CER: "wrong characters\n(less is better)",
 }
-_DRAWN = ("phone", "abx within", "abx across", CER)
+_DRAWN = ("phone", "abx within", "abx across", "letters", CER)
 
 
 class Training(NamedTuple):
