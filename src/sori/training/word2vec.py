@@ -148,7 +148,7 @@ class _Run:
     def __init__(self, system: Word2Vec, tokens: NDArray[np.int32], train: WordTrainConfig, into: Path) -> None:
         self.system, self.tokens, self.train, self.path = system, tokens, train, into / CHECKPOINT
         self.learner = learner(system)
-        num_threads = train.num_threads or len(os.sched_getaffinity(0))
+        num_threads = train.num_threads or os.cpu_count() or 1
         self.rooms = [room_for(self.learner.shape, self.learner.rows, self.learner.tables) for _ in range(num_threads)]
         self.threads = ThreadPoolExecutor(num_threads)
         self.num_pieces = -(-len(tokens) // PIECE)
