@@ -16,6 +16,7 @@ from sori.audio import SAMPLE_RATE
 from sori.data.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.encoders import Encoder, Quantizing
+from sori.nn.layers import choose_layer
 from sori.nn.spectral import CepstrumConfig, LogMel, LogMelConfig, cosine_transform, delta, normalize
 from sori.shapes import Float, Tensor
 
@@ -84,10 +85,8 @@ def layers_of(encoder: Encoder, layers: Sequence[int]) -> Source:
     Raises:
         ValueError: for a layer that the encoder does not have.
     """
-    last = encoder.config.num_layers
     for layer in layers:
-        if not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (input of the first block) to {last}")
+        choose_layer(layer, encoder.config.num_layers, lowest="input of the first block")
 
     def source(wave: Float[Tensor, " sample"]) -> list[Tensor]:
         wave, length = _on_device(encoder, wave)

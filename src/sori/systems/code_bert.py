@@ -33,6 +33,7 @@ from sori.config import Config
 from sori.contracts import LossSum
 from sori.nn.clip_norm import at_least_float32
 from sori.nn.conv import PositionalConv
+from sori.nn.layers import choose_layer
 from sori.nn.lengths import num_frames, valid
 from sori.nn.mask import MaskConfig, draw_hidden, span_mask
 from sori.nn.transformer import Transformer, scale_init
@@ -349,11 +350,9 @@ class CodeBert(nn.Module):
         Raises:
             ValueError: for a layer that the model does not have.
         """
-        last = self.config.num_layers
-        if layer is not None and not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (the input of the first block) to {last}")
+        number = choose_layer(layer, self.config.num_layers, lowest="the input of the first block")
         layers, frame_lengths = self.encode(wave, lengths)
-        return Frames(layers[last if layer is None else layer], frame_lengths)
+        return Frames(layers[number], frame_lengths)
 
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
         """What is to be guessed and what is shown there, from `rng["mask"]` and `rng["words"]`, on the host.

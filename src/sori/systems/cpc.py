@@ -35,6 +35,7 @@ from sori.contracts import LossSum
 from sori.losses import StepContrast, info_nce
 from sori.nn.conv import scale_gradient
 from sori.nn.dropout import Dropout
+from sori.nn.layers import choose_layer
 from sori.nn.mask import MaskConfig, draw_hidden
 from sori.nn.mel_network import MelNetwork, MelNetworkConfig
 from sori.nn.negatives import Source, at_other_times
@@ -207,11 +208,9 @@ class Cpc(nn.Module):
         Raises:
             ValueError: for a layer that the model does not have.
         """
-        last = self.config.num_layers
-        if layer is not None and not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (the front end) to {last}")
+        number = choose_layer(layer, self.config.num_layers, lowest="the front end")
         layers, frame_lengths = self.encode(wave, lengths)
-        return Frames(layers[last if layer is None else layer], frame_lengths)
+        return Frames(layers[number], frame_lengths)
 
     def draw(self, batch_size: int, num_frames: int, rng: Rng, device: torch.device) -> Draws:
         """Distractors for one batch, from `rng["negatives"]`; drawn on the host, the same on every device.

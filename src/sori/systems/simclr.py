@@ -28,6 +28,7 @@ from sori.contracts import LossSum
 from sori.losses import nt_xent
 from sori.nn.batch_norm import BatchNorm
 from sori.nn.conv import scale_gradient
+from sori.nn.layers import choose_layer
 from sori.nn.lengths import valid
 from sori.nn.mask import MaskConfig, draw_hidden
 from sori.nn.resnet import ResNet, ResNetConfig
@@ -175,11 +176,9 @@ class SimClr(nn.Module):
         Raises:
             ValueError: for a layer that the model does not have.
         """
-        last = self.config.num_layers
-        if layer is not None and not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (the front end) to {last}")
+        number = choose_layer(layer, self.config.num_layers, lowest="the front end")
         layers, frame_lengths = self.encode(wave, lengths)
-        return Frames(layers[last if layer is None else layer], frame_lengths)
+        return Frames(layers[number], frame_lengths)
 
     def draw(self, batch_size: int, num_samples: int, rng: Rng, device: torch.device) -> Draws:
         """Two views of each stretch, from `rng["views"]`; drawn on the host, the same on every device.

@@ -39,6 +39,7 @@ from sori.losses import diversity, perplexity, same_code, step_ahead
 from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import Activation, ClipConv, activate
 from sori.nn.conv import scale_gradient
+from sori.nn.layers import choose_layer
 from sori.nn.lengths import num_frames, valid
 from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
@@ -323,11 +324,9 @@ class VqWav2Vec(nn.Module):
         Raises:
             ValueError: for a layer that the model does not have.
         """
-        last = self.config.num_layers
-        if layer is not None and not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (the entries of the units) to {last} (c)")
+        number = choose_layer(layer, self.config.num_layers, lowest="the entries of the units")
         layers, frame_lengths = self.encode(wave, lengths)
-        return Frames(layers[last if layer is None else layer], frame_lengths)
+        return Frames(layers[number], frame_lengths)
 
     @property
     def _num_logits(self) -> int:

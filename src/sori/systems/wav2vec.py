@@ -36,6 +36,7 @@ from sori.losses import step_ahead
 from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import ClipConv
 from sori.nn.conv import scale_gradient
+from sori.nn.layers import choose_layer
 from sori.nn.lengths import num_frames
 from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
@@ -210,11 +211,9 @@ class Wav2Vec(nn.Module):
         Raises:
             ValueError: for a layer that the model does not have.
         """
-        last = self.config.num_layers
-        if layer is not None and not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (z) to {last} (c)")
+        number = choose_layer(layer, self.config.num_layers, lowest="z")
         layers, frame_lengths = self.encode(wave, lengths)
-        return Frames(layers[last if layer is None else layer], frame_lengths)
+        return Frames(layers[number], frame_lengths)
 
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
         """Distractors for one batch, from `rng["negatives"]`; drawn on the host, the same for every device.

@@ -34,6 +34,7 @@ from sori.contracts import LossSum
 from sori.losses import Contrast, EqualDistractors, contrastive, diversity, perplexity
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.dropout import Dropout
+from sori.nn.layers import choose_layer
 from sori.nn.lengths import mean_square, num_frames, valid
 from sori.nn.mask import MaskConfig, draw_hidden, equalise_counts, masked_positions, pick, span_mask
 from sori.nn.negatives import within_utterance
@@ -326,11 +327,9 @@ class Wav2Vec2(nn.Module):
         Raises:
             ValueError: for a layer that the model does not have.
         """
-        last = self.config.num_layers
-        if layer is not None and not 0 <= layer <= last:
-            raise ValueError(f"there is no layer {layer}: this model has 0 (input of the first block) to {last}")
+        number = choose_layer(layer, self.config.num_layers, lowest="input of the first block")
         layers, frame_lengths = self.encode(wave, lengths)
-        return Frames(layers[last if layer is None else layer], frame_lengths)
+        return Frames(layers[number], frame_lengths)
 
     def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
         """The quantiser's likeliest code of every frame, one for each group; -1 in padding.

@@ -120,6 +120,7 @@ class _Rows:
         return len(self.words) >= self.most
 
     def add(self, word: bytes, numbers: Vectors | list[float], place: str) -> None:
+        """One word more; `place` says where it stands, for the message if it cannot be taken."""
         if word in self.places:
             raise ValueError(
                 f"{self.path}, {place}: the word {_shown(word)} stands there for the second time, first as word "
@@ -146,6 +147,7 @@ class _Rows:
         self.words.append(text)
 
     def finish(self, announced: int | None) -> tuple[list[str], Vectors]:
+        """All words and vectors, where there are as many as announced."""
         if announced is not None and not self.full:
             raise ValueError(
                 f"{self.path}: its first line announces {announced:,} words, but it ends after {len(self.words):,}; "
