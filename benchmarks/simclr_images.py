@@ -1,17 +1,17 @@
 """What a linear classifier reads from images: before training, after SimCLR, and after training with labels.
 
-    python benchmarks/simclr_images.py IMAGES --steps 300 --seeds 0 1 --json benchmarks/results/simclr_images.json
+    python benchmarks/simclr_images.py IMAGES --into runs/simclr_images --json benchmarks/results/simclr_images.json
 
 IMAGES is a folder of `train|test/CLASS/*.jpg`, or of `images.zip` with these. The same network (that of the recipe
 `simclr_images_tiny`) is taken three times: with random weights; trained without labels by the recipe, for the given
 number of updates; trained with the labels of the same images for as many updates of as many images, which are cropped
 and mirrored, but keep their colours. A linear classifier is then fitted to the vectors h of the training images, five
-sixths of them, the rest choosing its penalty, and asked about the test images. One run needs about 0.6 s an update.
+sixths of them, the rest choosing its penalty, and asked about the test images. One run needs about 0.6 s an update;
+repeating the command continues where it was (`cpu_seconds` are then those of the last command alone).
 """
 
 import argparse
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from sori.seeds import Rng, derive
 from sori.systems.simclr import SimClrImages
 from sori.training import loop
 
+INTERRUPTED = "interrupted and saved; repeat the command to continue"
 CROPPED = ImageViewsConfig(min_area=0.3, colour=0.0)
 
 
@@ -108,17 +109,18 @@ def random_weights(recipe: Recipe, seed: int) -> SimClrImages:
     return system
 
 
-def with_views(recipe: Recipe, seed: int, data: Path) -> tuple[SimClrImages, dict[str, float]]:
+def with_views(recipe: Recipe, seed: int, data: Path, into: Path) -> tuple[SimClrImages, dict[str, float]]:
     """After the recipe, and the last numbers that it reported."""
-    with tempfile.TemporaryDirectory() as folder:
-        run.train(recipe.override({"train.seed": seed}), into=folder, data=data)
-        system = hub.load(folder)
-        last = loop_reports(Path(folder))[-1]
+    if not run.train(recipe.override({"train.seed": seed}), into=into, data=data).finished:
+        raise SystemExit(INTERRUPTED)
+    system, last = hub.load(into), loop_reports(into)[-1]
     assert isinstance(system, SimClrImages)
     return system, {name: last[name] for name in ("loss", "chance", "correct")}
 
 
-def with_labels(recipe: Recipe, seed: int, train: Images, test: Images) -> tuple[Supervised, dict[str, float]]:
+def with_labels(
+    recipe: Recipe, seed: int, train: Images, test: Images, into: Path
+) -> tuple[Supervised, dict[str, float]]:
     """After as many updates with labels, and the share that its own classifier gets right."""
     assert recipe.images is not None
     config = random_weights(recipe, seed).config.encoder
@@ -126,9 +128,9 @@ def with_labels(recipe: Recipe, seed: int, train: Images, test: Images) -> tuple
     system = Supervised(config, len(train.classes))
     batches = LabelledBatches(train, recipe.images.batch_size, seed)
     settings = recipe.train.model_copy(update={"seed": seed})
-    with tempfile.TemporaryDirectory() as folder:
-        loop.train(system, batches, train=settings, optim=recipe.optim, schedule=recipe.schedule, into=Path(folder))
-        last = loop_reports(Path(folder))[-1]
+    if not loop.train(system, batches, train=settings, optim=recipe.optim, schedule=recipe.schedule, into=into):
+        raise SystemExit(INTERRUPTED)
+    last = loop_reports(into)[-1]
     system.eval()
     with torch.no_grad():
         right = system.classifier(vectors(system.encoder, test)).argmax(1) == test.labels
@@ -145,7 +147,8 @@ def main() -> None:
     """Measure, print, and keep what was found after every step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--into", type=Path, default=Path("runs/simclr_images"), help="a folder for the runs")
+    parser.add_argument("--steps", type=int, default=4600, help="updates of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
@@ -163,15 +166,15 @@ def main() -> None:
     }
     for seed in asked.seeds:
         for name in ("random weights", "simclr", "labels"):
-            begun = time.process_time()
+            begun, into = time.process_time(), asked.into / f"{name}_{asked.steps}_{seed}"
             more: dict[str, float] = {}
             if name == "random weights":
                 encoder: nn.Module = random_weights(recipe, seed).encoder
             elif name == "simclr":
-                system, more = with_views(recipe, seed, asked.images)
+                system, more = with_views(recipe, seed, asked.images, into)
                 encoder = system.encoder
             else:
-                supervised, more = with_labels(recipe, seed, train, test)
+                supervised, more = with_labels(recipe, seed, train, test, into)
                 encoder = supervised.encoder
             row = {"trained": name, "seed": seed, **probe(encoder, train, test), **more}
             rows.append({**row, "cpu_seconds": round(time.process_time() - begun, 1)})
