@@ -57,6 +57,18 @@ def test_a_recogniser_has_no_panel_of_codes_but_its_evaluations():
     figure.savefig(io.BytesIO())
 
 
+def test_predictions_of_several_steps_have_a_line_each_and_the_ends_are_named():
+    by_step = {f"correct_{k}": lambda n, k=k: n / 100 / k for k in range(1, 13)}
+    figure = curves(reports(correct=lambda _: 0.3, **by_step))
+    drawn = lines(figure)
+    assert drawn["1 step ahead"][-1] == (5.0, pytest.approx(10))
+    assert drawn["12 steps"][-1] == (5.0, pytest.approx(10 / 12))
+    (axes,) = (axes for axes in figure.axes if axes.get_ylabel() == "percent found")
+    assert [line.get_ydata()[-1] for line in axes.get_lines()] == pytest.approx([10 / k for k in range(1, 13)])
+    alone = curves(reports(correct=lambda _: 0.3, correct_1=lambda _: 0.3))
+    assert "1 step ahead" in lines(alone)
+
+
 def test_warnings_are_marked_where_they_came():
     figure = curves([*reports(), {"kind": "warning", "step": 50, "name": "chance_level"}])
     assert [text.get_text() for text in figure.axes[0].texts] == ["chance level"]

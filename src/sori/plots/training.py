@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sori.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, figure
 
 Row = Mapping[str, Any]
+_STEP = "correct_{}"
+"""Accuracy of predictions so many frames ahead (CPC, wav2vec, vq-wav2vec)."""
 
 
 @rc_context(STYLE)
 def curves(rows: Sequence[Row]) -> Figure:
-    """Loss against chance, accuracy, use of the codebook, gradient and learning rate over the hours of audio heard.
+    """Loss against chance, accuracy (by steps ahead, too), use of the codebook, gradient, rate, by hours heard.
 
     Panels whose numbers the run did not report are left out. Warnings are vertical lines.
 
@@ -35,6 +37,7 @@ def curves(rows: Sequence[Row]) -> Figure:
     names = set().union(*reports)
     panels = [_loss]
     panels += [_shares] if names & {"correct", "blank_share"} else []
+    panels += [_steps_ahead] if _STEP.format(1) in names else []
     panels += [_codes] if "code_perplexity" in names else []
     panels += [_gradient]
     made, all_axes = figure([2.0] * (len(panels) + bool(evaluations)))
@@ -63,6 +66,20 @@ def _shares(axes: Axes, reports: Sequence[Row]) -> None:
     _draw(axes, reports, "equal_share", scale=100.0, color=RED, linestyle=":", label="distractors equal to the target")
     _draw(axes, reports, "blank_share", scale=100.0, color=PURPLE, linestyle="--", label="frames that answer blank")
     axes.set(ylabel="percent", ylim=(0, None))
+
+
+def _steps_ahead(axes: Axes, reports: Sequence[Row]) -> None:
+    """The nearest in the darkest line; the nearest and the farthest are named."""
+    number = max(int(name.removeprefix(_STEP.format(""))) for name in reports[-1] if _is_step(name))
+    for k in range(1, number + 1):
+        named = {"label": "1 step ahead" if k == 1 else f"{k} steps"} if k in {1, number} else {}
+        color = colormaps["viridis"](0.9 * (k - 1) / max(1, number - 1))
+        _draw(axes, reports, _STEP.format(k), scale=100.0, color=color, linewidth=0.9, **named)
+    axes.set(ylabel="percent found", ylim=(0, None))
+
+
+def _is_step(name: str) -> bool:
+    return name.startswith(_STEP.format("")) and name.removeprefix(_STEP.format("")).isdigit()
 
 
 def _codes(axes: Axes, reports: Sequence[Row]) -> None:
