@@ -119,6 +119,19 @@ def test_epochs_cut_anew():
     assert len(seen[0] & seen[1]) < 0.2 * len(seen[0])
 
 
+def test_every_batch_and_every_seed_shortens_otherwise():
+    # Two sentences which follow each other and do not fit: the only pair, so that no draw differs but where it is cut.
+    tokens = Tokens((np.arange(40) + len(SPECIAL)).astype(np.uint16), np.array([0, 20, 40]), np.array([0, 2]))
+    config = CONFIG.model_copy(update={"batch_size": 1, "short_share": 0.0, "elsewhere_share": 0.0})
+
+    def starts(seed):
+        batches = PairBatches(tokens, whole(tokens.documents), config, WORDPIECE, seed=seed)
+        return [int(batches[index].ids[0, 1]) for index in range(20)]
+
+    assert len(set(starts(3))) > 1
+    assert starts(3) != starts(4)
+
+
 def test_documents_are_held_out_by_their_number():
     tokens = made(num_documents=60)
     ranges = divide(tokens.documents, 50)
