@@ -81,8 +81,8 @@ def simclr_images_cifar() -> Recipe:
 def simclr_tiny() -> Recipe:
     """Our size on speech (1.7 M parameters): some hours of recordings, one or two CPU cores.
 
-    Expected: the views of a batch of 64 stretches find each other; what the frames hold is then to be asked with
-    `sori probe`. Voice and room are what stays the same in two views: expect speakers rather than phones.
+    Expected: after 40 hours heard, six minutes of one core, 62 % of the views find each other, and frames of layer 4
+    tell more of phones and letters than those of random weights (`docs/systems/simclr.md`).
 
     Command: `OMP_NUM_THREADS=1 sori train simclr_tiny --data PREPARED --into runs/simclr`
     """
