@@ -104,8 +104,7 @@ def test_the_budget_is_what_was_heard_and_the_cost_is_told(done):
         assert one.parameters == sum(p.numel() for p in hub.load(folder / name / "pretrained").parameters())
         assert one.updates == read_metrics(folder / name / "pretrained" / "metrics.jsonl")[-1]["step"]
     assert f"{found.trained['cpc'].hours_heard:.2f}" in found.table()
-    recogniser = ten_minutes.best(folder / "cpc/recognisers")
-    errors = run.evaluate(recogniser, data=Recipe.from_yaml(recogniser / "recipe.yaml").corpora)
+    errors = run.evaluate(folder / "cpc" / "ctc", data=Recipe.from_yaml(folder / "cpc/ctc/recipe.yaml").corpora)
     assert found.rows[0].scores["CER"].value == errors.cer.rate
 
 
@@ -116,8 +115,8 @@ def test_nothing_is_done_again_and_other_systems_can_join(done, study_of, monkey
     monkeypatch.setattr(
         sheet, "probe", lambda model, *args, **options: sheets.append(model) or probe(model, *args, **options)
     )
-    kept = {path: path.read_bytes() for path in folder.glob("*/**/checkpoint.safetensors")}
-    assert len(kept) == 6
+    kept = {path: path.read_bytes() for path in folder.glob("*/*/checkpoint.safetensors")}
+    assert len(kept) == 4
     again = study_of(folder, systems=TWO)
     assert again == found
     assert sheets == []
@@ -132,9 +131,8 @@ def test_nothing_is_done_again_and_other_systems_can_join(done, study_of, monkey
     assert set(other.rows[0].scores) == {"phone", "CER"}
 
 
-@pytest.mark.parametrize("last", [1, 2, 3])
-def test_an_interruption_ends_it_and_the_same_call_goes_on(study_of, tmp_path, monkeypatch, last):
-    stages = ["pretrained", "recognisers/encoder_lr_0.5", "recognisers/encoder_lr_0.1"][:last]
+@pytest.mark.parametrize("stages", [["pretrained"], ["pretrained", "ctc"]])
+def test_an_interruption_ends_it_and_the_same_call_goes_on(study_of, tmp_path, monkeypatch, stages):
     train, seen = run.train, []
 
     def interrupted(recipe, *, into, **more):
@@ -165,9 +163,9 @@ def test_a_system_that_fails_does_not_stop_the_others(study_of, tmp_path, monkey
     train = run.train
 
     def failing(recipe, *, into, **more):
-        if into == tmp_path / "cpc/pretrained":
+        if into.parent.name == "cpc":
             raise KeyError("a mistake in the program")
-        if into == tmp_path / "vq_wav2vec/recognisers/encoder_lr_0.1":
+        if into == tmp_path / "vq_wav2vec" / "ctc":
             raise RuntimeError("no memory")
         return train(recipe, into=into, **more)
 

@@ -73,10 +73,9 @@ def probe(
         data: Prepared folder; may be given several times.
         alignments: When each phone is spoken: .jsonl (.gz, .xz) or a folder of TextGrids; without, only speakers.
         asked: Questions.
-        labels: Prepared folder with transcripts and splits `dev` and `test`; may be given several times. A recogniser
-            is made from ten minutes of it, and its character errors stand below the table.
-        recogniser: Folder for two recognisers, with a fast and a slow encoder; the better one on dev counts. The same
-            command continues.
+        labels: Prepared folder with transcripts and a split `test`; may be given several times. A recogniser is made
+            from ten minutes of it, and its character errors stand below the table.
+        recogniser: Run folder for that recogniser; the same command continues it.
         save: Write all numbers as JSON, and the table as Markdown beside it.
         figure: Draw the measures by layer (.png, .svg, .pdf).
     """

@@ -1,8 +1,8 @@
 """Train every system on the same hours, measure each alike, go on where it was interrupted.
 
-The folder holds for each system `SYSTEM/pretrained` and `SYSTEM/recognisers/*` (run folders), `SYSTEM/sheet.json`,
-`sheet.md`, `test.json` (character errors), `cost.json` and, where it came to nothing, `failed.txt`; and of all together
-`lab.json`, `lab.md`, `lab.png`, written anew after each system.
+The folder holds for each system `SYSTEM/pretrained` and `SYSTEM/ctc` (run folders), `SYSTEM/sheet.json`, `sheet.md`,
+`test.json` (character errors), `cost.json` and, where it came to nothing, `failed.txt`; and of all together `lab.json`,
+`lab.md`, `lab.png`, written anew after each system.
 """
 
 import json
@@ -31,7 +31,7 @@ from sori.training.lock import sole_use
 from sori.training.log import METRICS, read_metrics
 from sori.training.watch import contrastive
 
-PRETRAINED, RECOGNISERS = "pretrained", "recognisers"
+PRETRAINED, RECOGNISER = "pretrained", "ctc"
 SHEET, TEST, COST, FAILED = "sheet.json", "test.json", "cost.json", "failed.txt"
 _SMOKE_MINUTES = 10.0
 _TITLE = "What each system has learnt"
@@ -203,10 +203,10 @@ def _measured(plan: _Plan, home: Path) -> dict[str, Any]:
 def _recognised(plan: _Plan, home: Path) -> Estimate:
     """Character errors on the test, after learning to write from a few minutes."""
     settings = ten_minutes.recipe(toy=plan.config.size == "smoke", seed=plan.config.seed)
-    if not ten_minutes.train(home / PRETRAINED, plan.labels, into=home / RECOGNISERS, settings=settings):
+    if not ten_minutes.train(home / PRETRAINED, plan.labels, into=home / RECOGNISER, settings=settings):
         raise _Interrupted
     about = {"data": [str(folder.resolve()) for folder in plan.labels]}
-    found = _once(home / TEST, about, lambda: ten_minutes.errors(home / RECOGNISERS, plan.labels).to_data())
+    found = _once(home / TEST, about, lambda: ten_minutes.errors(home / RECOGNISER, plan.labels).to_data())
     return Estimate(**{name: found[name] for name in ("value", "low", "high", "unit")})
 
 
@@ -236,8 +236,7 @@ def _results(plan: _Plan, recipes: Mapping[str, Recipe], found: Mapping[str, _Fo
     notes.append("layer: of each system, trained and untrained, the one the dev part reads best")
     if plan.labels:
         notes.append(
-            f"{CER}: on split test, of a recogniser made from {ten_minutes.MINUTES:g} min of transcribed speech; the "
-            "better one on dev of two learning rates for the encoder"
+            f"{CER}: of a recogniser made from {ten_minutes.MINUTES:g} min of transcribed speech, on split test"
         )
     return Results(
         _TOYS if config.size == "smoke" else _TITLE,
