@@ -7,7 +7,7 @@ from sori.data.manifest import read_manifest, write_manifest
 def test_the_recipe_is_the_same_for_every_encoder():
     recipe = ten_minutes.recipe()
     assert (recipe.labels.minutes, recipe.encoder, recipe.encoder_changes) == (10.0, None, {})
-    assert (recipe.system.read, recipe.system.encoder_lr_factor) == ("last", 0.1)
+    assert (recipe.system.read, recipe.system.encoder_lr_factor) == ("mix", 0.1)
     assert ten_minutes.recipe(toy=True, seed=3).train.seed == 3
 
 

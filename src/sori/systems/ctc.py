@@ -30,8 +30,9 @@ class CtcConfig(Config):
 
     kind: Literal["ctc"] = "ctc"
     read: Literal["last", "mix"] = "last"
-    """What the head sees: the last layer (the paper), or a learned weighted mean of all layers, each with mean 0 and
-    variance 1 (Peters et al. 2018, equation 1), for encoders whose middle knows the sounds better than their top."""
+    """What the head sees: the last layer (the paper), or a learned weighted mean of all layers as wide as the last one,
+    each with mean 0 and variance 1 (Peters et al. 2018, equation 1), for encoders whose middle knows the sounds better
+    than their top, or whose vectors are too small for a head to begin with."""
     mask: MaskConfig = MaskConfig()
     """Spans hidden in training, the augmentation of fine-tuning; never in evaluation."""
     freeze_steps: int = 0
@@ -190,16 +191,14 @@ class Ctc(nn.Module):
 
 
 def _mix(layers: list[Tensor], weights: Float[Tensor, " layer"]) -> Float[Tensor, "batch frame dim"]:
-    """Weighted mean of normalised layers, normalised again: the head's input keeps its scale whatever the weights."""
-    shape = layers[0].shape[-1:]
-    widths = [layer.shape[-1] for layer in layers]
-    if len(set(widths)) > 1:
-        raise ValueError(
-            f"a mean of layers needs layers of one width, and this encoder's have {widths}; read the last one with "
-            "`--system.read last`"
-        )
-    mean = sum(weight * F.layer_norm(layer.float(), shape) for weight, layer in zip(weights, layers, strict=True))
-    assert isinstance(mean, Tensor)  # noqa: S101 - there is at least one layer
+    """Weighted mean of normalised layers, normalised again: the head's input keeps its scale whatever the weights.
+
+    A layer of another width than the last one, such as a spectrum, is left out.
+    """
+    shape = layers[-1].shape[-1:]
+    chosen = [(weight, layer) for weight, layer in zip(weights, layers, strict=True) if layer.shape[-1:] == shape]
+    mean = sum(weight * F.layer_norm(layer.float(), shape) for weight, layer in chosen)
+    assert isinstance(mean, Tensor)  # noqa: S101 - there is at least the last one
     return F.layer_norm(mean, shape)
 
 
