@@ -12,7 +12,7 @@ from sori.recipes.recipe import LabelConfig, Recipe
 MINUTES = 10.0
 """Of transcribed speech that is learnt from."""
 ENCODER_RATE = 0.1
-"""Factor on the encoder's learning rate. At the 0.5 of `ctc_10min`, an LSTM is wrecked: CPC stays at the blanks."""
+"""Factor on the encoder's learning rate. At the 0.5 of `ctc_10min`, CPC stays at the blanks."""
 
 
 def recipe(*, toy: bool = False, seed: int = 0) -> Recipe:

@@ -65,7 +65,7 @@ def test_predictions_of_several_steps_have_a_line_each_and_the_ends_are_named():
     assert drawn["12 steps"][-1] == (5.0, pytest.approx(10 / 12))
     (axes,) = (axes for axes in figure.axes if axes.get_ylabel() == "percent found")
     assert [line.get_ydata()[-1] for line in axes.get_lines()] == pytest.approx([10 / k for k in range(1, 13)])
-    alone = curves(reports(correct=lambda _: 0.3, correct_1=lambda _: 0.3))
+    alone = curves(reports(correct=lambda _: 0.3, correct_1=lambda _: 0.3) + reports(count=1))  # the last has none
     assert "1 step ahead" in lines(alone)
 
 

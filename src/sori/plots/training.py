@@ -70,16 +70,14 @@ def _shares(axes: Axes, reports: Sequence[Row]) -> None:
 
 def _steps_ahead(axes: Axes, reports: Sequence[Row]) -> None:
     """The nearest in the darkest line; the nearest and the farthest are named."""
-    number = max(int(name.removeprefix(_STEP.format(""))) for name in reports[-1] if _is_step(name))
+    prefix = _STEP.format("")
+    ends = (name.removeprefix(prefix) for row in reports for name in row if name.startswith(prefix))
+    number = max(int(end) for end in ends if end.isdigit())
     for k in range(1, number + 1):
         named = {"label": "1 step ahead" if k == 1 else f"{k} steps"} if k in {1, number} else {}
         color = colormaps["viridis"](0.9 * (k - 1) / max(1, number - 1))
         _draw(axes, reports, _STEP.format(k), scale=100.0, color=color, linewidth=0.9, **named)
     axes.set(ylabel="percent found", ylim=(0, None))
-
-
-def _is_step(name: str) -> bool:
-    return name.startswith(_STEP.format("")) and name.removeprefix(_STEP.format("")).isdigit()
 
 
 def _codes(axes: Axes, reports: Sequence[Row]) -> None:
