@@ -1,6 +1,8 @@
 """Models on disk."""
 
 import json
+import os
+import stat
 
 import pytest
 import safetensors.torch
@@ -183,3 +185,29 @@ def test_the_front_end_is_trained_only_when_asked_for():
         gradients = [p.grad for p in hub.encoder_of(system).front.parameters()]
         assert all((g is not None) == bool(feature_gradient) for g in gradients)
         assert all(p.requires_grad == bool(feature_gradient) for p in hub.encoder_of(system).front.parameters())
+
+
+@pytest.mark.parametrize("name", ["a/..", "../x", "./x", "a/.b", ".a/b", "a--b/c", "a/b..c", "a/b\n", "ä/b", "a/b-"])
+def test_what_is_no_name_on_the_hub_never_gets_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "_download", lambda name: pytest.fail(f"asked for {name!r}"))
+    with pytest.raises(FileNotFoundError, match="no model called"):
+        hub.load(name)
+
+
+@pytest.mark.parametrize("name", ["facebook/wav2vec2-xls-r-300m", "a/b", "some_body/A.model_v1.0"])
+def test_a_name_on_the_hub_is_asked_for_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub.save(encoder(), tmp_path / "snapshot")
+    monkeypatch.setattr(hub, "_download", lambda _: tmp_path / "snapshot")
+    assert hub.find(name) == tmp_path / "snapshot"
+
+
+def test_what_is_saved_can_be_read_by_whom_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        hub.save(recogniser(), tmp_path / "m")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "m", *(tmp_path / "m").iterdir())}
+    assert modes == {"m": 0o750, "config.json": 0o640, "weights.safetensors": 0o640, "vocabulary.json": 0o640}

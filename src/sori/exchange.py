@@ -13,6 +13,7 @@ from sori.config import Config, leaves
 from sori.conversion import fairseq, huggingface, onnx, onnx_model, probe
 from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.conversion.model import Model
+from sori.conversion.origin import HuggingFaceOrigin
 from sori.systems.wav2vec2 import Wav2Vec2Config
 
 Format = Literal["sori", "huggingface", "fairseq", "onnx"]
@@ -154,7 +155,7 @@ def _certificate(
 ) -> Certificate:
     before = probe.answer(system)
     outputs = probe.summary(before, of=probe.TOKENS if isinstance(system, hub.OfTexts) else probe.WAVE) | outputs
-    if stored.certificate is not None and stored.model.origin.get("format") == "huggingface":
+    if stored.certificate is not None and isinstance(stored.model.origin, HuggingFaceOrigin):
         theirs = probe.answer_of_transformers(stored.place, stored.model, language=language)
         outputs["against transformers"] = "not installed, not run" if theirs is None else _greatest(before, theirs)
     changes: dict[str, Any] = {"target": str(target), "target_format": to, "written": tuple(written)}

@@ -23,9 +23,11 @@ from sori.config import Config
 from sori.conversion import fairseq, hf_bert, huggingface
 from sori.conversion.certificate import Certificate
 from sori.conversion.model import Model, NotOfSpeech
+from sori.conversion.origin import StoredOrigin
 from sori.data.word_counts import WordCounts, read_word_counts
 from sori.encoders import Encoder, EncoderConfig, train_front, without_objective
 from sori.encoders import build as build_encoder
+from sori.files import write_tensors
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.bert import Bert, BertConfig
@@ -46,7 +48,8 @@ RUNS = Path("runs")
 
 _UNFINISHED = (".partial", ".old")
 """Of folders that exist only while a model is being saved."""
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"(?!.*(?:\.\.|--))\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
+"""What the hub allows; nothing else reaches a library that makes paths of it."""
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
 SystemConfig = Annotated[
@@ -77,7 +80,7 @@ class ModelCard(Config):
     """Of the programs that wrote the weights."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """Where the weights come from: recipe, data, starting point."""
-    origin: dict[str, Any] = Field(default_factory=dict)
+    origin: StoredOrigin = None
     """Of a converted model: settings of its source that have no place here, to be written back."""
 
 
@@ -295,12 +298,12 @@ def model_of(system: System) -> Model:
     if isinstance(system, OfTexts):
         return _of_texts(system, weights)
     if isinstance(system, Word2Vec):
-        return Model(system.config, None, None, weights, {}, words=system.vocabulary)
+        return Model(system.config, None, None, weights, None, words=system.vocabulary)
     if not isinstance(system, Ctc):
-        return Model(system.config, None, None, weights, {})
+        return Model(system.config, None, None, weights, None)
     if system.vocabulary is None:
         raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
-    return Model(system.config, encoder_of(system).config, system.vocabulary, weights, {})
+    return Model(system.config, encoder_of(system).config, system.vocabulary, weights, None)
 
 
 def _of_texts(system: OfTexts, weights: dict[str, Tensor]) -> Model:
@@ -308,7 +311,7 @@ def _of_texts(system: OfTexts, weights: dict[str, Tensor]) -> Model:
     if bert.wordpiece is None:
         raise ValueError("the model of texts has no vocabulary, so it could read nothing; set .wordpiece")
     below = bert.config if isinstance(system, Classifier) else None
-    return Model(system.config, below, None, weights, {}, bert.wordpiece)
+    return Model(system.config, below, None, weights, None, bert.wordpiece)
 
 
 def bert_of(system: OfTexts) -> Bert:
@@ -334,7 +337,7 @@ def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = Non
         model.wordpiece.save(folder / VOCABULARY)
     if model.words is not None:
         (folder / VOCABULARY).write_text(model.words.to_json(), encoding="utf-8")
-    safetensors.torch.save_file(model.weights, folder / WEIGHTS)
+    write_tensors(model.weights, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,6 @@
 """Checkpoints as fairseq writes them are read to the last tensor, compute the same, and go back bit-equal."""
 
 import copy
-import json
 import re
 
 import pytest
@@ -34,6 +33,7 @@ from sori.conversion import fairseq
 from sori.conversion.fairseq_config import write_settings
 from sori.conversion.fairseq_fields import literal
 from sori.conversion.model import Model
+from sori.conversion.origin import FairseqOrigin
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import sizes
@@ -270,7 +270,8 @@ def test_to_ours_and_back_every_tensor_is_bit_equal(tmp_path, layout, generation
     back = tmp_path / "back"
     back.mkdir()
     # What a model folder keeps of the source has passed through JSON.
-    entries = fairseq.write(model._replace(origin=json.loads(json.dumps(model.origin))), back)
+    kept = FairseqOrigin.model_validate_json(model.origin.model_dump_json())
+    entries = fairseq.write(model._replace(origin=kept), back)
     assert sorted(entry.target for entry in entries) == sorted(tensors)
     checkpoint = torch.load(back / "checkpoint.pt", weights_only=True)
     assert checkpoint["model"].keys() == tensors.keys()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch.nn import functional
 
@@ -232,9 +233,9 @@ def test_what_would_compute_something_else_is_refused(changes, said, tmp_path):
 def test_an_output_matrix_of_its_own_is_refused(tmp_path):
     saved(tmp_path)
     path = tmp_path / "model.safetensors"
-    weights = hf_bert.safetensors.torch.load_file(path)
+    weights = safetensors.torch.load_file(path)
     weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"] + 1
-    hf_bert.safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
+    safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match="output matrix of its own"):
         hub.load(tmp_path)
 

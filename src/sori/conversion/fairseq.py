@@ -15,6 +15,7 @@ from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_
 from sori.conversion.fairseq_config import history, read_settings, source_sections, write_settings
 from sori.conversion.fairseq_text import DICTIONARY, FIRST, classes_before, classes_of, dictionary_of, read_lines
 from sori.conversion.model import Imported, Model
+from sori.conversion.origin import FairseqOrigin
 from sori.conversion.pickles import read_pickle
 from sori.conversion.tensors import Row, give, take
 from sori.conversion.vocabularies import Classes
@@ -81,12 +82,9 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
         encoder=settings.encoder if settings.ctc else None,
         vocabulary=classes.vocabulary if classes else None,
         weights=ours,
-        origin={
-            "format": "fairseq",
-            "cfg": settings.sections,
-            "dictionary": lines,
-            "history": history(checkpoint),
-        },
+        origin=FairseqOrigin.from_data(
+            {"cfg": settings.sections, "dictionary": lines, "history": history(checkpoint)}, origin=str(path)
+        ),
     )
     certificate = Certificate(
         source=str(path),
@@ -117,11 +115,12 @@ def write(model: Model, folder: Path) -> list[Entry]:
     """
     if isinstance(model.system, Wav2VecConfig | VqWav2VecConfig):
         cfg, theirs, entries = fairseq_first.write(model, model.system)
-        _save(folder, cfg, theirs, model.origin if model.origin.get("format") == "fairseq" else {}, {})
+        _save(folder, cfg, theirs, model.origin if isinstance(model.origin, FairseqOrigin) else None, {})
         return entries
     settings = write_settings(model)
-    source = model.origin if source_sections(model) else {}
-    written = None if model.vocabulary is None else dictionary_of(model.vocabulary, source.get("dictionary"))
+    source = model.origin if isinstance(model.origin, FairseqOrigin) and source_sections(model) else None
+    lines = None if source is None or source.dictionary is None else list(source.dictionary)
+    written = None if model.vocabulary is None else dictionary_of(model.vocabulary, lines)
     weights = dict(model.weights)
     added = 0
     if written is not None:
@@ -156,7 +155,7 @@ def _save(
     folder: Path,
     settings: Mapping[str, Any],
     weights: Mapping[str, Tensor],
-    source: Mapping[str, Any],
+    source: FairseqOrigin | None,
     more: Mapping[str, Any],
     *,
     is_ctc: bool = False,
@@ -165,7 +164,7 @@ def _save(
         "args": None,
         "cfg": settings,
         "model": {name: _alone(tensor) for name, tensor in weights.items()},
-        **_beside(source, is_ctc=is_ctc),
+        **_beside(None if source is None else source.history, is_ctc=is_ctc),
         **more,
     }
     torch.save(checkpoint, folder / CHECKPOINT)
@@ -273,13 +272,13 @@ def _check_head(weights: Mapping[str, Tensor], num_classes: int, place: Path) ->
         )
 
 
-def _beside(origin: Mapping[str, Any], *, is_ctc: bool) -> dict[str, Any]:
+def _beside(past: Mapping[Any, str | int] | None, *, is_ctc: bool) -> dict[str, Any]:
     """What fairseq looks for in a file beside the model: it was trained, and its optimiser is to start anew."""
-    last = {
+    last: dict[str, Any] = {
         "criterion_name": "CtcCriterion" if is_ctc else "Wav2vecCriterion",
         "optimizer_name": "FairseqAdam",
         "num_updates": 0,
-        **origin.get("history", {}),
+        **(past or {}),
         "lr_scheduler_state": {"best": None},
     }
     return {

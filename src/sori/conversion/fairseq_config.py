@@ -20,6 +20,7 @@ from sori.conversion.fairseq_fields import (
     sections,
 )
 from sori.conversion.model import Model, own_parts, refuse
+from sori.conversion.origin import FairseqOrigin
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.systems.ctc import CtcConfig
@@ -271,9 +272,9 @@ def _changed(source: Mapping[str, Any], before: Mapping[str, Any], fields: Mappi
 
 def source_sections(model: Model) -> dict[str, Any]:
     """Settings of the fairseq file that a model of this kind was read from, or none."""
-    if model.origin.get("format") != "fairseq":
+    if not isinstance(model.origin, FairseqOrigin):
         return {}
-    found: dict[str, Any] = model.origin["cfg"]
+    found = model.origin.cfg
     return found if ("w2v_args" in found["model"]) == isinstance(model.system, CtcConfig) else {}
 
 

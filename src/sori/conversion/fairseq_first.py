@@ -13,6 +13,7 @@ from sori.conversion.certificate import MODEL_CARD, Certificate, Entry, licence_
 from sori.conversion.fairseq_config import history, normalisation, settings_in
 from sori.conversion.fairseq_fields import layers_of, literal, sections, temperatures_of
 from sori.conversion.model import Imported, Model, refuse
+from sori.conversion.origin import FairseqOrigin
 from sori.conversion.tensors import Row, give, take
 from sori.shapes import Tensor
 from sori.systems.vq_wav2vec import VqWav2VecConfig
@@ -98,7 +99,7 @@ def read(path: Path, checkpoint: Mapping[str, Any]) -> Imported:
         licence=licence_in(path.parent / MODEL_CARD),
         notes=tuple(remarks),
     )
-    about = {"format": "fairseq", "cfg": outer, "history": history(checkpoint)}
+    about = FairseqOrigin.from_data({"cfg": outer, "history": history(checkpoint)}, origin=origin)
     return Imported(Model(config, None, None, ours, about), certificate)
 
 
@@ -121,7 +122,7 @@ def write(
     refuse(problems, program="fairseq")
     layout = rows(config, objective=True)
     theirs, entries = give(model.weights, layout, origin="this model")
-    source = model.origin.get("cfg", {}) if model.origin.get("format") == "fairseq" else {}
+    source = model.origin.cfg if isinstance(model.origin, FairseqOrigin) else {}
     return _cfg(config, source), theirs, entries
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
@@ -21,7 +20,9 @@ from sori.conversion.hf_files import CONFIG, WEIGHTS, TensorFiles, read_weights
 from sori.conversion.hf_text import read_json
 from sori.conversion.hf_wordpiece import read_wordpiece, write_wordpiece
 from sori.conversion.model import Imported, Model
+from sori.conversion.origin import HuggingFaceOrigin
 from sori.conversion.tensors import Row, give, take
+from sori.files import inside, write_tensors
 from sori.shapes import Tensor
 from sori.systems.bert import BertConfig
 from sori.systems.classifier import ClassifierConfig
@@ -136,7 +137,8 @@ def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind:
         layout = with_head(layout)
     ours, entries = take(weights, layout, dropped=_doubles(weights, folder), origin=str(folder))
     entries = [e.model_copy(update={"source": names[e.source]}) if e.source else e for e in entries]
-    origin = {"format": "huggingface", "config": dict(config)} if kind == "huggingface" else {}
+    about = {"config": dict(config)}
+    origin = HuggingFaceOrigin.from_data(about, origin=str(folder)) if kind == "huggingface" else None
     model = Model(classifier or encoder, encoder if classifier else None, None, ours, origin, wordpiece)
     certificate = Certificate(
         source=str(folder),
@@ -164,7 +166,7 @@ def write(model: Model, folder: Path) -> list[Entry]:
     config = model.encoder or model.system
     assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has pieces of words
     assert model.wordpiece is not None  # noqa: S101 - likewise
-    source = model.origin.get("config", {})
+    source = model.origin.config if isinstance(model.origin, HuggingFaceOrigin) else {}
     inner = {name.removeprefix("encoder."): tensor for name, tensor in model.weights.items()}
     parts = {name.split(".", maxsplit=1)[0] for name in inner}
     architecture, labels = _architecture(parts, source), {}
@@ -192,8 +194,8 @@ def write(model: Model, folder: Path) -> list[Entry]:
     }
     for name, content in {CONFIG: settings, **write_wordpiece(model.wordpiece)}.items():
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
-    safetensors.torch.save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
+        inside(folder, name).write_text(text, encoding="utf-8")
+    write_tensors(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     return entries
 
 

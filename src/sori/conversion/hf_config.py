@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from sori.audio import SAMPLE_RATE
 from sori.conversion.model import Model, own_parts, refuse
+from sori.conversion.origin import HuggingFaceOrigin
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.systems.ctc import CtcConfig
@@ -211,7 +212,7 @@ def write_preprocessor(model: Model) -> dict[str, Any]:
     """preprocessor_config.json."""
     front = model.wav2vec2_config.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - `write_settings` refuses others
-    before = (model.origin.get("preprocessor") or {}) if model.origin.get("format") == "huggingface" else {}
+    before = (model.origin.preprocessor or {}) if isinstance(model.origin, HuggingFaceOrigin) else {}
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
@@ -225,4 +226,4 @@ def write_preprocessor(model: Model) -> dict[str, Any]:
 
 
 def _source_fields(model: Model) -> dict[str, Any]:
-    return dict(model.origin["config"]) if model.origin.get("format") == "huggingface" else {}
+    return dict(model.origin.config) if isinstance(model.origin, HuggingFaceOrigin) else {}

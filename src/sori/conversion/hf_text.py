@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sori.conversion.origin import HuggingFaceOrigin, TokenizerFile
 from sori.conversion.vocabularies import Classes, from_tokens, to_tokens
 from sori.text import Vocabulary
 
-VOCAB, TOKENIZER, SPECIAL, ADDED = (
-    "vocab.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
+VOCAB: TokenizerFile = "vocab.json"
+TOKENIZER: TokenizerFile = "tokenizer_config.json"
+SPECIAL: TokenizerFile = "special_tokens_map.json"
+ADDED: TokenizerFile = "added_tokens.json"
 _NAMES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 _LIKE_UNKNOWN = {"[UNK]": "<unk>", "[PAD]": "<pad>", "[CLS]": "<s>", "[SEP]": "</s>"}
 
@@ -77,7 +76,7 @@ def read_tokenizer(folder: Path, *, num_classes: int, blank: int, language: str 
     return from_tokens(tokens, blank=blank, boundary=boundary, special=special, origin=str(folder / VOCAB)), remarks
 
 
-def tokenizer_files(folder: Path, language: str | None) -> dict[str, Any]:
+def tokenizer_files(folder: Path, language: str | None) -> dict[TokenizerFile, Any]:
     """Contents of the tokenizer's files by name, as they are but for the language that was chosen."""
     files = {name: read_json(folder / name) for name in (VOCAB, TOKENIZER, SPECIAL, ADDED)}
     found = {name: content for name, content in files.items() if content is not None}
@@ -99,15 +98,15 @@ def vocabulary_of(vocab: Mapping[str, Any], language: str | None, folder: Path) 
     return dict(vocab[language])
 
 
-def write_tokenizer(vocabulary: Vocabulary, origin: Mapping[str, Any]) -> dict[str, Any]:
+def write_tokenizer(vocabulary: Vocabulary, origin: HuggingFaceOrigin | None) -> dict[TokenizerFile, Any]:
     """Contents of the tokenizer's files by name.
 
     Args:
         vocabulary: ours.
-        origin: of the model; one that was a Hugging Face folder gets its files back as they were.
+        origin: of a model that was a Hugging Face folder, which gets its files back as they were.
     """
-    if origin.get("format") == "huggingface" and origin.get("tokenizer"):
-        return dict(origin["tokenizer"])
+    if origin is not None and origin.tokenizer:
+        return dict(origin.tokenizer)
     tokens = to_tokens(vocabulary, blank="<pad>", boundary="|")
     has = {field: name if name in tokens else None for field, name in _NAMES.items()}
     return {

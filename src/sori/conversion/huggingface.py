@@ -7,9 +7,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
 from sori.conversion import hf_bert
@@ -24,7 +23,9 @@ from sori.conversion.hf_config import (
 from sori.conversion.hf_files import WEIGHTS, TensorFiles, read_tensors, read_weights
 from sori.conversion.hf_text import TOKENIZER, read_json, read_tokenizer, tokenizer_files, write_tokenizer
 from sori.conversion.model import Imported, Model
+from sori.conversion.origin import HuggingFaceOrigin
 from sori.conversion.tensors import Row, give, take
+from sori.files import inside, write_tensors
 from sori.nn.conv import ConvConfig
 from sori.shapes import Tensor
 from sori.systems.ctc import CtcConfig
@@ -79,19 +80,18 @@ def read(folder: Path, *, language: str | None = None) -> Imported:
     layout = rows(settings.encoder, settings.architecture, order=classes.order if classes else None)
     ours, entries = take({**weights, **fresh}, layout, dropped=dropped, origin=str(folder))
     entries = [_as_in_file(entry, names, fresh) for entry in entries]
-    origin = {
-        "format": "huggingface",
+    about = {
         "config": config,
         "preprocessor": preprocessor,
         "tokenizer": tokenizer_files(folder, language) if classes else {},
-        "order": list(classes.order) if classes else None,
+        "order": classes.order if classes else None,
     }
     model = Model(
         system=settings.ctc or settings.encoder,
         encoder=settings.encoder if settings.ctc else None,
         vocabulary=classes.vocabulary if classes else None,
         weights=ours,
-        origin=origin,
+        origin=HuggingFaceOrigin.from_data(about, origin=str(folder)),
     )
     certificate = Certificate(
         source=str(folder),
@@ -128,21 +128,31 @@ def write(model: Model, folder: Path) -> list[Entry]:
     elif model.has_objective:
         architecture = "Wav2Vec2ForPreTraining"
     config = write_settings(model, architecture)
-    order = model.origin.get("order") if model.origin.get("format") == "huggingface" else None
-    layout = rows(model.wav2vec2_config, architecture, order=tuple(order) if order else None)
+    origin = model.origin if isinstance(model.origin, HuggingFaceOrigin) else None
+    order = origin.order if origin is not None and isinstance(model.system, CtcConfig) else None
+    _check_order(order, model)
+    layout = rows(model.wav2vec2_config, architecture, order=order)
     theirs, entries = give(model.weights, layout, origin="this model")
-    for name, content in {
-        CONFIG: config,
-        PREPROCESSOR: write_preprocessor(model),
-        **(write_tokenizer(model.vocabulary, model.origin) if model.vocabulary is not None else {}),
-    }.items():
-        (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    safetensors.torch.save_file(theirs, folder / WEIGHTS, metadata={"format": "pt"})
-    language = model.origin.get("tokenizer", {}).get(TOKENIZER, {}).get("target_lang")
+    contents: dict[str, Any] = {CONFIG: config, PREPROCESSOR: write_preprocessor(model)}
+    if model.vocabulary is not None:
+        contents.update(write_tokenizer(model.vocabulary, origin).items())
+    for name, content in contents.items():
+        text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        inside(folder, name).write_text(text, encoding="utf-8")
+    write_tensors(theirs, folder / WEIGHTS, metadata={"format": "pt"})
+    language = None if origin is None else origin.tokenizer.get(TOKENIZER, {}).get("target_lang")
     if model.wav2vec2_config.adapter_dim and language:  # where transformers looks when it is told the language
         adapter = {name: tensor for name, tensor in theirs.items() if ".adapter_layer." in name or "lm_head" in name}
-        safetensors.torch.save_file(adapter, folder / f"adapter.{language}.safetensors", metadata={"format": "pt"})
+        write_tensors(adapter, inside(folder, f"adapter.{language}.safetensors"), metadata={"format": "pt"})
     return entries
+
+
+def _check_order(order: tuple[int, ...] | None, model: Model) -> None:
+    if order is not None and model.vocabulary is not None and len(order) != len(model.vocabulary):
+        raise ValueError(
+            f"expected the order of {len(model.vocabulary)} classes in the model's origin, got {len(order)}; likely "
+            "its config.json was changed by hand or is damaged: copy the model again"
+        )
 
 
 def rows(config: Wav2Vec2Config, architecture: Architecture, *, order: tuple[int, ...] | None = None) -> list[Row]:

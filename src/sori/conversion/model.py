@@ -1,8 +1,9 @@
 """A model between formats: settings, tensors by our names, and what its source said beside them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sori.conversion.certificate import Certificate
+from sori.conversion.origin import FairseqOrigin, HuggingFaceOrigin
 from sori.data.word_counts import WordCounts
 from sori.encoders import EncoderConfig, is_objective
 from sori.nn.conv import ConvConfig
@@ -31,8 +32,8 @@ class Model(NamedTuple):
     """Of a recogniser."""
     weights: dict[str, Tensor]
     """By our names."""
-    origin: dict[str, Any]
-    """Settings of the source that have no place in ours, to be written back: `format`, and what that format has."""
+    origin: HuggingFaceOrigin | FairseqOrigin | None
+    """Of a converted model: settings of the source that have no place in ours, to be written back."""
     wordpiece: WordPiece | None = None
     """Of a model of texts."""
     words: WordCounts | None = None

@@ -11,6 +11,7 @@ import torch
 
 from sori.batch import TokenBatch
 from sori.conversion.model import Model
+from sori.conversion.origin import HuggingFaceOrigin
 from sori.encoders import Encoder
 from sori.shapes import Float, Tensor
 from sori.systems.bert import Bert, BertConfig
@@ -70,15 +71,16 @@ def answer_of_transformers(folder: Path, model: Model, *, language: str | None) 
         import transformers
     except ModuleNotFoundError:
         return None
+    assert isinstance(model.origin, HuggingFaceOrigin)  # noqa: S101 - its folder is one that transformers wrote
     if model.wordpiece is not None:
-        known = model.origin["config"].get("architectures") or ["BertModel"]
+        known = model.origin.config.get("architectures") or ["BertModel"]
         return _answer_of_bert(folder, model, getattr(transformers, known[0]))
     front = model.wav2vec2_config.front
     assert front.kind == "conv"  # noqa: S101 - transformers has no other
     wave = fixed_wave()[None]
     if front.normalize:
         wave = (wave - wave.mean()) * (wave.var(correction=0) + front.normalize_floor).rsqrt()
-    architecture = model.origin["config"].get("architectures", ["Wav2Vec2Model"])[0]
+    architecture = (model.origin.config.get("architectures") or ["Wav2Vec2Model"])[0]
     options = {"target_lang": language, "ignore_mismatched_sizes": True} if language else {}
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
         warnings.simplefilter("ignore")
@@ -87,7 +89,7 @@ def answer_of_transformers(folder: Path, model: Model, *, language: str | None) 
     if architecture != "Wav2Vec2ForCTC":
         encoder = getattr(theirs, "wav2vec2", theirs)
         return encoder(wave).last_hidden_state[0]  # type: ignore[no-any-return]
-    return theirs(wave).logits[0][:, model.origin["order"]]  # type: ignore[no-any-return]
+    return theirs(wave).logits[0][:, list(model.origin.order or ())]  # type: ignore[no-any-return]
 
 
 def _answer_of_bert(folder: Path, model: Model, kind: Any) -> Float[Tensor, "frame dim"]:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
+from sori.files import write_tensors
 from sori.shapes import Tensor
 
 FORMAT = 1
@@ -48,7 +48,7 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _check_room(path.parent, needed)
-        save_file(tensors, partial, metadata={"format": str(FORMAT), "state": json.dumps(state)})
+        write_tensors(tensors, partial, metadata={"format": str(FORMAT), "state": json.dumps(state)})
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
