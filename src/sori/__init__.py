@@ -1,5 +1,9 @@
 """sori: self-supervised speech representations, from a folder of recordings to a recogniser."""
 
+from sori import folders
+
+folders.settle_matplotlib()  # it looks for a folder when it is imported
+
 from sori import recipes
 from sori.audio import SAMPLE_RATE, read
 from sori.data.prepare import prepare

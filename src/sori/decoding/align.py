@@ -21,11 +21,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, no_type_check
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from sori.audio import SAMPLE_RATE
+from sori.compiled import jit
 from sori.decoding.ctc import Path, Word, collapse
 from sori.shapes import Float, Tensor
 from sori.text import WORD_BOUNDARY, Vocabulary, describe
@@ -35,9 +35,7 @@ _Task = tuple[_Array, _Array, _Array, _Array, float, int]  # emissions, labels, 
 _IMPOSSIBLE = -math.inf
 _STAY, _PREVIOUS, _BEFORE, _RENAMED = 0, 1, 2, 3  # where a state came from: see `_step` and `_rename`
 
-# `no_type_check` keeps the checks that test runs add to every function out of these: numba compiles plain functions and
-# reads no annotations. `cache` keeps the machine code beside this file, or in the user's cache.
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = jit(error_model="numpy")
 
 
 class Alignment(NamedTuple):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from sori.compiled import jit
 
 _ZERO_LOG10 = -99.0  # how SRILM writes the probability 0
 _LN10 = math.log(10)
@@ -155,7 +156,7 @@ class _Reader:
         return words, Level(ids, natural[:, 0].copy(), natural[:, 1].copy())
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _slot(table: NDArray[np.int32], blob, ends, text, start: int, end: int) -> int:  # noqa: ANN001 - arrays of numbers
     """Where the hash table holds a word, or would."""
@@ -178,7 +179,7 @@ def _slot(table: NDArray[np.int32], blob, ends, text, start: int, end: int) -> i
     return slot
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _fill_table(table: NDArray[np.int32], blob: NDArray[np.uint8], ends: NDArray[np.int64]) -> int:
     """Enter every word; the number of one that stands twice, or -1."""
@@ -192,7 +193,7 @@ def _fill_table(table: NDArray[np.int32], blob: NDArray[np.uint8], ends: NDArray
     return -1
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
     """A decimal number, NaN if it is none; -inf is SRILM's other way to write the probability 0."""
@@ -223,7 +224,7 @@ def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
     return sign * (digits / _POWERS[-scale] if scale < 0 else digits * _POWERS[scale])
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _token(text: NDArray[np.uint8], position: int) -> tuple[int, int]:
     """Where the next token of the line starts and ends; equal at the end of the line."""
@@ -235,7 +236,7 @@ def _token(text: NDArray[np.uint8], position: int) -> tuple[int, int]:
     return start, position
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _parse(text, position: int, table, blob, ends, level: Level) -> tuple[int, int, int]:  # noqa: ANN001
     """Fill a level; where it ended or the wrong line begins, how many lines were right, what is wrong (`_ERRORS`)."""

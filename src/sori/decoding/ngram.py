@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import NamedTuple, final, no_type_check
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sori.compiled import jit
 from sori.decoding import arpa
 from sori.decoding.arpa import Level
 
@@ -180,8 +180,8 @@ class NgramModel:
         return total, len(ids)
 
 
-@njit(cache=True, nogil=True)
-@no_type_check  # and no checks at run time either: numba must see the bare function
+@jit()
+@no_type_check
 def _find(ngrams: Ngrams, node: int, word: int) -> int:
     """The child of a node for a word, or -1."""
     if node == 0:
@@ -196,7 +196,7 @@ def _find(ngrams: Ngrams, node: int, word: int) -> int:
     return low if low < ngrams.child_start[node + 1] and ngrams.child_word[low] == word else -1
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _context(ngrams: Ngrams, node: int) -> int:
     """The longest end of an n-gram that makes a difference to the words after it."""
@@ -205,7 +205,7 @@ def _context(ngrams: Ngrams, node: int) -> int:
     return node
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def score(ngrams: Ngrams, state: int, word: int) -> tuple[float, int]:
     """Log-probability in nats of a word number after a state, and the state after it; for compiled callers."""
@@ -264,7 +264,7 @@ def _say(words: Sequence[str], ids: NDArray[np.int32]) -> str:
     return f'"{" ".join(words[number] for number in ids)}"'
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _parents(ngrams: Ngrams, ids: NDArray[np.int32]) -> NDArray[np.int64]:
     parent = np.zeros(len(ids), np.int64)
@@ -278,7 +278,7 @@ def _parents(ngrams: Ngrams, ids: NDArray[np.int32]) -> NDArray[np.int64]:
     return parent
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _link(ngrams: Ngrams, parent: NDArray[np.int64], first: int) -> None:
     for row in range(len(parent)):

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sori.compiled import jit
 from sori.decoding.ngram import Ngrams, score
 
 NO_LM, WORDS, SYMBOLS = 0, 1, 2
@@ -124,7 +124,7 @@ def build_trie(words: Sequence[tuple[int, ...]], num_classes: int) -> Trie:
     return Trie(*(array.astype(np.int32) for array in arrays))
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check  # see ngram.py
 def look_ahead(
     trie: Trie, worth: NDArray[np.float64], hot: NDArray[np.float64], plain: float, each: float
@@ -160,7 +160,7 @@ def no_places(size: int) -> Beam:
     return Beam(np.empty(size, np.int32), np.empty(size, np.int32), *(np.empty(size) for _ in range(3)))
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def search(
     model: Model, row: NDArray[np.float32], prefixes: Prefixes, now: Beam, candidates: Beam
@@ -194,7 +194,7 @@ def search(
     return _finish(model, prefixes, now, num)
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _add(a: float, b: float, log_add: bool) -> float:
     """Log of the sum of probabilities, or of the greater one."""
@@ -203,7 +203,7 @@ def _add(a: float, b: float, log_add: bool) -> float:
     return a + math.log1p(math.exp(b - a)) if log_add and b > -np.inf else a
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _child(trie: Trie, node: int, symbol: int) -> int:
     if node < 0:
@@ -219,7 +219,7 @@ def _child(trie: Trie, node: int, symbol: int) -> int:
     return low if low < end and trie.child_symbol[low] == symbol else _OFF
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _charge(model: Model, node: int, child: int) -> float:
     """What leaving the lexicon costs: for the word and all its symbols at once, then for each more."""
@@ -230,7 +230,7 @@ def _charge(model: Model, node: int, child: int) -> float:
     return model.unknown_score + model.unknown_symbol_score * (model.trie.depth[node] + 1)
 
 
-@njit(cache=True, nogil=True, inline="always")  # a call costs as much as the work
+@jit(inline="always")  # a call costs as much as the work
 @no_type_check
 def _enter(model: Model, prefixes: Prefixes, parent: int, symbol: int, new: int) -> None:
     """Write down a new prefix and what it earns."""
@@ -258,7 +258,7 @@ def _enter(model: Model, prefixes: Prefixes, parent: int, symbol: int, new: int)
     prefixes.earned[new] = model.lm_weight * lm + extra + ahead
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _end_word(model: Model, prefixes: Prefixes, prefix: int, force: bool) -> bool:
     """Work out, once, what the end of the last word earns; whether a word may end here."""
@@ -282,7 +282,7 @@ def _end_word(model: Model, prefixes: Prefixes, prefix: int, force: bool) -> boo
     return True
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, candidates: Beam) -> float:
     """Candidates that are in the beam already: a blank or a repeat, and what their parents in the beam pass on."""
@@ -311,7 +311,7 @@ def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, 
     return best
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _extend(
     model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, candidates: Beam, best: float
@@ -353,7 +353,7 @@ def _extend(
     return total, best
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _nth_greatest(values: NDArray[np.float64], number: int) -> float:
     """Quickselect (Hoare 1961), in place; numpy's partition takes eight seconds to compile."""
@@ -378,7 +378,7 @@ def _nth_greatest(values: NDArray[np.float64], number: int) -> float:
     return values[number]
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _select(model: Model, candidates: Beam, total: int, best: float, chosen: NDArray[np.int32]) -> int:
     """The best candidates in their order; among equals the first, so that a search always ends the same."""
@@ -403,7 +403,7 @@ def _select(model: Model, candidates: Beam, total: int, best: float, chosen: NDA
     return size
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _settle(model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chosen: NDArray[np.int32], used: int) -> int:
     """The next beam; a text that was in an earlier one is the same prefix again. Gives the number of prefixes."""
@@ -423,7 +423,7 @@ def _settle(model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chose
     return used
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def _finish(
     model: Model, prefixes: Prefixes, now: Beam, num: int
@@ -457,7 +457,7 @@ def _finish(
     return keys[:size], acoustic[:size], lm[:size], extra[:size], not force
 
 
-@njit(cache=True, nogil=True)
+@jit()
 @no_type_check
 def align(row: NDArray[np.float32], ids: NDArray[np.int32], bar: int) -> NDArray[np.int64]:
     """The best alignment of symbols: of each the first frame and the one after the last (Viterbi)."""

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from typing import Any, NamedTuple, no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-# `no_type_check` keeps the checks of test runs out of what numba compiles; `cache` keeps the machine code on the disk.
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+from sori.compiled import jit
+
+_compiled = jit(error_model="numpy")
 # Sums of products may be reordered, which lets the processor add eight at once.
-_reordered = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_reordered = jit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 _Array = NDArray[Any]
 

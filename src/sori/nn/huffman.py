@@ -6,11 +6,12 @@ where it is 1: so the probabilities of all words sum to 1, and a word costs as m
 
 from typing import NamedTuple, no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+from sori.compiled import jit
+
+_compiled = jit(error_model="numpy")
 
 
 class Tree(NamedTuple):

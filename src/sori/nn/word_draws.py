@@ -6,13 +6,13 @@ begins. The high and the low half of a draw decide different things.
 
 from typing import NamedTuple, no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.compiled import jit
 from sori.nn.lanes import int32_at, uint32_at
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+_compiled = jit(error_model="numpy")
 STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)

@@ -17,15 +17,13 @@ What limits it. Each product of i and j costs 3 * 2 * dim operations: at 100 dim
 import math
 from typing import no_type_check
 
-import numba
 import numpy as np
 
+from sori.compiled import jit
 from sori.nn.lanes import LANE_BYTES, LANES, float_at, int64_at, load, mul_add, put_float, splat, store, total, zeros
 
-# `no_type_check` keeps the checks of test runs out of what numba compiles; `cache` keeps the machine code on the disk.
-# That of `training/word2vec_kernel.py` holds copies of these and does not see changes here: remove its __pycache__.
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-_fast = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+_compiled = jit(error_model="numpy")
+_fast = jit(error_model="numpy", fastmath=True)
 
 MAX_LOGIT = 6.0
 """word2vec.c's MAX_EXP: beyond it, sigma counts as 0 or 1, and a node of the tree is left alone."""

@@ -15,16 +15,16 @@ the outputs are noise, rarely seen words that no cache holds.
 
 from typing import NamedTuple, no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.compiled import jit
 from sori.nn.lanes import LANE_BYTES, LANES, float_at, int32_at, int64_at, prefetch, put_float, put_int64, uint8_at
 from sori.nn.word_draws import STEP, draw, draw_sentence, noise_word
 from sori.nn.word_update import add, clear, dot, log_loss, update_block, update_row
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inlined = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+_compiled = jit(error_model="numpy")
+_inlined = jit(error_model="numpy", inline="always")
 
 MAX_SENTENCE = 1000
 """Words of a sentence after sub-sampling; a longer one is cut (word2vec.c's MAX_SENTENCE_LENGTH)."""
