@@ -21,7 +21,7 @@ def start(first, last, **environment):
     )
 
 
-def test_item_5_two_processes_compare_as_one():
+def test_two_processes_compare_as_one():
     """Loss, gradient and running means; the processes hold three examples and two."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

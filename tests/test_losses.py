@@ -62,7 +62,7 @@ def collapsed(num_negatives=100):
     return context, target, negatives
 
 
-def test_item_4_all_equal_logits_score_chance_and_count_as_wrong():
+def test_all_equal_logits_score_chance_and_count_as_wrong():
     context, target, negatives = collapsed()
     different = torch.arange(60).view(2, 30, 1)
     out = contrastive(context, target, negatives, different, temperature=0.1, equal="drop")
@@ -73,7 +73,7 @@ def test_item_4_all_equal_logits_score_chance_and_count_as_wrong():
     assert zero.num_correct == 0
 
 
-def test_item_4_a_collapsed_codebook_scores_zero_when_equals_are_dropped():
+def test_a_collapsed_codebook_scores_zero_when_equals_are_dropped():
     context, target, negatives = collapsed()
     same = torch.zeros(2, 30, 2, dtype=torch.long)
     out = contrastive(context, target, negatives, same, temperature=0.1, equal="drop")
@@ -119,7 +119,7 @@ def test_gradient_flows_to_predictions_and_targets():
         assert (losses[0] - losses[1]) / 0.02 == pytest.approx((tensor.grad * direction).sum().item(), rel=0.01)
 
 
-def test_item_7_diversity_at_its_ends():
+def test_diversity_at_its_ends():
     uniform = torch.full((2, 320), 1 / 320)
     one_hot = torch.nn.functional.one_hot(torch.tensor([3, 7]), 320).float()
     assert perplexity(uniform).item() == pytest.approx(640, rel=1e-4)
@@ -183,7 +183,7 @@ def test_info_nce_is_float32_under_autocast():
     assert half.loss.dtype == torch.float32
 
 
-def test_cpc_item_2_equal_logits_score_chance_and_find_one_in_129():
+def test_cpc_equal_logits_score_chance_and_find_one_in_129():
     targets, positives = torch.randn(2, 50, 4), torch.arange(40) + torch.arange(1, 4)[:, None]
     out = info_nce(torch.zeros(2, 3, 40, 4), targets, positives, torch.randint(50, (2, 40, 128)))
     assert out.loss.item() / 240 == pytest.approx(math.log(129), abs=1e-5)
@@ -250,7 +250,7 @@ def test_gradients_of_steps_ahead():
     assert torch.autograd.gradcheck(lambda p, z: step_ahead(p, z, lengths, negatives, offset=2).loss, inputs)
 
 
-def test_wav2vec_item_2_zero_scores_cost_eleven_bits():
+def test_wav2vec_zero_scores_cost_eleven_bits():
     _, targets, lengths, _ = ahead_example((9, 6))
     negatives = torch.zeros(2, 9, 10, dtype=torch.long)
     found = step_ahead(torch.zeros(2, 9, 4, 5), targets.float(), lengths, negatives, offset=3)
@@ -315,7 +315,7 @@ def test_views_are_compared_in_float32_whatever_the_autocast():
 
 @given(st.integers(2, 6), st.floats(0.05, 2.0), st.integers(0, 1000))
 def test_views_have_bounds(num, temperature, seed):
-    """Cosines lie within -1 and 1, so a share is at least e^(-2 / tau) of one among all (item 7 of the sheet)."""
+    """Cosines lie within -1 and 1, so a share is at least e^(-2 / tau) of one among all."""
     views = torch.randn(num, 2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     mean = nt_xent(views, 100 * views, temperature=temperature).loss.item() / (2 * num)
     others = 2 * num - 2

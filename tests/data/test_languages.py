@@ -1,4 +1,4 @@
-"""The balance between languages: acceptance checks 2 and 3 of XLSR, and what must hold for any data."""
+"""The balance between languages: the worked example of XLSR, drawn frequencies, and what must hold for any data."""
 
 import hashlib
 from collections import Counter
@@ -38,7 +38,7 @@ def slow_shares(hours, exponent):
     return {language: power / sum(powers.values()) for language, power in powers.items()}
 
 
-def test_item_2_worked_example():
+def test_shares_of_the_worked_example_of_the_paper():
     # XLSR, section 2: alpha 0.5
     assert shares(np.array([1000.0, 100.0, 10.0]), 0.5).round(3).tolist() == [0.706, 0.223, 0.071]
     assert shares(np.array([1000.0, 100.0, 10.0]), 1.0) == pytest.approx([1000 / 1110, 100 / 1110, 10 / 1110])
@@ -47,7 +47,7 @@ def test_item_2_worked_example():
 
 @PLANS
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 0.8, 1.0])
-def test_item_2_frequencies_over_a_hundred_thousand_draws(make, exponent):
+def test_frequencies_of_the_languages_over_a_hundred_thousand_draws(make, exponent):
     """Utterances of one length, so that draws and hours are in the same proportion."""
     languages = ["eng"] * 1000 + ["mdw"] * 100 + ["kor"] * 10
     samples = np.full(len(languages), 5 * RATE)
@@ -80,7 +80,7 @@ def test_shares_are_of_the_audio_heard_not_of_utterances_or_files():
 
 
 @PLANS
-def test_item_3_an_epoch_stays_as_long_and_large_languages_come_once_at_most(make):
+def test_an_epoch_stays_as_long_and_large_languages_come_once_at_most(make):
     samples, languages = corpus({"eng": 2000, "mdw": 300, "kor": 40})
     config = DataConfig(language_exponent=0.5)
     plan = make(samples, config, seed=1, languages=languages)

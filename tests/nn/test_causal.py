@@ -58,7 +58,7 @@ def test_padding_changes_nothing():
             torch.testing.assert_close(a[row, :length], b[0], rtol=1e-5, atol=1e-5)
 
 
-def test_item_6_heads_are_one_linear_layer_with_a_tied_bias():
+def test_heads_are_one_linear_layer_with_a_tied_bias():
     predictors, c = StepPredictors(6, num_steps=4), torch.randn(2, 7, 6)
     found = predictors(c)
     linear = nn.Linear(6, 24)

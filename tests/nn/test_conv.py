@@ -62,13 +62,13 @@ def test_a_voice_with_a_strong_bass_is_normalised_exactly():
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(400, 1), (719, 1), (720, 2), (1040, 3), (16000, 49), (48000, 149)])
-def test_item_1_frame_table(front, samples, frames):
+def test_number_of_frames_of_a_wave(front, samples, frames):
     out = front(torch.randn(1, samples), torch.tensor([samples]))
     assert out.data.shape == (1, frames, 8)
     assert out.lengths.tolist() == [frames]
 
 
-def test_item_1_first_frame_sees_samples_0_to_399():
+def test_first_frame_sees_samples_0_to_399():
     front = WaveConv(NARROW["layer"].model_copy(update={"normalize": False}))
     wave = torch.randn(1, 2000, requires_grad=True)
     front(wave, torch.tensor([2000])).data[0, 0].square().sum().backward()
@@ -77,7 +77,7 @@ def test_item_1_first_frame_sees_samples_0_to_399():
     assert (front.field_samples, front.hop_samples) == (400, 320)
 
 
-def test_item_11_padding_changes_nothing(front):
+def test_padding_changes_nothing(front):
     lengths = torch.tensor([3000, 1700, 400])
     wave = torch.randn(3, 3000) + 0.3
     for row, length in zip(wave, lengths, strict=True):
@@ -88,7 +88,7 @@ def test_item_11_padding_changes_nothing(front):
         torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
 
 
-def test_item_11_group_norm_would_mix_padding_into_every_frame():
+def test_group_norm_would_mix_padding_into_every_frame():
     """Why such models see each utterance alone."""
     front = WaveConv(NARROW["group"])
     wave = torch.randn(1, 1700)
@@ -154,7 +154,7 @@ def test_positions_are_those_of_torchs_weight_norm():
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 1.0])
-def test_item_12_gradient_is_scaled_exactly(scale):
+def test_scale_gradient_scales_the_gradient_alone(scale):
     x = torch.randn(5, requires_grad=True)
     y = scale_gradient(x, scale)
     assert torch.equal(y, x)

@@ -29,7 +29,7 @@ def runs(row: list[bool]) -> list[int]:
 
 
 @pytest.mark.parametrize(("prob", "share", "mean_run"), [(0.65, 0.492, 14.7), (0.75, 0.542, 15.6), (0.5, 0.401, 13.4)])
-def test_item_5_share_and_runs_are_those_of_the_paper(prob, share, mean_run):
+def test_share_and_runs_are_those_of_the_paper(prob, share, mean_run):
     mask = draw([750] * 400, prob=prob)
     lengths = [run for row in mask.tolist() for run in runs(row)]
     assert mask.float().mean().item() == pytest.approx(share, abs=0.01)
@@ -39,7 +39,7 @@ def test_item_5_share_and_runs_are_those_of_the_paper(prob, share, mean_run):
 
 
 @pytest.mark.parametrize(("length", "fewest", "most"), [(10, 9, 10), (20, 11, 19), (31, 11, 21), (49, 13, 39)])
-def test_item_5_short_clips(length, fewest, most):
+def test_short_clips_have_about_the_published_share_hidden(length, fewest, most):
     counts = [int(draw([length], seed=seed).sum()) for seed in range(400)]
     # The published ranges are those of a few draws; a rare third or fourth span exceeds them.
     inside = sum(fewest <= count <= most for count in counts)
@@ -49,7 +49,7 @@ def test_item_5_short_clips(length, fewest, most):
 
 
 @pytest.mark.parametrize("lengths", [[300, 120, 47, 299], [12, 500], [3, 3, 9]])
-def test_item_5_padding_is_never_hidden_and_counts_are_equal(lengths):
+def test_padding_is_never_hidden_and_counts_are_equal(lengths):
     for seed in range(20):
         mask = draw(lengths, equal_counts=True, seed=seed)
         counts = mask.sum(1)

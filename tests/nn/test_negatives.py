@@ -10,7 +10,7 @@ def draw(batch_size, num_masked, seed=0, num_negatives=100):
     )
 
 
-def test_item_6_never_the_target_and_always_a_hidden_frame():
+def test_distractors_are_never_the_target_and_always_a_hidden_frame():
     for seed in range(20):
         negatives = draw(3, 57, seed)
         assert negatives.shape == (3, 57, 100)
@@ -48,7 +48,7 @@ def draw_times(source, batch_size=4, num_frames=9, num_positions=6, num_negative
 
 
 @pytest.mark.parametrize("source", ["batch", "others", "own"])
-def test_cpc_item_5_never_the_same_time_and_every_other_one(source):
+def test_cpc_draws_never_the_same_time_and_every_other_one(source):
     drawn = draw_times(source)
     assert drawn.shape == (4, 6, 500)
     times = drawn % 9
@@ -92,7 +92,7 @@ def self_hits(negatives, length):
     return (negatives[:, :length] == torch.arange(length)[:, None]).float().mean()
 
 
-def test_item_7_fixed_never_hits_the_target():
+def test_fixed_draws_never_hit_the_target():
     for seed in range(5):
         negatives = draw_within([200, 57], "fixed", seed)
         assert self_hits(negatives, 200) == 0
@@ -101,7 +101,7 @@ def test_item_7_fixed_never_hits_the_target():
         assert negatives[1].max() == 56
 
 
-def test_item_7_faithful_hits_the_target_once_in_as_many_draws_as_there_are_frames():
+def test_faithful_draws_hit_the_target_once_in_as_many_draws_as_there_are_frames():
     negatives = draw_within([200] * 50, "faithful")
     rate, draws = float(self_hits(negatives, 200)), 50 * 200 * 10
     assert abs(rate - 1 / 200) < 3 * (1 / 200 * (1 - 1 / 200) / draws) ** 0.5

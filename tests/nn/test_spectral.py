@@ -84,7 +84,7 @@ def test_neighbouring_windows_lie_side_by_side():
     torch.testing.assert_close(double[3], torch.cat([kept[6], kept[7]]), rtol=0, atol=0.03)
 
 
-def test_item_11_padding_changes_nothing():
+def test_padding_changes_nothing():
     torch.manual_seed(0)
     front, lengths = LogMel(LogMelConfig()), torch.tensor([6000, 3333, 560])
     wave = torch.randn(3, 7000)
@@ -148,7 +148,7 @@ def test_delta_of_a_line_is_its_slope():
         ({"num_cepstra": 5, "delta_windows": 1, "windows": LogMelConfig(stack=3)}, 45),
     ],
 )
-def test_item_11_padding_changes_nothing_in_cepstra(changes, dim):
+def test_padding_changes_nothing_in_cepstra(changes, dim):
     torch.manual_seed(0)
     front = Cepstrum(CepstrumConfig(**changes))
     assert front.dim == dim

@@ -133,7 +133,7 @@ def test_equal_logits_cost_chance():
     assert model.chance_nats == pytest.approx(math.log(41))
 
 
-def test_item_7_spans_cover_forty_percent_and_words_are_replaced_80_10_10():
+def test_spans_cover_forty_percent_and_words_are_replaced_80_10_10():
     model = toy(mask=MaskConfig(time_prob=0.5, time_length=10))
     draws = model.draw(torch.full((200,), 512), Rng(0), CPU)
     guessed = int(draws.guessed.sum())

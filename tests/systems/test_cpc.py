@@ -43,7 +43,7 @@ def count(module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def test_item_1_parameters_of_the_paper():
+def test_parameters_of_the_paper():
     with torch.device("meta"):
         model = Cpc(sizes.paper())
     assert count(model.front.convs) == 5_250_560
@@ -53,7 +53,7 @@ def test_item_1_parameters_of_the_paper():
     assert count(model) == 7_419_904
 
 
-def test_item_1_parameters_of_the_modified_form():
+def test_parameters_of_the_modified_form():
     with torch.device("meta"):
         model = Cpc(sizes.modified())
     assert count(model.front.convs) == 1_314_560
@@ -64,7 +64,7 @@ def test_item_1_parameters_of_the_modified_form():
 
 
 @pytest.mark.parametrize("name", ["paper", "modified"])
-def test_item_1_a_window_gives_128_frames_of_512_and_256(name):
+def test_a_window_gives_128_frames_of_512_and_256(name):
     config = getattr(sizes, name)()
     model = Cpc(config).eval()
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_item_1_a_window_gives_128_frames_of_512_and_256(name):
 
 
 @pytest.mark.parametrize("front", ["batch", "channel"])
-def test_item_1_the_context_ends_with_sample_160_t_plus_311(front):
+def test_the_context_ends_with_sample_160_t_plus_311(front):
     model = small(front).eval()
     wave, lengths = noise(1, 6400)
     wave.requires_grad_()
@@ -97,7 +97,7 @@ def test_the_context_over_spectra_ends_with_its_own_window():
 
 
 @each_source
-def test_item_2_zero_predictors_score_chance(source):
+def test_zero_predictors_score_chance(source):
     model = small(num_negatives=128, negatives=source)
     torch.nn.init.zeros_(model.predictors.matrices.weight)
     out = model.loss(noise(3, WINDOW), step=0, rng=Rng(0))
@@ -107,7 +107,7 @@ def test_item_2_zero_predictors_score_chance(source):
         assert out.terms[f"correct_{k}"].item() / int(out.count) == pytest.approx(1 / 129, rel=1e-5)
 
 
-def test_item_3_the_bound_never_exceeds_the_logarithm_of_the_candidates():
+def test_the_bound_never_exceeds_the_logarithm_of_the_candidates():
     """Even for predictions that are perfect, and certain of it."""
     model = small("mel", num_steps=1)
     batch = noise(3, 6400)
@@ -120,14 +120,14 @@ def test_item_3_the_bound_never_exceeds_the_logarithm_of_the_candidates():
     assert 0.8 * math.log(17) < bound <= math.log(17)
 
 
-def test_item_4_a_window_has_116_positions_of_12_steps():
+def test_a_window_has_116_positions_of_12_steps():
     model = small()
     assert model.draw(3, 128, Rng(0), CPU).negatives.shape == (3, 116, 16)
     out = model.loss(noise(3, WINDOW), step=0, rng=Rng(0))
     assert int(out.count) == 3 * 116 * 12
 
 
-def test_item_5_negatives_are_never_of_the_same_time():
+def test_negatives_are_never_of_the_same_time():
     negatives = small(num_negatives=128).draw(4, 128, Rng(0), CPU).negatives
     assert not (negatives % 128 == torch.arange(116)[:, None]).any()
     own = negatives // 128 == torch.arange(4)[:, None, None]

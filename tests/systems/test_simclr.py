@@ -47,14 +47,14 @@ def count(module) -> int:
         (SimClrImagesConfig(encoder=ResNetConfig(depth=18, stem="large")), 11_176_512, 512),
     ],
 )
-def test_item_1_parameters_of_the_backbones(config, backbone, dim):
+def test_parameters_of_the_backbones(config, backbone, dim):
     with torch.device("meta"):
         model = SimClrImages(config)
     assert count(model.encoder) == backbone
     assert model.encoder.dim == dim
 
 
-def test_item_1_parameters_of_the_head():
+def test_parameters_of_the_head():
     with torch.device("meta"):
         head = projection_head(2048, 2048, 128)
     assert count(head) == 4_460_672
@@ -62,7 +62,7 @@ def test_item_1_parameters_of_the_head():
 
 
 @pytest.mark.parametrize(("num", "nats"), [(256, 6.2364), (512, 6.9305), (4096, 9.0108)])
-def test_item_2_constant_projections_score_chance(num, nats):
+def test_constant_projections_score_chance(num, nats):
     out = compare(torch.ones(num, 2, 3), temperature=0.1)
     assert int(out.count) == 2 * num
     assert out.total.item() / int(out.count) == pytest.approx(nats, abs=1e-4)
@@ -70,7 +70,7 @@ def test_item_2_constant_projections_score_chance(num, nats):
     assert out.terms["correct"].item() / int(out.count) == pytest.approx(1 / (2 * num - 1), rel=1e-4)
 
 
-def test_item_3_identical_views_of_orthogonal_images():
+def test_loss_of_identical_views_of_orthogonal_images():
     views = torch.eye(20, dtype=torch.float64)[:, None].expand(-1, 2, -1)
     out = compare(views, temperature=0.1)
     assert out.total.item() / 40 == pytest.approx(math.log(1 + 38 * math.exp(-10)), rel=1e-10)
@@ -92,7 +92,7 @@ def toy_images() -> SimClrImages:
     return SimClrImages(TOY)
 
 
-def test_item_4_order_of_images_and_of_views_does_not_matter():
+def test_order_of_images_and_of_views_does_not_matter():
     model, batch = toy_images(), images_of()
     losses = [
         model.loss(given, step=0, rng=Rng(0)).total.item()

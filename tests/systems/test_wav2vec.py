@@ -35,7 +35,7 @@ def noise_batch(batch_size=2, samples=8_000, seed=0) -> WaveBatch:
     return WaveBatch(wave, torch.tensor([samples] * batch_size))
 
 
-def test_item_1_parameter_counts_and_fields():
+def test_parameter_counts_and_fields():
     default = BASE.model_copy(
         update={
             "encoder_kernels": (*LARGE.encoder_kernels, 1),
@@ -56,7 +56,7 @@ def test_item_1_parameter_counts_and_fields():
     assert [sum(p.numel() for p in part.parameters()) for part in parts] == [5_253_120, 7_091_712, 3_146_240]
 
 
-def test_item_1_frames():
+def test_number_of_frames_of_a_clip():
     model = toy()
     for samples, expected in ((465, 1), (10_000, 60), (16_000, 98), (150_000, 935)):
         lengths = torch.tensor([samples])
@@ -69,7 +69,7 @@ def test_item_1_frames():
         model.features(torch.randn(1, 464), torch.tensor([464]))
 
 
-def test_item_2_zero_scores_cost_eleven_bits():
+def test_zero_scores_cost_eleven_bits():
     model = toy()
     nn.init.zeros_(model.predictors.weight)
     nn.init.zeros_(model.predictors.bias)
@@ -86,7 +86,7 @@ def test_chance_is_the_best_that_equal_scores_can_do():
     assert model.chance_nats == pytest.approx(best, abs=1e-4)
 
 
-def test_item_2_random_weights_of_the_large_size():
+def test_loss_of_random_weights_of_the_large_size():
     """9.2 nats were measured with one seed; others give 7.3 to 19.3, for the shared bias decides."""
     torch.manual_seed(0)
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_item_2_random_weights_of_the_large_size():
     assert 7.0 < out.total.item() / out.count.item() < 20
 
 
-def test_item_3_pairs_of_a_clip():
+def test_number_of_predictions_of_a_clip():
     model = toy(num_ahead=12)
     frames = 935
     predictions = torch.zeros(1, frames, 12, 1)
@@ -104,7 +104,7 @@ def test_item_3_pairs_of_a_clip():
     assert predictions.shape[1] == frames
 
 
-def test_item_4_context_does_not_see_what_comes():
+def test_context_does_not_see_what_comes():
     model = toy()
     bypass(model)
     frames = model.features(*noise_batch(1))
@@ -145,14 +145,14 @@ def test_no_sample_is_both_heard_and_predicted():
     assert toy(spectrum=LogMelConfig(), encoder_kernels=(1,), encoder_strides=(1,)).offset == 2
 
 
-def test_item_5_log_compression_is_not_negative():
+def test_log_compression_is_not_negative():
     model, plain = toy(), toy(log_compression=False)
     z, x = model.features(*noise_batch()).data, plain.features(*noise_batch()).data
     assert (z >= 0).all()
     torch.testing.assert_close(z, torch.log(1 + x))
 
 
-def test_item_8_published_rates():
+def test_large_trains_at_the_published_rates():
     recipe = recipes.by_name("wav2vec_large")
     assert recipe.train.num_steps == 400_000
     assert recipe.optim.lr == 5e-3

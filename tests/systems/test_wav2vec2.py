@@ -44,7 +44,7 @@ def noise_batch(batch_size=2, samples=24_000, seed=0) -> WaveBatch:
         ("xlsr_2b", 2_162_932_352),
     ],
 )
-def test_item_2_parameter_counts(name, total):
+def test_parameter_counts(name, total):
     with torch.device("meta"):
         model = Wav2Vec2(getattr(sizes, name)())
     assert sum(p.numel() for p in model.parameters()) == total
@@ -60,7 +60,7 @@ def test_item_2_parameter_counts(name, total):
         ("xlsr_2b", 2_159_259_648),
     ],
 )
-def test_item_2_parameter_counts_without_quantiser_and_heads(name, encoder):
+def test_parameter_counts_without_quantiser_and_heads(name, encoder):
     with torch.device("meta"):
         model = Wav2Vec2(getattr(sizes, name)())
     heads = (model.quantizer, model.project_codes, model.project_context)
@@ -76,7 +76,7 @@ def test_presets_survive_the_way_to_data_and_back(name):
 
 
 @pytest.mark.parametrize("name", ["base", "lv60k"])
-def test_item_3_loss_of_random_weights_is_near_chance(name):
+def test_loss_of_random_weights_is_near_chance(name):
     """Three of the blocks: the published figure holds for all depths, within the range."""
     torch.manual_seed(0)
     model = Wav2Vec2(getattr(sizes, name)().model_copy(update={"num_layers": 3}))
@@ -90,7 +90,7 @@ def test_item_3_loss_of_random_weights_is_near_chance(name):
 
 
 @pytest.mark.slow
-def test_item_3_loss_of_base_with_four_times_ten_seconds():
+def test_loss_of_base_with_four_times_ten_seconds():
     torch.manual_seed(0)
     model = Wav2Vec2(sizes.base())
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_item_3_loss_of_base_with_four_times_ten_seconds():
     assert 80 < out.terms["prob_perplexity"].item() / out.count.item() < 180
 
 
-def test_item_8_temperature():
+def test_temperature_decays_to_its_floor():
     model = smoke(gumbel_decay=0.999995)
     assert model.gumbel_temperature(0) == 2
     assert model.gumbel_temperature(100_000) == pytest.approx(1.2131, abs=1e-4)
@@ -109,7 +109,7 @@ def test_item_8_temperature():
 
 
 @pytest.mark.parametrize("front", ["group", "layer", "log_mel"])
-def test_item_11_padding_changes_nothing(front):
+def test_padding_changes_nothing(front):
     model = smoke(front).eval()
     lengths = torch.tensor([9000, 5555, 1600])
     wave = torch.randn(3, 9000) + 0.2
@@ -126,7 +126,7 @@ def gradient_of_front(model: Wav2Vec2) -> list[torch.Tensor]:
     return [p.grad.clone() for p in model.front.parameters()]
 
 
-def test_item_12_gradient_into_the_front_end_is_scaled():
+def test_gradient_into_the_front_end_is_scaled():
     gradients = {}
     for scale in (1.0, 0.1):
         model = smoke("layer", feature_gradient=scale)
@@ -137,7 +137,7 @@ def test_item_12_gradient_into_the_front_end_is_scaled():
         torch.testing.assert_close(scaled, 0.1 * full, rtol=0, atol=1e-3 * scaled.abs().max().item())
 
 
-def test_item_12_front_end_is_frozen_in_fine_tuning():
+def test_front_end_is_frozen_in_fine_tuning():
     model = smoke("layer")
     layers, _ = model.encode(*noise_batch(), mask=MaskConfig(), rng=Rng(0))
     layers[-1].square().sum().backward()
@@ -149,7 +149,7 @@ def test_item_12_front_end_is_frozen_in_fine_tuning():
     assert all(g.abs().sum() > 0 for g in gradient_of_front(model))
 
 
-def test_item_13_a_tiny_model_learns_32_clips():
+def test_a_tiny_model_learns_32_clips():
     """More than ten times chance and a codebook in use, on fixed artificial clips."""
     torch.manual_seed(0)
     size = {"dim": 64, "num_layers": 1, "num_heads": 2, "ffn_dim": 256, "position_groups": 4}

@@ -1,4 +1,4 @@
-"""XLSR's acceptance checks, but for the balance between languages (`tests/data/test_languages.py`)."""
+"""The published sizes of XLSR and XLS-R; the balance between languages is tested in `tests/data/test_languages.py`."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ DEEP = {"xlsr_1b": (48, 1280, 80), "xlsr_2b": (48, 1920, 120)}
         ("wav2vec2_xlsr_tiny", 1_932_831),
     ],
 )
-def test_item_1_parameter_counts(name, total):
+def test_parameter_counts(name, total):
     """Published (arXiv 2006.13979 and 2111.09296), but for our tiny and for LARGE, whose figure is told as 317 M."""
     config = recipes.by_name(name).system
     assert isinstance(config, Wav2Vec2Config)
@@ -37,7 +37,7 @@ def test_item_1_parameter_counts(name, total):
 
 
 @pytest.mark.parametrize(("name", "shape"), DEEP.items())
-def test_item_1_heads_of_unusual_width(name, shape):
+def test_heads_of_the_deep_sizes_have_unusual_widths(name, shape):
     config = getattr(sizes, name)()
     assert (config.num_layers, config.dim, config.dim // config.num_heads) == shape
 
@@ -49,7 +49,7 @@ def test_the_recipes_of_xlsr_have_languages_in_balance_and_no_others():
     assert {recipes.by_name(name).data.language_exponent for name in NAMES} == {0.5}
 
 
-def test_item_4_one_vocabulary_for_all_languages_has_its_blank_first():
+def test_one_vocabulary_for_all_languages_has_its_blank_first():
     texts = {"eng": "stay here", "mdw": "mósωngώsώ ngá", "kor": "심폐소생술"}
     together = Vocabulary.fit(texts.values())
     assert together.symbols[0] not in "".join(texts.values())
@@ -74,7 +74,7 @@ def noise(num_samples):
 
 
 @torch.no_grad()
-def test_item_6_padding_changes_nothing(shallow):
+def test_padding_changes_nothing(shallow):
     wave, lengths = noise(16_000), torch.tensor([16_000])
     padded = torch.nn.functional.pad(wave, (0, 8_000))
     alone, both = shallow.frames(wave, lengths).data, shallow.frames(padded, lengths).data
@@ -82,7 +82,7 @@ def test_item_6_padding_changes_nothing(shallow):
     torch.testing.assert_close(both[:, :49], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_item_6_loss_is_near_chance_and_every_parameter_learns(shallow):
+def test_loss_is_near_chance_and_every_parameter_learns(shallow):
     batch = WaveBatch(noise(16_000), torch.tensor([16_000]))
     shallow.train()
     out = shallow.loss(batch, step=0, rng=Rng(0))

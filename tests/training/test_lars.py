@@ -5,7 +5,7 @@ from torch import nn
 from sori.training.optim import OptimConfig, make_optimizer, set_lr
 
 
-def test_item_6_a_scalar_by_hand():
+def test_updates_of_a_scalar_by_hand():
     """g = 0.5 + 0.1 * 2 = 0.7, r = 0.01 * 2 / 0.7, v = 3 * r * g = 0.06; then with momentum."""
     system = nn.Linear(1, 1, bias=False).double()
     nn.init.constant_(system.weight, 2.0)
