@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,8 +97,35 @@ def test_a_disk_without_room_is_an_error_where_the_cache_was_asked_for(utterance
         cache.open_audio(utterances, folder=tmp_path, policy="always")
 
 
-def test_decoding_speed_is_measured_in_real_time(utterances):
-    assert 10 < cache.decoding_speed(FileReader(utterances)) < 10**7
+@pytest.fixture
+def decoded(monkeypatch):
+    """The rows that were decoded, each of them in a quarter of a second by the clock of the cache."""
+    rows, read = [], FileReader.__call__
+
+    def slowly(reader, row, first, num_samples):
+        rows.append(row)
+        return read(reader, row, first, num_samples)
+
+    monkeypatch.setattr(FileReader, "__call__", slowly)
+    monkeypatch.setattr(cache, "time", SimpleNamespace(perf_counter=lambda: 0.25 * len(rows)))
+    return rows
+
+
+def test_decoding_speed_is_seconds_heard_in_a_second(utterances, decoded):
+    heard = sum(utterance.num_samples for utterance in utterances) / RATE
+    assert cache.decoding_speed(FileReader(utterances)) == pytest.approx(heard / 1.0)
+    assert decoded == [0, 1, 2, 3]
+
+
+def test_decoding_speed_is_measured_on_a_few_utterances_from_all_over_the_list(utterances, decoded):
+    cache.decoding_speed(FileReader(utterances * 25), num_tried=4, max_seconds=10.0)
+    assert decoded == [0, 25, 50, 75]
+
+
+def test_measuring_the_decoding_speed_ends_in_time(utterances, decoded):
+    heard = sum(utterance.num_samples for utterance in utterances[:3]) / RATE
+    assert cache.decoding_speed(FileReader(utterances), max_seconds=0.6) == pytest.approx(heard / 0.75)
+    assert decoded == [0, 1, 2]
 
 
 def test_full_scale_survives_and_more_is_clipped(tmp_path):

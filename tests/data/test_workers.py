@@ -16,6 +16,11 @@ for line in sys.stdin:
         os.kill(os.getpid(), 11)
     if "hang" in path:
         time.sleep(600)
+    if "meet" in path:
+        folder = path.split()[1]
+        open(os.path.join(folder, str(os.getpid())), "w").close()
+        while len(os.listdir(folder)) < 2:
+            time.sleep(0.01)
     print(json.dumps({"detail": f"{path} by {os.getpid()}", "warnings": [], "levels": [1, 2]}), flush=True)
 """
 
@@ -39,9 +44,15 @@ def test_a_crash_and_a_hang_cost_one_file_each(num_workers):
     assert found[0].levels == (1, 2)
 
 
-def test_several_processes_share_the_work():
+def test_several_processes_work_at_the_same_time(tmp_path):
+    found = findings([f"meet {tmp_path}"] * 2, num_workers=2, seconds_per_file=20.0)
+    assert [finding.reason for finding in found] == [None, None]
+    assert len({finding.detail.split(" by ")[1] for finding in found}) == 2
+
+
+def test_no_more_processes_than_asked_for_share_the_work():
     found = findings([f"file {number}" for number in range(40)], num_workers=2)
-    assert 1 <= len({finding.detail.split(" by ")[1] for finding in found}) <= 2
+    assert len({finding.detail.split(" by ")[1] for finding in found}) <= 2
     assert [finding.detail.split(" by ")[0] for finding in found] == [f"file {number}" for number in range(40)]
 
 

@@ -27,7 +27,16 @@ def test_likeliest_code_by_loops(quantizer):
             assert out.codes[b, t].tolist() == best
             expected = torch.cat([quantizer.codebook[g, v] for g, v in enumerate(best)])
             assert torch.equal(out.vectors[b, t], expected)
-    assert not out.vectors.requires_grad or out.vectors.grad_fn is not None
+
+
+def test_without_noise_only_the_chosen_entries_learn(quantizer):
+    x = torch.randn(1, 3, 6, requires_grad=True)
+    out = quantizer(x)
+    out.vectors.sum().backward()
+    assert x.grad is quantizer.logits.weight.grad is quantizer.logits.bias.grad is None
+    times_chosen = torch.stack([torch.bincount(out.codes[0, :, group], minlength=5) for group in range(2)])
+    assert (times_chosen == 0).any()
+    assert torch.equal(quantizer.codebook.grad, times_chosen[:, :, None].float().expand(2, 5, 4))
 
 
 def test_average_use(quantizer):

@@ -151,9 +151,9 @@ def test_points_are_picked_found_and_heard(opened, tmp_path, fragment):
     opened.run("projector.choose(0)")
     assert chosen(opened) == [0, "<b>&"]
     assert opened.errors() == []
-    assert opened.asked_for() == [(tmp_path / "page.html").as_uri() + fragment] or all(
-        url.startswith(("file:", "data:")) for url in opened.asked_for()
-    )
+    page, *others = opened.asked_for()
+    assert page.partition("#")[0] == (tmp_path / "page.html").as_uri()
+    assert all(url.startswith("data:") for url in others)
 
 
 @pytest.mark.slow

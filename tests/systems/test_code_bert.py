@@ -49,6 +49,13 @@ def test_words_are_numbers_of_tuples():
     assert len(codes.unique()) > 3
 
 
+def test_every_pair_of_the_published_codes_has_a_number_of_its_own():
+    with torch.device("meta"):
+        model = encoders.build(recipes.by_name("code_bert_base").system)
+    pairs = torch.cartesian_prod(torch.arange(320), torch.arange(320))
+    assert torch.equal(model._numbers(pairs[None])[0], torch.arange(320 * 320))
+
+
 def test_the_most_frequent_tuples_become_words_and_the_others_one():
     model = toy(num_tokens=3)
     counts = torch.zeros(64, dtype=torch.long)
