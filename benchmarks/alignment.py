@@ -28,10 +28,11 @@ from typing import NamedTuple
 
 import torch
 
-from sori import audio, hub
-from sori.decoding.align import align_words
-from sori.decoding.ctc import Word
-from sori.systems.ctc import Ctc
+from sori.checkpoints import store
+from sori.core import audio
+from sori.decoding.forced_alignment import align_words
+from sori.decoding.greedy import Word
+from sori.models.ctc import Ctc
 
 RESULTS = Path(__file__).parent / "results" / "alignment.json"
 PENALTIES = (5.0, 10.0, 20.0, 40.0)
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=sorted(SETS), help="what to compare with")
     parser.add_argument("--utterances", type=int, help="of each set, at most")
     asked = parser.parse_args()
-    model = hub.load(asked.model)
+    model = store.load(asked.model)
     if not isinstance(model, Ctc) or model.vocabulary is None:
         raise SystemExit(f"{asked.model} is no recogniser")
     model.eval()

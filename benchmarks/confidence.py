@@ -22,14 +22,16 @@ import numpy as np
 import torch
 
 import sori
-from sori import calibration, hub, infer, language, run
-from sori.assembly.utterances import transcribed
-from sori.audio import SAMPLE_RATE, read
+from sori.checkpoints import store
+from sori.core.audio import SAMPLE_RATE, read
 from sori.data.manifest import Utterance
+from sori.data.utterances import transcribed
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import Confidence, feature_names
-from sori.evaluation.calibration import logistic, measure, right_words
-from sori.systems.ctc import Ctc
+from sori.evaluation import recognition
+from sori.evaluation.confidence_fit import logistic, measure, right_words
+from sori.inference import calibrate, lm_fusion, transcribe
+from sori.models.ctc import Ctc
 
 RESULTS = Path(__file__).parent / "results"
 SILENCE_SECONDS, MINUTES = 0.6, 10
@@ -49,8 +51,8 @@ def main() -> None:
     splits = {split: transcribed(asked.data, split) for split in ("dev", "test")}
     rows, costs = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, name in enumerate(asked.models):
-        model = run.needs_recogniser(hub.load(name), str(name))
-        search = language.decoder(model, asked.lm, config) if asked.lm else None
+        model = recognition.needs_recogniser(store.load(name), str(name))
+        search = lm_fusion.decoder(model, asked.lm, config) if asked.lm else None
         for way, decoder in (("greedy", None), ("language model", search)) if search else (("greedy", None),):
             found, confidence = judged(model, splits, decoder, strung=number == 0)
             rows += [{"model": name.name, "read": way, **row} for row in found]
@@ -78,9 +80,9 @@ def judged(
     model: Ctc, splits: dict[str, list[Utterance]], decoder: BeamDecoder | None, *, strung: bool
 ) -> tuple[list[dict[str, Any]], Confidence]:
     """Measures of confidence, baselines and parts; and the confidence."""
-    dev, test = (calibration.hear(model, splits[split], decoder) for split in ("dev", "test"))
-    confidence = calibration.fit(dev, decoder, {})
-    stated = calibration.judge(confidence, test).stated
+    dev, test = (calibrate.hear(model, splits[split], decoder) for split in ("dev", "test"))
+    confidence = calibrate.fit(dev, decoder, {})
+    stated = calibrate.judge(confidence, test).stated
     names = feature_names(decoder)
     means, scales = dev.features.mean(0), dev.features.std(0)
     for number, name in enumerate(names):
@@ -97,7 +99,7 @@ def judged(
     return rows, confidence
 
 
-def row(name: str, stated: np.ndarray, heard: calibration.Heard, *, num_draws: int = 1000) -> dict[str, Any]:
+def row(name: str, stated: np.ndarray, heard: calibrate.Heard, *, num_draws: int = 1000) -> dict[str, Any]:
     """One line of the table."""
     measured = asdict(measure(stated, heard.right, heard.groups, num_draws=num_draws))
     if num_draws == 1:
@@ -113,19 +115,19 @@ def strung_together(utterances: Sequence[Utterance]) -> torch.Tensor:
     return torch.cat([part for wave in waves for part in (wave, silence)])
 
 
-def hear_strung(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None) -> calibration.Heard:
+def hear_strung(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None) -> calibrate.Heard:
     """The words of each speaker's utterances as one recording."""
     assert model.vocabulary is not None
     normalise, features, right, groups = model.vocabulary.normalise, [], list[bool](), list[str]()
     for speaker in sorted({str(u.speaker) for u in utterances}):
         mine = [u for u in utterances if str(u.speaker) == speaker]
         wave = strung_together(mine)
-        found = list(infer.passages(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
+        found = list(transcribe.passages(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
         features += [one.features for one in found if one.features is not None]
         words = [normalise(word.text) for one in found for word in one.words]
         right += right_words(" ".join(normalise(u.text or "") for u in mine), words)
         groups += [speaker] * len(words)
-    return calibration.Heard(np.concatenate(features), np.array(right), groups, "speakers")
+    return calibrate.Heard(np.concatenate(features), np.array(right), groups, "speakers")
 
 
 def cost(
@@ -137,7 +139,7 @@ def cost(
     for _ in range(3):
         for name, one in (("without", None), ("with", confidence)):
             start = time.process_time()
-            infer.transcribe(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, confidence=one)
+            transcribe.transcribe(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, confidence=one)
             best[name] = min(best[name], time.process_time() - start)
     return {f"seconds_{name}": round(seconds, 2) for name, seconds in best.items()}
 

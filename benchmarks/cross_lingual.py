@@ -35,7 +35,7 @@ import torch
 
 import sori
 from sori.evaluation.error_rate import ErrorReport, compare, error_rates
-from sori.text import graphemes
+from sori.text.vocabulary import graphemes
 
 ENGLISH = (
     "speechocean762",

@@ -34,15 +34,16 @@ from flashlight.lib.text.decoder.kenlm import KenLM
 from flashlight.lib.text.dictionary import Dictionary
 
 import sori
-from sori import audio, hub
+from sori.checkpoints import store
+from sori.core import audio
+from sori.core.shapes import Frames, Tensor
 from sori.data.manifest import read_manifest
 from sori.decoding.beam import BeamConfig, BeamDecoder
-from sori.decoding.ctc import greedy
-from sori.decoding.kneser_ney import build
-from sori.decoding.ngram import NgramModel
-from sori.shapes import Frames, Tensor
-from sori.systems.ctc import Ctc
-from sori.text import Vocabulary
+from sori.decoding.greedy import greedy
+from sori.lm.kneser_ney import build
+from sori.lm.ngram import NgramModel
+from sori.models.ctc import Ctc
+from sori.text.vocabulary import Vocabulary
 
 RESULTS = Path(__file__).parent / "results"
 TEXTS = Path(__file__).parents[2] / "shared" / "data" / "text-english"
@@ -206,7 +207,7 @@ def emissions(asked: argparse.Namespace) -> tuple[Vocabulary, Frames, list[str],
         rows, references = synthetic(asked, vocabulary)
         hop_seconds = 0.02
     else:
-        model = hub.load(asked.model)
+        model = store.load(asked.model)
         if not isinstance(model, Ctc) or model.vocabulary is None:
             raise SystemExit(f"{asked.model} is no recogniser")
         vocabulary, hop_seconds = model.vocabulary, model.logit_hop_samples / audio.SAMPLE_RATE

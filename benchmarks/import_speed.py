@@ -22,8 +22,9 @@ from pathlib import Path
 import torch
 
 import sori
-from sori import exchange, hub
-from sori.conversion.certificate import sha256
+from sori.checkpoints import convert, store
+from sori.checkpoints.formats.certificate import sha256
+from sori.models import factory
 from sori.recipes import sizes
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,9 +43,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
-        hub.save(hub.build(sizes.base()), source)
+        store.save(factory.build(sizes.base()), source)
         for to, name in FILES.items():
-            exchange.convert(source, Path(folder) / to, to=to)
+            convert.convert(source, Path(folder) / to, to=to)
             place = Path(folder) / to / (name if to == "fairseq" else "")
             size = (Path(folder) / to / name).stat().st_size
             runs = [in_a_process(place) for _ in range(asked.repeats)]
@@ -75,7 +76,7 @@ def read(place: Path) -> dict[str, float]:
     """Seconds and bytes of one import."""
     before = peak()
     start = time.perf_counter()
-    system = hub.load(place)
+    system = store.load(place)
     for tensor in system.state_dict().values():
         tensor.view(-1)[::1024].sum()  # touches every page: what is mapped counts as well
     whole = time.perf_counter() - start

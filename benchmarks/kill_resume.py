@@ -20,12 +20,12 @@ import numpy as np
 import soundfile
 import torch
 
-from sori.data.prepare import prepare
+from sori.data.preparation.prepare import prepare
 from sori.recipes.smoke import wav2vec2_smoke
-from sori.run import train
+from sori.runs.run import train
 from sori.training import checkpoint
-from sori.training.log import METRICS, read_metrics
 from sori.training.loop import CHECKPOINT
+from sori.training.metrics import METRICS, read_metrics
 
 CLOCK = {"hours_per_hour", "seconds_left", "wait_share"}
 

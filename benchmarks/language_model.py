@@ -19,12 +19,14 @@ from pathlib import Path
 import torch
 
 import sori
-from sori import hub, language, run
-from sori.assembly.utterances import transcribed
+from sori.checkpoints import store
 from sori.data.manifest import read_manifest
+from sori.data.utterances import transcribed
 from sori.decoding.beam import BeamConfig
-from sori.decoding.kneser_ney import build
+from sori.evaluation import recognition
 from sori.evaluation.error_rate import ErrorReport, compare
+from sori.inference import lm_fusion
+from sori.lm.kneser_ney import build
 
 RESULTS = Path(__file__).parent / "results"
 BEAM = 50
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--prepared", type=Path, required=True, help="folder with splits train, dev and test")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, help=".txt, .gz, .xz")
     asked = parser.parse_args()
-    systems = [run.needs_recogniser(hub.load(name), name) for name in asked.models]
+    systems = [recognition.needs_recogniser(store.load(name), name) for name in asked.models]
     with tempfile.TemporaryDirectory() as folder:
         arpa = Path(folder) / "words.arpa"
         said = Path(folder) / "train.txt"
@@ -46,12 +48,12 @@ def main() -> None:
         vocabulary = systems[-1].vocabulary
         built = build([said, *asked.texts], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1))
         print(built.table())
-        search = language.decoder(systems[-1], arpa, BeamConfig(beam_size=BEAM))
-        tuned = language.tune(systems[-1], search, transcribed(asked.prepared, "dev"))
+        search = lm_fusion.decoder(systems[-1], arpa, BeamConfig(beam_size=BEAM))
+        tuned = lm_fusion.tune(systems[-1], search, transcribed(asked.prepared, "dev"))
         print(tuned.table())
         search = search.with_config(tuned.config)
-        without = [run.evaluate(system, data=asked.prepared) for system in systems]
-        with_lm = [run.evaluate(system, data=asked.prepared, decoder=search) for system in systems]
+        without = [recognition.evaluate(system, data=asked.prepared) for system in systems]
+        with_lm = [recognition.evaluate(system, data=asked.prepared, decoder=search) for system in systems]
     change = compare(with_lm, without)
     for name, difference in change.items():
         low, high = difference.relative[1:]

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from sori import audio, hub
+from sori.checkpoints import store
+from sori.core import audio
 from sori.data.manifest import read_manifest
-from sori.systems.wav2vec2 import Wav2Vec2
+from sori.models.wav2vec2 import Wav2Vec2
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=100)
     parser.add_argument("--untrained", action="store_true", help="the same encoder with random weights")
     asked = parser.parse_args()
-    model = hub.load(asked.model)
+    model = store.load(asked.model)
     if not isinstance(model, Wav2Vec2):
         raise SystemExit(f"{asked.model} is not a pre-trained encoder")
     if asked.untrained:

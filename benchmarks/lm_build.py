@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sori.decoding import kneser_ney
-from sori.decoding.kneser_ney import build
-from sori.text import BLANK, Vocabulary
+from sori.lm import kneser_ney
+from sori.lm.kneser_ney import build
+from sori.text.vocabulary import BLANK, Vocabulary
 
 RESULTS = Path(__file__).parent / "results"
 DATA = Path(os.environ.get("SORI_DATA", Path(__file__).parents[2] / "shared" / "data")) / "text-english"

@@ -23,12 +23,14 @@ import soundfile
 import torch
 
 import sori
-from sori import hub, infer
-from sori.audio import SAMPLE_RATE, read
+from sori.checkpoints import store
+from sori.core.audio import SAMPLE_RATE, read
 from sori.data.manifest import read_manifest
+from sori.inference import transcribe
+from sori.models import factory
+from sori.models.ctc import CtcConfig
 from sori.recipes import sizes
-from sori.systems.ctc import CtcConfig
-from sori.text import Vocabulary
+from sori.text.vocabulary import Vocabulary
 
 RESULTS = Path(__file__).parent / "results"
 MINUTES = (15, 30, 60)
@@ -50,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         vocabulary = Vocabulary.fit(["abcdefghijklmnopqrstuvwxyz ' "])
-        hub.save(hub.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary), base)
+        store.save(factory.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary), base)
         for name, model, lengths in (("given", asked.model, MINUTES), ("BASE", base, asked.base_minutes)):
             for minutes in lengths:
                 recording = Path(folder) / f"{minutes:g}.flac"
@@ -95,9 +97,9 @@ def string_together(data: Path, into: Path, *, minutes: float) -> None:
 
 def measure(model: Path, recording: Path) -> dict[str, float]:
     """Seconds and memory for one recording."""
-    system = hub.load(model)
+    system = store.load(model)
     start, cpu_start = time.perf_counter(), time.process_time()
-    found = infer.transcribe(system, recording)
+    found = transcribe.transcribe(system, recording)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -2,7 +2,7 @@
 
     python benchmarks/read_out.py MODEL --data PREPARED [--minutes 60] [--layers 0 2 4] [--untrained] [--cepstra]
 
-The head of `sori probe --tasks letters` (`evaluation/letters.py`), learnt from more labels and scored on dev, so that
+The head of `sori probe --tasks letters` (`letter_probe.py`), learnt from more labels and scored on dev, so that
 the test part is not looked at while ways are chosen. `--cepstra` reads the front end instead.
 """
 
@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
-from sori import audio, hub
-from sori.audio import SAMPLE_RATE
+from sori.checkpoints import store
+from sori.core import audio
+from sori.core.audio import SAMPLE_RATE
 from sori.data.labels import choose_minutes
 from sori.data.manifest import Utterance, read_manifest
-from sori.encoders import build
-from sori.evaluation.letters import LettersConfig, Told, read_letters
+from sori.evaluation.letter_probe import LettersConfig, Told, read_letters
+from sori.models import factory
+from sori.models.encoders import build
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--untrained", action="store_true", help="the same encoder with random weights")
     parser.add_argument("--cepstra", action="store_true", help="the front end, without encoder")
     asked = parser.parse_args()
-    encoder = hub.encoder_of(hub.load(asked.model))
+    encoder = factory.encoder_of(store.load(asked.model))
     if asked.untrained:
         torch.manual_seed(0)
         encoder = build(encoder.config, objective=False).eval()

@@ -19,11 +19,13 @@ import torch
 from low_resource import PRETRAINING, RESULTS, prepare, sori_train
 
 import sori
-from sori import audio, hub, recipes
+from sori import recipes
+from sori.checkpoints import store
+from sori.core import audio
 from sori.data.manifest import read_manifest
-from sori.losses import perplexity
-from sori.systems.wav2vec2 import Wav2Vec2
-from sori.training.log import METRICS, read_metrics
+from sori.models.wav2vec2 import Wav2Vec2
+from sori.nn.losses import perplexity
+from sori.training.metrics import METRICS, read_metrics
 
 
 def main() -> None:
@@ -79,7 +81,7 @@ def changes(steps: int, seed: int) -> list[str]:
 
 def code_perplexity(folder: Path, data: Path) -> float:
     """Effective number of codes in use over the first 200 utterances of the dev split, both codebooks together."""
-    model = hub.load(folder)
+    model = store.load(folder)
     assert isinstance(model, Wav2Vec2)
     assert model.targets is not None
     uses = torch.zeros(model.config.num_groups, model.config.num_codes)

@@ -20,16 +20,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori import hub, recipes, run
-from sori.config import Config
-from sori.contracts import LossSum
-from sori.data.image_views import ImageViewsConfig, draw, view
-from sori.data.images import Images, read_images
-from sori.evaluation.probe import Part, fit
+from sori import recipes
+from sori.checkpoints import store
+from sori.core.config import Config
+from sori.core.seeds import Rng, derive
+from sori.data.batches.image_views import ImageViewsConfig, draw, view
+from sori.data.sources.images import Images, read_images
+from sori.evaluation.linear_probe import Part, fit
+from sori.models import factory
+from sori.models.protocols import LossSum
+from sori.models.simclr import SimClrImages
 from sori.nn.resnet import ResNet, ResNetConfig
 from sori.recipes.recipe import Recipe
-from sori.seeds import Rng, derive
-from sori.systems.simclr import SimClrImages
+from sori.runs import run
 from sori.training import loop
 
 INTERRUPTED = "interrupted and saved; repeat the command to continue"
@@ -104,7 +107,7 @@ def probe(encoder: nn.Module, train: Images, test: Images) -> dict[str, float]:
 def random_weights(recipe: Recipe, seed: int) -> SimClrImages:
     """Before any training."""
     torch.manual_seed(derive(seed, "weights"))
-    system = hub.build(recipe.system)
+    system = factory.build(recipe.system)
     assert isinstance(system, SimClrImages)
     return system
 
@@ -113,7 +116,7 @@ def with_views(recipe: Recipe, seed: int, data: Path, into: Path) -> tuple[SimCl
     """After the recipe, and the last numbers that it reported."""
     if not run.train(recipe.override({"train.seed": seed}), into=into, data=data).finished:
         raise SystemExit(INTERRUPTED)
-    system, last = hub.load(into), loop_reports(into)[-1]
+    system, last = store.load(into), loop_reports(into)[-1]
     assert isinstance(system, SimClrImages)
     return system, {name: last[name] for name in ("loss", "chance", "correct")}
 
@@ -161,7 +164,7 @@ def main() -> None:
         "train_images": len(train.names),
         "test_images": len(test.names),
         "threads": torch.get_num_threads(),
-        "versions": hub.versions(),
+        "versions": store.versions(),
         "rows": (rows := list[dict[str, object]]()),
     }
     for seed in asked.seeds:

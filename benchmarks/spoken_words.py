@@ -17,14 +17,15 @@ from pathlib import Path
 
 import torch
 
-from sori import hub, words
-from sori.assembly.words import locate
-from sori.data.sampler import DataConfig
-from sori.data.segment_pairs import SegmentBatches, SegmentConfig, keep
+from sori.checkpoints import store
+from sori.core.shapes import Frames
+from sori.data.batches.sampler import DataConfig
+from sori.data.batches.segment_pairs import SegmentBatches, SegmentConfig, keep
 from sori.data.word_segments import SEGMENTS, Segment, write_segments
+from sori.embeddings import spoken_words
 from sori.evaluation.same_different import same_different
-from sori.shapes import Frames
-from sori.systems.speech2vec import Speech2Vec
+from sori.models.speech2vec import Speech2Vec
+from sori.runs.tasks.word_segments import locate
 
 RESULTS = Path(__file__).parent / "results" / "spoken_words.json"
 STARTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -61,11 +62,11 @@ def main() -> None:
 
 def measure(run: Path, data: Path, splits: list[str]) -> dict[str, object]:
     """All figures of one run."""
-    system = words.needs_words(hub.load(run), str(run))
+    system = spoken_words.needs_words(store.load(run), str(run))
     torch.manual_seed(0)
     fresh = Speech2Vec(system.config).eval()
-    kinds = {"model": [words.hear(system, data=[data], split=split) for split in splits]}
-    kinds["untrained"] = [words.hear(fresh, data=[data], split=split) for split in splits]
+    kinds = {"model": [spoken_words.hear(system, data=[data], split=split) for split in splits]}
+    kinds["untrained"] = [spoken_words.hear(fresh, data=[data], split=split) for split in splits]
     said = [str(one.word) for heard in kinds["model"] for one in heard.segments]
     voices = [heard.utterances[one.utterance].speaker for heard in kinds["model"] for one in heard.segments]
     told: dict[str, object] = {"segments": len(said), "parameters": sum(p.numel() for p in system.parameters())}
@@ -84,14 +85,14 @@ def cepstra(system: Speech2Vec, data: Path, splits: list[str]) -> dict[str, torc
     """What costs nothing: cepstra at ten places of each segment, and their mean, in the order of `words.hear`."""
     found: dict[str, list[torch.Tensor]] = {"sampled cepstra": [], "mean cepstra": []}
     for split in splits:
-        heard = words.hear(system, data=[data], split=split)
+        heard = spoken_words.hear(system, data=[data], split=split)
         own: dict[str, list[Segment]] = {name: [] for name in heard.utterances}
         for one in heard.segments:
             own[one.utterance].append(one)
-        for batch in words.batches(list(heard.utterances.values()), list(own.values())):
+        for batch in spoken_words.batches(list(heard.utterances.values()), list(own.values())):
             x = system.segments(batch)
-            found["sampled cepstra"].append(words.sampled(x))
-            found["mean cepstra"].append(words.mean(x))
+            found["sampled cepstra"].append(spoken_words.sampled(x))
+            found["mean cepstra"].append(spoken_words.mean(x))
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 

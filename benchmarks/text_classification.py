@@ -25,10 +25,12 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from sori import hub, recipes, run
-from sori.data.labelled_texts import LabelledText, read_labelled
-from sori.data.texts import paragraphs
-from sori.evaluation.classes import Judged, answer, compare
+from sori import recipes
+from sori.checkpoints import store
+from sori.data.sources.labelled_texts import LabelledText, read_labelled
+from sori.data.sources.plain_text import paragraphs
+from sori.evaluation.classification import Judged, answer, compare
+from sori.runs import run
 
 PRAISE = ("최고", "재밌", "재미있", "감동", "강추", "명작", "훌륭", "대박", "꿀잼")
 BLAME = ("최악", "쓰레기", "지루", "재미없", "노잼", "아깝", "아까", "별로", "실망", "졸작", "유치")
@@ -63,7 +65,7 @@ def main() -> None:
         ),
         "BERT, random weights": tuned(asked.into, "random", table, rows["test"], steps, asked.rate),
     }
-    pieces = hub.read(asked.into / "bert").model.wordpiece
+    pieces = store.read(asked.into / "bert").model.wordpiece
     cuts: dict[str, dict[str, Any]] = {
         "words": {"token_pattern": r"\S+"},
         "pieces": {"tokenizer": lambda text: [str(i) for i in pieces.encode([text])[0]], "token_pattern": None},
@@ -91,7 +93,7 @@ def main() -> None:
             "about": about,
             "minutes_of_pretraining": round(minutes, 1),
             "results": results,
-            "versions": hub.versions(),
+            "versions": store.versions(),
         }
         asked.json.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -142,8 +144,8 @@ def tuned(into: Path, name: str, table: Path, test: list[LabelledText], steps: i
     recipe = recipes.by_name("bert_classify").override({"train.num_steps": steps, "optim.lr": rate})
     if not run.train(recipe, into=into / f"{name}_tuned", data=table, init=into / name).finished:
         raise SystemExit("interrupted; repeat the command to continue")
-    system = hub.load(into / f"{name}_tuned")
-    assert isinstance(system, hub.Classifier)
+    system = store.load(into / f"{name}_tuned")
+    assert isinstance(system, store.Classifier)
     return [told[0][0] for told in answer(system, test, max_tokens=128)]
 
 

@@ -26,10 +26,10 @@ from torch.profiler import ProfilerActivity, profile
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
 
 import sori
-from sori.batch import WaveBatch
+from sori.core.batch import WaveBatch
+from sori.core.seeds import Rng
+from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.recipes import sizes
-from sori.seeds import Rng
-from sori.systems.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
 RESULTS = Path(__file__).parent / "results"
 Step = Callable[[int], None]

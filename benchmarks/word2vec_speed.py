@@ -24,11 +24,11 @@ import numpy as np
 from gensim.models import Word2Vec as Gensim
 
 import sori
-from sori import lexicon
 from sori.data.word_counts import TokenConfig, WordCounts, count_words, read_tokens, sentences, write_tokens
-from sori.systems.word2vec import Word2Vec, Word2VecConfig
-from sori.training import word2vec
-from sori.wordspace.space import WordSpace
+from sori.embeddings import loading
+from sori.embeddings.space import WordSpace
+from sori.models.word2vec import Word2Vec, Word2VecConfig
+from sori.training import word2vec_loop
 
 RESULTS = Path(__file__).parent / "results" / "word2vec_speed.json"
 RULES = TokenConfig(tokens="spaces", case="lower")
@@ -106,13 +106,13 @@ def one(
             tokens="spaces",
         )
         system = Word2Vec(config, words)
-        settings = word2vec.WordTrainConfig(epochs=asked.epochs, lr=lr, num_threads=asked.threads, seed=seed)
+        settings = word2vec_loop.WordTrainConfig(epochs=asked.epochs, lr=lr, num_threads=asked.threads, seed=seed)
         run = folder / f"{kind} {seed}"
         run.mkdir()
-        word2vec.train(system, read_tokens(folder / "tokens")[:1000], train=settings, into=run)  # compiles
+        word2vec_loop.train(system, read_tokens(folder / "tokens")[:1000], train=settings, into=run)  # compiles
         (run / "checkpoint.safetensors").unlink()
         start, work = time.perf_counter(), time.process_time()
-        word2vec.train(system, read_tokens(folder / "tokens"), train=settings, into=run)
+        word2vec_loop.train(system, read_tokens(folder / "tokens"), train=settings, into=run)
         took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work}
         space = WordSpace(list(words.words), np.ascontiguousarray(system.vectors.numpy()), list(words.counts))
     took = {name: round(value, 2) for name, value in took.items()}
@@ -122,8 +122,8 @@ def one(
 def judged(space: WordSpace, folder: Path) -> dict[str, Any]:
     """Analogies of questions-words, among the 30,000 most frequent words and among all, and Spearman of the lists."""
     questions, lists = folder / "questions-words.txt", [folder / f"{name}.txt" for name in LISTS]
-    published = lexicon.judge(space, questions=questions, similar=lists)
-    every = lexicon.judge(space, questions=questions, restrict=len(space)).analogies
+    published = loading.judge(space, questions=questions, similar=lists)
+    every = loading.judge(space, questions=questions, restrict=len(space)).analogies
     assert published.analogies is not None
     assert every is not None
     return {

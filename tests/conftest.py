@@ -10,9 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from sori import cli, recipes, run
+from sori import cli, recipes
 from sori.data.manifest import read_manifest
-from sori.data.prepare import prepare
+from sori.data.preparation.prepare import prepare
+from sori.runs import run
 
 RATE = 16_000
 LETTERS = "abdelnos"

@@ -1,18 +1,22 @@
 """sori: self-supervised speech representations, from a folder of recordings to a recogniser."""
 
-from sori import folders
+from sori.core import private_folders
 
-folders.settle_matplotlib()  # it looks for a folder when it is imported
+private_folders.settle_matplotlib()  # it looks for a folder when it is imported
 
 from sori import recipes
-from sori.audio import SAMPLE_RATE, read
-from sori.data.prepare import prepare
-from sori.exchange import convert
-from sori.hub import list_models, load, save
-from sori.infer import align, embed, transcribe
+from sori.checkpoints.convert import convert
+from sori.checkpoints.resolve import list_models
+from sori.checkpoints.store import load, save
+from sori.core.audio import SAMPLE_RATE, read
+from sori.data.preparation.prepare import prepare
+from sori.evaluation.recognition import evaluate
+from sori.experiments.multi_seed import compare_runs, train_seeds
+from sori.inference.align import align
+from sori.inference.embed import embed
+from sori.inference.transcribe import transcribe
 from sori.recipes.recipe import Recipe
-from sori.repeat import compare_runs, train_seeds
-from sori.run import evaluate, train
+from sori.runs.run import train
 
 __version__ = "0.1.0"
 

@@ -43,7 +43,7 @@ def test_nobody_inside_imports_from_the_package_root(path):
         assert "sori" not in (imported(node) if isinstance(node, ast.Import) else [])
         if isinstance(node, ast.ImportFrom) and node.module == "sori":
             public = {alias.name for alias in node.names} - modules
-            assert not public, "import from the module that defines it, e.g. `from sori.audio import read`"
+            assert not public, "import from the module that defines it, e.g. `from sori.core.audio import read`"
 
 
 @each_file
@@ -72,7 +72,7 @@ def test_every_system_has_a_recipe_a_test_and_a_page(name):
         assert path.is_file(), f"{path.relative_to(ROOT)} is missing"
 
 
-@pytest.mark.parametrize("name", ["hub.py", "run.py"])
+@pytest.mark.parametrize("name", ["checkpoints/store.py", "runs/run.py"])
 def test_choices_are_written_out_rather_than_registered(name):
     tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
     tables = [

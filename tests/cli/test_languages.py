@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sori import recipes, run
-from sori.data.prepare import prepare
+from sori import recipes
+from sori.data.preparation.prepare import prepare
+from sori.runs import run
 
 
 @pytest.fixture

@@ -6,16 +6,19 @@ import signal
 import pytest
 import torch
 
-from sori import hub, recipes, run
-from sori.audio import read
-from sori.batch import TextBatch, WaveBatch
+from sori import recipes
+from sori.checkpoints import store
+from sori.core.audio import read
+from sori.core.batch import TextBatch, WaveBatch
+from sori.core.seeds import Rng
+from sori.models import factory
+from sori.models.wav2vec2 import ConvConfig, Wav2Vec2
 from sori.nn.mask import MaskConfig
 from sori.recipes import sizes
 from sori.recipes.recipe import Recipe
-from sori.seeds import Rng
-from sori.systems.wav2vec2 import ConvConfig, Wav2Vec2
-from sori.text import Vocabulary
-from sori.training.log import METRICS, Reporter, read_metrics
+from sori.runs import run
+from sori.text.vocabulary import Vocabulary
+from sori.training.metrics import METRICS, Reporter, read_metrics
 
 SYSTEMS = ("cpc", "simclr", "wav2vec", "vq_wav2vec", "code_bert", "wav2vec2", "ctc")
 FRONTS = {
@@ -41,10 +44,10 @@ def build(name, front=None):
     if name == "ctc":
         encoder = recipe.encoder.model_copy(update={"front": FRONTS[front]})
         config = recipe.system.model_copy(update={"feature_gradient": 1.0})
-        return hub.build(config, encoder=encoder, vocabulary=VOCABULARY)
+        return factory.build(config, encoder=encoder, vocabulary=VOCABULARY)
     if name == "wav2vec2":
-        return hub.build(recipe.system.model_copy(update={"front": FRONTS[front]}))
-    return hub.build(recipe.system)
+        return factory.build(recipe.system.model_copy(update={"front": FRONTS[front]}))
+    return factory.build(recipe.system)
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +103,16 @@ def test_pretraining_loss_falls_below_chance(encoder_run):
 def test_other_pretraining_losses_fall_below_chance_and_recognisers_start_from_there(name, prepared_tones, tmp_path):
     recipe = recipes.by_name(f"{name}_smoke")
     run.train(recipe, into=tmp_path / "encoder", data=prepared_tones)
-    reports, chance = rows(tmp_path / "encoder"), hub.build(recipe.system).chance_nats
+    reports, chance = rows(tmp_path / "encoder"), factory.build(recipe.system).chance_nats
     assert reports[0]["contrastive"] > reports[-1]["contrastive"]
     assert reports[-1]["contrastive"] < 0.85 * chance
     few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
     run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
-    encoder, recogniser = (hub.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
-    assert hub.encoder_of(recogniser).config == encoder.config
+    encoder, recogniser = (store.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
+    assert factory.encoder_of(recogniser).config == encoder.config
     kept = {key: value for key, value in encoder.front.state_dict().items() if value.is_floating_point()}
     assert kept
-    for key, value in hub.encoder_of(recogniser).front.state_dict().items():  # frozen by default
+    for key, value in factory.encoder_of(recogniser).front.state_dict().items():  # frozen by default
         assert torch.equal(value, kept[key])
 
 
@@ -126,20 +129,20 @@ def test_hidden_units_are_guessed_and_recognisers_start_from_there(prepared_tone
     run.train(recipes.by_name("vq_wav2vec_smoke"), into=tmp_path / "units", data=prepared_tones)
     recipe = recipes.by_name("code_bert_smoke")
     run.train(recipe, into=tmp_path / "encoder", data=prepared_tones, init=tmp_path / "units")
-    reports, chance = rows(tmp_path / "encoder"), hub.build(recipe.system).chance_nats
+    reports, chance = rows(tmp_path / "encoder"), factory.build(recipe.system).chance_nats
     assert reports[-1]["contrastive"] < 0.8 * chance
     assert reports[-1]["correct"] > 0.2
     few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
     run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
-    encoder, recogniser = (hub.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
+    encoder, recogniser = (store.load(tmp_path / folder) for folder in ("encoder", "recogniser"))
     kept = encoder.front.state_dict() | {"token_of": encoder.token_of}
-    found = hub.encoder_of(recogniser)
+    found = factory.encoder_of(recogniser)
     for key, value in (found.front.state_dict() | {"token_of": found.token_of}).items():
         assert torch.equal(value, kept[key])
     run.train(
         recipe.override({"train.num_steps": 2}), into=tmp_path / "on", data=prepared_tones, init=tmp_path / "encoder"
     )
-    assert torch.equal(hub.load(tmp_path / "on").token_of, encoder.token_of)
+    assert torch.equal(store.load(tmp_path / "on").token_of, encoder.token_of)
 
 
 def test_cutting_a_batch_of_units_does_not_change_the_gradient(waves):
@@ -159,7 +162,7 @@ def test_views_find_each_other_and_recognisers_start_from_there(prepared_tones, 
     assert reports[-1]["contrastive"] < 0.85 * reports[-1]["chance"]
     few = recipes.by_name("ctc_smoke").override({"train.num_steps": 2})
     run.train(few, into=tmp_path / "recogniser", data=prepared_tones, init=tmp_path / "encoder")
-    encoder = hub.encoder_of(hub.load(tmp_path / "recogniser"))
+    encoder = factory.encoder_of(store.load(tmp_path / "recogniser"))
     assert encoder.config == recipe.system
     assert not any(key.startswith("head.") for key in encoder.state_dict())
 
@@ -169,7 +172,7 @@ def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waves
     config = recipes.by_name(f"{name}_smoke").system
     if name == "vq_wav2vec":  # the even use of the codebook belongs to a batch as a whole
         config = config.model_copy(update={"diversity_weight": 0.0})
-    system = hub.build(config).eval()
+    system = factory.build(config).eval()
     batch = batch_of(name, waves)
     draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
     extra = {"temperature": 1.0} if name == "vq_wav2vec" else {}
@@ -188,13 +191,13 @@ def test_recognition_loss_falls_below_chance(recogniser_run):
 def short_run(name, data, into, **changes):
     recipe = recipes.by_name(f"{name}_smoke").override({"train.num_steps": 6, "train.log_every": 2, **changes})
     run.train(recipe, into=into, data=data, init=units(into.parent / "units") if name == "code_bert" else None)
-    return hub.load(into).state_dict() if (into / "model").exists() else None
+    return store.load(into).state_dict() if (into / "model").exists() else None
 
 
 def units(into):
     """A model that makes units, where there is none yet."""
     if not into.exists():
-        hub.save(build("vq_wav2vec"), into)
+        store.save(build("vq_wav2vec"), into)
     return into
 
 
@@ -235,11 +238,11 @@ def test_configuration_survives_yaml(name, tmp_path):
 @each_system
 def test_saved_and_loaded_it_computes_the_same(name, waves, tmp_path):
     system = build(name).eval()
-    hub.save(system, tmp_path / "m")
+    store.save(system, tmp_path / "m")
     batch = batch_of(name, waves)
     with torch.no_grad():
         expected = system.loss(batch, step=3, rng=Rng(1))
-        found = hub.load(tmp_path / "m").loss(batch, step=3, rng=Rng(1))
+        found = store.load(tmp_path / "m").loss(batch, step=3, rng=Rng(1))
     assert torch.equal(found.total, expected.total)
 
 

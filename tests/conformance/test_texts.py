@@ -6,12 +6,14 @@ import signal
 import pytest
 import torch
 
-from sori import hub, recipes, run
-from sori.batch import TokenBatch
+from sori import recipes
+from sori.checkpoints import store
+from sori.core.batch import TokenBatch
+from sori.core.seeds import Rng
+from sori.models.bert import Draws
 from sori.recipes.recipe import Recipe
-from sori.seeds import Rng
-from sori.systems.bert import Draws
-from sori.training.log import METRICS, Reporter, read_metrics
+from sori.runs import run
+from sori.training.metrics import METRICS, Reporter, read_metrics
 
 WORDS = ["The dog chases the cat.", "The sun is yellow today.", "My blue car stands here.", "We eat fresh bread."]
 
@@ -40,7 +42,7 @@ def short_run(name, texts, into, init, **changes):
     recipe = recipes.by_name("bert_smoke" if name == "bert" else "bert_classify").override(few)
     data = texts / ("text.txt" if name == "bert" else "table.tsv")
     run.train(recipe, into=into, data=data, init=None if name == "bert" else init)
-    return hub.load(into).state_dict() if (into / "model").exists() else None
+    return store.load(into).state_dict() if (into / "model").exists() else None
 
 
 @pytest.mark.parametrize("name", ["bert", "classifier"])
@@ -72,9 +74,9 @@ def test_configuration_survives_yaml(name, tmp_path):
 
 
 def test_saved_and_loaded_it_computes_the_same(start, tmp_path):
-    bert = hub.load(start)
-    hub.save(bert, tmp_path / "again")
-    again = hub.load(tmp_path / "again")
+    bert = store.load(start)
+    store.save(bert, tmp_path / "again")
+    again = store.load(tmp_path / "again")
     assert again.wordpiece.tokens == bert.wordpiece.tokens
     ids = torch.arange(10)[None] + 5
     with torch.no_grad():
@@ -96,13 +98,13 @@ def test_another_text_is_refused(texts, start, tmp_path):
 def test_training_goes_on_from_a_model_with_its_vocabulary(texts, start, tmp_path):
     recipe = recipes.by_name("bert_smoke").override({"train.num_steps": 2, "optim.lr": 0.0})
     run.train(recipe, into=tmp_path / "run", data=texts / "text.txt", init=start)
-    one, other = (hub.load(folder) for folder in (start, tmp_path / "run"))
+    one, other = (store.load(folder) for folder in (start, tmp_path / "run"))
     assert one.wordpiece.tokens == other.wordpiece.tokens
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def test_draws_are_of_the_step_and_part(start):
-    bert = hub.load(start)
+    bert = store.load(start)
     ids = torch.randint(5, 30, (4, 12))
     batch = TokenBatch(ids, torch.zeros_like(ids), torch.full((4,), 12), torch.zeros(4, 1).long())
     one, again, other = (bert.draw(batch, Rng(0, *key), torch.device("cpu")) for key in ((1, 0), (1, 0), (1, 1)))

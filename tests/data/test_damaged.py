@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from sori.data.checks import check
 from sori.data.manifest import read_manifest
-from sori.data.prepare import prepare
+from sori.data.preparation.checks import check
+from sori.data.preparation.prepare import prepare
 
 RATE = 16_000
 CODINGS = {

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from sori.data.labels import choose_minutes, label, num_required_frames
 from sori.data.manifest import Utterance
-from sori.text import Vocabulary
+from sori.text.vocabulary import Vocabulary
 
 
 def utterance(name, *, seconds=2.0, text="ab", speaker=None):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sori import audio
+from sori.core import audio
 from sori.data.manifest import CUTS, Utterance, read_manifest, write_manifest
 
 ABOUT = audio.AudioInfo(44_100, 88_200, 1, "WAV/PCM_16")

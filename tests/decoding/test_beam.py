@@ -4,13 +4,13 @@ import random
 
 import pytest
 import torch
-from tests.decoding.test_ngram import model_of, random_arpa, read_slowly, sentence_slowly
+from tests.lm.test_ngram import model_of, random_arpa, read_slowly, sentence_slowly
 from tests.reference.ctc import collapse, forward_loss
 
+from sori.core.shapes import Frames
 from sori.decoding.beam import BeamConfig, BeamDecoder
-from sori.decoding.ctc import greedy, words
-from sori.shapes import Frames
-from sori.text import Vocabulary
+from sori.decoding.greedy import greedy, words
+from sori.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(symbols=("<blank>", "|", "a", "b", "<unk>"))
 BAR, NUM_FRAMES = 1, 6

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.decoding.test_ngram import model_of, random_arpa
+from tests.lm.test_ngram import model_of, random_arpa
 from tests.reference.ctc import collapse
 
+from sori.core.shapes import Frames
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import (
     ACOUSTIC,
@@ -18,9 +19,8 @@ from sori.decoding.confidence import (
     search_settings,
     word_features,
 )
-from sori.decoding.ctc import greedy
-from sori.shapes import Frames
-from sori.text import Vocabulary
+from sori.decoding.greedy import greedy
+from sori.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(symbols=("<blank>", "|", "a", "b"))
 BAR, A, B = 1, 2, 3

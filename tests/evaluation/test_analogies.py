@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from sori.embeddings.space import unit
 from sori.evaluation import analogies as tested
 from sori.evaluation.analogies import Question, Section, analogies, read_questions
-from sori.wordspace.space import unit
 
 
 def made(num=60, dim=4, seed=0):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sori import hub
-from sori.audio import read
+from sori.checkpoints import store
+from sori.core.audio import read
 from sori.data.manifest import read_manifest
 from sori.evaluation.representations import WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
+from sori.models import factory
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 
 
@@ -18,7 +19,7 @@ def utterances(prepared_tones):
 
 @pytest.fixture(scope="module")
 def encoder(encoder_run):
-    return hub.encoder_of(hub.load(encoder_run))
+    return factory.encoder_of(store.load(encoder_run))
 
 
 @pytest.mark.parametrize("stack", [1, 4])
@@ -91,6 +92,6 @@ def test_codes_are_the_quantisers_choice(encoder, utterances):
             seen = encoder.targets(wave[None], lengths).data
         expected = encoder.quantizer.logits(seen).unflatten(-1, (config.num_groups, -1)).argmax(-1)[0]
     assert torch.equal(heard.vectors[0][: heard.counts[0]].long(), expected)
-    bare = hub.build(config, objective=False)
+    bare = factory.build(config, objective=False)
     with pytest.raises(ValueError, match="no quantiser"):
         bare.codes(wave[None], lengths)

@@ -8,12 +8,12 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from sori import hub
-from sori.batch import TokenBatch
-from sori.conversion import hf_bert
-from sori.exchange import convert
-from sori.systems.bert import Draws
-from sori.wordpiece import SPECIAL
+from sori.checkpoints import store
+from sori.checkpoints.convert import convert
+from sori.checkpoints.formats import hf_bert
+from sori.core.batch import TokenBatch
+from sori.models.bert import Draws
+from sori.text.wordpiece import SPECIAL
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.foreign
@@ -57,7 +57,7 @@ def theirs(model, batch, **more):
 @pytest.mark.parametrize("act", ["gelu", "gelu_new"])
 def test_every_layer_and_both_heads_equal_those_of_transformers(act, batch, tmp_path):
     model = saved(tmp_path, hidden_act=act)
-    ours = hub.load(tmp_path)
+    ours = store.load(tmp_path)
     real = torch.arange(20) < batch.lengths[:, None]
     with torch.no_grad():
         expected = theirs(model, batch, output_hidden_states=True)
@@ -72,8 +72,8 @@ def test_every_layer_and_both_heads_equal_those_of_transformers(act, batch, tmp_
 
 def test_the_two_gelus_differ(batch, tmp_path):
     saved(tmp_path, hidden_act="gelu")
-    exact = hub.load(tmp_path)
-    approximate = hub.Bert(exact.config.model_copy(update={"gelu": "tanh"})).eval()
+    exact = store.load(tmp_path)
+    approximate = store.Bert(exact.config.model_copy(update={"gelu": "tanh"})).eval()
     approximate.load_state_dict(exact.state_dict())
     with torch.no_grad():
         one, other = (m.context(batch.ids, batch.parts, batch.lengths)[-1] for m in (exact, approximate))
@@ -82,7 +82,7 @@ def test_the_two_gelus_differ(batch, tmp_path):
 
 def test_losses_and_gradients_equal_those_of_transformers(batch, tmp_path):
     model = saved(tmp_path)
-    ours = hub.load(tmp_path)
+    ours = store.load(tmp_path)
     ids = batch.ids.clamp(min=len(SPECIAL))  # in transformers [PAD] learns nothing from where it is read
     even = batch._replace(ids=ids, lengths=torch.full((4,), 20))
     hidden = torch.zeros(4, 20, dtype=torch.bool)
@@ -104,7 +104,7 @@ def test_losses_and_gradients_equal_those_of_transformers(batch, tmp_path):
 
 def test_the_pairs_are_averaged_by_hidden_tokens(batch, tmp_path):
     saved(tmp_path)
-    ours = hub.load(tmp_path)
+    ours = store.load(tmp_path)
     hidden = torch.zeros(4, 20, dtype=torch.bool)
     hidden[:, 3], hidden[0, 5] = True, True
     with torch.no_grad():
@@ -126,9 +126,9 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_folders_there_and_back(kind, batch, tmp_path):
     model = saved(tmp_path / "theirs", kind)
-    ours = hub.load(tmp_path / "theirs")
+    ours = store.load(tmp_path / "theirs")
     assert {p for p in ("pooler", "predictor", "next_sentence") if hasattr(ours, p)} == KINDS[kind]
-    hub.save(ours, tmp_path / "ours")
+    store.save(ours, tmp_path / "ours")
     certificate = convert(tmp_path / "ours", tmp_path / "again", to="huggingface")
     assert "every one accounted for" in certificate.table()
     back = getattr(transformers, kind).from_pretrained(tmp_path / "again").eval()
@@ -143,7 +143,7 @@ def test_folders_there_and_back(kind, batch, tmp_path):
 @pytest.mark.parametrize("kind", ["BertForSequenceClassification", "BertForTokenClassification"])
 def test_classifiers_there_and_back(kind, batch, tmp_path):
     model = saved(tmp_path / "theirs", kind, id2label={0: "bad", 1: "good", 2: "so so"})
-    ours = hub.load(tmp_path / "theirs")
+    ours = store.load(tmp_path / "theirs")
     assert ours.config.classes == ("bad", "good", "so so")
     with torch.no_grad():
         expected, found = theirs(model, batch).logits, ours.logits(batch)
@@ -163,15 +163,15 @@ def test_classifiers_there_and_back(kind, batch, tmp_path):
 @pytest.mark.parametrize("case", ["lower", "keep"])
 def test_transformers_cuts_words_as_we_do(case, compose, tmp_path):
     saved(tmp_path / "theirs")
-    ours = hub.load(tmp_path / "theirs")
+    ours = store.load(tmp_path / "theirs")
     spelling = ours.wordpiece.spelling
     assert (spelling.case, spelling.accents, spelling.compose) == ("lower", "strip", False)
     other = spelling.model_copy(update={"case": case, "compose": compose})
     ours.wordpiece = type(ours.wordpiece)(ours.wordpiece.tokens, other)
-    hub.save(ours, tmp_path / "ours")
+    store.save(ours, tmp_path / "ours")
     convert(tmp_path / "ours", tmp_path / "again", to="huggingface")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
-    assert hub.load(tmp_path / "again").wordpiece.spelling == other
+    assert store.load(tmp_path / "again").wordpiece.spelling == other
     for text in ("The dogs barked!", "é E\u0301 cc 한국?", "the [MASK] 한 zzz"):
         (expected,) = ours.wordpiece.encode([text])
         assert tokenizer(text)["input_ids"] == [ours.wordpiece.cls, *expected, ours.wordpiece.sep]
@@ -203,7 +203,7 @@ def test_the_original_names_are_read(batch, tmp_path):
     config = {k: v for k, v in settings().to_dict().items() if k in hf_bert._DEFAULTS and k != "layer_norm_eps"}
     (tmp_path / "original" / "bert_config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
     (tmp_path / "original" / "vocab.txt").write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
-    ours = hub.load(tmp_path / "original" / "bert_model.npz")
+    ours = store.load(tmp_path / "original" / "bert_model.npz")
     with torch.no_grad():
         expected = theirs(model, batch)
         last = ours.context(batch.ids, batch.parts, batch.lengths)[-1]
@@ -227,7 +227,7 @@ def test_what_would_compute_something_else_is_refused(changes, said, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
     with pytest.raises(ValueError, match=said):
-        hub.load(tmp_path)
+        store.load(tmp_path)
 
 
 def test_an_output_matrix_of_its_own_is_refused(tmp_path):
@@ -237,11 +237,11 @@ def test_an_output_matrix_of_its_own_is_refused(tmp_path):
     weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"] + 1
     safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match="output matrix of its own"):
-        hub.load(tmp_path)
+        store.load(tmp_path)
 
 
 def test_a_folder_without_a_vocabulary_is_refused(tmp_path):
     saved(tmp_path)
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(ValueError, match=r"tokenizer\.json nor vocab\.txt"):
-        hub.load(tmp_path)
+        store.load(tmp_path)

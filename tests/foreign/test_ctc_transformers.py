@@ -6,9 +6,9 @@ from tests.foreign.test_wav2vec2_transformers import foreign_config, layout, pai
 from torch import nn
 from torch.nn import functional
 
-from sori.batch import TextBatch
-from sori.seeds import Rng
-from sori.systems.ctc import Ctc, CtcConfig
+from sori.core.batch import TextBatch
+from sori.core.seeds import Rng
+from sori.models.ctc import Ctc, CtcConfig
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.foreign

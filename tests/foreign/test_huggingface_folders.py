@@ -8,11 +8,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from sori import hub
-from sori.assembly.speech import _pretrained
-from sori.conversion import huggingface
-from sori.systems.ctc import Ctc
-from sori.systems.wav2vec2 import Wav2Vec2
+from sori.checkpoints import store
+from sori.checkpoints.formats import huggingface
+from sori.models import factory
+from sori.models.ctc import Ctc
+from sori.models.wav2vec2 import Wav2Vec2
+from sori.runs.tasks.pretraining import _pretrained
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.foreign
@@ -106,7 +107,7 @@ def assert_same_layers(ours, theirs, folder, *, lengths):
 @pytest.mark.parametrize("layout", ["group", "layer"])
 def test_every_layer_of_an_encoder(layout, kind, tmp_path):
     theirs, folder = saved(tmp_path, layout, kind)
-    ours = hub.load(folder)
+    ours = store.load(folder)
     assert isinstance(ours, Wav2Vec2)
     lengths = (12_000, 9000) if layout == "layer" else (12_000, 12_000)
     assert_same_layers(ours, theirs, folder, lengths=lengths)
@@ -120,7 +121,7 @@ def test_every_layer_of_an_encoder(layout, kind, tmp_path):
 @pytest.mark.parametrize("layout", ["group", "layer"])
 def test_logits_of_a_recogniser(layout, tokens, blank, tmp_path):
     theirs, folder = saved(tmp_path, layout, "ForCTC", tokens=tokens, blank=blank)
-    ours = hub.load(folder)
+    ours = store.load(folder)
     assert isinstance(ours, Ctc)
     wave, lengths, batch = heard(folder, (12_000, 9000) if layout == "layer" else (12_000, 12_000))
     with torch.no_grad():
@@ -133,7 +134,7 @@ def test_logits_of_a_recogniser(layout, tokens, blank, tmp_path):
 
 def test_text_is_what_their_tokenizer_writes(tmp_path):
     _, folder = saved(tmp_path, "group", "ForCTC", tokens=OTHER_TOKENS, blank=9)
-    vocabulary = hub.load(folder).vocabulary
+    vocabulary = store.load(folder).vocabulary
     theirs = transformers.Wav2Vec2CTCTokenizer.from_pretrained(folder)
     ids = [0, 1, 3, 2, 4, 9, 9, 3, 5, 6]
     mine = [ids[i] for i in range(len(ids)) if ids[i] != 9 and (i == 0 or ids[i] != ids[i - 1])]
@@ -145,7 +146,7 @@ def test_text_is_what_their_tokenizer_writes(tmp_path):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_soft_speech_is_normalised_as_their_feature_extractor_does(normalize, tmp_path):
     theirs, folder = saved(tmp_path, "layer", "Model", normalize=normalize)
-    ours = hub.load(folder)
+    ours = store.load(folder)
     wave, _, _ = heard(folder)
     soft = 0.01 * wave[:1]
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
@@ -162,11 +163,11 @@ def tensors_in(folder):
 
 def back(folder, tmp_path, **options):
     """Read, written in our format, read again, and written for transformers."""
-    stored = hub.read(folder, **options)
+    stored = store.read(folder, **options)
     (tmp_path / "ours").mkdir()
-    hub.write(stored.model, tmp_path / "ours")
+    store.write(stored.model, tmp_path / "ours")
     (tmp_path / "back").mkdir()
-    huggingface.write(hub.read(tmp_path / "ours").model, tmp_path / "back")
+    huggingface.write(store.read(tmp_path / "ours").model, tmp_path / "back")
     return tmp_path / "back"
 
 
@@ -214,17 +215,17 @@ def load_quietly(kind, folder, caplog):
 
 @pytest.mark.parametrize("size", ["base", "lv60k"])
 def test_transformers_reads_a_recogniser_that_was_trained_here(size, tmp_path, caplog):
+    from sori.models.ctc import CtcConfig
     from sori.recipes import sizes
-    from sori.systems.ctc import CtcConfig
-    from sori.text import Vocabulary
+    from sori.text.vocabulary import Vocabulary
 
     config = getattr(sizes, size)()
     front = config.front.model_copy(update={"dim": 64})
     changes = {"dim": 96, "num_layers": 2, "num_heads": 6, "ffn_dim": 192, "front": front}
     vocabulary = Vocabulary.fit(["hello world, it's me"])
     torch.manual_seed(0)
-    ours = hub.build(CtcConfig(), encoder=config.model_copy(update=changes), vocabulary=vocabulary).eval()
-    huggingface.write(hub.model_of(ours), tmp_path)
+    ours = factory.build(CtcConfig(), encoder=config.model_copy(update=changes), vocabulary=vocabulary).eval()
+    huggingface.write(store.model_of(ours), tmp_path)
     theirs, _ = load_quietly(transformers.Wav2Vec2ForCTC, tmp_path, caplog)
     wave, lengths, batch = heard(tmp_path, (9000, 9000))
     with torch.no_grad():
@@ -254,7 +255,7 @@ def old_names(tensors):
 def test_every_container_and_both_generations_of_names(container, names, tmp_path):
     _, folder = saved(tmp_path, "layer", "ForPreTraining")
     tensors = tensors_in(folder)
-    expected = hub.read(folder).model.weights
+    expected = store.read(folder).model.weights
     if names == "old names":
         tensors = old_names(tensors)
         assert any(name.endswith("weight_g") for name in tensors)
@@ -275,7 +276,7 @@ def test_every_container_and_both_generations_of_names(container, names, tmp_pat
         write_tensors(tensors, folder / "model.safetensors")
     else:
         torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=container == "bin")
-    stored = hub.read(folder)
+    stored = store.read(folder)
     assert_equal_tensors(stored.model.weights, expected)
     assert {entry.source for entry in stored.certificate.tensors} == set(tensors)
 
@@ -290,20 +291,20 @@ def write_tensors(tensors, path):
 def test_half_precision_is_widened_and_said(tmp_path):
     theirs, folder = saved(tmp_path, "layer", "Model")
     theirs.half().save_pretrained(folder)
-    stored = hub.read(folder)
+    stored = store.read(folder)
     assert {tensor.dtype for tensor in stored.model.weights.values()} == {torch.float32}
     assert all("widened from float16" in entry.how for entry in stored.certificate.tensors)
 
 
 def test_the_account_of_the_tensors_is_complete(tmp_path):
     theirs, folder = saved(tmp_path, "group", "ForPreTraining")
-    stored = hub.read(folder)
+    stored = store.read(folder)
     account = stored.certificate.tensors
     assert sorted(entry.source for entry in account) == sorted(theirs.state_dict())
     assert {entry.target for entry in account} == set(stored.model.weights)
     assert {entry.how for entry in account} == {"as it is", "stacked", "reshaped"}
     assert stored.certificate.source_parameters == stored.certificate.target_parameters == theirs.num_parameters()
-    ours = hub.load(folder)
+    ours = store.load(folder)
     assert sum(p.numel() for p in ours.parameters()) == theirs.num_parameters()
 
 
@@ -328,14 +329,14 @@ def mms(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_a_language_adapter(tmp_path):
     folder, states = mms(tmp_path)
-    ours = hub.load(folder, language="ewe")
+    ours = store.load(folder, language="ewe")
     assert ours.vocabulary.symbols[-2:] == ("ɖ", "ƒ")
     theirs = transformers.Wav2Vec2ForCTC.from_pretrained(folder, target_lang="ewe", ignore_mismatched_sizes=True).eval()
     wave, lengths, batch = heard(folder, (9000, 9000))
     with torch.no_grad():
         expected = theirs(batch["input_values"]).logits
         torch.testing.assert_close(ours.logits(wave, lengths).data, expected, rtol=0, atol=1e-5)
-        english = hub.load(folder)  # the tokenizer's own choice
+        english = store.load(folder)  # the tokenizer's own choice
         assert english.logits(wave, lengths).data.shape[-1] == len(TOKENS)
     returned = tensors_in(back(folder, tmp_path, language="ewe"))
     for name, tensor in states["ewe"].items():
@@ -352,10 +353,10 @@ def test_a_language_adapter(tmp_path):
 def test_languages_are_named_when_the_wanted_one_is_missing(tmp_path):
     folder, _ = mms(tmp_path)
     with pytest.raises(ValueError, match=r"no adapter for 'xxx'.*eng, ewe"):
-        hub.read(folder, language="xxx")
+        store.read(folder, language="xxx")
     _, plain = saved(tmp_path / "plain", "layer", "ForCTC")
     with pytest.raises(ValueError, match="no language adapters"):
-        hub.read(plain, language="ewe")
+        store.read(plain, language="ewe")
 
 
 def edit(folder, name, **changes):
@@ -379,30 +380,30 @@ def test_a_model_that_is_something_else_is_refused(changes, said, tmp_path):
     _, folder = saved(tmp_path, "group", "ForPreTraining")
     edit(folder, "config.json", **changes)
     with pytest.raises(ValueError, match=said):
-        hub.read(folder)
+        store.read(folder)
 
 
 def test_wrong_rates_vocabularies_and_damaged_files_are_named(tmp_path):
     _, folder = saved(tmp_path, "group", "ForCTC")
     edit(folder, "preprocessor_config.json", sampling_rate=8000)
     with pytest.raises(ValueError, match="8000 Hz"):
-        hub.read(folder)
+        store.read(folder)
     edit(folder, "preprocessor_config.json", sampling_rate=16_000)
     good = (folder / "vocab.json").read_text()
     edit(folder, "vocab.json", ä=10)
     with pytest.raises(ValueError, match=r"10 classes, the file has 11 tokens"):
-        hub.read(folder)
+        store.read(folder)
     (folder / "vocab.json").unlink()
     with pytest.raises(ValueError, match=r"no vocab.json"):
-        hub.read(folder)
+        store.read(folder)
     (folder / "vocab.json").write_text(good)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"model.safetensors is damaged"):
-        hub.read(folder)
+        store.read(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="no weights"):
-        hub.read(folder)
+        store.read(folder)
 
 
 def test_a_part_outside_the_folder_is_refused(tmp_path):
@@ -411,7 +412,7 @@ def test_a_part_outside_the_folder_is_refused(tmp_path):
     index = {"weight_map": dict.fromkeys(tensors_in_file(tmp_path / "evil.safetensors"), "../evil.safetensors")}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match="not there"):
-        hub.read(folder)
+        store.read(folder)
 
 
 def tensors_in_file(path):
@@ -420,12 +421,12 @@ def tensors_in_file(path):
 
 def test_a_recogniser_grows_a_new_quantiser_on_request_only(tmp_path):
     _, folder = saved(tmp_path, "group", "ForCTC")
-    encoder = hub.load(folder).encoder.config
+    encoder = store.load(folder).encoder.config
     system = Wav2Vec2(encoder)
     with pytest.raises(ValueError, match=r"without the quantiser.*--grow-quantizer true"):
         _pretrained(str(folder), system, grow=False)
     before = {name: tensor.clone() for name, tensor in system.state_dict().items()}
-    hub.copy_weights(_pretrained(str(folder), system, grow=True), system, origin="test")
+    factory.copy_weights(_pretrained(str(folder), system, grow=True), system, origin="test")
     assert torch.equal(system.quantizer.codebook, before["quantizer.codebook"])
-    assert torch.equal(system.projection.weight, hub.load(folder).encoder.projection.weight)
+    assert torch.equal(system.projection.weight, store.load(folder).encoder.projection.weight)
     assert not torch.equal(system.projection.weight, before["projection.weight"])

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.batch import WaveBatch
+from sori.core.batch import WaveBatch
+from sori.core.seeds import Rng
+from sori.models.wav2vec2 import Draws, Wav2Vec2, Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import masked_positions
 from sori.recipes import sizes
-from sori.seeds import Rng
-from sori.systems.wav2vec2 import Draws, Wav2Vec2, Wav2Vec2Config
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.foreign

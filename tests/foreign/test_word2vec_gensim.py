@@ -5,7 +5,9 @@ import pytest
 import torch
 from gensim.models import Word2Vec as Gensim
 
-from sori import hub, recipes, run
+from sori import recipes
+from sori.checkpoints import store
+from sori.runs import run
 
 pytestmark = pytest.mark.foreign
 
@@ -58,7 +60,7 @@ def test_as_good_as_gensim(text, tmp_path, architecture, updates, hierarchical):
             "lr": lr,
         }
     )  # fmt: skip
-    system = hub.load(run.train(ours, into=tmp_path / "run", data=path).folder)
+    system = store.load(run.train(ours, into=tmp_path / "run", data=path).folder)
     expected = purity(theirs.wv.index_to_key, theirs.wv.vectors)
     assert expected > 0.3
     assert purity(system.words[1:], system.vectors[1:]) > expected - 0.06

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sori import distributed
+from sori.core import distributed
 from sori.nn.batch_norm import BatchNorm
 
 

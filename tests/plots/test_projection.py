@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from sori.embeddings.space import unit
 from sori.plots import projection
 from sori.plots.projection import neighbours, pca, umap
-from sori.wordspace.space import unit
 
 
 def cloud(num=200, dim=12, seed=0):

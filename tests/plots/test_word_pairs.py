@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sori.embeddings import vector_files
+from sori.embeddings.space import WordSpace, unit
 from sori.plots.word_pairs import parallelism, word_pairs
-from sori.wordspace import files
-from sori.wordspace.space import WordSpace, unit
 
 
 def parallel(number, *, noise, seed=0):
@@ -40,7 +40,7 @@ def test_the_picture_has_every_word_and_a_line_for_each_pair():
 
 def test_the_command(call, tmp_path):
     vectors = unit(parallel(2, noise=0.1).reshape(4, 20))
-    files.write(WordSpace(["a", "b", "c", "d"], vectors), tmp_path / "w.vec")
+    vector_files.write(WordSpace(["a", "b", "c", "d"], vectors), tmp_path / "w.vec")
     code, out, err = call("plot", "pairs", tmp_path / "w.vec", "a:b", "c:d", "--into", "p.png")
     assert code == 0, err
     assert "2 pairs" in out

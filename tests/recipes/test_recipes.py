@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from sori import hub, recipes
-from sori.data.sampler import plan_crops
+from sori import recipes
+from sori.data.batches.sampler import plan_crops
+from sori.models import factory
+from sori.models.ctc import CtcConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.ctc import CtcConfig
-from sori.text import Vocabulary
+from sori.text.vocabulary import Vocabulary
 from sori.training.schedule import factor
 
 NAMES = [recipe.__name__ for recipe in recipes.RECIPES]
@@ -138,9 +139,9 @@ def test_published_windows_of_cpc(name):
 def test_smoke_recipes_can_be_built():
     encoder, recogniser = recipes.by_name("wav2vec2_smoke"), recipes.by_name("ctc_smoke")
     vocabulary = Vocabulary.fit(["abc"])
-    assert hub.build(encoder.system).config == encoder.system
-    built = hub.build(recogniser.system, encoder=recogniser.encoder, vocabulary=vocabulary)
-    assert hub.encoder_of(built).config == recogniser.encoder
+    assert factory.build(encoder.system).config == encoder.system
+    built = factory.build(recogniser.system, encoder=recogniser.encoder, vocabulary=vocabulary)
+    assert factory.encoder_of(built).config == recogniser.encoder
     assert built.num_classes == len(vocabulary)
 
 

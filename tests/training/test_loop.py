@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 
-from sori.seeds import Rng, derive
+from sori.core.seeds import Rng, derive
 from sori.training import checkpoint as checkpoint_module
-from sori.training.log import read_metrics
 from sori.training.loop import CHECKPOINT, RECIPE
+from sori.training.metrics import read_metrics
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 from sori.training.watch import WatchConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sori.training.log import read_metrics
+from sori.training.metrics import read_metrics
 
 
 class Launcher:

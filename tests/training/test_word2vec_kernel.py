@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sori.data.word_counts import WordCounts
-from sori.systems.word2vec import Word2Vec, Word2VecConfig
-from sori.training.word2vec import learner
+from sori.models.word2vec import Word2Vec, Word2VecConfig
 from sori.training.word2vec_kernel import room_for, train_piece
+from sori.training.word2vec_loop import learner
 
 _spec = importlib.util.spec_from_file_location("word2vec_reference", Path(__file__).parent / "word2vec_reference.py")
 reference = importlib.util.module_from_spec(_spec)

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sori import distributed
-from sori.batch import WaveBatch
-from sori.config import Config
-from sori.contracts import LossSum
+from sori.core import distributed
+from sori.core.batch import WaveBatch
+from sori.core.config import Config
+from sori.models.protocols import LossSum
 from sori.training.loop import TrainConfig, train
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

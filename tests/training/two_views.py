@@ -5,9 +5,9 @@ import sys
 
 import torch
 
-from sori import distributed
-from sori.losses import nt_xent
+from sori.core import distributed
 from sori.nn.batch_norm import BatchNorm
+from sori.nn.losses import nt_xent
 
 
 def main() -> None:

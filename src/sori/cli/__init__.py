@@ -6,8 +6,19 @@ import traceback
 
 from cyclopts import App
 
-from sori.cli import judge, lab, languages, learn, models, probe, projector, reading, text, words
-from sori.transcripts import STDIN
+from sori.cli import (
+    comparison,
+    evaluate,
+    languages,
+    masked_lm,
+    models,
+    probe,
+    projector,
+    train,
+    transcribe,
+    words,
+)
+from sori.inference.transcript_files import STDIN
 
 app = App(
     name="sori",
@@ -15,24 +26,24 @@ app = App(
     help_epilogue="With --debug, any verb shows where in the program an error arose.",
     version_flags=["--version"],
 )
-app.command(learn.prepare)
-app.command(learn.train)
-app.command(text.transcribe)
-app.command(text.align)
-app.command(judge.evaluate)
-app.command(judge.score)
-app.command(judge.calibrate)
+app.command(train.prepare)
+app.command(train.train)
+app.command(transcribe.transcribe)
+app.command(transcribe.align)
+app.command(evaluate.evaluate)
+app.command(evaluate.score)
+app.command(evaluate.calibrate)
 app.command(probe.probe)
 app.command(models.embed)
 app.command(models.units)
 app.command(models.convert)
-app.command(reading.fill)
-app.command(reading.classify)
+app.command(masked_lm.fill)
+app.command(masked_lm.classify)
 app.command(languages.languages)
-app.command(learn.list_, name="list")
-app.command(learn.show)
-app.command(learn.demo)
-app.command(lab.lab)
+app.command(train.list_, name="list")
+app.command(train.show)
+app.command(train.demo)
+app.command(comparison.lab)
 
 drawn = App(name="plot", help="Pictures of runs and of sound; pages on which vectors are seen.")
 drawn.default(models.plot)
@@ -41,8 +52,8 @@ drawn.command(projector.pairs)
 app.command(drawn)
 
 lm = App(name="lm", help="Language models: build one from text, find its weight.")
-lm.command(judge.build)
-lm.command(judge.tune)
+lm.command(evaluate.build)
+lm.command(evaluate.tune)
 app.command(lm)
 
 spoken = App(name="words", help="Words, written and spoken: what is near a word or a sum of words, vectors, scores.")

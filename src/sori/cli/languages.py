@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from sori import hub
-from sori.assembly.utterances import utterances_of
-from sori.evaluation.languages import code_use
-from sori.plots.languages import languages as draw
-from sori.units import needs_quantizer
+from sori.checkpoints import store
+from sori.data.utterances import utterances_of
+from sori.evaluation.unit_languages import code_use
+from sori.inference.units import needs_quantizer
+from sori.plots.language_map import languages as draw
 
 
 def languages(
@@ -23,7 +23,7 @@ def languages(
         minutes: Audio of each language to listen to, at most.
         into: Picture to write (.png, .svg, .pdf).
     """
-    encoder = needs_quantizer(hub.load(model), model).eval()
+    encoder = needs_quantizer(store.load(model), model).eval()
     with torch.no_grad():
         use = code_use(
             lambda wave: encoder.codes(wave, torch.tensor([wave.shape[1]])).data,

@@ -8,18 +8,22 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 
-from sori import distributed, hub, infer
-from sori.assembly.utterances import utterances_of
-from sori.audio import read
-from sori.cli.files import leave_if, needs_files
-from sori.exchange import Format as ModelFormat
-from sori.exchange import Int8
-from sori.exchange import convert as convert_model
+from sori.checkpoints import store
+from sori.checkpoints.convert import Format as ModelFormat
+from sori.checkpoints.convert import Int8
+from sori.checkpoints.convert import convert as convert_model
+from sori.cli.exit_codes import leave_if, needs_files
+from sori.core import distributed
+from sori.core.audio import read
+from sori.data.utterances import utterances_of
+from sori.evaluation.recognition import onnx_score
+from sori.inference import embed as embed_module
+from sori.inference import transcribe
+from sori.inference.units import needs_quantizer, write_units
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
-from sori.plots.training import curves
-from sori.training.log import METRICS, read_metrics
-from sori.units import needs_quantizer, write_units
+from sori.plots.training_curves import curves
+from sori.training.metrics import METRICS, read_metrics
 
 
 def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
@@ -37,12 +41,12 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
         raise ValueError(
             f"several files would be written to {', '.join(sorted(twice))}; embed them into different folders"
         )
-    system = hub.load(model).to(distributed.device())
+    system = store.load(model).to(distributed.device())
     into.mkdir(parents=True, exist_ok=True)
     failed = False
     for path, target in zip(files, targets, strict=True):
         try:
-            found = infer.embed(system, path, layer=layer)
+            found = embed_module.embed(system, path, layer=layer)
         except (ValueError, OSError) as error:
             failed = True
             print(f"{path}: {error}", file=sys.stderr)
@@ -62,12 +66,12 @@ def units(model: str, *, data: list[Path], into: Path, split: str = "all", overw
         split: Which utterances, where a folder names splits; `all` for all of them.
         overwrite: Replace the file.
     """
-    system = hub.load(model).to(distributed.device())
+    system = store.load(model).to(distributed.device())
     needs_quantizer(system, model)
     utterances = utterances_of(data, None if split == "all" else split)
     num_frames, failed = 0, False
     for found in write_units(system, utterances, into, overwrite=overwrite):
-        if isinstance(found, infer.Failure):
+        if isinstance(found, transcribe.Failure):
             failed = True
             print(f"{found.path}: {found.reason}", file=sys.stderr)
         else:
@@ -85,7 +89,7 @@ def convert(
     int8: bool = False,
     data: list[Path] | None = None,
     split: str = "test",
-    tolerance: float = Int8(data=[]).tolerance,
+    tolerance: float = 0.005,
 ) -> None:
     """Write a model in another format, and a certificate of what became of every tensor.
 
@@ -103,7 +107,8 @@ def convert(
         raise ValueError(
             "8-bit weights are kept only if they prove themselves: give transcribed speech with --data DIR"
         )
-    wanted = Int8(data or [], None if split == "all" else split, tolerance) if int8 else None
+    score = onnx_score(data or [], None if split == "all" else split) if int8 else None
+    wanted = None if score is None else Int8(score, tolerance)
     print(convert_model(source, target, to=to, language=language, int8=wanted).table())
 
 

@@ -7,13 +7,14 @@ from typing import Literal
 
 from cyclopts import Parameter
 
-from sori import sheet, ten_minutes
+from sori.evaluation import probing
 from sori.evaluation.abx import AbxConfig
 from sori.evaluation.abx import Task as AbxTask
-from sori.evaluation.split import SplitBy
-from sori.evaluation.trial import TASKS, USUAL
+from sori.evaluation.data_split import SplitBy
+from sori.evaluation.probe_tasks import TASKS, USUAL
+from sori.experiments import low_resource
 
-_DEFAULTS = sheet.SheetConfig()
+_DEFAULTS = probing.SheetConfig()
 
 
 @Parameter(name="*")
@@ -40,7 +41,7 @@ class Asked:
     seed: int = 0
     """Of all draws."""
 
-    def config(self) -> sheet.SheetConfig:
+    def config(self) -> probing.SheetConfig:
         """For `sheet.probe`."""
         tasks = tuple(word.strip() for word in self.tasks.split(","))
         if unknown := [word for word in tasks if word not in TASKS]:
@@ -48,7 +49,7 @@ class Asked:
         data = {name: getattr(self, name) for name in ("untrained", "split_by", "minutes", "max_phone_seconds", "seed")}
         layers = None if self.layer == "all" else (self.layer,)
         more = {"tasks": tasks, "layers": layers, "abx": AbxConfig(task=self.abx), "silences": self.silence or ()}
-        return sheet.SheetConfig.model_validate(data | more)
+        return probing.SheetConfig.model_validate(data | more)
 
 
 EVERYTHING = Asked()
@@ -84,18 +85,18 @@ def probe(
     if recogniser is not None and not labels:
         raise ValueError("--recogniser needs transcripts to learn from: give --labels PREPARED")
     if labels:
-        ten_minutes.check(labels)
-    made = sheet.probe(model, data, alignments, config=asked.config(), say=_say)
+        low_resource.check(labels)
+    made = probing.probe(model, data, alignments, config=asked.config(), say=_say)
     if recogniser is not None and labels:
-        if not ten_minutes.train(model, labels, into=recogniser, settings=ten_minutes.recipe(seed=asked.seed)):
+        if not low_resource.train(model, labels, into=recogniser, settings=low_resource.recipe(seed=asked.seed)):
             return
-        made = made._replace(errors=ten_minutes.errors(recogniser, labels))
+        made = made._replace(errors=low_resource.errors(recogniser, labels))
     print(made.table())
     if save is not None:
         made.write(save)
     if figure is not None:
         figure.parent.mkdir(parents=True, exist_ok=True)
-        sheet.draw(made).savefig(figure, facecolor="white", dpi=150)
+        probing.draw(made).savefig(figure, facecolor="white", dpi=150)
         print(f"drawn: {figure}")
 
 

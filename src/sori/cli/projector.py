@@ -7,13 +7,12 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from sori import lexicon
-from sori import projector as seeing
+from sori.embeddings import loading, vector_files
+from sori.embeddings import projector_points as seeing
+from sori.embeddings.space import unit
 from sori.plots.projection import neighbours, pca, umap
-from sori.plots.projector import AUDIO_MEGABYTES, page, write_tensorboard
+from sori.plots.projector_page import AUDIO_MEGABYTES, page, write_tensorboard
 from sori.plots.word_pairs import word_pairs
-from sori.wordspace import files
-from sori.wordspace.space import unit
 
 
 @Parameter(name="*")
@@ -98,7 +97,7 @@ def pairs(source: str, *words: str, into: Path = Path("pairs.png"), data: list[P
     told = [tuple(word.split(":")) for word in words]
     if wrong := next((word for word, pair in zip(words, told, strict=True) if len(pair) != 2), None):
         raise ValueError(f"expected pairs such as france:paris, got {wrong!r}")
-    space = lexicon.load(source, data=data or ())
+    space = loading.load(source, data=data or ())
     rows = np.array([[space.row(word) for word in pair] for pair in told], dtype=np.int64).reshape(-1, 2)
     figure = word_pairs([(one, other) for one, other in told], space.unit[rows])
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -110,5 +109,5 @@ def _beside(source: str) -> Path:
     if Path(source).is_dir():
         return Path(source) / "projector.html"
     name = Path(source).name
-    stem = name.removesuffix(".gz").rsplit(".", 1)[0] if files.is_word_file(name) else name
+    stem = name.removesuffix(".gz").rsplit(".", 1)[0] if vector_files.is_word_file(name) else name
     return Path(f"{stem}.projector.html")

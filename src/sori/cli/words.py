@@ -8,13 +8,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sori import distributed, hub, lexicon
-from sori import words as spoken
-from sori.data.segment_pairs import SegmentConfig
+from sori.checkpoints import store
+from sori.core import distributed
+from sori.data.batches.segment_pairs import SegmentConfig
+from sori.embeddings import expressions, loading, vector_files
+from sori.embeddings import spoken_words as spoken
+from sori.embeddings.space import WordSpace
 from sori.evaluation.analogies import RESTRICT, Method
-from sori.transcripts import STDIN
-from sori.wordspace import expressions, files
-from sori.wordspace.space import WordSpace
+from sori.inference.transcript_files import STDIN
 
 
 def ask(
@@ -38,7 +39,7 @@ def ask(
     """
     if number < 1:
         raise ValueError(f"expected to show 1 word or more, got --number {number}")
-    space = lexicon.load(source, data=data or (), limit=limit)
+    space = loading.load(source, data=data or (), limit=limit)
     if expression:
         asked = " ".join("-" if word == str(STDIN) else word for word in expression)  # what a lone dash was made into
         _tell(expressions.ask(space, asked, number=number))
@@ -81,7 +82,7 @@ def align(model: str, *data: Path) -> None:
     """
     if not data:
         raise ValueError("expected prepared folders, got none; name them after the recogniser")
-    system = hub.load(model).to(distributed.device())
+    system = store.load(model).to(distributed.device())
     for folder in data:
         found = spoken.align(system, folder)
         for one in found.failed:
@@ -108,10 +109,10 @@ def vectors(
         segments: Where spoken words are, in place of `segments.jsonl` in each folder.
         split: Only this split, of spoken words.
     """
-    space = lexicon.load(model, data=data or (), segments=_config(segments), split=split, limit=limit)
-    files.write(space, into)
+    space = loading.load(model, data=data or (), segments=_config(segments), split=split, limit=limit)
+    vector_files.write(space, into)
     of = (
-        "" if space.counts is None else f" of {sum(space.counts):,} {'segments' if lexicon.hears(model) else 'in text'}"
+        "" if space.counts is None else f" of {sum(space.counts):,} {'segments' if loading.hears(model) else 'in text'}"
     )
     print(f"{into}\t{len(space):,} words{of}, {space.dim} dimensions")
 
@@ -137,7 +138,7 @@ def neighbours(
         segments: Where the words are, in place of `segments.jsonl` in each folder.
         split: Only this split.
     """
-    if lexicon.written(model):
+    if loading.written(model):
         raise ValueError(f"{model} holds words that nobody says; ask `sori words {model} {asked}`")
     heard = spoken.hear(model, data=data or (), segments=_config(segments), split=split)
     nearest = spoken.nearest_segments if "@" in asked else spoken.nearest_words
@@ -195,7 +196,7 @@ def evaluate(
         across_speakers: There, count pairs of different speakers only.
         listed: Lists and protocol.
     """
-    if lexicon.hears(model):
+    if loading.hears(model):
         found = spoken.score(
             model,
             data=data or (),
@@ -211,8 +212,8 @@ def evaluate(
         )
     if listed.analogies is None and not listed.similar:
         return
-    judged = lexicon.judge(
-        lexicon.load(model, data=data or ()),
+    judged = loading.judge(
+        loading.load(model, data=data or ()),
         questions=listed.analogies,
         similar=listed.similar or (),
         restrict=listed.restrict,

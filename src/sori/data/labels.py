@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 
+from sori.core.seeds import derive
 from sori.data.manifest import Utterance
-from sori.seeds import derive
-from sori.text import Vocabulary, describe
+from sori.text.vocabulary import Vocabulary, describe
 
 
 class Labelled(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sori.audio import SAMPLE_RATE, AudioInfo
+from sori.core.audio import SAMPLE_RATE, AudioInfo
 
 CUTS = "cuts.jsonl.gz"
 """The file that makes a folder a prepared one."""

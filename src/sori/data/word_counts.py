@@ -15,8 +15,8 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from sori.config import Config
-from sori.data.texts import paragraphs
+from sori.core.config import Config
+from sori.data.sources.plain_text import paragraphs
 
 END = "</s>"
 """Word 0: the end of a sentence."""

@@ -19,9 +19,9 @@ import regex
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sori.config import Config
-from sori.decoding.ctc import Path, greedy
-from sori.decoding.ngram import NgramModel, empty
+from sori.core.config import Config
+from sori.core.shapes import Frames
+from sori.decoding.greedy import Path, greedy
 from sori.decoding.search import (
     NO_LM,
     SYMBOLS,
@@ -34,8 +34,8 @@ from sori.decoding.search import (
     no_prefixes,
     search,
 )
-from sori.shapes import Frames
-from sori.text import SPECIAL, WORD_BOUNDARY, Vocabulary
+from sori.lm.ngram import NgramModel, empty
+from sori.text.vocabulary import SPECIAL, WORD_BOUNDARY, Vocabulary
 
 _PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that join nothing: one each, whatever is around
 
@@ -75,7 +75,7 @@ class Hypothesis(NamedTuple):
 
     text: str
     path: Path
-    """Symbols with single word boundaries, as `sori.decoding.ctc.words` reads them; spans of their best alignment."""
+    """Symbols with single word boundaries, as `greedy.words` reads them; spans of their best alignment."""
     score: float
     """acoustic + lm_weight * lm + bonuses."""
     acoustic: float

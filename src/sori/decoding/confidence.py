@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.shapes import Float, Tensor
 from sori.decoding.beam import BeamDecoder, Hypothesis
-from sori.decoding.ctc import Path, word_symbols
-from sori.decoding.ngram import NgramModel
-from sori.shapes import Float, Tensor
-from sori.text import WORD_BOUNDARY, Vocabulary
+from sori.decoding.greedy import Path, word_symbols
+from sori.lm.ngram import NgramModel
+from sori.text.vocabulary import WORD_BOUNDARY, Vocabulary
 
 NUM_BEST = 20
 """Texts that vote on a word."""

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.compiled import jit
-from sori.decoding.ngram import Ngrams, score
+from sori.core.compiled import jit
+from sori.lm.ngram import Ngrams, score
 
 NO_LM, WORDS, SYMBOLS = 0, 1, 2
 _OFF = -1  # trie node of a prefix that no word of the lexicon begins with

@@ -25,10 +25,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.seeds import derive
 from sori.evaluation.bootstrap import FEWEST_SPEAKERS, Estimate, Unit, basis_of, draws, interval
 from sori.evaluation.dtw import Items, compare, unit_length
-from sori.seeds import derive
 
 Task = Literal["triphone", "phone", "any"]
 _GAP_SECONDS = 0.011

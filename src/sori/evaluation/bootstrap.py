@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.seeds import derive
+from sori.core.seeds import derive
 
 FEWEST_SPEAKERS = 10
 """With fewer, utterances are drawn: a handful of speakers says too little about others."""

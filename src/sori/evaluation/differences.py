@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from sori.edits import Step, align
 from sori.evaluation.error_rate import SPACE, ErrorReport, Rate, Scored, rate, spell
+from sori.text.edit_distance import Step, align
 
 WORD_BOUNDS = (0, 2, 5, 10, 20, 40)
 """Ends of the groups by length, in words: nothing said, 1 to 2, 3 to 5 and so on; the last group is open."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.compiled import jit
+from sori.core.compiled import jit
 
 _compiled = jit(error_model="numpy")
 # Sums of products may be reordered, which lets the processor add eight at once.

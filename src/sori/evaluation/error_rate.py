@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.edits import count
 from sori.evaluation.bootstrap import CONFIDENCE, draws, interval
-from sori.text import graphemes
+from sori.text.edit_distance import count
+from sori.text.vocabulary import graphemes
 
 _SHOWN_SPEAKERS = 20
 SPACE = "\0"

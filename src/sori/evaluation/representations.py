@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sori.audio import SAMPLE_RATE
-from sori.data.loader import FileReader
+from sori.core.audio import SAMPLE_RATE
+from sori.core.shapes import Float, Tensor
+from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
-from sori.encoders import Encoder, Quantizing
+from sori.models.encoders import Encoder, Quantizing
 from sori.nn.layers import choose_layer
 from sori.nn.spectral import CepstrumConfig, LogMel, LogMelConfig, cosine_transform, delta, normalize
-from sori.shapes import Float, Tensor
 
 _WINDOWS = LogMelConfig(stack=1)
 _CEPSTRA = CepstrumConfig(windows=_WINDOWS, num_cepstra=13, delta_windows=2)

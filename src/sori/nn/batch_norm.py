@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori import distributed
-from sori.shapes import Float, Tensor
+from sori.core import distributed
+from sori.core.shapes import Float, Tensor
 
 
 class BatchNorm(nn.Module):

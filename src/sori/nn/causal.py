@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sori.core.shapes import Float, Int, Tensor
 from sori.nn.clip_norm import Activation, ClipNorm, activate
-from sori.shapes import Float, Int, Tensor
 
 
 class CausalConv(nn.Module):

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.nn.lengths import num_frames, receptive_field, valid
-from sori.shapes import Float, Frames, Int, Tensor
 
 Activation = Literal["relu", "gelu"]
 

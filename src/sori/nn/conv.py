@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.nn.lengths import num_frames, receptive_field, valid
-from sori.shapes import Float, Frames, Int, Tensor
 
 
 class ConvConfig(Config):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.shapes import Float, Tensor
+from sori.core.shapes import Float, Tensor
 
 
 class Dropout(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sori.shapes import Bool, Float, Int, Tensor
+from sori.core.shapes import Bool, Float, Int, Tensor
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:

@@ -6,10 +6,10 @@ equal counts) follow fairseq's `compute_mask_indices`.
 
 import torch
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.seeds import Rng
+from sori.core.shapes import Bool, Float, Int, Tensor
 from sori.nn.lengths import valid
-from sori.seeds import Rng
-from sori.shapes import Bool, Float, Int, Tensor
 
 
 class MaskConfig(Config):

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.nn.lengths import num_frames
 from sori.nn.padded_conv import ChannelNorm
 from sori.nn.spectral import FLOOR, LogMel, LogMelConfig
-from sori.shapes import Float, Frames, Int, Tensor
 
 
 class MelNetworkConfig(Config):

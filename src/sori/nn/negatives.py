@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from sori.shapes import Int, Tensor
+from sori.core.shapes import Int, Tensor
 
 Exclusion = Literal["fixed", "faithful"]
 """Whether a distractor can be the target itself: never, or as in the reference code of wav2vec; see `within_clip`."""

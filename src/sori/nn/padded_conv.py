@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.shapes import Bool, Float, Frames, Int, Tensor
 from sori.nn.conv import strided_conv
 from sori.nn.lengths import num_frames, receptive_field, valid
-from sori.shapes import Bool, Float, Frames, Int, Tensor
 
 
 class PaddedConvConfig(Config):

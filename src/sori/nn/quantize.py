@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sori.core.shapes import Float, Int, Tensor
 from sori.nn.clip_norm import ClipNorm, at_least_float32
 from sori.nn.lengths import valid
-from sori.shapes import Float, Int, Tensor
 
 
 class Quantized(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from sori.core.shapes import Float, Int, Tensor
 from sori.nn.lengths import valid
-from sori.shapes import Float, Int, Tensor
 
 
 class Recurrent(nn.Module):

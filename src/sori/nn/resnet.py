@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.shapes import Float, Tensor
 from sori.nn.batch_norm import BatchNorm
-from sori.shapes import Float, Tensor
 
 _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sori.config import Config
+from sori.core.config import Config
+from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.nn.lengths import num_frames, valid
-from sori.shapes import Float, Frames, Int, Tensor
 
 FFT_SIZE = 512
 EMPHASIS = 0.97

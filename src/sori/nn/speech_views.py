@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from pydantic import Field
 
-from sori.audio import SAMPLE_RATE
-from sori.config import Config
-from sori.shapes import Bool, Float, Int, Tensor
+from sori.core.audio import SAMPLE_RATE
+from sori.core.config import Config
+from sori.core.shapes import Bool, Float, Int, Tensor
 
 
 class SpeechViewsConfig(Config):

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sori.core.shapes import Bool, Float, Tensor
 from sori.nn.dropout import Dropout
-from sori.shapes import Bool, Float, Tensor
 
 Gelu = Literal["erf", "tanh"]
 """GELU as it is defined, or the approximation that BERT was trained with (Hendrycks and Gimpel 2016)."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.compiled import jit
+from sori.core.compiled import jit
 from sori.nn.lanes import int32_at, uint32_at
 
 _compiled = jit(error_model="numpy")

@@ -19,7 +19,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from sori.compiled import jit
+from sori.core.compiled import jit
 from sori.nn.lanes import LANE_BYTES, LANES, float_at, int64_at, load, mul_add, put_float, splat, store, total, zeros
 
 _compiled = jit(error_model="numpy")

@@ -4,9 +4,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sori.core.shapes import Bool, Float, Tensor
 from sori.plots.signal import draw_waveform
 from sori.plots.style import HEAT, ORANGE, STYLE, figure
-from sori.shapes import Bool, Float, Tensor
 
 
 def draw_frames(axes: Axes, frames: Float[Tensor, "frame dim"], *, seconds: float, name: str) -> None:

@@ -8,9 +8,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sori.edits import Kind, align
+from sori.core.shapes import Float, Tensor
 from sori.plots.style import BLUE, GREEN, INK, RED, STYLE, figure
-from sori.shapes import Float, Tensor
+from sori.text.edit_distance import Kind, align
 
 SAMPLE_RATE = 16_000
 

@@ -1,13 +1,13 @@
 """Pre-training BERT, by size."""
 
-from sori.data.instances import TextsConfig
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.data.batches.sentence_pairs import TextsConfig
+from sori.models.bert import BertConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.bert import BertConfig
+from sori.text.wordpiece import WordPieceConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
-from sori.wordpiece import WordPieceConfig
 
 
 def of_size(num_layers: int, dim: int) -> BertConfig:

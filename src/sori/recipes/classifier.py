@@ -1,9 +1,9 @@
 """Fine-tuning BERT to tell classes of texts and of words."""
 
-from sori.data.labelled_texts import LabelledTextsConfig
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.data.sources.labelled_texts import LabelledTextsConfig
+from sori.models.classifier import ClassifierConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.classifier import ClassifierConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

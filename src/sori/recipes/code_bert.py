@@ -5,12 +5,12 @@ An update of the paper sees 393,000 units (66 minutes at 100 a second) on 128 GP
 divide it by N. Recordings are heard whole up to `data.max_crop_seconds`: units depend on all that is heard with them.
 """
 
-from sori.data.sampler import DataConfig
-from sori.encoders import VqCodeBertConfig
+from sori.data.batches.sampler import DataConfig
+from sori.models.encoders import VqCodeBertConfig
+from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import vq_wav2vec
 from sori.recipes.recipe import Recipe
-from sori.systems.vq_wav2vec import VqWav2VecConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

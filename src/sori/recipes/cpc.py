@@ -1,11 +1,11 @@
 """Pre-training CPC, by size."""
 
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.models.cpc import BlockPredictorConfig, CpcConfig
 from sori.nn.mel_network import MelNetworkConfig
 from sori.nn.padded_conv import PaddedConvConfig
 from sori.nn.spectral import LogMelConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.cpc import BlockPredictorConfig, CpcConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

@@ -9,11 +9,11 @@ GPUs); one process adds it up from `train.num_accumulate` micro-batches; with N 
 Every recipe takes a pre-trained model: `--init MODEL`. The published error rates are without a language model.
 """
 
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.models.ctc import CtcConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import sizes
 from sori.recipes.recipe import LabelConfig, Recipe
-from sori.systems.ctc import CtcConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

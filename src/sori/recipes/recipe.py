@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from sori.config import Config
-from sori.data.images import ImagesConfig
-from sori.data.instances import TextsConfig
-from sori.data.labelled_texts import LabelledTextsConfig
-from sori.data.sampler import DataConfig
-from sori.data.segment_pairs import SegmentConfig
-from sori.hub import ReadConfig, SystemConfig
+from sori.core.config import Config
+from sori.data.batches.sampler import DataConfig
+from sori.data.batches.segment_pairs import SegmentConfig
+from sori.data.batches.sentence_pairs import TextsConfig
+from sori.data.sources.images import ImagesConfig
+from sori.data.sources.labelled_texts import LabelledTextsConfig
+from sori.models.factory import ReadConfig, SystemConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -65,11 +65,11 @@ class Recipe(Config):
     segments: SegmentConfig | None = None
     """Of word vectors: which words, and which are neighbours."""
     images: ImagesConfig | None = None
-    """Of SimCLR on images, whose `corpora` is a folder of images (`data/images.py`) and which has no use for `data`."""
+    """Of SimCLR on images, whose `corpora` is a folder of images and which has no use for `data`."""
     texts: TextsConfig | None = None
-    """Of BERT, whose `corpora` are text files or folders of them (`data/texts.py`) and which has no use for `data`."""
+    """Of BERT, whose `corpora` are text files or folders of them and which has no use for `data`."""
     labelled: LabelledTextsConfig | None = None
-    """Of a classifier of texts, whose `corpora` are tables (`data/labelled_texts.py`)."""
+    """Of a classifier of texts, whose `corpora` are tables (`data/sources/labelled_texts.py`)."""
     data: DataConfig
     optim: OptimConfig
     schedule: ScheduleConfig

@@ -1,13 +1,13 @@
 """Pre-training SimCLR on images and on speech, by size."""
 
-from sori.data.image_views import ImageViewsConfig
-from sori.data.images import ImagesConfig
-from sori.data.sampler import DataConfig
+from sori.data.batches.image_views import ImageViewsConfig
+from sori.data.batches.sampler import DataConfig
+from sori.data.sources.images import ImagesConfig
+from sori.models.simclr import SimClrConfig, SimClrImagesConfig
 from sori.nn.resnet import ResNetConfig
 from sori.nn.spectral import LogMelConfig
 from sori.nn.speech_views import SpeechViewsConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.simclr import SimClrConfig, SimClrImagesConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

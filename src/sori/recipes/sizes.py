@@ -1,9 +1,9 @@
 """Sizes of wav2vec 2.0: the published ones, with their exact numbers of parameters, and ours."""
 
+from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 from sori.nn.spectral import CepstrumConfig, LogMelConfig
-from sori.systems.wav2vec2 import Wav2Vec2Config
 
 
 def base() -> Wav2Vec2Config:

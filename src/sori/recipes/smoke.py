@@ -1,21 +1,21 @@
 """One recipe for each system that runs in seconds on a CPU: what the tests train."""
 
-from sori.data.instances import TextsConfig
-from sori.data.sampler import DataConfig
-from sori.data.segment_pairs import SegmentConfig
-from sori.encoders import VqCodeBertConfig
+from sori.data.batches.sampler import DataConfig
+from sori.data.batches.segment_pairs import SegmentConfig
+from sori.data.batches.sentence_pairs import TextsConfig
+from sori.models.ctc import CtcConfig
+from sori.models.encoders import VqCodeBertConfig
+from sori.models.speech2vec import Speech2VecConfig
+from sori.models.vq_wav2vec import VqWav2VecConfig
+from sori.models.wav2vec import Wav2VecConfig
 from sori.nn.mask import MaskConfig
 from sori.nn.spectral import LogMelConfig
 from sori.recipes import bert, cpc, simclr, sizes
 from sori.recipes.recipe import LabelConfig, Recipe
-from sori.systems.ctc import CtcConfig
-from sori.systems.speech2vec import Speech2VecConfig
-from sori.systems.vq_wav2vec import VqWav2VecConfig
-from sori.systems.wav2vec import Wav2VecConfig
+from sori.text.wordpiece import WordPieceConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
-from sori.wordpiece import WordPieceConfig
 
 
 def wav2vec2_smoke() -> Recipe:

@@ -4,10 +4,10 @@ The model is tiny (21,663 parameters at 50 dimensions), so that the published si
 differs is the amount of speech, and how long and how slowly it is learnt from.
 """
 
-from sori.data.sampler import DataConfig
-from sori.data.segment_pairs import SegmentConfig
+from sori.data.batches.sampler import DataConfig
+from sori.data.batches.segment_pairs import SegmentConfig
+from sori.models.speech2vec import Speech2VecConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.speech2vec import Speech2VecConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

@@ -5,10 +5,10 @@ An update of the paper hears 10 crops of 150,000 samples (94 s) on each of 8 GPU
 divide it by N.
 """
 
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.nn.spectral import CepstrumConfig, LogMelConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.vq_wav2vec import VqWav2VecConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

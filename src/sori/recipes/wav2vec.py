@@ -4,10 +4,10 @@ An update of the paper hears at most 1.5 M samples (94 s) on each of 8 GPUs. Her
 at a time and adds up `train.num_accumulate` micro-batches. With N processes under `torchrun`, divide it by N.
 """
 
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.models.wav2vec import Wav2VecConfig
 from sori.nn.spectral import LogMelConfig
 from sori.recipes.recipe import Recipe
-from sori.systems.wav2vec import Wav2VecConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

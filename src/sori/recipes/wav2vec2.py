@@ -5,10 +5,10 @@ An update of the papers hears 1.6 h (BASE) or 2.7 h (LARGE) of audio on 64 or 12
 an update. With N processes under `torchrun`, divide `num_accumulate` by N.
 """
 
-from sori.data.sampler import DataConfig
+from sori.data.batches.sampler import DataConfig
+from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.recipes import sizes
 from sori.recipes.recipe import Recipe
-from sori.systems.wav2vec2 import Wav2Vec2Config
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

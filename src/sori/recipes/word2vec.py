@@ -3,8 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from sori.systems.word2vec import Word2VecConfig
-from sori.training.word2vec import WordTrainConfig
+from sori.models.word2vec import Word2VecConfig
+from sori.training.word2vec_loop import WordTrainConfig
 
 
 class WordRecipe(WordTrainConfig):

@@ -7,7 +7,7 @@ import soundfile
 import torch
 from rich.progress import track
 
-from sori.seeds import derive
+from sori.core.seeds import derive
 from sori.synth.room import SAMPLE_RATE, record
 from sori.synth.sentences import sentences
 from sori.synth.voice import Voice, speak, voices

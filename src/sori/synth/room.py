@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from sori.shapes import Float, Tensor
+from sori.core.shapes import Float, Tensor
 
 SAMPLE_RATE = 16_000
 

@@ -18,7 +18,7 @@ import numpy as np
 import soxr
 import torch
 
-from sori.shapes import Float, Tensor
+from sori.core.shapes import Float, Tensor
 
 SAMPLE_RATE = 16_000
 ENGINE_RATE = 22_050

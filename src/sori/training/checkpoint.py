@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sori.files import write_tensors
-from sori.shapes import Tensor
+from sori.core.files import write_tensors
+from sori.core.shapes import Tensor
 
 FORMAT = 1
 """Raised when a file of an older version can no longer be continued."""

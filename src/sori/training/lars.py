@@ -5,7 +5,7 @@ from typing import Any, final
 
 import torch
 
-from sori.shapes import Tensor
+from sori.core.shapes import Tensor
 
 
 @final

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sori import distributed
+from sori.core import distributed
 
 LOCK = "lock"
 

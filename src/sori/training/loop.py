@@ -29,13 +29,13 @@ from pydantic import Field
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sori import distributed
-from sori.config import Config
-from sori.data.loader import Batches, prefetch
-from sori.seeds import Rng, derive
-from sori.shapes import Tensor
+from sori.core import distributed
+from sori.core.config import Config
+from sori.core.seeds import Rng, derive
+from sori.core.shapes import Tensor
+from sori.data.batches.loader import Batches, prefetch
 from sori.training import checkpoint
-from sori.training.log import Reporter, Window
+from sori.training.metrics import Reporter, Window
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
 from sori.training.schedule import ScheduleConfig, factor
 from sori.training.watch import Diverged, Facts, Finding, Watch, WatchConfig, non_finite_error

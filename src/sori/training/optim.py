@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from sori.config import Config
+from sori.core.config import Config
 from sori.training.lars import Lars
 
 

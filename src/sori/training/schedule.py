@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sori.config import Config
+from sori.core.config import Config
 
 
 class ScheduleConfig(Config):

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, final
 
 from pydantic import Field
 
-from sori.config import Config
+from sori.core.config import Config
 
 Name = Literal["chance_level", "collapse", "falling_perplexity", "vanishing_gradient", "non_finite", "blank_plateau"]
 

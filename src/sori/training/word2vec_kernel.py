@@ -18,7 +18,7 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.compiled import jit
+from sori.core.compiled import jit
 from sori.nn.lanes import LANE_BYTES, LANES, float_at, int32_at, int64_at, prefetch, put_float, put_int64, uint8_at
 from sori.nn.word_draws import STEP, draw, draw_sentence, noise_word
 from sori.nn.word_update import add, clear, dot, log_loss, update_block, update_row

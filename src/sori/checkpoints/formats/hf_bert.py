@@ -1,0 +1,312 @@
+"""Hugging Face folders of BERT, both ways; and the names of the original files (TensorFlow), read.
+
+BertForPreTraining, BertForMaskedLM, BertModel, and with a classifier BertForSequenceClassification and
+BertForTokenClassification. Which heads there are is told by the tensors: published files often hold more than their
+architecture uses.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sori.checkpoints.formats.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
+from sori.checkpoints.formats.hf_files import CONFIG, WEIGHTS, TensorFiles, read_weights
+from sori.checkpoints.formats.hf_text import read_json
+from sori.checkpoints.formats.hf_wordpiece import read_wordpiece, write_wordpiece
+from sori.checkpoints.formats.imported import Imported, Model
+from sori.checkpoints.formats.origin import HuggingFaceOrigin
+from sori.checkpoints.formats.tensors import Row, give, take
+from sori.core.files import inside, write_tensors
+from sori.core.shapes import Tensor
+from sori.models.bert import BertConfig
+from sori.models.classifier import ClassifierConfig
+
+MODEL_TYPE = "bert"
+ORIGINAL_CONFIG = "bert_config.json"
+
+_SAME = {
+    "num_tokens": "vocab_size",
+    "dim": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "ffn_dim": "intermediate_size",
+    "num_positions": "max_position_embeddings",
+    "num_parts": "type_vocab_size",
+    "norm_eps": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+}
+_DEFAULTS = {
+    "vocab_size": 30_522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+}
+"""What a field means that the file leaves out."""
+_GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+_CLASSIFIERS = {"BertForSequenceClassification": "text", "BertForTokenClassification": "words"}
+_OLD_ENDS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+_ORIGINAL_ENDS = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "output_weights": "weight",
+    "output_bias": "bias",
+}
+_OPTIMISER = ("adam_m", "adam_v", "global_step", "AdamWeightDecayOptimizer")
+
+
+def read(folder: Path, config: Mapping[str, Any]) -> Imported:
+    """A BERT from a folder that transformers wrote.
+
+    Args:
+        folder: with config.json, weights and the tokenizer's files.
+        config: content of config.json.
+
+    Raises:
+        ValueError: anything is missing, damaged, of another kind, or a tensor is left without a place.
+    """
+    return _imported(folder, config, read_weights(folder), "huggingface")
+
+
+def read_original(path: Path) -> Imported:
+    """A BERT of the original files, its tensors put into an .npz file under their own names.
+
+    Args:
+        path: of the .npz file; `bert_config.json` and `vocab.txt` stand beside it.
+
+    Raises:
+        ValueError: as of `read`.
+    """
+    config = read_json(path.parent / ORIGINAL_CONFIG)
+    if config is None:
+        raise ValueError(f"expected {ORIGINAL_CONFIG} beside {path}, as in the original archive; got none")
+    with np.load(path) as arrays:
+        weights = from_original({name: arrays[name] for name in arrays.files})
+    # The original code computes the approximation, whatever its configuration calls it.
+    return _imported(path.parent, {**config, "hidden_act": "gelu_new"}, TensorFiles(weights, [path]), "original (npz)")
+
+
+def from_original(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Tensors under the names of transformers, from arrays under the original names; those of the optimiser are left.
+
+    `/` becomes `.`, matrices of layers (kernel) are transposed, gamma and beta are weight and bias.
+    """
+    found = {}
+    for name, array in arrays.items():
+        if any(part in name for part in _OPTIMISER):
+            continue
+        parts = re.sub(r"layer_(\d+)", r"layer/\1", name).split("/")
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if parts[-1] == "kernel":
+            tensor = tensor.T.contiguous()
+        if parts[-1].endswith("_embeddings"):
+            parts.append("weight")
+        elif parts[:2] == ["cls", "predictions"] and parts[-1] == "output_bias":
+            parts[-1] = "bias"
+        else:
+            parts[-1] = _ORIGINAL_ENDS.get(parts[-1], parts[-1])
+        found[".".join(parts)] = tensor
+    return found
+
+
+def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind: str) -> Imported:
+    encoder = _settings(config, origin=str(folder))
+    architecture = (config.get("architectures") or ["BertModel"])[0]
+    names = {_modern(name): name for name in files.weights}
+    weights = {new: files.weights[old] for new, old in names.items()}
+    wordpiece = read_wordpiece(folder, num_tokens=encoder.num_tokens)
+    places = {"pad": wordpiece.pad, "cls": wordpiece.cls, "sep": wordpiece.sep, "mask": wordpiece.mask}
+    encoder = encoder.model_copy(update=places)
+    classifier = _classifier(config, architecture, weights)
+    layout = rows(encoder, parts_in(weights), prefix="bert." if any(n.startswith("bert.") for n in weights) else "")
+    if classifier is not None:
+        layout = with_head(layout)
+    ours, entries = take(weights, layout, dropped=_doubles(weights, folder), origin=str(folder))
+    entries = [e.model_copy(update={"source": names[e.source]}) if e.source else e for e in entries]
+    about = {"config": dict(config)}
+    origin = HuggingFaceOrigin.from_data(about, origin=str(folder)) if kind == "huggingface" else None
+    model = Model(classifier or encoder, encoder if classifier else None, None, ours, origin, wordpiece)
+    certificate = Certificate(
+        source=str(folder),
+        source_format=f"{kind}, {architecture}",
+        sha256=sha256(files.paths),
+        tensors=tuple(entries),
+        source_parameters=sum(tensor.numel() for tensor in files.weights.values()),
+        target_parameters=sum(tensor.numel() for tensor in ours.values()),
+        sampling_rate=None,
+        licence=licence_in(folder / MODEL_CARD),
+    )
+    return Imported(model, certificate)
+
+
+def write(model: Model, folder: Path) -> list[Entry]:
+    """Write a folder that `from_pretrained` of transformers reads.
+
+    Args:
+        model: a BERT or a classifier over one.
+        folder: an empty folder.
+
+    Returns:
+        What became of every tensor.
+    """
+    config = model.encoder or model.system
+    assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has pieces of words
+    assert model.wordpiece is not None  # noqa: S101 - likewise
+    source = model.origin.config if isinstance(model.origin, HuggingFaceOrigin) else {}
+    inner = {name.removeprefix("encoder."): tensor for name, tensor in model.weights.items()}
+    parts = {name.split(".", maxsplit=1)[0] for name in inner}
+    architecture, labels = _architecture(parts, source), {}
+    if isinstance(model.system, ClassifierConfig):
+        architecture = {read: name for name, read in _CLASSIFIERS.items()}[model.system.read]
+        labels = {
+            "id2label": {str(number): name for number, name in enumerate(model.system.classes)},
+            "label2id": {name: number for number, name in enumerate(model.system.classes)},
+        }
+    layout = rows(config, parts, prefix="" if architecture == "BertModel" else "bert.")
+    if isinstance(model.system, ClassifierConfig):
+        layout = with_head(layout)
+    theirs, entries = give(model.weights, layout, origin="this model")
+    act = {"erf": "gelu", "tanh": "gelu_new"}[config.gelu]
+    if _GELU.get(source.get("hidden_act", "gelu")) == config.gelu:
+        act = source.get("hidden_act", "gelu")
+    settings = {
+        **source,
+        "architectures": [architecture],
+        "model_type": MODEL_TYPE,
+        **{name: getattr(config, ours) for ours, name in _SAME.items()},
+        "hidden_act": act,
+        "pad_token_id": config.pad,
+        **labels,
+    }
+    for name, content in {CONFIG: settings, **write_wordpiece(model.wordpiece)}.items():
+        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        inside(folder, name).write_text(text, encoding="utf-8")
+    write_tensors(theirs, folder / WEIGHTS, metadata={"format": "pt"})
+    return entries
+
+
+def rows(config: BertConfig, parts: Iterable[str], *, prefix: str) -> list[Row]:
+    """Every tensor of ours with its name (or names) in transformers.
+
+    Args:
+        config: of the model.
+        parts: which of `pooler`, `predictor` and `next_sentence` there are.
+        prefix: before the names of what lies below the heads.
+    """
+    table: list[Row] = []
+
+    def same(ours: str, theirs: str, kinds: Iterable[str] = ("weight", "bias")) -> None:
+        table.extend(Row(f"{ours}.{kind}", (f"{theirs}.{kind}",)) for kind in kinds)
+
+    for ours, theirs in (("tokens", "word"), ("positions", "position"), ("parts", "token_type")):
+        same(ours, f"{prefix}embeddings.{theirs}_embeddings", ("weight",))
+    same("transformer.norm", f"{prefix}embeddings.LayerNorm")
+    for number in range(config.num_layers):
+        ours, theirs = f"transformer.blocks.{number}", f"{prefix}encoder.layer.{number}"
+        for kind in ("weight", "bias"):
+            three = tuple(f"{theirs}.attention.self.{part}.{kind}" for part in ("query", "key", "value"))
+            table.append(Row(f"{ours}.attention.qkv.{kind}", three))
+        same(f"{ours}.attention.out", f"{theirs}.attention.output.dense")
+        same(f"{ours}.attention_norm", f"{theirs}.attention.output.LayerNorm")
+        same(f"{ours}.expand", f"{theirs}.intermediate.dense")
+        same(f"{ours}.contract", f"{theirs}.output.dense")
+        same(f"{ours}.ffn_norm", f"{theirs}.output.LayerNorm")
+    if "pooler" in parts:
+        same("pooler", f"{prefix}pooler.dense")
+    if "predictor" in parts:
+        same("predictor.dense", "cls.predictions.transform.dense")
+        same("predictor.norm", "cls.predictions.transform.LayerNorm")
+        same("predictor", "cls.predictions", ("bias",))
+    if "next_sentence" in parts:
+        same("next_sentence", "cls.seq_relationship")
+    return table
+
+
+def with_head(table: list[Row]) -> list[Row]:
+    """The rows of a classifier over a BERT."""
+    below = [row._replace(ours=f"encoder.{row.ours}") for row in table]
+    return below + [Row(f"head.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
+
+
+def parts_in(weights: Iterable[str]) -> set[str]:
+    """Which of our parts the tensors of a file make up."""
+    known = {"pooler.dense": "pooler", "cls.predictions": "predictor", "cls.seq_relationship": "next_sentence"}
+    return {part for name in weights for theirs, part in known.items() if theirs in name}
+
+
+def _settings(config: Mapping[str, Any], *, origin: str) -> BertConfig:
+    c = {**_DEFAULTS, **config}
+    problems = []
+    if c["hidden_act"] not in _GELU:
+        problems.append(f"hidden_act is {c['hidden_act']!r}, ours has {', '.join(_GELU)} only")
+    if c.get("position_embedding_type", "absolute") != "absolute":
+        problems.append(f"position_embedding_type is {c['position_embedding_type']!r}, ours has 'absolute' only")
+    if c.get("is_decoder") or c.get("add_cross_attention"):
+        problems.append("it is a decoder")
+    if not c.get("tie_word_embeddings", True):
+        problems.append("its output matrix is not the embedding (tie_word_embeddings)")
+    if problems:
+        raise ValueError(f"{origin} cannot be read, for ours would compute something else:\n  " + "\n  ".join(problems))
+    data = {ours: c[theirs] for ours, theirs in _SAME.items()} | {"gelu": _GELU[c["hidden_act"]]}
+    small = {"pad": 0, "cls": 0, "sep": 0, "mask": 0}  # their places are told by the vocabulary
+    return BertConfig.from_data({**data, **small}, origin=f"{origin}: {CONFIG}")
+
+
+def _classifier(config: Mapping[str, Any], architecture: str, weights: Mapping[str, Tensor]) -> ClassifierConfig | None:
+    if architecture not in _CLASSIFIERS:
+        return None
+    names = config.get("id2label") or {}
+    number = len(weights.get("classifier.bias", ()))
+    classes = tuple(str(names.get(str(place), f"LABEL_{place}")) for place in range(number))
+    return ClassifierConfig(read=_CLASSIFIERS[architecture], classes=classes)
+
+
+def _architecture(parts: set[str], source: Mapping[str, Any]) -> str:
+    if source.get("architectures"):
+        return str(source["architectures"][0])
+    if "next_sentence" in parts:
+        return "BertForPreTraining"
+    return "BertForMaskedLM" if "predictor" in parts else "BertModel"
+
+
+def _doubles(weights: Mapping[str, Tensor], folder: Path) -> dict[str, str]:
+    """Tensors that repeat others: the output matrix is the embedding, its bias stands twice.
+
+    Raises:
+        ValueError: they differ from what they should repeat.
+    """
+    dropped = {name: "the numbers 0, 1, 2, ..." for name in weights if name.endswith("embeddings.position_ids")}
+    embedding = next((name for name in weights if name.endswith("word_embeddings.weight")), "")
+    for name, original in {
+        "cls.predictions.decoder.weight": embedding,
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }.items():
+        if name in weights and original in weights:
+            if not torch.equal(weights[name], weights[original]):
+                raise ValueError(
+                    f"{folder}: {name} differs from {original}; such a model has an output matrix of its own, and ours "
+                    "would compute something else"
+                )
+            dropped[name] = f"the same as {original}"
+    return dropped
+
+
+def _modern(name: str) -> str:
+    for old, new in _OLD_ENDS.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name

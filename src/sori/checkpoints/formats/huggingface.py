@@ -1,0 +1,287 @@
+"""Hugging Face folders: Wav2Vec2ForPreTraining, Wav2Vec2Model and Wav2Vec2ForCTC, both ways; BERT: `hf_bert.py`.
+
+Nothing of `transformers` is needed. Names of tensors: `rows`; of settings: `hf_config.py`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sori.checkpoints.formats import hf_bert
+from sori.checkpoints.formats.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
+from sori.checkpoints.formats.hf_config import (
+    Architecture,
+    Settings,
+    read_settings,
+    write_preprocessor,
+    write_settings,
+)
+from sori.checkpoints.formats.hf_files import WEIGHTS, TensorFiles, read_tensors, read_weights
+from sori.checkpoints.formats.hf_text import (
+    TOKENIZER,
+    read_json,
+    read_tokenizer,
+    tokenizer_files,
+    write_tokenizer,
+)
+from sori.checkpoints.formats.imported import Imported, Model
+from sori.checkpoints.formats.origin import HuggingFaceOrigin
+from sori.checkpoints.formats.tensors import Row, give, take
+from sori.core.files import inside, write_tensors
+from sori.core.shapes import Tensor
+from sori.models.ctc import CtcConfig
+from sori.models.wav2vec2 import Wav2Vec2Config
+from sori.nn.conv import ConvConfig
+
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+
+_OLD_NAMES = {
+    "conv.weight_g": "conv.parametrizations.weight.original0",
+    "conv.weight_v": "conv.parametrizations.weight.original1",
+    "mask_time_emb_vector": "masked_spec_embed",
+}
+"""Ends of names in files of older versions."""
+
+
+def is_huggingface(folder: Path) -> bool:
+    """Whether a folder's config.json is of the kind that transformers writes."""
+    config = read_json(folder / CONFIG)
+    return isinstance(config, dict) and "model_type" in config
+
+
+def read(folder: Path, *, language: str | None = None) -> Imported:
+    """A model from a folder that transformers wrote.
+
+    Args:
+        folder: with config.json, weights (safetensors or .bin, in one file or several) and, for a recogniser, the
+            tokenizer's files.
+        language: for a recogniser with language adapters (MMS): whose adapter and vocabulary.
+
+    Raises:
+        ValueError: anything is missing, damaged, of another kind, or a tensor is left without a place.
+    """
+    config, preprocessor = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
+    if config["model_type"] == hf_bert.MODEL_TYPE:
+        return hf_bert.read(folder, config)
+    settings = read_settings(config, preprocessor, origin=str(folder))
+    files = read_weights(folder)
+    if settings.ctc is not None and settings.encoder.adapter_dim:
+        settings, files = _with_adapter(folder, settings, files, language)
+    elif language is not None:
+        raise ValueError(f"{folder} has no language adapters to choose from; leave --language away")
+    names = {_modern(name): name for name in files.weights}
+    weights = {new: files.weights[old] for new, old in names.items()}
+    remarks: list[str] = []
+    classes = None
+    if settings.ctc is not None:
+        classes, remarks = read_tokenizer(
+            folder, num_classes=settings.num_classes, blank=settings.blank, language=language
+        )
+    fresh = _mask_vector(weights, settings)
+    dropped = {} if settings.encoder.front.kind != "conv" else _cancelled(settings.encoder, weights)
+    layout = rows(settings.encoder, settings.architecture, order=classes.order if classes else None)
+    ours, entries = take({**weights, **fresh}, layout, dropped=dropped, origin=str(folder))
+    entries = [_as_in_file(entry, names, fresh) for entry in entries]
+    about = {
+        "config": config,
+        "preprocessor": preprocessor,
+        "tokenizer": tokenizer_files(folder, language) if classes else {},
+        "order": classes.order if classes else None,
+    }
+    model = Model(
+        system=settings.ctc or settings.encoder,
+        encoder=settings.encoder if settings.ctc else None,
+        vocabulary=classes.vocabulary if classes else None,
+        weights=ours,
+        origin=HuggingFaceOrigin.from_data(about, origin=str(folder)),
+    )
+    certificate = Certificate(
+        source=str(folder),
+        source_format=f"huggingface, {settings.architecture}",
+        sha256=sha256(files.paths),
+        tensors=tuple(entries),
+        source_parameters=sum(tensor.numel() for tensor in files.weights.values()),
+        target_parameters=sum(tensor.numel() for tensor in ours.values()),
+        normalisation=settings.normalisation,
+        licence=licence_in(folder / MODEL_CARD),
+        notes=tuple(remarks),
+    )
+    return Imported(model, certificate)
+
+
+def write(model: Model, folder: Path) -> list[Entry]:
+    """Write a folder that `from_pretrained` of transformers reads.
+
+    Args:
+        model: to be written; one without quantiser becomes a Wav2Vec2Model.
+        folder: an empty folder.
+
+    Returns:
+        What became of every tensor.
+
+    Raises:
+        ValueError: the model has parts that transformers lacks; names them.
+    """
+    if model.wordpiece is not None:
+        return hf_bert.write(model, folder)
+    architecture: Architecture = "Wav2Vec2Model"
+    if isinstance(model.system, CtcConfig):
+        architecture = "Wav2Vec2ForCTC"
+    elif model.has_objective:
+        architecture = "Wav2Vec2ForPreTraining"
+    config = write_settings(model, architecture)
+    origin = model.origin if isinstance(model.origin, HuggingFaceOrigin) else None
+    order = origin.order if origin is not None and isinstance(model.system, CtcConfig) else None
+    _check_order(order, model)
+    layout = rows(model.wav2vec2_config, architecture, order=order)
+    theirs, entries = give(model.weights, layout, origin="this model")
+    contents: dict[str, Any] = {CONFIG: config, PREPROCESSOR: write_preprocessor(model)}
+    if model.vocabulary is not None:
+        contents.update(write_tokenizer(model.vocabulary, origin).items())
+    for name, content in contents.items():
+        text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+        inside(folder, name).write_text(text, encoding="utf-8")
+    write_tensors(theirs, folder / WEIGHTS, metadata={"format": "pt"})
+    language = None if origin is None else origin.tokenizer.get(TOKENIZER, {}).get("target_lang")
+    if model.wav2vec2_config.adapter_dim and language:  # where transformers looks when it is told the language
+        adapter = {name: tensor for name, tensor in theirs.items() if ".adapter_layer." in name or "lm_head" in name}
+        write_tensors(adapter, inside(folder, f"adapter.{language}.safetensors"), metadata={"format": "pt"})
+    return entries
+
+
+def _check_order(order: tuple[int, ...] | None, model: Model) -> None:
+    if order is not None and model.vocabulary is not None and len(order) != len(model.vocabulary):
+        raise ValueError(
+            f"expected the order of {len(model.vocabulary)} classes in the model's origin, got {len(order)}; likely "
+            "its config.json was changed by hand or is damaged: copy the model again"
+        )
+
+
+def rows(config: Wav2Vec2Config, architecture: Architecture, *, order: tuple[int, ...] | None = None) -> list[Row]:
+    """Every tensor of ours with its name (or names) in transformers.
+
+    Args:
+        config: of the encoder, with a convolutional front end.
+        architecture: what the file holds.
+        order: for a recogniser: their class for each of ours.
+    """
+    front = config.front
+    assert isinstance(front, ConvConfig)  # noqa: S101 - settings of other front ends are refused before
+    below = "" if architecture == "Wav2Vec2Model" else "wav2vec2."
+    table: list[Row] = []
+
+    def same(ours: str, theirs: str, kinds: Iterable[str] = ("weight", "bias")) -> None:
+        table.extend(Row(f"{ours}.{kind}", (f"{below}{theirs}.{kind}",)) for kind in kinds)
+
+    for i in range(len(front.kernels)):
+        layer = f"feature_extractor.conv_layers.{i}"
+        has_bias = front.bias and (i > 0 or front.norm == "layer")
+        same(f"front.convs.{i}", f"{layer}.conv", ("weight", "bias") if has_bias else ("weight",))
+        if front.norm == "layer" or i == 0:
+            same(f"front.norms.{i}", f"{layer}.layer_norm")
+    same("feature_norm", "feature_projection.layer_norm")
+    same("projection", "feature_projection.projection")
+    table.append(Row("mask_vector", (f"{below}masked_spec_embed",)))
+    conv = "encoder.pos_conv_embed.conv"
+    table.append(Row("positions.gain", (f"{below}{conv}.parametrizations.weight.original0",)))
+    table.append(Row("positions.direction", (f"{below}{conv}.parametrizations.weight.original1",)))
+    same("positions", conv, ("bias",))
+    same("transformer.norm", "encoder.layer_norm")
+    for i in range(config.num_layers):
+        ours, theirs = f"transformer.blocks.{i}", f"encoder.layers.{i}"
+        for kind in ("weight", "bias"):
+            parts = tuple(f"{below}{theirs}.attention.{part}_proj.{kind}" for part in "qkv")
+            table.append(Row(f"{ours}.attention.qkv.{kind}", parts))
+        same(f"{ours}.attention.out", f"{theirs}.attention.out_proj")
+        same(f"{ours}.attention_norm", f"{theirs}.layer_norm")
+        same(f"{ours}.expand", f"{theirs}.feed_forward.intermediate_dense")
+        same(f"{ours}.contract", f"{theirs}.feed_forward.output_dense")
+        same(f"{ours}.ffn_norm", f"{theirs}.final_layer_norm")
+        if config.adapter_dim:
+            same(f"{ours}.adapter.norm", f"{theirs}.adapter_layer.norm")
+            same(f"{ours}.adapter.reduce", f"{theirs}.adapter_layer.linear_1")
+            same(f"{ours}.adapter.expand", f"{theirs}.adapter_layer.linear_2")
+    below = ""
+    if architecture == "Wav2Vec2ForPreTraining":
+        entries, width = config.num_groups * config.num_codes, config.code_dim // config.num_groups
+        shapes = ((config.num_groups, config.num_codes, width), (1, entries, width))
+        table.append(Row("quantizer.codebook", ("quantizer.codevectors",), shapes))
+        same("quantizer.logits", "quantizer.weight_proj")
+        same("project_codes", "project_q")
+        same("project_context", "project_hid")
+    if architecture == "Wav2Vec2ForCTC":
+        table = [row._replace(ours=f"encoder.{row.ours}") for row in table]
+        table += [Row(f"head.{kind}", (f"lm_head.{kind}",), order=order) for kind in ("weight", "bias")]
+    return table
+
+
+def _modern(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def _as_in_file(entry: Entry, names: Mapping[str, str], fresh: Mapping[str, Tensor]) -> Entry:
+    if entry.source in fresh:
+        reason = "the source never masks and has none; zeros, used in training with masks only"
+        return entry.model_copy(update={"source": None, "how": "new", "reason": reason})
+    return entry.model_copy(update={"source": names[entry.source]}) if entry.source else entry
+
+
+def _mask_vector(weights: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
+    """A mask vector for a model that was saved without: transformers makes none where nothing is ever masked."""
+    name = "masked_spec_embed" if settings.architecture == "Wav2Vec2Model" else "wav2vec2.masked_spec_embed"
+    mask = (settings.ctc or settings.encoder).mask
+    if name in weights or mask.time_prob or mask.channel_prob:
+        return {}
+    return {name: torch.zeros(settings.encoder.dim)}
+
+
+def _cancelled(config: Wav2Vec2Config, weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """The bias of a first layer whose outputs are normalised over time: it has no effect."""
+    below = next(
+        (
+            name.removesuffix("feature_projection.projection.bias")
+            for name in weights
+            if name.endswith("feature_projection.projection.bias")
+        ),
+        "",
+    )
+    name = f"{below}feature_extractor.conv_layers.0.conv.bias"
+    front = config.front
+    if name in weights and isinstance(front, ConvConfig) and front.norm == "group":
+        return {name: "a constant before a normalisation over time has no effect"}
+    return {}
+
+
+def _with_adapter(
+    folder: Path, settings: Settings, files: TensorFiles, language: str | None
+) -> tuple[Settings, TensorFiles]:
+    """The weights with those of a language's adapter and output layer in place of the ones in the main file."""
+    if language is None:
+        language = (read_json(folder / TOKENIZER) or {}).get("target_lang")
+    found = {
+        match[1]: path
+        for path in sorted(folder.glob("adapter.*"))
+        if (match := re.fullmatch(r"adapter\.([\w-]+)\.(?:safetensors|bin)", path.name))
+    }
+    if language not in found:
+        if language is None and not found:
+            return settings, files  # saved for one language: all is in the main file
+        known = ", ".join(sorted(found)[:20]) or "none"
+        raise ValueError(f"{folder} has no adapter for {language!r}; pick one with `--language`. It has: {known}")
+    path = found[language]
+    adapter = read_tensors(path)
+    weights = {**files.weights, **{_prefixed(name): tensor for name, tensor in adapter.items()}}
+    if unknown := sorted(weights.keys() - files.weights.keys()):
+        raise ValueError(f"{path} holds tensors that the model has no place for: {', '.join(unknown[:5])}")
+    return settings._replace(num_classes=len(weights["lm_head.bias"])), TensorFiles(weights, [*files.paths, path])
+
+
+def _prefixed(name: str) -> str:
+    return name if name.startswith(("wav2vec2.", "lm_head.")) else f"wav2vec2.{name}"

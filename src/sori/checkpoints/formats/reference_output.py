@@ -1,0 +1,107 @@
+"""A fixed waveform, and what a model makes of it: the part of a certificate that anybody can repeat."""
+
+import contextlib
+import io
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sori.checkpoints.formats.imported import Model
+from sori.checkpoints.formats.origin import HuggingFaceOrigin
+from sori.core.batch import TokenBatch
+from sori.core.shapes import Float, Tensor
+from sori.models.bert import Bert, BertConfig
+from sori.models.classifier import Classifier
+from sori.models.ctc import Ctc
+from sori.models.encoders import Encoder
+
+TOKENS = "64 tokens, number i being token 37 i + 5 of the vocabulary, the last 32 of them a second passage"
+"""What `fixed_tokens` is, in words."""
+WAVE = "2 s of sines that glide from 100 to 3,000 Hz, 16 kHz"
+"""What `fixed_wave` is, in words."""
+
+
+def fixed_wave() -> Float[Tensor, " sample"]:
+    """The waveform; computed without random numbers, so that every machine has the same."""
+    seconds = torch.arange(32_000, dtype=torch.float64) / 16_000
+    wave = torch.zeros_like(seconds)
+    for low, high, loudness in ((100, 300, 0.1), (400, 1200, 0.05), (900, 3000, 0.02)):
+        wave += loudness * torch.sin(2 * math.pi * (low * seconds + (high - low) * seconds.square() / 4))
+    return wave.float()
+
+
+def fixed_tokens(config: BertConfig) -> TokenBatch:
+    """The text, as long as the model allows."""
+    place = torch.arange(min(64, config.num_positions))
+    ids, parts = (37 * place + 5) % config.num_tokens, (place >= len(place) // 2).long()
+    return TokenBatch(ids[None], parts[None], torch.tensor([len(place)]), torch.tensor([[-1]]))
+
+
+@torch.no_grad()
+def answer(system: Encoder | Ctc | Bert | Classifier) -> Float[Tensor, "frame dim"]:
+    """Logits of a recogniser or a classifier, last layer of an encoder."""
+    if isinstance(system, Bert):
+        return system.context(*fixed_tokens(system.config)[:3])[-1][0]
+    if isinstance(system, Classifier):
+        assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `hub.build` puts there
+        return system.logits(fixed_tokens(system.encoder.config))[0]
+    wave = fixed_wave()[None]
+    lengths = torch.tensor([wave.shape[1]])
+    return (system.logits(wave, lengths) if isinstance(system, Ctc) else system.frames(wave, lengths)).data[0]
+
+
+def summary(values: Float[Tensor, "frame dim"], *, of: str = WAVE) -> dict[str, Any]:
+    """A few numbers that two models will hardly share."""
+    return {
+        "input": of,
+        "shape": list(values.shape),
+        "mean": round(float(values.double().mean()), 6),
+        "deviation": round(float(values.double().std()), 6),
+        "first": [round(float(value), 5) for value in values[0, :4]],
+    }
+
+
+@torch.no_grad()
+def answer_of_transformers(folder: Path, model: Model, *, language: str | None) -> Float[Tensor, "frame dim"] | None:
+    """The same from the folder itself, run by transformers; None where that is not installed."""
+    try:
+        import transformers
+    except ModuleNotFoundError:
+        return None
+    assert isinstance(model.origin, HuggingFaceOrigin)  # noqa: S101 - its folder is one that transformers wrote
+    if model.wordpiece is not None:
+        known = model.origin.config.get("architectures") or ["BertModel"]
+        return _answer_of_bert(folder, model, getattr(transformers, known[0]))
+    front = model.wav2vec2_config.front
+    assert front.kind == "conv"  # noqa: S101 - transformers has no other
+    wave = fixed_wave()[None]
+    if front.normalize:
+        wave = (wave - wave.mean()) * (wave.var(correction=0) + front.normalize_floor).rsqrt()
+    architecture = (model.origin.config.get("architectures") or ["Wav2Vec2Model"])[0]
+    options = {"target_lang": language, "ignore_mismatched_sizes": True} if language else {}
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        warnings.simplefilter("ignore")
+        theirs = getattr(transformers, architecture).from_pretrained(folder, local_files_only=True, **options)
+    theirs.float().eval()
+    if architecture != "Wav2Vec2ForCTC":
+        encoder = getattr(theirs, "wav2vec2", theirs)
+        return encoder(wave).last_hidden_state[0]  # type: ignore[no-any-return]
+    return theirs(wave).logits[0][:, list(model.origin.order or ())]  # type: ignore[no-any-return]
+
+
+def _answer_of_bert(folder: Path, model: Model, kind: Any) -> Float[Tensor, "frame dim"]:
+    config = model.encoder or model.system
+    assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has pieces of words
+    batch = fixed_tokens(config)
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        warnings.simplefilter("ignore")
+        theirs = kind.from_pretrained(folder, local_files_only=True)
+    theirs.float().eval()
+    given = {"input_ids": batch.ids, "token_type_ids": batch.parts}
+    if model.encoder is None:
+        return getattr(theirs, "bert", theirs)(**given).last_hidden_state[0]  # type: ignore[no-any-return]
+    logits = theirs(**given).logits
+    return logits if logits.ndim == 2 else logits[0]  # type: ignore[no-any-return]

@@ -1,0 +1,76 @@
+"""Find a model by name: a folder, a run, a file, or a name on the Hugging Face hub."""
+
+import re
+from pathlib import Path
+
+CARD = "config.json"
+
+
+MODEL = "model"
+"""Where a run folder keeps its finished model."""
+
+
+RUNS = Path("runs")
+"""Where models are looked up by name."""
+
+
+_UNFINISHED = (".partial", ".old")
+"""Of folders that exist only while a model is being saved."""
+
+
+_HUB_NAME = re.compile(r"(?!.*(?:\.\.|--))\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
+"""What the hub allows; nothing else reaches a library that makes paths of it."""
+
+
+_HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
+
+
+def find(model: str | Path) -> Path:
+    """Where a model given by folder, file, run folder, name under `runs/` or name on the Hugging Face hub lies.
+
+    Raises:
+        FileNotFoundError: lists the models that exist.
+        OSError: it is to be downloaded, and that fails.
+    """
+    if Path(model).is_file():
+        return Path(model)
+    for folder in (Path(model), RUNS / model):
+        for place in (folder, folder / MODEL):
+            if (place / CARD).is_file():
+                return place
+    if Path(model).is_dir() or (RUNS / model).is_dir():
+        raise FileNotFoundError(
+            f"{model} holds no finished model (no {CARD}); if it is a run, repeat its command to finish it"
+        )
+    if _HUB_NAME.fullmatch(str(model)) and not Path(model).parent.is_dir():
+        return _download(str(model))
+    known = list_models()
+    listed = (
+        f"models here: {', '.join(known)}" if known else f"there are none under {RUNS}/ yet; `sori train` makes one"
+    )
+    raise FileNotFoundError(f"no model called {str(model)!r}; {listed}")
+
+
+def _download(name: str) -> Path:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise FileNotFoundError(
+            f"there is no folder {name}; if it is a name on the Hugging Face hub, downloading it needs "
+            "`pip install 'sori[hub]'`"
+        ) from None
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_HUB_FILES))
+    except Exception as error:  # noqa: BLE001 - the library raises what its HTTP client raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"there is no folder {name}, and the Hugging Face hub did not give a model of that name: {reason}. "
+            "Is the name right, is there a network, and is the model open to you?"
+        ) from None
+
+
+def list_models(runs: str | Path = RUNS) -> list[str]:
+    """Names of the models in a folder of runs; `load` takes them."""
+    models = (card.parent for card in Path(runs).rglob(CARD))
+    folders = {model.parent if model.name == MODEL else model for model in models}
+    return sorted(folder.relative_to(runs).as_posix() for folder in folders if folder.suffix not in _UNFINISHED)

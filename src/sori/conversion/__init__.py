@@ -1,1 +1,0 @@
-"""Foreign checkpoints to ours and back: every tensor accounted for, nothing executed."""

@@ -1,0 +1,104 @@
+"""Several processes under `torchrun`; with one process everything here does nothing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from sori.core.shapes import Tensor
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the group that `torchrun` announced in the environment, and leave it at the end."""
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1 or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Index of this process, 0 when alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 when alone."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def all_reduce_sum(value: Tensor) -> Tensor:
+    """Sum of a tensor over all processes; the tensor itself when alone."""
+    if not dist.is_initialized():
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value
+
+
+def sum_with_gradient(value: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, through which gradients reach all of them; the tensor itself when alone."""
+    return _Sum.apply(value) if world_size() > 1 else value  # type: ignore[no-untyped-call]
+
+
+def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
+    """The rows of all processes in the order of their ranks, and the place where one's own begin.
+
+    The gradient of a row is summed over the processes that used it and ends where the row was made, so that the sum of
+    the losses of all processes has the gradient that one process with all rows would find. Processes may have different
+    numbers of rows.
+    """
+    if world_size() == 1:
+        return rows, 0
+    counts = torch.zeros(world_size(), dtype=torch.long, device=rows.device)
+    counts[rank()] = len(rows)
+    sizes = all_reduce_sum(counts).tolist()
+    return _Gather.apply(rows, sizes), sum(sizes[: rank()])  # type: ignore[no-untyped-call]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        del ctx
+        return all_reduce_sum(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        del ctx
+        return all_reduce_sum(gradient.contiguous())
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        first = sum(ctx.sizes[: rank()])
+        return all_reduce_sum(gradient.contiguous())[first : first + ctx.sizes[rank()]], None
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def device() -> torch.device:
+    """The device of this process: its CUDA device where there is one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,0 +1,201 @@
+"""Decoded audio kept on disk as 16-bit samples, for when decoding would hold the training up.
+
+One file of samples, utterance after utterance, and one JSON file that says which. The JSON file is written last and
+both appear by renaming, so what an interrupted build leaves is never taken for a cache. Caches live in the folder
+`pcm16` of the prepared folder and may be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, final
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from sori.core import distributed
+from sori.core.audio import SAMPLE_RATE
+from sori.core.shapes import Float, Tensor
+from sori.data.batches.loader import FileReader, Reader, prefetch
+from sori.data.manifest import Utterance
+
+FOLDER = "pcm16"
+FAST_ENOUGH = 3_000.0
+"""Times real time, one thread. Plain WAV files are faster, and cost about 2 % of a step that trains at 100x real time
+on two cores; FLAC (1,400x), Opus (100x) and everything that is resampled are slower."""
+
+Key = tuple[str, float, int]
+"""Path, start in seconds, length in samples: what an utterance's audio depends on."""
+
+
+def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal["auto", "always", "never"]) -> Reader:
+    """A reader of these utterances: from a cache where there is one or the policy asks for one, else from the files.
+
+    Args:
+        utterances: in the order of the batches that will be read.
+        folder: where the cache is looked for and built, as a rule the prepared folder.
+        policy: see `DataConfig.cache`; `never` also ignores a cache that is there.
+
+    Raises:
+        OSError: the policy is `always` and the disk has no room.
+        ValueError, FileNotFoundError: a sound file vanished or changed while the cache was built; both name it.
+    """
+    files = FileReader(utterances)
+    if policy == "never":
+        return files
+    if distributed.rank() == 0 and _find(folder, utterances) is None and _wanted(files, folder, policy):
+        build(utterances, folder)
+    distributed.barrier()
+    return _find(folder, utterances) or files
+
+
+def build(utterances: Sequence[Utterance], folder: Path) -> None:
+    """Decode all utterances into a new cache, with a progress bar on a terminal."""
+    unique = list({_key(u): u for u in utterances}.values())
+    keys = [_key(u) for u in unique]
+    target = folder / FOLDER / hashlib.blake2b(repr(keys).encode(), digest_size=8).hexdigest()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    samples, index = target.with_suffix(".bin"), target.with_suffix(".json")
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    stamps = _stamps(unique)
+    _clear_abandoned(target.parent)
+    index.unlink(missing_ok=True)
+    try:
+        with partial.open("wb") as file, Progress(console=Console(stderr=True), disable=not _terminal()) as progress:
+            bar = progress.add_task("decoding once", total=len(unique))
+            whole = _Whole(FileReader(unique))
+            for wave in prefetch(whole, range(len(unique)), num_threads=os.cpu_count() or 1):
+                file.write(wave.tobytes())
+                progress.advance(bar)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(samples)
+        partial.write_text(json.dumps({"utterances": keys, "files": stamps}), encoding="utf-8")
+        partial.replace(index)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove what builders left that were killed; a living one in another process is left alone."""
+    for partial in folder.glob("*.partial"):
+        try:
+            os.kill(int(partial.suffixes[-2].removeprefix(".")), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except PermissionError:
+            continue
+
+
+@final
+class PcmReader:
+    """Reads from a cache; the operating system keeps in memory what is used often.
+
+    Args:
+        path: of the samples.
+        offsets: first sample of each utterance's audio.
+        utterances: what row numbers refer to.
+    """
+
+    def __init__(self, path: Path, offsets: Mapping[Key, int], utterances: Sequence[Utterance]) -> None:
+        self._samples = np.memmap(path, dtype="<i2", mode="r")
+        self._offsets = np.array([offsets[_key(u)] for u in utterances], dtype=np.int64)
+
+    def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
+        """See `loader.Reader`."""
+        begin = int(self._offsets[row]) + first
+        part = self._samples[begin : begin + num_samples].astype(np.float32)
+        return torch.from_numpy(part).mul_(1 / 32768)
+
+
+@final
+class _Whole:
+    """Utterances by number, as 16-bit samples; what is louder than full scale is clipped, as in any 16-bit file."""
+
+    def __init__(self, reader: FileReader) -> None:
+        self.reader = reader
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        wave = self.reader(row, 0, self.reader.utterances[row].num_samples)
+        return wave.mul(32768).round_().clamp_(-32768, 32767).to(torch.int16).numpy().astype("<i2", copy=False)
+
+
+def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
+    """A complete cache that holds all these utterances, made from the files as they are now."""
+    wanted = {_key(u) for u in utterances}
+    now: dict[str, list[int]] | None = None
+    for index in sorted((folder / FOLDER).glob("*.json")):
+        held = json.loads(index.read_text(encoding="utf-8"))
+        keys: list[Key] = [(path, start, num_samples) for path, start, num_samples in held["utterances"]]
+        samples = index.with_suffix(".bin")
+        lengths = np.array([num_samples for _, _, num_samples in keys], dtype=np.int64)
+        if not wanted <= set(keys) or not samples.is_file() or samples.stat().st_size != 2 * int(lengths.sum()):
+            continue
+        now = _stamps(utterances) if now is None else now
+        # A source that is gone cannot have changed: the cache may outlive it.
+        if all(held["files"][path] == stamp for path, stamp in now.items()):
+            offsets = dict(zip(keys, (np.cumsum(lengths) - lengths).tolist(), strict=True))
+            return PcmReader(samples, offsets, utterances)
+    return None
+
+
+def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) -> bool:
+    """Whether to build a cache; says why, and how big it gets, before it is built."""
+    needed = 2 * sum(num_samples for _, _, num_samples in {_key(u) for u in files.utterances})
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    sizes = f"{needed / 1e9:.2f} GB of {free / 1e9:.1f} GB free in {folder / FOLDER}"
+    if policy == "always":
+        if needed > free:
+            raise OSError(f"no room for the decoded audio: it needs {sizes}; make room, or set data.cache to never")
+        _say(f"decoding all audio once into {sizes}")
+        return True
+    speed = decoding_speed(files)
+    if speed >= FAST_ENOUGH:
+        return False
+    if needed > free / 2:
+        _say(f"audio decodes at {speed:.0f}x real time and would hold the training up, but a cache needs {sizes}")
+        return False
+    _say(f"audio decodes at {speed:.0f}x real time, which would hold the training up: decoding it once into {sizes}")
+    return True
+
+
+def decoding_speed(files: FileReader, *, num_tried: int = 8, max_seconds: float = 1.0) -> float:
+    """Seconds of audio decoded in a second by one thread, measured on a few utterances from all over the list."""
+    total = len(files.utterances)
+    heard, begin = 0.0, time.perf_counter()
+    for row in range(0, total, max(1, total // num_tried)):
+        heard += len(files(row, 0, files.utterances[row].num_samples)) / SAMPLE_RATE
+        if time.perf_counter() - begin > max_seconds:
+            break
+    return heard / (time.perf_counter() - begin)
+
+
+def _key(utterance: Utterance) -> Key:
+    return utterance.path, utterance.start, utterance.num_samples
+
+
+def _stamps(utterances: Sequence[Utterance]) -> dict[str, list[int]]:
+    """Size and time of change of each sound file that is there."""
+    stamps = {}
+    for path in {u.path for u in utterances}:
+        try:
+            found = Path(path).stat()
+        except FileNotFoundError:
+            continue
+        stamps[path] = [found.st_size, found.st_mtime_ns]
+    return stamps
+
+
+def _terminal() -> bool:
+    return Console(stderr=True).is_terminal
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(text)

@@ -1,0 +1,210 @@
+"""Micro-batches by their number: audio read, cropped or padded; and reading ahead in threads."""
+
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, final, runtime_checkable
+
+import numpy as np
+import torch
+
+from sori.core.audio import SAMPLE_RATE, read
+from sori.core.batch import TextBatch, WaveBatch
+from sori.core.seeds import derive
+from sori.core.shapes import Float, Tensor
+from sori.data.batches.sampler import DataConfig, crops, plan_crops, plan_texts
+from sori.data.manifest import Utterance
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Samples of one utterance of a list."""
+
+    def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
+        """`num_samples` samples from `first` on, both at 16 kHz, of utterance number `row`."""
+        ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Anything indexable by the global number of the micro-batch."""
+
+    def __getitem__(self, index: int) -> Any:
+        """Micro-batch `index`, always the same one; it has `.to(device)` and `.seconds`."""
+        ...
+
+
+@final
+class FileReader:
+    """Reads from the sound files themselves.
+
+    Raises, when called:
+        FileNotFoundError, ValueError: the file vanished or changed since it was prepared; both name it.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance]) -> None:
+        self.utterances = utterances
+
+    def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
+        """See `Reader`."""
+        utterance = self.utterances[row]
+        start = utterance.start + first / SAMPLE_RATE
+        return read(utterance.path, start=start, duration=num_samples / SAMPLE_RATE)
+
+
+@final
+class CropBatches:
+    """Pre-training batches: equal-length stretches, no padding.
+
+    Args:
+        utterances: transcripts are not looked at.
+        config: batch size, crop lengths.
+        seed: of the run.
+        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+
+    Raises:
+        ValueError: no utterance is long enough, none tells its language where languages are to be in balance, or one
+            does not tell its speaker where batches are to have one.
+    """
+
+    def __init__(
+        self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
+    ) -> None:
+        self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
+        languages, speakers = [u.language for u in utterances], [u.speaker for u in utterances]
+        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=languages, speakers=speakers)
+        self._reader = reader or FileReader(utterances)
+        self.num_batches = self._plan.num_batches
+        """Micro-batches in an epoch."""
+        self.languages = self._plan.languages
+        """How often each is heard; None: every utterance once an epoch."""
+        self.num_left_out = len(utterances) - len(self._plan.rows)
+        """Utterances shorter than `min_seconds`."""
+
+    def __getitem__(self, index: int) -> WaveBatch:
+        """Micro-batch `index`; numbers go on through the epochs."""
+        rows, starts, length = crops(self._plan, self._num_samples, index)
+        wave = torch.empty(len(rows), length)
+        for place, row, start in zip(wave, rows, starts, strict=True):
+            place.copy_(self._reader(int(row), int(start), length))
+        return WaveBatch(wave, torch.full((len(rows),), length))
+
+
+@final
+class WholeBatches:
+    """Pre-training batches of whole utterances, padded to the longest: for systems that hear a cut one differently.
+
+    Args:
+        utterances: transcripts are not looked at.
+        config: batch size; utterances longer than `max_crop_seconds` are cut, at random, and those shorter than
+            `min_seconds` left out.
+        seed: of the run.
+        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+
+    Raises:
+        ValueError: no utterance is long enough, or none tells its language where languages are to be in balance.
+    """
+
+    def __init__(
+        self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
+    ) -> None:
+        num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
+        self._kept = np.flatnonzero(num_samples >= math.ceil(config.min_seconds * SAMPLE_RATE))
+        if not len(self._kept):
+            raise ValueError(
+                f"expected utterances of {config.min_seconds:g} s or more to pre-train on, got {len(utterances)} "
+                "shorter ones; likely the wrong folder, or recordings cut very short: lower data.min_seconds or "
+                "prepare longer pieces"
+            )
+        self._num_samples, self._seed = num_samples[self._kept], seed
+        self._heard = np.minimum(self._num_samples, math.floor(config.max_crop_seconds * SAMPLE_RATE))
+        languages = [utterances[row].language for row in self._kept.tolist()]
+        self._plan = plan_texts(self._heard, config, seed=seed, languages=languages)
+        self._reader = reader or FileReader(utterances)
+        self.num_batches = self._plan.num_batches
+        """Micro-batches in an epoch."""
+        self.languages = self._plan.languages
+        """How often each is heard; None: every utterance once an epoch."""
+
+    def __getitem__(self, index: int) -> WaveBatch:
+        """Micro-batch `index`; numbers go on through the epochs."""
+        rows, _ = self._plan.batch(index)
+        heard = self._heard[rows]
+        draw = np.random.Generator(np.random.Philox(derive(self._seed, index, "crop")))
+        starts = draw.integers(0, self._num_samples[rows] - heard + 1)
+        wave = torch.zeros(len(rows), int(heard.max()))
+        for place, row, start, count in zip(wave, self._kept[rows], starts, heard, strict=True):
+            place[:count] = self._reader(int(row), int(start), int(count))
+        return WaveBatch(wave, torch.from_numpy(heard))
+
+
+@final
+class TextBatches:
+    """Whole utterances with their labels, padded to the longest of the batch.
+
+    Args:
+        utterances: one for each list of labels.
+        labels: ids of the transcripts.
+        config: batch size.
+        seed: of the run.
+        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+
+    Raises:
+        ValueError: there is no utterance, not one list of labels for each, or none tells its language where languages
+            are to be in balance.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        labels: Sequence[Sequence[int]],
+        config: DataConfig,
+        *,
+        seed: int,
+        reader: Reader | None = None,
+    ) -> None:
+        if len(labels) != len(utterances):
+            raise ValueError(f"expected labels for {len(utterances)} utterances, got {len(labels)} lists")
+        self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
+        self._plan = plan_texts(self._num_samples, config, seed=seed, languages=[u.language for u in utterances])
+        self._labels = labels
+        self._reader = reader or FileReader(utterances)
+        self.num_batches = self._plan.num_batches
+        """Micro-batches in an epoch."""
+        self.languages = self._plan.languages
+        """How often each is heard; None: every utterance once an epoch."""
+
+    def __getitem__(self, index: int) -> TextBatch:
+        """Micro-batch `index`; numbers go on through the epochs."""
+        rows, _ = self._plan.batch(index)
+        lengths = torch.from_numpy(self._num_samples[rows])
+        wave = torch.zeros(len(rows), int(lengths.max()))
+        for place, row in zip(wave, rows, strict=True):
+            num_samples = int(self._num_samples[row])
+            place[:num_samples] = self._reader(int(row), 0, num_samples)
+        chosen = [self._labels[row] for row in rows]
+        label_lengths = torch.tensor([len(ids) for ids in chosen])
+        labels = torch.full((len(rows), int(label_lengths.max())), -1)
+        for place, ids in zip(labels, chosen, strict=True):
+            place[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+        return TextBatch(wave, lengths, labels, label_lengths)
+
+
+def prefetch(source: Batches, indices: Iterable[int], *, num_threads: int = 1) -> Generator[Any, None, None]:
+    """Micro-batches in the order of `indices`, made ahead in threads, two for each thread at most.
+
+    Decoding and copying release the interpreter's lock, so threads do as well as processes here and start at once.
+    An error in a thread appears where its batch would have; closing the generator ends the threads.
+    """
+    waiting: deque[Future[Any]] = deque()
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="prefetch")
+    try:
+        for index in indices:
+            waiting.append(pool.submit(source.__getitem__, index))
+            if len(waiting) > 2 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

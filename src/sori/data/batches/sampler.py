@@ -1,0 +1,231 @@
+"""Which utterances make up which micro-batch: pure functions of the seed and the micro-batch's number. No audio here.
+
+Utterances are sorted by length and cut into a few buckets; a batch takes its rows from one bucket. Each epoch shuffles
+the rows inside the buckets and the order of all batches, and meets every utterance once; or, with languages in balance
+(`language_exponent`), some more often and some not at all. The number of batches of an epoch is fixed, so that the
+micro-batch of any number is found by arithmetic, and resuming needs no state.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sori.core.audio import SAMPLE_RATE
+from sori.core.config import Config
+from sori.core.seeds import derive
+from sori.data.batches.language_balance import Balance, balance
+
+Rows = NDArray[np.int64]
+
+
+class DataConfig(Config):
+    """How utterances become micro-batches."""
+
+    batch_seconds: float = Field(default=87.5, gt=0)
+    """Audio of one micro-batch at most, with padding. Paper: 87.5 s (1.4 M samples) a GPU for BASE, 75 s for LARGE."""
+    max_crop_seconds: float = Field(default=15.625, gt=0)
+    """Pre-training takes a random stretch of this length from longer utterances. Paper: 15.6 s BASE, 20 s LARGE."""
+    min_seconds: float = Field(default=2.0, ge=0)
+    """Pre-training leaves shorter utterances out. Paper: 2 s."""
+    num_buckets: int = Field(default=8, ge=1)
+    """Groups of like length. Pre-training crops to the shortest of a group, so this bounds the number of shapes."""
+    language_exponent: float | None = Field(default=None, ge=0, le=1)
+    """How far small languages are favoured: a language of the share s of the audio is heard with a share in proportion
+    to s to this power. 1: as it comes; 0.5: XLSR's and XLS-R's (arXiv 2006.13979, section 2); 0: all languages alike.
+    None: every utterance once an epoch, whatever its language. Paper: alpha."""
+    one_speaker: bool = False
+    """Pre-training batches of crops have one speaker each, whose voice then does not tell distractors from targets: the
+    same-speaker variant of CPC (arXiv 1807.03748, table 2; CPC_audio: samplingType samespeaker). Needs many minutes of
+    each: who has less than a batch fills none."""
+    cache: Literal["auto", "always", "never"] = "auto"
+    """Decode all audio once into a file of 16-bit samples (115 MB an hour): always, never, or when decoding measures
+    slow enough to hold the training up and the disk has room."""
+
+
+class Crops(NamedTuple):
+    """One micro-batch of equal-length stretches."""
+
+    rows: Rows
+    """Which utterances."""
+    starts: Rows
+    """First sample of each stretch, counted from the utterance's beginning."""
+    num_samples: int
+
+
+@final
+class Plan:
+    """Buckets of utterances and their division into the batches of an epoch.
+
+    Args:
+        rows: utterance numbers, sorted by length, bucket after bucket.
+        edges: where each bucket begins in `rows`, and the end.
+        bucket_samples: length of each bucket's batches: its shortest (crops) or longest (padding) utterance.
+        config: for the size of a batch.
+        seed: of the run.
+        languages: of the utterances in `rows`, and how often they are heard; None: each once an epoch.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        edges: Rows,
+        bucket_samples: Rows,
+        *,
+        config: DataConfig,
+        seed: int,
+        languages: Balance | None = None,
+    ) -> None:
+        self.rows, self.edges, self.bucket_samples, self.seed = rows, edges, bucket_samples, seed
+        self.languages = languages
+        max_rows = np.maximum(1, _samples(config.batch_seconds) // bucket_samples)
+        self._sizes = np.diff(edges) if languages is None else languages.sizes(edges)
+        sizes, edges = self._sizes, np.concatenate([[0], np.cumsum(self._sizes)])
+        num_batches = -(-sizes // max_rows)
+        # Batches of a bucket differ by one row at most: no stragglers, two shapes a bucket.
+        starts = [
+            first + np.arange(count) * size // count
+            for first, size, count in zip(edges, sizes, num_batches, strict=False)
+        ]
+        self._bounds: Rows = np.concatenate([*starts, edges[-1:]])
+        self._bucket_of_batch: Rows = np.repeat(np.arange(len(sizes)), num_batches)
+        self._epoch = functools.lru_cache(maxsize=2)(self._shuffled)
+
+    @property
+    def num_batches(self) -> int:
+        """Micro-batches in an epoch."""
+        return len(self._bucket_of_batch)
+
+    def batch(self, index: int) -> tuple[Rows, int]:
+        """Utterance numbers of micro-batch `index` and the length in samples of its bucket."""
+        epoch, position = divmod(index, self.num_batches)
+        rows, order = self._epoch(epoch)
+        number = order[position]
+        chosen = rows[self._bounds[number] : self._bounds[number + 1]]
+        return chosen, int(self.bucket_samples[self._bucket_of_batch[number]])
+
+    def _shuffled(self, epoch: int) -> tuple[Rows, Rows]:
+        """The rows of an epoch, shuffled inside their buckets, and the order of the batches."""
+        rng = np.random.Generator(np.random.Philox(derive(self.seed, epoch, "order")))
+        edges = self.edges.tolist()
+        buckets = list(zip(edges, edges[1:], self._sizes.tolist(), strict=False))
+        if self.languages is not None:
+            rows = self.rows[np.concatenate([self.languages.draw(*bucket, rng) for bucket in buckets])]
+        else:
+            rows = self.rows.copy()
+            for first, last, _ in buckets:
+                rng.shuffle(rows[first:last])
+        return rows, rng.permutation(self.num_batches)
+
+
+def plan_crops(
+    num_samples: Rows,
+    config: DataConfig,
+    *,
+    seed: int,
+    languages: Sequence[str | None] | None = None,
+    speakers: Sequence[str | None] | None = None,
+) -> Plan:
+    """Buckets for pre-training: batches of equal-length stretches without padding.
+
+    Args:
+        num_samples: length of every utterance at 16 kHz.
+        config: see there; utterances under `min_seconds` are in no bucket.
+        seed: of the run.
+        languages: of the utterances, for a `language_exponent`; what they are heard with is the length of the crops.
+        speakers: of the utterances, for `one_speaker`.
+
+    Raises:
+        ValueError: no utterance is long enough, none tells its language where they are to be in balance, or one does
+            not tell its speaker where batches are to have one.
+    """
+    rows = np.flatnonzero(num_samples >= max(1, _samples(config.min_seconds)))
+    if not len(rows):
+        longest = num_samples.max() / SAMPLE_RATE if len(num_samples) else 0.0
+        raise ValueError(
+            f"expected utterances of {config.min_seconds:g} s or more to pre-train on, got {len(num_samples)} of which "
+            f"the longest has {longest:.2f} s; likely the wrong folder, or recordings cut very short: lower "
+            "data.min_seconds or prepare longer pieces"
+        )
+    crop = min(_samples(config.max_crop_seconds), _samples(config.batch_seconds))
+    lengths = np.minimum(num_samples[rows], crop)
+    if config.one_speaker:
+        rows, lengths, edges = _of_speakers(rows, lengths, speakers, config)
+    else:
+        rows, lengths, edges = _buckets(rows, lengths, config)
+    told = _languages(rows, lengths, languages, config)
+    return Plan(rows, edges, lengths[edges[:-1]], config=config, seed=seed, languages=told)
+
+
+def plan_texts(
+    num_samples: Rows, config: DataConfig, *, seed: int, languages: Sequence[str | None] | None = None
+) -> Plan:
+    """Buckets for whole utterances: batches of like length, to be padded to their longest.
+
+    None is left out, except from single epochs where a `language_exponent` has some languages heard less than others.
+
+    Raises:
+        ValueError: there is no utterance, or none tells its language where they are to be in balance.
+    """
+    if not len(num_samples):
+        raise ValueError(
+            "expected transcribed utterances, got none; likely the folder was prepared without transcripts, or the "
+            "split is empty: see report.md in the prepared folder"
+        )
+    rows, lengths, edges = _buckets(np.arange(len(num_samples)), num_samples, config)
+    longest = np.maximum(1, lengths[edges[1:] - 1])
+    told = _languages(rows, lengths, languages, config)
+    return Plan(rows, edges, longest, config=config, seed=seed, languages=told)
+
+
+def crops(plan: Plan, num_samples: Rows, index: int) -> Crops:
+    """Micro-batch `index`: its utterances and where their stretches begin, drawn uniformly."""
+    rows, length = plan.batch(index)
+    rng = np.random.Generator(np.random.Philox(derive(plan.seed, index, "crop")))
+    return Crops(rows, rng.integers(0, num_samples[rows] - length + 1), length)
+
+
+def _buckets(rows: Rows, lengths: Rows, config: DataConfig) -> tuple[Rows, Rows, Rows]:
+    """Sort by length and divide into groups of like size, fewer where they would not fill a batch each."""
+    order = np.argsort(lengths, kind="stable")
+    rows, lengths = rows[order], lengths[order]
+    filled = int(lengths.sum() // _samples(config.batch_seconds))
+    count = max(1, min(config.num_buckets, filled, len(rows)))
+    edges = np.arange(count + 1) * len(rows) // count
+    # A bucket begins at the first utterance of its length, so that equal lengths are never divided.
+    edges[1:-1] = np.searchsorted(lengths, lengths[edges[1:-1]])
+    return rows, lengths, np.unique(edges)
+
+
+def _of_speakers(
+    rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig
+) -> tuple[Rows, Rows, Rows]:
+    """The same for each speaker, one after the other."""
+    names = [None if told is None else told[row] for row in rows]
+    if missing := names.count(None):
+        raise ValueError(
+            f"batches of one speaker need the speaker of every utterance, and {missing} of {len(names)} tell none; "
+            "prepare them with speakers, or set data.one_speaker to false"
+        )
+    speakers, own = np.unique(np.array(names), return_inverse=True)
+    parts = [_buckets(rows[own == n], lengths[own == n], config) for n in range(len(speakers))]
+    begins = np.cumsum([0, *(len(part) for part, *_ in parts)])
+    edges = np.concatenate([edges[:-1] + begin for (*_, edges), begin in zip(parts, begins, strict=False)])
+    joined = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    return next(joined), next(joined), np.append(edges, begins[-1])
+
+
+def _languages(rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig) -> Balance | None:
+    """Of the rows of a plan, in its order; None where every utterance is to be heard once."""
+    if config.language_exponent is None:
+        return None
+    languages = [None] * len(rows) if told is None else [told[row] for row in rows]
+    return balance(languages, np.maximum(1, lengths), config.language_exponent)
+
+
+def _samples(seconds: float) -> int:
+    return math.floor(seconds * SAMPLE_RATE)

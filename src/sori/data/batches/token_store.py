@@ -1,0 +1,107 @@
+"""Texts as numbers on the disk: read once, kept in a run's folder, looked at through memory maps."""
+
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from sori.core import distributed
+from sori.data.sources.plain_text import paragraphs
+from sori.text.wordpiece import WordPiece
+
+FOLDER = "tokens"
+_IDS, _SENTENCES, _DOCUMENTS = "ids.bin", "sentences.npy", "documents.npy"
+_LONGEST = 128
+_TOGETHER = 4096
+# A mark that ends sentences, quotes and brackets that close, then space; the marks of Chinese and Japanese need none.
+_END = regex.compile(r"""(?<=[.!?…]["'”’»)\]]*)\s+|(?<=[。！？][」』”）]*)\s*(?=[^\s」』”）。！？])""")  # noqa: RUF001
+
+DType = np.dtype[np.uint16] | np.dtype[np.int32]
+
+
+class Tokens(NamedTuple):
+    """Texts as numbers."""
+
+    ids: NDArray[np.uint16] | NDArray[np.int32]
+    """Pieces of words of all sentences, one after another."""
+    sentences: NDArray[np.int64]
+    """Where each sentence begins in `ids`, and where the last one ends."""
+    documents: NDArray[np.int64]
+    """Where each document begins in `sentences`, and where the last one ends."""
+
+
+def sentences(paragraph: str) -> list[str]:
+    """A paragraph cut where a mark that ends sentences is followed by a space; abbreviations are cut too."""
+    return [part for part in _END.split(paragraph) if part]
+
+
+def store(paths: Iterable[str | Path], wordpiece: WordPiece, folder: Path) -> Tokens:
+    """The tokens of some texts, from the disk where they have been made before.
+
+    What stands between two ends of sentences and is longer than 128 pieces counts as several sentences.
+
+    Args:
+        paths: as `texts.paragraphs` takes them.
+        wordpiece: of the pieces.
+        folder: of the run; the files are in its subfolder `tokens`.
+
+    Raises:
+        FileNotFoundError, ValueError: there are no texts, they cannot be read, or they hold no two sentences.
+    """
+    place = folder / FOLDER
+    dtype: DType = np.dtype(np.uint16) if len(wordpiece) <= np.iinfo(np.uint16).max + 1 else np.dtype(np.int32)
+    if not place.is_dir() and distributed.rank() == 0:
+        partial = place.with_name(FOLDER + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(paragraphs(paths), wordpiece, partial, dtype)
+        partial.rename(place)
+    distributed.barrier()
+    return Tokens(
+        np.memmap(place / _IDS, dtype=dtype, mode="r"),
+        np.load(place / _SENTENCES),
+        np.load(place / _DOCUMENTS),
+    )
+
+
+def _write(lines: Iterable[str], wordpiece: WordPiece, folder: Path, dtype: DType) -> None:
+    begins, documents, length = array("q", [0]), array("q", [0]), 0
+    with (folder / _IDS).open("wb") as file:
+        for chunk in _chunks(lines):
+            rows = iter(wordpiece.encode([text for text in chunk if text]))
+            for text in chunk:
+                if not text:
+                    if documents[-1] < len(begins) - 1:
+                        documents.append(len(begins) - 1)
+                    continue
+                row = next(rows)
+                for first in range(0, len(row), _LONGEST):
+                    part = row[first : first + _LONGEST]
+                    length += len(part)
+                    begins.append(length)
+                    file.write(np.array(part, dtype=dtype).tobytes())
+    if documents[-1] < len(begins) - 1:
+        documents.append(len(begins) - 1)
+    if len(begins) < 3:
+        raise ValueError(
+            f"expected texts with at least two sentences, got {len(begins) - 1}; likely the files are empty, or their "
+            "sentences do not end in . ! or ? and stand in one short line"
+        )
+    np.save(folder / _SENTENCES, np.array(begins, dtype=np.int64))
+    np.save(folder / _DOCUMENTS, np.array(documents, dtype=np.int64))
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Sentences, and "" between documents, some thousand at a time."""
+    chunk: list[str] = []
+    for line in lines:
+        chunk += sentences(line) if line else [""]
+        if len(chunk) >= _TOGETHER:
+            yield chunk
+            chunk = []
+    yield chunk

@@ -1,0 +1,88 @@
+"""Which data a run is made on: an account that is kept with the run, so that it cannot go on with other ones."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sori.core import distributed
+from sori.data.manifest import Utterance
+from sori.data.sources.images import Images
+
+_END = 1 << 20
+
+Account = dict[str, Any]
+"""Amount of data, and a digest of what decides the result."""
+
+
+def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -> Account:
+    """Utterances, hours and digest; with `languages`, where they decide how often an utterance is heard."""
+    hours = sum(u.duration_seconds for u in utterances) / 3600
+    digest = _digest(
+        f"{(u.id, u.start, u.num_samples, u.text)!r}{repr(u.language) if languages else ''}".encode()
+        for u in utterances
+    )
+    return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest}
+
+
+def of_images(images: Images) -> Account:
+    """Images and digest."""
+    digest = _digest([repr(images.names).encode(), images.pixels.numpy().tobytes()])
+    return {"images": len(images.names), "digest": digest}
+
+
+def of_texts(files: Sequence[Path]) -> Account:
+    """Files, bytes and digest: of names, sizes, and the first and last MiB of each, since texts can be huge."""
+    sizes = [file.stat().st_size for file in files]
+    digest = _digest(
+        part
+        for file, size in zip(files, sizes, strict=True)
+        for part in (repr((file.name, size)).encode(), *_ends(file, size))
+    )
+    return {"texts": len(files), "bytes": sum(sizes), "digest": digest}
+
+
+def in_words(about: Account) -> str:
+    """`5,170 utterances of 6.16 h`."""
+    if "images" in about:
+        return f"{about['images']:,} images"
+    if "texts" in about:
+        return f"{about['texts']:,} texts of {about['bytes'] / 1e6:,.1f} MB"
+    return f"{about['utterances']:,} utterances of {about['hours']:.2f} h"
+
+
+def before(path: Path, about: Account) -> Account | None:
+    """What a run was begun on, None for a new one.
+
+    Raises:
+        ValueError: these were other data.
+    """
+    found: Account | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if found is not None and found["digest"] != about["digest"]:
+        raise ValueError(
+            f"{path.parent} was begun on {in_words(found)}, and now the data hold {in_words(about)} or other ones; "
+            "likely the folder was prepared again: train into a new folder"
+        )
+    distributed.barrier()
+    return found
+
+
+def keep(path: Path, about: Account) -> None:
+    """Note what a run is made on."""
+    if distributed.rank() == 0:
+        path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _ends(file: Path, size: int) -> tuple[bytes, bytes]:
+    with file.open("rb") as opened:
+        first = opened.read(_END)
+        opened.seek(max(0, size - _END))
+        return first, opened.read(_END)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Check recordings once and write a prepared folder."""

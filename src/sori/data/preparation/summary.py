@@ -1,0 +1,279 @@
+"""What a prepared folder holds, for people: `report.md` with tables, `report.png` with a picture."""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.data.manifest import Utterance
+from sori.data.sources.recordings import Found
+
+CURES = {
+    "missing": "restore the files, or take their rows out of the table",
+    "empty": "copy or record them again",
+    "wrongly named": "rename or remove them; convert what is sound: `ffmpeg -i FILE FILE.flac`",
+    "unsupported format": "convert them: `ffmpeg -i FILE FILE.flac`",
+    "unreadable": "play one with another program; if that works, convert it: `ffmpeg -i FILE FILE.flac`",
+    "truncated": "copy or download them again; `ffmpeg -i FILE FILE.flac` keeps what is there",
+    "damaged": "copy or download them again",
+    "absurd header": "restore them from a backup; the header is damaged",
+    "not finite": "write them again; the program that made them computed NaN or infinity",
+    "silent": "check microphone and channel",
+    "clipped": "record with less gain, or find the original",
+    "too short": "nothing to learn from; join them if they belong together",
+    "duplicate": "nothing: one of each is kept",
+    "beyond the end": "check the unit (seconds) of start and end, and that the files belong to the table",
+    "too long for its transcript": "give a table with start and end of each sentence, or raise max_seconds",
+    "unreadable transcript": "convert it: `iconv -f OLD -t UTF-8`",
+    "one channel of several": "save each channel as a file of its own: `ffmpeg -i FILE -map_channel ...`",
+    "decoder crashed": "convert them: `ffmpeg -i FILE FILE.flac`",
+    "decoder stalled": "convert them: `ffmpeg -i FILE FILE.flac`",
+}
+_MOST_CHARACTERS = 200
+_EXAMPLES = 3
+
+
+class Row(NamedTuple):
+    """An utterance that is kept."""
+
+    utterance: Utterance
+    about: AudioInfo
+    level_db: float
+    """Root mean square of its recording, in dB of full scale."""
+
+
+class Flag(NamedTuple):
+    """Something peculiar about a recording that is kept."""
+
+    id: str
+    path: str
+    warning: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The main figures of a prepared folder."""
+
+    folder: Path
+    num_utterances: int
+    num_files: int
+    hours: float
+    transcribed_hours: float
+    num_speakers: int
+    """Named ones."""
+    languages: tuple[str, ...]
+    excluded: Counter[str]
+    """Files or rows left out, by reason."""
+    flagged: Counter[str]
+    """Peculiarities of those that are kept, by kind."""
+    others: Counter[str]
+    """Files that are neither sound nor transcripts, by suffix."""
+
+    def __str__(self) -> str:
+        """A few lines for the screen."""
+        lines = [
+            f"{self.hours:.2f} h in {self.num_utterances} utterances from {self.num_files} files",
+            f"{self.transcribed_hours:.2f} h transcribed; {self.num_speakers} named speakers; "
+            + ("language " + ", ".join(self.languages) if self.languages else "language not given"),
+        ]
+        for title, counts in (("left out", self.excluded), ("kept but peculiar", self.flagged)):
+            if counts:
+                lines.append(f"{title}: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
+        return "\n".join([*lines, f"details in {self.folder / 'report.md'}"])
+
+
+def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[Flag], *, sources: list[str]) -> Report:
+    """Write `report.md` and `report.png` into a folder.
+
+    Args:
+        into: the folder.
+        rows: what is kept.
+        found: what was found, with everything that was left out.
+        flags: peculiarities of what is kept.
+        sources: what the user named.
+    """
+    utterances = [row.utterance for row in rows]
+    report = Report(
+        folder=into,
+        num_utterances=len(rows),
+        num_files=len({utterance.path for utterance in utterances}),
+        hours=_hours(utterances),
+        transcribed_hours=_hours(u for u in utterances if u.text is not None),
+        num_speakers=len({u.speaker for u in utterances} - {None}),
+        languages=tuple(sorted({u.language for u in utterances if u.language})),
+        excluded=Counter(row.reason for row in found.excluded),
+        flagged=Counter(flag.warning for flag in flags),
+        others=found.others,
+    )
+    parts = [
+        "# Prepared recordings",
+        "From " + ", ".join(f"`{source}`" for source in sources) + ".",
+        str(report).replace("\n", "  \n"),
+    ]
+    parts += [f"Note: {note}." for note in found.notes]
+    if rows:
+        _figure(rows).savefig(into / "report.png", dpi=120)
+        parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(utterances)]
+    parts += [_left_out(found), _peculiar(flags)]
+    if found.others:
+        listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(found.others.items()))
+        parts.append(f"## Other files\n\nNeither sound nor transcripts, not looked into: {listed}.")
+    (into / "report.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    return report
+
+
+def _hours(utterances: Iterable[Utterance]) -> float:
+    return sum(utterance.num_samples for utterance in utterances) / SAMPLE_RATE / 3600
+
+
+def _kept(rows: Sequence[Row]) -> str:
+    seconds = np.array([row.utterance.duration_seconds for row in rows])
+    spread = "  ".join(f"{name} {value:.2f}" for name, value in _spread(seconds))
+    by_speaker: dict[str, float] = defaultdict(float)
+    for row in rows:
+        if row.utterance.speaker is not None:
+            by_speaker[row.utterance.speaker] += row.utterance.duration_seconds / 60
+    lines = ["## Kept", f"Durations in s: {spread}."]
+    if by_speaker:
+        minutes = np.array(list(by_speaker.values()))
+        lines.append(
+            "Minutes for each speaker: " + "  ".join(f"{name} {value:.1f}" for name, value in _spread(minutes)) + "."
+        )
+    lines += [
+        _breakdown("split", rows, lambda row: row.utterance.split or "none"),
+        _breakdown("language", rows, lambda row: row.utterance.language or "not given"),
+        _breakdown("sample rate", rows, lambda row: f"{row.about.sample_rate} Hz"),
+        _breakdown("channels", rows, lambda row: str(row.about.num_channels)),
+        _breakdown("format", rows, lambda row: row.about.format),
+    ]
+    size = 2 * sum(row.utterance.num_samples for row in rows) / 1e9
+    return "\n\n".join([*lines, f"Decoded to 16-bit samples at 16 kHz this is {size:.2f} GB."])
+
+
+def _spread(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[tuple[str, float]]:
+    names = ("least", "5 %", "median", "95 %", "most")
+    return list(zip(names, np.percentile(values, [0, 5, 50, 95, 100]).tolist(), strict=True))
+
+
+def _breakdown(title: str, rows: Sequence[Row], key: Callable[[Row], str]) -> str:
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row.utterance)
+    if len(groups) == 1:
+        return f"{title.capitalize()}: {next(iter(groups))} throughout."
+    return _table(
+        [title, "utterances", "hours", "hours transcribed", "speakers"],
+        [
+            [
+                name,
+                len(group),
+                f"{_hours(group):.2f}",
+                f"{_hours(u for u in group if u.text is not None):.2f}",
+                len({u.speaker for u in group} - {None}) or "-",
+            ]
+            for name, group in sorted(groups.items())
+        ],
+    )
+
+
+def _table(header: list[str], rows: Sequence[Sequence[object]]) -> str:
+    lines: list[Sequence[object]] = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _characters(utterances: Sequence[Utterance]) -> str:
+    texts = [unicodedata.normalize("NFC", u.text) for u in utterances if u.text is not None]
+    if not texts:
+        return "## Characters\n\nNo transcripts."
+    counts = Counter(character for text in texts for character in text)
+    total, words = sum(counts.values()), sum(len(text.split()) for text in texts)
+    shown = counts.most_common(_MOST_CHARACTERS)
+    note = f" The {len(shown)} most frequent ones:" if len(shown) < len(counts) else ""
+    rows: list[list[object]] = [
+        [
+            f"`{character}`",
+            f"U+{ord(character):04X}",
+            unicodedata.name(character, "-").lower(),
+            count,
+            f"{count / total:.2%}",
+        ]
+        for character, count in sorted(shown, key=lambda pair: (-pair[1], pair[0]))
+    ]
+    head = f"{len(texts)} transcripts, {words} words, {total} characters (NFC), {len(counts)} different ones.{note}"
+    return f"## Characters\n\n{head}\n\n" + _table(["character", "code", "name", "count", "share"], rows)
+
+
+def _left_out(found: Found) -> str:
+    if not found.excluded:
+        return "## Left out\n\nNothing."
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in found.excluded:
+        groups[row.reason].append(f"`{Path(row.path).name}`" + (f" ({row.detail})" if row.detail else ""))
+    rows: list[list[object]] = [
+        [reason, len(members), "; ".join(members[:_EXAMPLES]), CURES.get(reason, "-")]
+        for reason, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    ]
+    text = "Each file with its reason is in `excluded.jsonl`."
+    return f"## Left out\n\n{text}\n\n" + _table(["reason", "count", "first ones", "what to do"], rows)
+
+
+def _peculiar(flags: Sequence[Flag]) -> str:
+    if not flags:
+        return ""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for flag in flags:
+        groups[flag.warning].append(f"`{Path(flag.path).name}`" + (f" ({flag.detail})" if flag.detail else ""))
+    rows: list[list[object]] = [
+        [warning, len(members), "; ".join(members[:_EXAMPLES])]
+        for warning, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    ]
+    text = "They are kept; have a look whether you want them. Each is in `flagged.jsonl`."
+    return f"## Kept but peculiar\n\n{text}\n\n" + _table(["what", "count", "first ones"], rows)
+
+
+_LOOK: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
+
+
+@rc_context(_LOOK)
+def _figure(rows: Sequence[Row]) -> Figure:
+    """Durations, levels, and how much each speaker said."""
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    durations, levels, speakers = figure.subplots(1, 3)
+    seconds = np.array([row.utterance.duration_seconds for row in rows])
+    told = np.array([row.utterance.text is not None for row in rows])
+    groups = [("transcribed", told, "#2f7fc1"), ("untranscribed", ~told, "#8b9099")]
+    groups = [group for group in groups if group[1].any()]
+    for axes, values, title, label in (
+        (durations, seconds, "Durations", "s"),
+        (levels, np.array([row.level_db for row in rows]), "Levels", "dB of full scale (root mean square)"),
+    ):
+        axes.hist(
+            [values[which] for _, which, _ in groups],
+            bins=40,
+            weights=[seconds[which] / 3600 for _, which, _ in groups],
+            color=[colour for *_, colour in groups],
+            label=[name for name, *_ in groups],
+            stacked=True,
+        )
+        axes.set(title=title, xlabel=label, ylabel="hours")
+    durations.legend(frameon=False)
+    amounts: Counter[str] = Counter()
+    for row in rows:
+        if row.utterance.speaker is not None:
+            amounts[row.utterance.speaker] += row.utterance.num_samples
+    minutes = np.array(sorted(amounts.values(), reverse=True)) / SAMPLE_RATE / 60
+    speakers.set(title=f"Named speakers: {len(amounts)}", xlabel="from much to little", ylabel="minutes")
+    if amounts:
+        speakers.fill_between(
+            np.arange(len(minutes) + 1), np.append(minutes, minutes[-1]), step="post", color="#1f9e78"
+        )
+        speakers.set(xlim=(0, len(minutes)), ylim=(0, None))
+    return figure

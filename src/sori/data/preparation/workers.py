@@ -1,0 +1,165 @@
+"""Check many files in separate processes that may crash or stall without taking the run with them.
+
+Each worker is a child process that answers one request at a time, so the file that killed it is known. Children are
+started as programs rather than forked: they share no state with the parent, need no guard in the user's script, and
+their decoders' chatter on standard error goes nowhere.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sori.data.preparation.checks import GREETING, Finding
+
+PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("checks.py")))
+SECONDS_PER_FILE = 60.0
+BYTES_PER_SECOND = 250_000
+"""Time allowed on top for big files; Opus, the slowest to decode, needs a tenth of that on one slow core."""
+
+
+def check_files(
+    requests: Sequence[dict[str, Any]],
+    *,
+    num_workers: int,
+    program: Sequence[str] = PROGRAM,
+    seconds_per_file: float = SECONDS_PER_FILE,
+) -> Iterator[tuple[int, Finding]]:
+    """Findings for requests, as they become ready.
+
+    Args:
+        requests: arguments of `checks.check`.
+        num_workers: child processes.
+        program: the command line of a worker.
+        seconds_per_file: time limit for one file, to which a second is added for each 250 kB.
+
+    Yields:
+        The index of a request and its finding. Where the child died the reason is "decoder crashed", where it had to be
+        stopped "decoder stalled"; a new child goes on with the next request.
+    """
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for index in range(len(requests)):
+        waiting.put(index)
+    ready: queue.SimpleQueue[tuple[int, Finding] | Exception] = queue.SimpleQueue()
+    workers = [_Worker(program, seconds_per_file) for _ in range(min(num_workers, len(requests)))]
+    threads = [threading.Thread(target=_work, args=(worker, requests, waiting, ready)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in requests:
+            result = ready.get()
+            if isinstance(result, Exception):
+                raise result
+            yield result
+    finally:
+        for worker in workers:
+            worker.stop()
+        for thread in threads:
+            thread.join()
+
+
+def _work(
+    worker: "_Worker",
+    requests: Sequence[dict[str, Any]],
+    waiting: "queue.SimpleQueue[int]",
+    ready: "queue.SimpleQueue[tuple[int, Finding] | Exception]",
+) -> None:
+    """One thread: hand requests to one child until none are left."""
+    try:
+        while not worker.is_stopped:
+            index = waiting.get_nowait()
+            ready.put((index, worker.ask(requests[index])))
+    except queue.Empty:
+        pass
+    except (OSError, RuntimeError) as error:
+        ready.put(error)
+    finally:
+        worker.close()
+
+
+class _Worker:
+    """One child process, started when first needed and again after it died."""
+
+    def __init__(self, program: Sequence[str], seconds_per_file: float) -> None:
+        self.program = program
+        self.seconds_per_file = seconds_per_file
+        self.process: subprocess.Popen[str] | None = None
+        self.is_stopped = False
+        self.lock = threading.Lock()
+
+    def ask(self, request: dict[str, Any]) -> Finding:
+        """The child's finding, or what became of the child."""
+        process = self.process or self._start()
+        limit = self.seconds_per_file + _size(request["path"]) / BYTES_PER_SECOND
+        is_stalled = threading.Event()
+
+        def give_up() -> None:
+            is_stalled.set()
+            process.kill()
+
+        timer = threading.Timer(limit, give_up)
+        timer.start()
+        answer = _exchange(process, json.dumps(request))
+        timer.cancel()
+        if answer and not is_stalled.is_set():
+            found = json.loads(answer)
+            return Finding(**(found | {"warnings": tuple(found["warnings"]), "levels": tuple(found["levels"])}))
+        status = process.wait()
+        self.close()
+        if is_stalled.is_set():
+            return Finding("decoder stalled", f"no answer within {limit:.0f} s")
+        return Finding("decoder crashed", f"its process ended with status {status}")
+
+    def stop(self) -> None:
+        """Kill the child, from another thread; it is not started again."""
+        with self.lock:
+            self.is_stopped = True
+            if self.process is not None:
+                self.process.kill()
+
+    def close(self) -> None:
+        """Let go of the child."""
+        with self.lock:
+            process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+        with self.lock:
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                self.program, stdin=pipe, stdout=pipe, stderr=nothing, text=True, env=environment
+            )
+            if self.is_stopped:
+                self.process.kill()
+        greeting = _exchange(self.process, None)
+        if greeting.strip() != GREETING and not self.is_stopped:
+            raise RuntimeError(f"the process that checks files does not start; try `{' '.join(self.program)}`")
+        return self.process
+
+
+def _exchange(process: "subprocess.Popen[str]", line: str | None) -> str:
+    """Send a line, if any, and receive one; the answer is empty when the child is gone."""
+    assert process.stdin is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101
+    try:
+        if line is not None:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+        return process.stdout.readline()
+    except OSError:
+        return ""
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0

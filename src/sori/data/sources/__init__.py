@@ -1,0 +1,1 @@
+"""Read what users bring: recordings, tables, corpora, annotations, texts, images."""

@@ -1,0 +1,196 @@
+"""When each phone is spoken: alignments from a file or a folder, and which utterance each belongs to.
+
+Formats: one JSON object a line (`.jsonl`, `.jsonl.gz`, `.jsonl.xz`), `{"id": "a", "phones": [[0.0, 0.1, "k"], ...]}`
+with optional `words` alike, times in seconds; or a folder of TextGrids (Montreal Forced Aligner, MAUS), named like
+the recordings.
+
+Which one belongs to an utterance of a prepared folder is decided by names. An alignment named like the utterance counts
+its time from the utterance's beginning. Otherwise one named like the sound file counts from the file's beginning: so
+alignments of whole recordings also serve for stretches of them.
+"""
+
+import gzip
+import io
+import json
+import lzma
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sori.data.manifest import Utterance
+from sori.data.sources.intervals import Interval
+from sori.data.sources.textgrid import read_textgrid
+
+SILENCES = frozenset({"", "SIL", "SP", "SPN", "NSN", "PAU", "H#", "EPI", "<EPS>", "<P:>", "<SIL>", "<NIB>", "<USB>"})
+"""Labels in capitals that stand for silence or noise rather than a phone, in the usual aligners and corpora."""
+
+_OVERLAP_SECONDS = 0.002
+"""By which neighbours may overlap: rounding."""
+_BEYOND_SECONDS = 0.05
+"""By which an alignment may go on after its utterance without a remark."""
+_PHONE_TIERS = ("phones", "phone", "mau", "segments")
+
+
+class Alignment(NamedTuple):
+    """Phones and words of a recording in order, silences among them."""
+
+    phones: tuple[Interval, ...]
+    words: tuple[Interval, ...] = ()
+
+
+class Matched(NamedTuple):
+    """Which utterance has which alignment."""
+
+    alignments: list[Alignment | None]
+    """Of each utterance, in seconds from its beginning; None: there is none."""
+    missing: list[str]
+    """Ids of utterances without alignment."""
+    unused: list[str]
+    """Names of alignments without utterance."""
+    beyond: list[str]
+    """Ids of utterances whose alignment goes on for more than 50 ms after their end; it is cut there."""
+
+    def table(self) -> str:
+        """What a person should know."""
+        found = len(self.alignments) - len(self.missing)
+        lines = [f"alignments for {found:,} of {len(self.alignments):,} utterances"]
+        for names, what in (
+            (self.missing, "without alignment, left out where phones are needed"),
+            (self.unused, "alignments without utterance"),
+            (self.beyond, "alignments that go on after their utterance, cut there"),
+        ):
+            if names:
+                lines.append(f"{len(names):,} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+        return "\n".join(lines)
+
+
+def is_silence(label: str) -> bool:
+    """Whether a label stands for silence or noise."""
+    return label.upper() in SILENCES
+
+
+def read_alignments(path: Path) -> dict[str, Alignment]:
+    """Alignments by their names.
+
+    Raises:
+        FileNotFoundError: there is nothing at that place.
+        ValueError: an unknown format, a damaged line, times that run backwards, or a name that occurs twice.
+    """
+    if path.is_dir():
+        return _read_textgrids(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file or folder; expected alignments (.jsonl) or a folder of .TextGrid"
+        )
+    if path.suffix == ".TextGrid":
+        return {path.stem: _of_textgrid(path)}
+    if not path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")):
+        raise ValueError(f"{path}: expected .jsonl, .jsonl.gz, .jsonl.xz, .TextGrid or a folder of .TextGrid")
+    found: dict[str, Alignment] = {}
+    for number, line in _lines(path):
+        try:
+            row = json.loads(line)
+            name = str(row["id"])
+            alignment = Alignment(_intervals(row["phones"]), _intervals(row.get("words") or []))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f'{path}, line {number}: expected {{"id": "a", "phones": [[0.0, 0.1, "k"], ...]}} with times that run '
+                f"forwards, got {line[:60]!r} ({error})"
+            ) from None
+        if name in found:
+            raise ValueError(f"{path}, line {number}: a second alignment is named {name!r}; names must differ")
+        found[name] = alignment
+    if not found:
+        raise ValueError(f"{path} is empty; expected one JSON object a line")
+    return found
+
+
+def match(utterances: Sequence[Utterance], alignments: Mapping[str, Alignment]) -> Matched:
+    """Give each utterance its alignment; see the head of this file for how names are compared.
+
+    Raises:
+        ValueError: no utterance has an alignment, or two sound files of one name would share one.
+    """
+    found: list[Alignment | None] = []
+    used, beyond, paths = set[str](), list[str](), dict[str, str]()
+    for one in utterances:
+        stem = Path(one.path).stem
+        name = one.id if one.id in alignments else stem
+        if name not in alignments:
+            found.append(None)
+            continue
+        if paths.setdefault(name, one.path) != one.path:
+            raise ValueError(
+                f"{paths[name]} and {one.path} would both have the alignment {name!r}; name alignments by the ids of "
+                f"the utterances, such as {one.id!r}"
+            )
+        used.add(name)
+        shift = 0.0 if name == one.id else one.start
+        found.append(_shifted(alignments[name], shift, one.duration_seconds))
+        last = max((phone.end for phone in alignments[name].phones), default=0.0)
+        if name == one.id and last > one.duration_seconds + _BEYOND_SECONDS:
+            beyond.append(one.id)
+    if not used:
+        theirs, ours = next(iter(alignments), "none"), utterances[0].id if utterances else "none"
+        raise ValueError(
+            f"none of {len(utterances)} utterances has an alignment; expected names like {ours!r}, got names like "
+            f"{theirs!r}: are these the alignments of these recordings?"
+        )
+    missing = [one.id for one, alignment in zip(utterances, found, strict=True) if alignment is None]
+    return Matched(found, missing, sorted(alignments.keys() - used), beyond)
+
+
+def _shifted(alignment: Alignment, shift: float, seconds: float) -> Alignment:
+    def inside(intervals: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        moved = (Interval(max(0.0, one.start - shift), min(seconds, one.end - shift), one.label) for one in intervals)
+        return tuple(one for one in moved if one.start < one.end)
+
+    return Alignment(inside(alignment.phones), inside(alignment.words))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    raw = path.read_bytes()
+    try:
+        if path.suffix == ".xz":
+            raw = lzma.decompress(raw)
+        elif path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        text = raw.decode("utf-8-sig")
+    except (lzma.LZMAError, OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged or not UTF-8 ({error}); copy it again") from None
+    for number, line in enumerate(io.StringIO(text), 1):
+        if line.strip():
+            yield number, line
+
+
+def _intervals(rows: Sequence[Any]) -> tuple[Interval, ...]:
+    found = []
+    last = 0.0
+    for start, end, label in rows:
+        if not (isinstance(label, str) and 0 <= start <= end < float("inf") and start >= last - _OVERLAP_SECONDS):
+            raise ValueError(f"[{start}, {end}, {label!r}] after {last} s")
+        found.append(Interval(max(float(start), last), float(end), label))
+        last = max(last, float(end))
+    return tuple(found)
+
+
+def _read_textgrids(folder: Path) -> dict[str, Alignment]:
+    paths = sorted(folder.rglob("*.TextGrid"))
+    if not paths:
+        raise ValueError(f"{folder} holds no .TextGrid files")
+    found: dict[str, Alignment] = {}
+    for path in paths:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        # By its name alone where that is enough, as sound files are looked for; else by its path, as ids are.
+        found[path.stem if path.stem not in found else name] = _of_textgrid(path)
+    return found
+
+
+def _of_textgrid(path: Path) -> Alignment:
+    tiers = read_textgrid(path)
+    last = {name.rsplit(" - ", 1)[-1].lower(): name for name in tiers}  # MFA: "speaker - phones"
+    phones = next((last[name] for name in _PHONE_TIERS if name in last), None)
+    if phones is None:
+        raise ValueError(f"{path}: expected a tier named {' or '.join(_PHONE_TIERS)}, got {', '.join(tiers) or 'none'}")
+    words = tiers[last["words"]] if "words" in last else []
+    return Alignment(_intervals(tiers[phones]), _intervals(words))

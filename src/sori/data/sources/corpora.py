@@ -1,0 +1,113 @@
+"""Public corpora through Lhotse's own recipes (there are about a hundred), with friendlier errors around them."""
+
+import difflib
+import importlib
+import inspect
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sori.data.sources.recordings import Excluded, Found, Item
+
+
+def corpus_names() -> list[str]:
+    """Every name that `read_corpus` knows."""
+    prefix = "prepare_"
+    return sorted(name.removeprefix(prefix) for name in dir(_recipes()) if name.startswith(prefix))
+
+
+def read_corpus(name: str, folder: Path) -> Found:
+    """The utterances of a public corpus that lies on the disk as its makers distribute it.
+
+    Args:
+        name: the name of Lhotse's recipe, e.g. `librispeech`.
+        folder: the corpus; some recipes unpack archives into it.
+
+    Raises:
+        ValueError: no such recipe, no such folder, the recipe asks for more than the folder, or does not find in it
+            what it expects.
+    """
+    known = corpus_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+        raise ValueError(f"no corpus recipe is named {name!r}; {hint}")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; expected the {name} corpus there, as its makers distribute it")
+    recipe = getattr(_recipes(), f"prepare_{name}")
+    with tempfile.TemporaryDirectory() as scratch:
+        manifests = _run(recipe, name, folder, scratch)
+        found = Found([], [], Counter(), [])
+        for split, part in _parts(manifests, None):
+            _add(part, split, found)
+    if not found.items:
+        raise ValueError(
+            f"Lhotse's recipe {name} found no recordings in {folder}; is it the top folder of the corpus, unpacked?"
+        )
+    return found
+
+
+def _recipes() -> Any:
+    return importlib.import_module("lhotse.recipes")  # takes over a second, so only those who ask for it wait
+
+
+def _run(recipe: Any, name: str, folder: Path, scratch: str) -> Any:
+    first, *others = inspect.signature(recipe).parameters.values()
+    needed = [one.name for one in others if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    options = {"output_dir": scratch} if "output_dir" in needed else {}
+    if set(needed) - set(options):
+        raise ValueError(
+            f"Lhotse's recipe {name} needs more than a folder ({', '.join(needed)}); run `lhotse prepare` yourself, "
+            "make cuts of what it writes and save them as OUT/cuts.jsonl.gz: any command reads OUT then"
+        )
+    try:
+        return recipe(**{first.name: folder}, **options)
+    except Exception as error:  # a hundred recipes fail in a hundred ways
+        raise ValueError(
+            f"Lhotse's recipe {name} cannot read {folder} ({type(error).__name__}: {error}); is it the top folder of "
+            "the corpus, unpacked and complete?"
+        ) from error
+
+
+def _parts(manifests: Any, split: str | None) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Innermost dictionaries of a recipe's answer, each with the key it was under (`train`, `dev-clean`)."""
+    if isinstance(manifests, dict) and "recordings" in manifests:
+        yield split, manifests
+    elif isinstance(manifests, dict):
+        for key, inner in manifests.items():
+            yield from _parts(inner, str(key))
+
+
+def _add(part: dict[str, Any], split: str | None, found: Found) -> None:
+    recordings = {recording.id: recording for recording in part["recordings"]}
+    supervised = set()
+    for one in part.get("supervisions") or []:
+        recording = recordings.get(one.recording_id)
+        if recording is None:
+            found.excluded.append(Excluded(one.id, one.recording_id, "missing", "its recording is not in the corpus"))
+            continue
+        supervised.add(recording.id)
+        path = _path(recording, found)
+        channels = one.channel if isinstance(one.channel, list) else [one.channel]
+        if path and len(channels) < recording.num_channels:
+            detail = f"channel {channels} of {recording.num_channels}; save each channel as a file of its own"
+            found.excluded.append(Excluded(one.id, path, "one channel of several", detail))
+        elif path:
+            is_whole = one.start == 0 and one.duration >= recording.duration - 0.01
+            start, duration = (0.0, None) if is_whole else (one.start, one.duration)
+            found.items.append(Item(one.id, path, start, duration, one.text, one.speaker, one.language, split))
+    for name, recording in recordings.items():
+        path = _path(recording, found) if name not in supervised else None
+        if path:
+            found.items.append(Item(name, path, split=split))
+
+
+def _path(recording: Any, found: Found) -> str | None:
+    """The one file of a recording; others are listed as excluded."""
+    if len(recording.sources) == 1 and recording.sources[0].type == "file":
+        return str(recording.sources[0].source)
+    kinds = ", ".join(source.type for source in recording.sources)
+    found.excluded.append(Excluded(recording.id, recording.id, "unsupported format", f"not one file but: {kinds}"))
+    return None

@@ -1,0 +1,170 @@
+"""Images on disk, and batches of two views of each."""
+
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+
+from sori.core.batch import ViewBatch
+from sori.core.config import Config
+from sori.core.seeds import derive
+from sori.core.shapes import Int, Tensor, UInt8
+from sori.data.batches.image_views import ImageViewsConfig, draw, view
+
+ARCHIVE = "images.zip"
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class ImagesConfig(Config):
+    """How images become micro-batches of views."""
+
+    batch_size: int = Field(default=512, ge=2)
+    """Images of a micro-batch; there are twice as many views."""
+    views: ImageViewsConfig = ImageViewsConfig()
+
+
+class Images(NamedTuple):
+    """Images of one size, in the order of their names."""
+
+    pixels: UInt8[Tensor, "image channel height width"]
+    """Red, green and blue, 0 to 255."""
+    labels: Int[Tensor, " image"]
+    """Places in `classes`."""
+    classes: list[str]
+    names: list[str]
+    """`SPLIT/CLASS/FILE` of each."""
+
+    def of_split(self, split: str) -> "Images":
+        """The images of one split; the same classes.
+
+        Raises:
+            ValueError: there are none.
+        """
+        return self.take([row for row, name in enumerate(self.names) if name.split("/", 1)[0] == split], split)
+
+    def take(self, rows: Sequence[int], what: str) -> "Images":
+        """Some of the images; the same classes.
+
+        Raises:
+            ValueError: no rows are given; names `what` was asked for.
+        """
+        if not rows:
+            splits = ", ".join(sorted({name.split("/", 1)[0] for name in self.names}))
+            raise ValueError(f"there are no images of {what}; the splits are {splits}")
+        chosen = torch.tensor(rows)
+        return Images(self.pixels[chosen], self.labels[chosen], self.classes, [self.names[row] for row in rows])
+
+
+def read_images(folder: Path) -> Images:
+    """All images of a folder, or of the archive `images.zip` in it, named `SPLIT/CLASS/FILE.jpg` (or .png).
+
+    They are kept in memory: 3 KB for one of 32x32.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or nothing in it.
+        ValueError: images differ in size, or a file cannot be read; names it.
+    """
+    pixels, labels, names = list[Tensor](), list[str](), list[str]()
+    for name, data in _files(folder):
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                pixels.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+        except OSError as error:
+            raise ValueError(f"{folder}: {name} cannot be read as an image ({error}); remove or replace it") from None
+        if pixels[-1].shape != pixels[0].shape:
+            raise ValueError(
+                f"{folder}: expected images of one size, got {_size(pixels[0])} ({names[0]}) and {_size(pixels[-1])} "
+                f"({name}); bring them to one size first"
+            )
+        names.append(name)
+        labels.append(name.split("/")[1])
+    if not names:
+        raise FileNotFoundError(
+            f"expected images in {folder}, got none; they are looked for as SPLIT/CLASS/FILE.jpg (or .png), in the "
+            f"folder or in an archive {ARCHIVE} in it"
+        )
+    classes = sorted(set(labels))
+    return Images(torch.stack(pixels), torch.tensor([classes.index(label) for label in labels]), classes, names)
+
+
+def training_images(folders: Sequence[str], *, held_out: Sequence[str]) -> Images:
+    """The images to train on.
+
+    Args:
+        folders: one folder, as `read_images` takes it.
+        held_out: splits whose names begin so are left out.
+
+    Raises:
+        FileNotFoundError, ValueError: there is not one folder, or nothing in it to train on.
+    """
+    if len(folders) != 1:
+        raise ValueError(f"expected one folder of images, got {len(folders)}; put them into one")
+    images = read_images(Path(folders[0]))
+    rows = [row for row, name in enumerate(images.names) if not name.startswith(tuple(held_out))]
+    return images.take(rows, f"a split that is not held out ({', '.join(held_out)})")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, in the order of names."""
+    archive = folder / ARCHIVE
+    if archive.is_file():
+        with zipfile.ZipFile(archive) as opened:
+            for name in sorted(opened.namelist()):
+                if _is_image(name):
+                    yield name, opened.read(name)
+        return
+    found = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*/*")}
+    for name in sorted(found):
+        if _is_image(name):
+            yield name, found[name].read_bytes()
+
+
+def _is_image(name: str) -> bool:
+    return name.count("/") == 2 and name.lower().endswith(_SUFFIXES)
+
+
+def _size(pixels: Tensor) -> str:
+    return f"{pixels.shape[2]}x{pixels.shape[1]}"
+
+
+@final
+class ImageBatches:
+    """Two views of each image of a micro-batch, a pure function of the seed and the micro-batch's number.
+
+    Each epoch shuffles all images and leaves out those that do not fill a batch; other ones each time.
+
+    Args:
+        images: of which labels are not looked at.
+        config: batch size and views.
+        seed: of the run.
+
+    Raises:
+        ValueError: there are fewer images than a batch has.
+    """
+
+    def __init__(self, images: Images, config: ImagesConfig, *, seed: int) -> None:
+        if len(images.pixels) < config.batch_size:
+            raise ValueError(
+                f"expected at least one batch of {config.batch_size} images, got {len(images.pixels)} images; lower "
+                "images.batch_size"
+            )
+        self._pixels, self._config, self._seed = images.pixels, config, seed
+        self.num_batches = len(images.pixels) // config.batch_size
+        """Micro-batches in an epoch."""
+
+    def __getitem__(self, index: int) -> ViewBatch:
+        """Micro-batch `index`; numbers go on through the epochs."""
+        epoch, position = divmod(index, self.num_batches)
+        size = self._config.batch_size
+        order = np.random.Generator(np.random.Philox(derive(self._seed, epoch, "order"))).permutation(len(self._pixels))
+        rows = torch.from_numpy(order[position * size : (position + 1) * size])
+        pixels = self._pixels[rows].float() / 255
+        generator = torch.Generator().manual_seed(derive(self._seed, index, "views"))
+        views = self._config.views
+        return ViewBatch(*(view(pixels, draw(views, size, generator), size=views.size) for _ in range(2)))

@@ -1,0 +1,372 @@
+"""A transcript of one recording as text for other programs: captions, Praat, ELAN, scoring.
+
+All formats share one clock: whole milliseconds from 0 to the duration, on which every word lasts at least one, begins
+no earlier than the word before it ends, and lies within the recording. Rounding therefore never makes a time negative,
+a word empty or two words overlap, in any of them. What is written ends with a line break and is meant for UTF-8.
+
+Sources: WebVTT, W3C candidate recommendation 2019; TextGrid, the Praat manual, "TextGrid file formats"; EAF, Max Planck
+Institute, "ELAN Annotation Format", schema 3.0 (2016); CTM, NIST SCTK, doc/infmts.htm. SubRip has no specification.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any, Literal, NamedTuple, get_args
+from unicodedata import east_asian_width
+from xml.etree import ElementTree as ET
+
+from sori.decoding.greedy import Character, Word
+from sori.text.vocabulary import graphemes
+
+Format = Literal["txt", "json", "srt", "vtt", "TextGrid", "eaf", "ctm"]
+FORMATS: tuple[str, ...] = get_args(Format)
+"""Names of the formats, which are also the usual endings of their files."""
+
+PAUSE_SECONDS = 0.8
+"""A silence between words that ends a caption and an utterance; CTC ends words early, so a shorter gap says little."""
+_SLACK_SECONDS = 0.1  # the last frame of a recogniser may begin beyond the last sample; times are drawn in
+_LINE_WIDTH, _CAPTION_MS, _SHOWN_MS = 42, 7000, 1000
+_BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # those that keep words together stay as they are
+# neither XML nor UTF-8 can hold these
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class Alternatives(NamedTuple):
+    """The best texts of one passage, as a search ranks them."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    texts: Sequence[tuple[str, float]]
+    """Each with its score in nats, best first."""
+
+
+class Transcribed(NamedTuple):
+    """What was said in one recording."""
+
+    text: str
+    words: Sequence[Word]
+    """In order of time; they may touch, overlap by rounding, and last no time."""
+    duration: float
+    """Of the recording, in seconds."""
+    source: str
+    """Its file, as path or name; only the name is written."""
+    confidence: Sequence[float] | None = None
+    """Of each word, from 0 to 1, where it is known."""
+    characters: Sequence[Sequence[Character]] | None = None
+    """Of each word, with their times, where they are known; only json has room for them."""
+    alternatives: Sequence[Alternatives] | None = None
+    """Of each passage, where they are wanted; only json has room for them."""
+
+
+class _Timed(NamedTuple):
+    """A word on the clock, in milliseconds."""
+
+    text: str
+    start: int
+    end: int
+    confidence: float | None
+    characters: tuple[Character, ...] | None = None
+    """In seconds, as they came."""
+
+
+def render(transcribed: Transcribed, to: str) -> str:
+    """A transcript in one of `FORMATS`.
+
+    Args:
+        transcribed: text and words of one recording.
+        to: `txt`, the text; `json`, everything; `srt` or `vtt`, captions of at most two lines; `TextGrid` for Praat,
+            words and the silences between; `eaf` for ELAN, words within utterances; `ctm` for scoring, a line a word.
+
+    Raises:
+        ValueError: unknown format; a duration under a millisecond; times that are not numbers, run backwards or lie
+            beyond the recording; more words than milliseconds; or confidences that do not match the words.
+    """
+    timed = _on_the_clock(transcribed)
+    name = _clean(PurePath(transcribed.source).name)
+    match to:
+        case "txt":
+            rendered = _clean(transcribed.text) + "\n"
+        case "json":
+            rendered = _json(transcribed, timed, name)
+        case "srt":
+            rendered = _srt(_captions(timed, _milliseconds(transcribed.duration)))
+        case "vtt":
+            rendered = _vtt(_captions(timed, _milliseconds(transcribed.duration)))
+        case "TextGrid":
+            rendered = _textgrid(timed, transcribed.duration)
+        case "eaf":
+            rendered = _eaf(timed, name)
+        case "ctm":
+            rendered = _ctm(timed, name)
+        case _:
+            raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {to!r}")
+    return rendered
+
+
+def _on_the_clock(transcribed: Transcribed) -> list[_Timed]:
+    """Words in whole milliseconds, each at least one long, none overlapping, none beyond the end."""
+    _check(transcribed)
+    confidence: Sequence[float | None] = transcribed.confidence or [None] * len(transcribed.words)
+    letters: Sequence[Sequence[Character] | None] = transcribed.characters or [None] * len(transcribed.words)
+    spoken = [row for row in zip(transcribed.words, confidence, letters, strict=True) if _clean(row[0].text)]
+    starts, ends, free = [], [], 0
+    for word, _, _ in spoken:
+        starts.append(max(_milliseconds(word.start), free))
+        ends.append(max(_milliseconds(word.end), starts[-1] + 1))
+        free = ends[-1]
+    free = _milliseconds(transcribed.duration)
+    if len(spoken) > free:
+        raise ValueError(
+            f"expected at most a word a millisecond, got {len(spoken)} words in {transcribed.duration} s. Probably the "
+            "duration is that of another recording; give the one that was transcribed."
+        )
+    for number in reversed(range(len(spoken))):
+        ends[number] = min(ends[number], free)
+        starts[number] = free = min(starts[number], ends[number] - 1)
+    return [
+        _Timed(_clean(word.text), start, end, sure, None if inside is None else tuple(inside))
+        for (word, sure, inside), start, end in zip(spoken, starts, ends, strict=True)
+    ]
+
+
+def _check(transcribed: Transcribed) -> None:
+    words, duration = transcribed.words, transcribed.duration
+    if not (math.isfinite(duration) and _milliseconds(duration)):
+        raise ValueError(f"expected the duration in seconds, a millisecond at least, got {duration}")
+    if transcribed.confidence is not None and len(transcribed.confidence) != len(words):
+        raise ValueError(
+            f"expected a confidence for each of {len(words)} words, got {len(transcribed.confidence)}; give all or None"
+        )
+    if transcribed.characters is not None and len(transcribed.characters) != len(words):
+        raise ValueError(
+            f"expected the characters of each of {len(words)} words, got those of {len(transcribed.characters)}; give "
+            "all or None"
+        )
+    before = 0.0
+    for word in words:
+        if not (math.isfinite(word.start) and math.isfinite(word.end) and before <= word.start <= word.end):
+            raise ValueError(
+                f"expected words in order of time, from 0 on, each beginning before it ends, got {word} after a word "
+                f"beginning at {before} s. Probably they come from several recordings, or sorted by something else."
+            )
+        before = word.start
+    if words and words[-1].start > duration + _SLACK_SECONDS:
+        raise ValueError(
+            f"expected words within the recording, got {words[-1]} in {duration} s. Probably the duration is that of "
+            "another recording, or in other units; give seconds."
+        )
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _clean(text: str) -> str:
+    """One line, without what no text file may hold; letters of every script as they are."""
+    return _BLANKS.sub(" ", _UNWRITABLE.sub("", text)).strip()
+
+
+def _json(transcribed: Transcribed, timed: list[_Timed], name: str) -> str:
+    words = []
+    for word in timed:
+        row: dict[str, Any] = {"text": word.text, "start": word.start / 1000, "end": word.end / 1000}
+        if word.confidence is not None:
+            row["confidence"] = round(word.confidence, 4)
+        if word.characters is not None:
+            row["characters"] = _characters(word, word.characters)
+        words.append(row)
+    data = {"source": name, "duration": transcribed.duration, "text": _clean(transcribed.text), "words": words}
+    if transcribed.alternatives is not None:
+        data["alternatives"] = [
+            {
+                "start": round(one.start, 3),
+                "end": round(one.end, 3),
+                "texts": [{"text": _clean(text), "score": round(score, 3)} for text, score in one.texts],
+            }
+            for one in transcribed.alternatives
+        ]
+    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+
+
+def _characters(word: _Timed, characters: Sequence[Character]) -> list[dict[str, Any]]:
+    """On the clock of their word, from its begin to its end; where rounding leaves no room, one may last no time."""
+    rows, free = [], word.start
+    for number, one in enumerate(characters, 1):
+        start = free if number == 1 else min(max(_milliseconds(one.start), free), word.end)
+        free = word.end if number == len(characters) else min(max(_milliseconds(one.end), start), word.end)
+        rows.append({"text": _clean(one.text), "start": start / 1000, "end": free / 1000})
+    return rows
+
+
+class _Caption(NamedTuple):
+    lines: list[str]
+    start: int
+    end: int
+
+
+def _captions(timed: list[_Timed], duration: int) -> list[_Caption]:
+    """Words in groups that can be read: at most two lines, at most seven seconds, ended by pauses.
+
+    A caption stays for a second where the next one leaves room. A single word that lasts longer than seven seconds
+    keeps its time.
+    """
+    groups: list[list[_Timed]] = []
+    for word in itertools.chain.from_iterable(map(_cut, timed)):
+        group = groups[-1] if groups else []
+        fits = group and len(_lines([w.text for w in (*group, word)])) <= 2
+        if fits and not _paused(group[-1], word) and word.end - group[0].start <= _CAPTION_MS:
+            group.append(word)
+        else:
+            groups.append([word])
+    captions = []
+    for number, group in enumerate(groups):
+        limit = groups[number + 1][0].start if number + 1 < len(groups) else duration
+        end = max(group[-1].end, min(group[0].start + _SHOWN_MS, limit))
+        captions.append(_Caption(_lines([word.text for word in group]), group[0].start, end))
+    return captions
+
+
+def _paused(before: _Timed, after: _Timed) -> bool:
+    return after.start - before.end >= _milliseconds(PAUSE_SECONDS)
+
+
+def _cut(word: _Timed) -> Iterator[_Timed]:
+    """A word wider than a line (scripts without blanks write whole sentences so) in pieces, its time in proportion."""
+    if _width(word.text) <= _LINE_WIDTH:
+        yield word
+        return
+    pieces = [""]
+    for letter in graphemes(word.text):
+        if _width(pieces[-1] + letter) > _LINE_WIDTH:
+            pieces.append("")
+        pieces[-1] += letter
+    pieces = [piece for piece in map(str.strip, pieces) if piece]
+    if word.end - word.start < len(pieces):  # too short to be shared out, so it stays in one piece
+        yield word
+        return
+    edges = [word.start + (word.end - word.start) * number // len(pieces) for number in range(len(pieces) + 1)]
+    for piece, (start, end) in zip(pieces, itertools.pairwise(edges), strict=True):
+        yield _Timed(piece, start, end, word.confidence)
+
+
+def _lines(words: list[str]) -> list[str]:
+    """As few lines as possible; two are made about equally wide."""
+    lines = [words[0]]
+    for word in words[1:]:
+        if _width(f"{lines[-1]} {word}") <= _LINE_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    if len(lines) != 2:
+        return lines
+    splits = [[" ".join(words[:n]), " ".join(words[n:])] for n in range(1, len(words))]
+    return min(splits, key=lambda split: max(map(_width, split)))
+
+
+def _width(text: str) -> int:
+    """Columns: East Asian letters take two, marks none of their own."""
+    return sum(2 if east_asian_width(letter[0]) in "WF" else 1 for letter in graphemes(text))
+
+
+def _srt(captions: list[_Caption]) -> str:
+    blocks = []
+    for number, (lines, start, end) in enumerate(captions, 1):
+        times = f"{_time(start)} --> {_time(end)}".replace(".", ",")
+        blocks.append("\n".join([str(number), times, *lines]) + "\n")
+    return "\n".join(blocks)
+
+
+def _vtt(captions: list[_Caption]) -> str:
+    blocks = ["WEBVTT\n"]
+    for lines, start, end in captions:
+        text = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        blocks.append(f"{_time(start)} --> {_time(end)}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def _time(milliseconds: int) -> str:
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}.{rest % 1000:03}"
+
+
+def _textgrid(timed: list[_Timed], duration: float) -> str:
+    last = _milliseconds(duration)
+    end = f"{duration:.7f}".rstrip("0").removesuffix(".")  # 7 places: exact for a number of 16 kHz samples
+    intervals: list[tuple[int, int, str]] = []
+    free = 0
+    for word in timed:
+        if word.start > free:
+            intervals.append((free, word.start, ""))
+        intervals.append((word.start, word.end, word.text))
+        free = word.end
+    if free < last:
+        intervals.append((free, last, ""))
+    rows = ['File type = "ooTextFile"', 'Object class = "TextGrid"', ""]
+    rows += ["xmin = 0 ", f"xmax = {end} ", "tiers? <exists> ", "size = 1 ", "item []: ", "    item [1]:"]
+    rows += [f"        {row} " for row in ('class = "IntervalTier"', 'name = "words"', "xmin = 0", f"xmax = {end}")]
+    rows.append(f"        intervals: size = {len(intervals)} ")
+    for number, (start, stop, text) in enumerate(intervals, 1):
+        doubled = text.replace('"', '""')
+        rows += [
+            f"        intervals [{number}]:",
+            f"            xmin = {start / 1000:.3f} ",
+            f"            xmax = {end if stop == last else format(stop / 1000, '.3f')} ",
+            f'            text = "{doubled}" ',
+        ]
+    return "\n".join(rows) + "\n"
+
+
+def _eaf(timed: list[_Timed], name: str) -> str:
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    root = ET.Element("ANNOTATION_DOCUMENT", AUTHOR="sori", DATE=date, FORMAT="3.0", VERSION="3.0")
+    root.set("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance")
+    root.set("xsi:noNamespaceSchemaLocation", "http://www.mpi.nl/tools/elan/EAFv3.0.xsd")
+    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    mime = "audio/x-wav" if name.lower().endswith(".wav") else "audio/*"
+    media = {"MEDIA_URL": f"file:./{name}", "MIME_TYPE": mime, "RELATIVE_MEDIA_URL": f"./{name}"}
+    if name:
+        ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
+    utterances: list[list[_Timed]] = []
+    for word in timed:
+        if utterances and not _paused(utterances[-1][-1], word):
+            utterances[-1].append(word)
+        else:
+            utterances.append([word])
+    spans = [_Timed(" ".join(w.text for w in u), u[0].start, u[-1].end, None) for u in utterances]
+    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(spans) + len(timed))
+    order = ET.SubElement(root, "TIME_ORDER")
+    slots: list[tuple[int, str]] = []
+    for tier, parent, rows in (("utterances", {}, spans), ("words", {"PARENT_REF": "utterances"}, timed)):
+        element = ET.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": tier, **parent, "TIER_ID": tier})
+        for row in rows:
+            number = len(slots) // 2 + 1
+            pair = {"TIME_SLOT_REF1": f"ts{2 * number - 1}", "TIME_SLOT_REF2": f"ts{2 * number}"}
+            slots += [(row.start, pair["TIME_SLOT_REF1"]), (row.end, pair["TIME_SLOT_REF2"])]
+            annotation = ET.SubElement(element, "ANNOTATION")
+            annotation = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}", **pair})
+            ET.SubElement(annotation, "ANNOTATION_VALUE").text = row.text
+    for time, slot in sorted(slots, key=lambda pair: pair[0]):
+        ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(time))
+    within = "Time alignable annotations within the parent annotation's time interval, gaps are allowed"
+    for tier, constraint in (("utterances", {}), ("words", {"CONSTRAINTS": "Included_In"})):
+        kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": tier, "TIME_ALIGNABLE": "true"}
+        ET.SubElement(root, "LINGUISTIC_TYPE", constraint | kind)
+    ET.SubElement(root, "CONSTRAINT", DESCRIPTION=within, STEREOTYPE="Included_In")
+    ET.indent(root, "    ")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _ctm(timed: list[_Timed], name: str) -> str:
+    # fields are separated by blanks, so there is none inside a field
+    file = "_".join(PurePath(name).stem.split()) or "recording"
+    lines = []
+    for word in timed:
+        sure = "" if word.confidence is None else f" {word.confidence:.3f}"
+        start, length = word.start / 1000, (word.end - word.start) / 1000
+        lines.append(f"{file} 1 {start:.3f} {length:.3f} {'_'.join(word.text.split())}{sure}\n")
+    return "".join(lines)

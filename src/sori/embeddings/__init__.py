@@ -1,0 +1,1 @@
+"""Vectors of words: files, arithmetic, spoken words, the projector's points."""

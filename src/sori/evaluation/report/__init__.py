@@ -1,0 +1,1 @@
+"""Compare systems in words and write the error report."""

@@ -1,0 +1,1 @@
+"""Train every system on the same hours and compare."""

@@ -1,0 +1,1 @@
+"""Use trained models: transcripts, vectors, units, filled masks."""

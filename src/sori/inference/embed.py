@@ -1,0 +1,48 @@
+"""Vectors of recordings."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sori.core.audio import SAMPLE_RATE
+from sori.core.shapes import Float, Tensor
+from sori.inference.inputs import _length, _wave
+from sori.models.factory import System, encoder_of, of_frames
+
+
+class Embedding(NamedTuple):
+    """What an encoder makes of a recording."""
+
+    frames: Float[Tensor, "frame dim"]
+    times: Float[Tensor, " frame"]
+    """Seconds from the beginning to the middle of each frame."""
+
+
+def embed(
+    model: System,
+    source: str | Path | Float[Tensor, " sample"],
+    *,
+    layer: int | None = None,
+    sample_rate: int | None = None,
+) -> Embedding:
+    """Vectors of one recording.
+
+    Args:
+        model: from `load`; a recogniser gives its encoder's vectors.
+        source: a sound file, or a waveform.
+        layer: 0 is the input of the first block, None the output of the last.
+        sample_rate: of a waveform, to be stated; a file knows its own.
+
+    Raises:
+        ValueError: a waveform without its rate or at another one than 16 kHz, audio shorter than one frame, or an
+            unknown layer.
+        FileNotFoundError: there is no such file.
+    """
+    model = of_frames(model.eval())
+    wave = _wave(model, source, sample_rate)
+    with torch.no_grad():
+        frames = encoder_of(model).frames(wave[None], _length(wave), layer=layer).data[0]
+    middle = encoder_of(model).hop_samples / 2
+    times = (torch.arange(len(frames)) * encoder_of(model).hop_samples + middle) / SAMPLE_RATE
+    return Embedding(frames.cpu(), times)

@@ -1,0 +1,49 @@
+"""What users pass to a model, checked: recordings, waveforms, recognisers."""
+
+from pathlib import Path
+
+import torch
+
+from sori.core.audio import SAMPLE_RATE, read
+from sori.core.shapes import Float, Tensor
+from sori.models.ctc import Ctc
+from sori.models.factory import System, encoder_of
+from sori.text.vocabulary import Vocabulary
+
+
+def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
+    if not isinstance(model, Ctc) or model.vocabulary is None:
+        raise ValueError(
+            "expected a recogniser, got a model that only knows sounds; fine-tune it with transcripts first: "
+            "`sori train ctc_10min --init MODEL`"
+        )
+    return model, model.vocabulary
+
+
+def _length(wave: Tensor) -> Tensor:
+    return torch.tensor([len(wave)], device=wave.device)
+
+
+def _wave(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
+    """16 kHz samples on the model's device, long enough for a frame."""
+    if isinstance(source, Tensor):
+        if sample_rate != SAMPLE_RATE:
+            raise ValueError(
+                f"expected a waveform with sample_rate={SAMPLE_RATE}, got sample_rate={sample_rate}; a waveform does "
+                "not know its rate, and at a wrong one every sound is another: give what `sori.read` returns with "
+                f"sample_rate={SAMPLE_RATE}, or the file itself, which is resampled"
+            )
+        wave, name = source, "the waveform"
+    else:
+        wave, name = read(source), str(source)
+    shortest = encoder_of(model).field_samples
+    if len(wave) < shortest:
+        raise ValueError(
+            f"{name} gives {len(wave)} samples, but one frame needs {shortest} ({shortest * 1000 // SAMPLE_RATE} ms); "
+            "likely an empty or cut recording"
+        )
+    if not bool(torch.isfinite(wave).all()):
+        raise ValueError(
+            f"{name} holds NaN or infinite samples; likely damaged, or a failed conversion: export it again"
+        )
+    return wave.to(next(model.parameters()).device)

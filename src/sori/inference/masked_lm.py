@@ -1,0 +1,132 @@
+"""What a model of texts answers: hidden words, classes of texts and of words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sori.checkpoints import store
+from sori.core import distributed
+from sori.data.sources.labelled_texts import (
+    LabelledText,
+    LabelledTextsConfig,
+    divide_labelled,
+    read_labelled,
+)
+from sori.evaluation.classification import Judged, answer, judge
+from sori.models import factory
+from sori.models.bert import Bert
+from sori.models.classifier import Classifier
+from sori.recipes.recipe import Recipe
+from sori.text.wordpiece import MASK
+
+
+class Filling(NamedTuple):
+    """A word, or a piece of one, for a blank."""
+
+    piece: str
+    """`##` before a piece that goes on from what stands before the blank."""
+    probability: float
+
+
+class Told(NamedTuple):
+    """A class of a text or of a word."""
+
+    what: str
+    """The text or the word."""
+    name: str
+    probability: float
+
+
+@torch.no_grad()
+def fill(model: str | Path | Bert, text: str, *, number: int = 5) -> list[list[Filling]]:
+    """The likeliest fillings of each blank of a text, the best first.
+
+    Several blanks are filled each for itself, the others hidden.
+
+    Args:
+        model: a BERT with its head for hidden words.
+        text: with `[MASK]` for each blank.
+        number: of fillings.
+
+    Raises:
+        ValueError: the model is something else or lacks that head, the text has no blank, or is too long.
+    """
+    bert = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
+    if not isinstance(bert, Bert) or not hasattr(bert, "predictor"):
+        said = f"a {bert.config.kind}" if not isinstance(bert, Bert) else "one without that head"
+        raise ValueError(f"expected a BERT that finds hidden words, got {said}; `sori train bert_tiny` makes one")
+    wordpiece = bert.wordpiece
+    assert wordpiece is not None  # noqa: S101 - as every model that was read
+    (ids,) = wordpiece.encode([text])
+    ids = [wordpiece.cls, *ids, wordpiece.sep]
+    if wordpiece.mask not in ids:
+        raise ValueError(f"expected a text with {MASK} where a word is hidden, got {text!r}")
+    given = torch.tensor([ids], device=distributed.device())
+    last = bert.context(given, torch.zeros_like(given), torch.tensor([len(ids)], device=given.device))[-1]
+    shares = bert.scores(last[given == wordpiece.mask]).float().softmax(-1)
+    best = shares.topk(min(number, len(wordpiece)))
+    return [
+        [Filling(wordpiece.tokens[token], share) for token, share in zip(tokens, found, strict=True)]
+        for tokens, found in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def classify(model: str | Path | Classifier, texts: Sequence[str]) -> list[list[Told]]:
+    """The class of each text, or of each of its words (parted by spaces), where the model tells words apart.
+
+    Args:
+        model: a classifier.
+        texts: to be told; what is longer than the model reads is cut.
+
+    Raises:
+        ValueError: the model is no classifier.
+    """
+    system = _classifier(model)
+    words = system.config.read == "words"
+    rows = [LabelledText(tuple(text.split()) if words else (text,), "", (), None) for text in texts]
+    found = answer(system, rows, max_tokens=_longest(system))
+    return [
+        [Told(word, name, share) for word, (name, share) in zip(row.words, told, strict=True)]
+        for row, told in zip(rows, found, strict=True)
+    ]
+
+
+def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None) -> Judged:
+    """Accuracy and F1 of a classifier on tables of texts with their labels.
+
+    Args:
+        model: a classifier.
+        data: tables, as it was trained from.
+        split: which rows; None: those that training leaves out; "all": all.
+
+    Raises:
+        ValueError: the model is no classifier, or there are no such rows.
+        FileNotFoundError: there is no such table.
+    """
+    system = _classifier(model)
+    rows = [row for path in data for row in read_labelled(path, words=system.config.read == "words")]
+    if split is None:
+        recipe = Recipe.from_data(store.read(model).provenance["recipe"], origin=str(model))
+        rows = divide_labelled(rows, recipe.labelled or LabelledTextsConfig(), held_out=recipe.held_out).held_out
+    elif split != "all":
+        known = sorted({row.split or "none" for row in rows})
+        rows = [row for row in rows if row.split == split]
+        if not rows:
+            raise ValueError(f"there are no rows of a split {split!r}; there are {', '.join(known)}")
+    return judge(system, rows, max_tokens=_longest(system))
+
+
+def _classifier(model: str | Path | Classifier) -> Classifier:
+    system = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
+    if not isinstance(system, Classifier):
+        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+            f"expected a classifier of texts, got a {system.config.kind}; fine-tune a BERT first: `sori train "
+            "bert_classify --init MODEL --data TABLE`"
+        )
+    return system.eval()
+
+
+def _longest(system: Classifier) -> int:
+    return factory.bert_of(system).config.num_positions

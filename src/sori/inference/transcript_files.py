@@ -1,0 +1,161 @@
+"""Many recordings to many transcripts: which files, where to, and what happens to those that fail."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sori.core.audio import SAMPLE_RATE, info
+from sori.data.sources.recordings import AUDIO
+from sori.decoding.beam import BeamDecoder
+from sori.decoding.confidence import Confidence
+from sori.decoding.transcript_formats import Format, Transcribed, render
+from sori.inference.transcribe import Failure, Transcript, transcribe_files
+from sori.models.factory import System
+
+STDIN = Path("/dev/stdin")
+
+
+class Job(NamedTuple):
+    """A recording, and where its transcript goes."""
+
+    recording: Path
+    transcript: Path
+
+
+def plan(sources: Sequence[Path], *, into: Path, to: Format) -> list[Job]:
+    """Every recording with the file its transcript goes to: its name, with the format's ending, in `into`.
+
+    Args:
+        sources: sound files, and folders, all of whose sound files are meant; below `into` they keep their subfolders.
+        into: folder for the transcripts.
+        to: format.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or no sound in it.
+        ValueError: two recordings would have the same transcript.
+    """
+    jobs = [Job(path, into / name.with_suffix(f".{to}")) for path, name in _recordings(sources)]
+    first: dict[Path, Path] = {}
+    for job in jobs:
+        other = first.setdefault(job.transcript, job.recording)
+        if other != job.recording:
+            raise ValueError(
+                f"{other} and {job.recording} would both be written to {job.transcript}; transcribe them into "
+                "different folders, or rename one"
+            )
+    return jobs
+
+
+def _recordings(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    for source in sources:
+        if not source.is_dir():
+            yield source, Path(source.name)
+            continue
+        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
+        if not found:
+            raise FileNotFoundError(f"{source} holds no sound files ({', '.join(sorted(AUDIO))})")
+        yield from ((path, path.relative_to(source)) for path in found)
+
+
+def write(
+    model: System,
+    jobs: Sequence[Job],
+    *,
+    to: Format,
+    overwrite: bool = False,
+    decoder: BeamDecoder | None = None,
+    confidence: Confidence | None = None,
+) -> Iterator[str | Failure]:
+    """Transcribe recordings, one after the other; one that fails does not stop the others.
+
+    Args:
+        model: a recogniser.
+        jobs: from `plan`.
+        to: format.
+        overwrite: replace transcripts that exist; otherwise these are failures, and their recordings are not heard.
+        decoder: as for `infer.transcribe`.
+        confidence: likewise.
+
+    Yields:
+        For each recording the file that was written, or why none was.
+    """
+    for job in jobs:
+        if job.transcript.exists() and not overwrite:
+            yield Failure(job.recording, f"{job.transcript} exists; replace it with --overwrite")
+            continue
+        ((_, found),) = transcribe_files(model, [job.recording], decoder=decoder, confidence=confidence)
+        if isinstance(found, Failure):
+            yield found
+            continue
+        job.transcript.parent.mkdir(parents=True, exist_ok=True)
+        partial = job.transcript.with_name(job.transcript.name + ".partial")
+        partial.write_text(_rendered(job.recording, found, to), encoding="utf-8", newline="\n")
+        partial.replace(job.transcript)
+        yield str(job.transcript)
+
+
+def show(
+    model: System,
+    sources: Sequence[Path],
+    *,
+    to: Format,
+    times: bool,
+    decoder: BeamDecoder | None = None,
+    confidence: Confidence | None = None,
+) -> Iterator[str | Failure]:
+    """Transcribe recordings for the screen.
+
+    Args:
+        model: a recogniser.
+        sources: sound files, and folders, all of whose sound files are meant.
+        to: format; `txt` of several recordings begins each line with the recording's name.
+        times: with `txt`: a line for each word: begin, end, confidence where it is known, and the word. The best texts
+            of a decoder that gives several follow, a line each: begin and end of the passage, number, score, and text.
+        decoder: as for `infer.transcribe`.
+        confidence: likewise.
+
+    Yields:
+        For each recording its transcript, or why there is none.
+    """
+    paths = [path for path, _ in _recordings(sources)]
+    for path, found in transcribe_files(model, paths, decoder=decoder, confidence=confidence):
+        if isinstance(found, Failure):
+            yield found
+        elif to != "txt":
+            yield _rendered(path, found, to).rstrip("\n")
+        else:
+            lines = [found.text if len(paths) == 1 and not times else f"{path}\t{found.text}"]
+            if times:
+                lines += _word_lines(found)
+            for passage in found.alternatives or ():
+                span = f"{passage.start:.2f}\t{passage.end:.2f}"
+                lines += [f"{span}\t{n}\t{score:.2f}\t{text}" for n, (text, score) in enumerate(passage.texts, 1)]
+            yield "\n".join(lines)
+
+
+def _word_lines(found: Transcript) -> list[str]:
+    spans = [f"{word.start:.2f}\t{word.end:.2f}" for word in found.words]
+    if found.confidence is not None:
+        spans = [f"{span}\t{sure:.2f}" for span, sure in zip(spans, found.confidence, strict=True)]
+    return [f"{span}\t{word.text}" for span, word in zip(spans, found.words, strict=True)]
+
+
+@contextmanager
+def standard_input(sources: Sequence[Path]) -> Iterator[list[Path]]:
+    """The sources with `STDIN` replaced by a file that holds what comes from there: decoders go back and forth."""
+    with tempfile.TemporaryDirectory() as folder:
+        held = Path(folder) / "stdin"
+        if STDIN in sources:
+            with held.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [held if source == STDIN else source for source in sources]
+
+
+def _rendered(recording: Path, found: Transcript, to: Format) -> str:
+    duration = info(recording).num_samples / SAMPLE_RATE
+    text, words, characters, confidence, alternatives = found
+    return render(Transcribed(text, words, duration, recording.name, confidence, characters, alternatives), to)

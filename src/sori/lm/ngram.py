@@ -1,0 +1,313 @@
+r"""N-gram language models with back-off, kept in arrays that compiled code can walk; read and written as ARPA files.
+
+Source: Katz (1987) for the back-off; the format is the one SRILM's page ngram-format describes. KenLM, SRILM and
+IRSTLM write it alike, up to blanks. Natural logarithms inside, base 10 in files.
+
+    \data\
+    ngram 1=3
+    ...
+    \2-grams:
+    log10(p)    word1 word2    log10(back-off weight), absent where it is 1
+    ...
+    \end\
+"""
+
+import gzip
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, final, no_type_check
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sori.core.compiled import jit
+from sori.lm import arpa
+from sori.lm.arpa import Level
+
+START, END, UNKNOWN = "<s>", "</s>", "<unk>"
+UNKNOWN_LOG10 = -7.0
+"""Base-10 log-probability of a word the model has never seen, where it has no <unk> of its own: one in ten million."""
+
+_UNKNOWN_NAMES = (UNKNOWN, "<UNK>")
+_LN10 = math.log(10)
+
+
+class Ngrams(NamedTuple):
+    """A trie: node 0 is the empty context, node w + 1 the word w, a longer n-gram hangs below its first words.
+
+    The nodes of one order stand together, sorted by parent and word, so the children of a node are neighbours.
+    """
+
+    child_start: NDArray[np.int32]
+    """Of each node its first child; one entry more than nodes, so that child_start[node + 1] ends the children."""
+    child_word: NDArray[np.int32]
+    """Of each node its last word (root: -1)."""
+    log_prob: NDArray[np.float32]
+    """Of each node, in nats, its last word given the ones before."""
+    backoff: NDArray[np.float32]
+    """Of each node, in nats, what a word costs that does not follow it."""
+    suffix: NDArray[np.int32]
+    """Of each node the longest n-gram in the model that lacks its first word or more."""
+
+
+@final
+class NgramModel:
+    """A word (or symbol) n-gram model.
+
+    States are nodes of the trie: the longest end of what was said that the model can continue.
+
+    Args:
+        words: by word number; one of them is <unk>.
+        ngrams: the trie.
+        counts: n-grams of each order.
+        own_unknown: whether <unk> stood in the file, rather than getting `UNKNOWN_LOG10`.
+    """
+
+    def __init__(
+        self, words: Sequence[str], ngrams: Ngrams, counts: Sequence[int], *, own_unknown: bool = True
+    ) -> None:
+        self.words = tuple(words)
+        self.ngrams = ngrams
+        self.counts = tuple(counts)
+        self.own_unknown = own_unknown
+        self._ids = {word: number for number, word in enumerate(self.words)}
+        self.unknown = next(self._ids[name] for name in _UNKNOWN_NAMES if name in self._ids)
+        self.end = self._ids.get(END, -1)
+        """Word number of </s>, -1 if the model does not know ends."""
+        self.start = int(_context(ngrams, self._ids[START] + 1)) if START in self._ids else 0
+        """State at the beginning of a sentence."""
+
+    @property
+    def order(self) -> int:
+        """Words of the longest n-grams."""
+        return len(self.counts)
+
+    @classmethod
+    def from_levels(cls, words: Sequence[str], levels: Sequence[Level]) -> "NgramModel":
+        """A model from its n-grams.
+
+        Args:
+            words: by word number.
+            levels: order 1 first, whose rows must be the words in their order.
+
+        Raises:
+            ValueError: an n-gram stands twice, or without its first words one order below.
+        """
+        words, first = list(words), levels[0]
+        if not np.array_equal(first.ids[:, 0], np.arange(len(words))):
+            raise ValueError(f"expected the {len(words)} words in their order as 1-grams, got {len(first.ids)} others")
+        if not (own_unknown := any(name in words for name in _UNKNOWN_NAMES)):
+            ids = np.arange(len(words) + 1, dtype=np.int32)[:, None]
+            words.append(UNKNOWN)
+            low = np.float32(UNKNOWN_LOG10 * _LN10)
+            first = Level(ids, np.append(first.log_prob, low), np.append(first.backoff, np.float32(0)))
+        ngrams, counts = _build(words, [first, *levels[1:]])
+        return cls(words, ngrams, counts, own_unknown=own_unknown)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "NgramModel":
+        """Read an ARPA file, plain or gzipped; more than a million n-grams a second.
+
+        Raises:
+            ValueError: the file is not ARPA, is cut, or a line of it is broken, which is named.
+            FileNotFoundError: there is no such file.
+        """
+        path = Path(path)
+        words, levels = arpa.read(path)
+        try:
+            return cls.from_levels(words, levels)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def write(self, path: str | Path) -> None:
+        """Write an ARPA file, gzipped if the name ends in .gz; numbers have seven digits."""
+        path, ngrams = Path(path), self.ngrams
+        counts = [self.counts[0] - (not self.own_unknown), *self.counts[1:]]
+        parent = np.repeat(np.arange(len(ngrams.suffix)), np.diff(ngrams.child_start))
+        parent = np.concatenate([[0], parent])  # of the root itself
+        words = np.array(self.words, dtype=object)
+        first = 1
+        with gzip.open(path, "wb") if path.suffix == ".gz" else path.open("wb") as file:
+            header = "".join(f"ngram {order}={count}\n" for order, count in enumerate(counts, 1))
+            file.write(f"\\data\\\n{header}".encode())
+            for order, count in enumerate(counts, 1):
+                file.write(f"\n\\{order}-grams:\n".encode())
+                for low in range(first, first + count, 1 << 17):
+                    nodes = np.arange(low, min(low + (1 << 17), first + count))
+                    file.write(_lines(ngrams, words, parent, nodes, order, has_backoff=order < len(counts)))
+                first += self.counts[order - 1]
+            file.write(b"\n\\end\\\n")
+
+    def word_id(self, word: str) -> int:
+        """Number of a word, that of <unk> for unknown ones."""
+        return self._ids.get(word, self.unknown)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._ids
+
+    def score(self, state: int, word: int) -> tuple[float, int]:
+        """Log-probability in nats of a word number after a state, and the state after it."""
+        log_prob, following = score(self.ngrams, state, word)
+        return float(log_prob), int(following)
+
+    def log_prob(self, sentence: str | Sequence[str]) -> float:
+        """Log-probability of a sentence in nats, its end included.
+
+        Args:
+            sentence: words, or a string of words with blanks between.
+        """
+        return self._score(sentence)[0]
+
+    def perplexity(self, sentences: Iterable[str | Sequence[str]]) -> float:
+        """Perplexity for each word and each end of a sentence; unknown words count with the probability they get.
+
+        Raises:
+            ValueError: there is no sentence.
+        """
+        scores = [self._score(sentence) for sentence in sentences]
+        if not (count := sum(num for _, num in scores)):
+            raise ValueError("expected sentences, got none; is the text empty, or the iterator used up?")
+        return math.exp(-sum(total for total, _ in scores) / count)
+
+    def _score(self, sentence: str | Sequence[str]) -> tuple[float, int]:
+        words = sentence.split() if isinstance(sentence, str) else sentence
+        ids = [self.word_id(word) for word in words] + ([self.end] if self.end >= 0 else [])
+        total, state = 0.0, self.start
+        for number in ids:
+            log_prob, state = self.score(state, number)
+            total += log_prob
+        return total, len(ids)
+
+
+@jit()
+@no_type_check
+def _find(ngrams: Ngrams, node: int, word: int) -> int:
+    """The child of a node for a word, or -1."""
+    if node == 0:
+        return word + 1
+    low, high = ngrams.child_start[node], ngrams.child_start[node + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if ngrams.child_word[middle] < word:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < ngrams.child_start[node + 1] and ngrams.child_word[low] == word else -1
+
+
+@jit()
+@no_type_check
+def _context(ngrams: Ngrams, node: int) -> int:
+    """The longest end of an n-gram that makes a difference to the words after it."""
+    while node > 0 and ngrams.child_start[node] == ngrams.child_start[node + 1] and ngrams.backoff[node] == 0:
+        node = ngrams.suffix[node]
+    return node
+
+
+@jit()
+@no_type_check
+def score(ngrams: Ngrams, state: int, word: int) -> tuple[float, int]:
+    """Log-probability in nats of a word number after a state, and the state after it; for compiled callers."""
+    total = 0.0
+    child = _find(ngrams, state, word)
+    while child < 0:
+        total += ngrams.backoff[state]
+        state = ngrams.suffix[state]
+        child = _find(ngrams, state, word)
+    return total + ngrams.log_prob[child], _context(ngrams, child)
+
+
+def empty() -> Ngrams:
+    """A trie without words, where compiled code wants one but there is no model."""
+    none, zero = np.zeros(1, np.int32), np.zeros(1, np.float32)
+    return Ngrams(np.ones(2, np.int32), none - 1, zero, zero, none)
+
+
+def _build(words: Sequence[str], levels: Sequence[Level]) -> tuple[Ngrams, list[int]]:
+    """The trie of n-grams, order by order: parents by a walk from the root, then one sort."""
+    counts = [len(level.ids) for level in levels]
+    num = 1 + sum(counts)
+    ngrams = Ngrams(
+        child_start=np.full(num + 1, num, np.int32),
+        child_word=np.full(num, -1, np.int32),
+        log_prob=np.zeros(num, np.float32),
+        backoff=np.zeros(num, np.float32),
+        suffix=np.zeros(num, np.int32),
+    )
+    first, before = 1, 0
+    for level in levels:
+        parent = _parents(ngrams, level.ids)
+        if (missing := np.flatnonzero(parent < 0)).size:
+            row = level.ids[missing[0]]
+            raise ValueError(
+                f"expected {_say(words, row[:-1])} among the {len(row) - 1}-grams, because {_say(words, row)} begins "
+                "with it; likely a pruned model whose contexts were dropped: prune with SRILM or KenLM, which keep them"
+            )
+        key = parent * np.int64(len(words)) + level.ids[:, -1]
+        order = np.argsort(key)
+        if (twice := np.flatnonzero(np.diff(key[order]) == 0)).size:
+            raise ValueError(f"expected each n-gram once, got {_say(words, level.ids[order[twice[0]]])} twice")
+        parent, end = parent[order], first + len(order)
+        ngrams.child_word[first:end] = level.ids[order, -1]
+        ngrams.log_prob[first:end] = level.log_prob[order]
+        ngrams.backoff[first:end] = level.backoff[order]
+        children = np.bincount(parent - before, minlength=first - before)
+        ngrams.child_start[before : first + 1] = first + np.concatenate([[0], np.cumsum(children)])
+        _link(ngrams, parent, first)
+        before, first = first, end
+    ngrams.child_start[before:] = num  # the longest n-grams have no children
+    return ngrams, counts
+
+
+def _say(words: Sequence[str], ids: NDArray[np.int32]) -> str:
+    return f'"{" ".join(words[number] for number in ids)}"'
+
+
+@jit()
+@no_type_check
+def _parents(ngrams: Ngrams, ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    parent = np.zeros(len(ids), np.int64)
+    for row in range(len(ids)):
+        node = 0
+        for position in range(ids.shape[1] - 1):
+            node = _find(ngrams, node, ids[row, position])
+            if node < 0:
+                break
+        parent[row] = node
+    return parent
+
+
+@jit()
+@no_type_check
+def _link(ngrams: Ngrams, parent: NDArray[np.int64], first: int) -> None:
+    for row in range(len(parent)):
+        if parent[row] == 0:
+            continue  # the longest end of one word is nothing
+        word = ngrams.child_word[first + row]
+        state = ngrams.suffix[parent[row]]
+        child = _find(ngrams, state, word)
+        while child < 0:
+            state = ngrams.suffix[state]
+            child = _find(ngrams, state, word)
+        ngrams.suffix[first + row] = child
+
+
+def _lines(
+    ngrams: Ngrams,
+    words: NDArray[np.object_],
+    parent: NDArray[np.int64],
+    nodes: NDArray[np.int64],
+    order: int,
+    *,
+    has_backoff: bool,
+) -> bytes:
+    columns, node = [], nodes
+    for _ in range(order):
+        columns.append(words[ngrams.child_word[node]].tolist())
+        node = parent[node]
+    texts = [" ".join(row) for row in zip(*columns[::-1], strict=True)]
+    probs = (ngrams.log_prob[nodes].astype(np.float64) / _LN10).tolist()
+    weights = (ngrams.backoff[nodes].astype(np.float64) / _LN10).tolist()
+    ends = [f"\t{weight:.7g}" for weight in weights] if has_backoff else [""] * len(nodes)
+    return "".join([f"{p:.7g}\t{text}{end}\n" for p, text, end in zip(probs, texts, ends, strict=True)]).encode()

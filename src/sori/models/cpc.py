@@ -1,0 +1,393 @@
+"""CPC: predict, from what was heard, which frames come next.
+
+Van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, 2018 (arXiv 1807.03748), its part
+on speech (section 3.1). The modified form is that of Riviere, Joulin, Mazare, Dupoux: Unsupervised Pretraining
+Transfers Well Across Languages, ICASSP 2020 (arXiv 2002.02848), with its code, CPC_audio.
+
+The way of the sound: waveform -> front end (`features`, z) -> GRU or LSTM (`context`, c, which never sees what is to
+come) -> for each of the next frames a predictor of its own, compared with the frames that come and with distractors.
+
+Where paper and code differ, and what the recipes follow:
+- normalisation after each convolution: the paper names none; the code reproduces the paper with batch normalisation
+  (`cpc_paper`) and improves on it with one over the channels of each frame (`cpc_modified`);
+- logits: the paper's z' W c is a sum over dimensions, the code takes the mean, which differs by a factor on W: here the
+  mean everywhere, with the code's first weights for W;
+- padding, (3, 2, 1, 1, 1), and the distractors' times stand in the code only: the code's everywhere;
+- the loss of the twelve steps is added up in the code; here it is divided by the number of targets, all steps counted,
+  a factor that Adam does not see;
+- predictors: linear in the paper (`cpc_paper`), one Transformer block each in the code (`cpc_modified`);
+- batches of one speaker, the code's default and a row of the paper's table 2, are made on request
+  (`data.one_speaker`); `negatives: own` has a like effect. The recurrent state starts from zeros with every utterance
+  (the code can keep it from window to window), and time does not run backwards (an option of the code).
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn import functional
+
+from sori.core.batch import WaveBatch
+from sori.core.config import Config
+from sori.core.seeds import Rng
+from sori.core.shapes import Bool, Float, Frames, Int, Tensor
+from sori.models.protocols import LossSum
+from sori.nn.conv import scale_gradient
+from sori.nn.dropout import Dropout
+from sori.nn.layers import choose_layer
+from sori.nn.losses import StepContrast, info_nce
+from sori.nn.mask import MaskConfig, draw_hidden
+from sori.nn.mel_network import MelNetwork, MelNetworkConfig
+from sori.nn.negatives import Source, at_other_times
+from sori.nn.padded_conv import PaddedConv, PaddedConvConfig
+from sori.nn.recurrent import Recurrent
+
+
+class LinearPredictorConfig(Config):
+    """A matrix for each step (section 3.1 of the paper)."""
+
+    kind: Literal["linear"] = "linear"
+
+
+class BlockPredictorConfig(Config):
+    """A causal Transformer block for each step (Riviere et al. 2020, section 2.2)."""
+
+    kind: Literal["block"] = "block"
+    num_heads: int = 8
+    ffn_dim: int = 256
+    dropout: float = 0.1
+    max_positions: int = 116
+    """Positions that have a learned relative place: a crop has at most so many frames besides those to predict."""
+
+
+class CpcConfig(Config):
+    """Everything that decides what the model computes and is scored by."""
+
+    kind: Literal["cpc"] = "cpc"
+    front: Annotated[PaddedConvConfig | MelNetworkConfig, Field(discriminator="kind")] = PaddedConvConfig()
+    recurrent: Literal["gru", "lstm"] = "lstm"
+    """The paper has a GRU, the code an LSTM. CPC_audio: arMode."""
+    dim: int = 256
+    """Of the context c. CPC_audio: hiddenGar."""
+    num_layers: int = 1
+    """Recurrent layers. CPC_audio: nLevelsGRU."""
+    predictor: Annotated[LinearPredictorConfig | BlockPredictorConfig, Field(discriminator="kind")] = (
+        LinearPredictorConfig()
+    )
+    num_steps: int = Field(default=12, ge=1)
+    """K: the frames from the next to the K-th after it are predicted. CPC_audio: nPredicts."""
+    num_negatives: int = 128
+    """Distractors of each position, the same for its K frames. CPC_audio: negativeSamplingExt."""
+    negatives: Source = "batch"
+    """Whose frames distractors are (paper, table 2): of the whole batch (64.6 % of phones right), of all `others` in it
+    (57.3 %), or of its `own` utterance only (65.2 %): voices then cannot tell them from the target."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CpcConfig":
+        if self.predictor.kind == "block" and self.front.dim != self.dim:
+            raise ValueError(
+                f"a block predicts frames as wide as the context, got front.dim {self.front.dim} and dim {self.dim}; "
+                "make them equal, or predict with `kind: linear`"
+            )
+        return self
+
+
+class Draws(NamedTuple):
+    """All that is random in the objective, but for dropout."""
+
+    negatives: Int[Tensor, "batch position negative"]
+    """See `negatives.at_other_times`."""
+
+
+class Cpc(nn.Module):
+    """The system: a `contracts.System` and a `contracts.FrameEncoder`."""
+
+    OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictors",)
+    """Parts that only pre-training needs: neither stored nor counted in a recogniser."""
+
+    def __init__(self, config: CpcConfig) -> None:
+        super().__init__()
+        self.config = config
+        match config.front:
+            case PaddedConvConfig() as front:
+                self.front: PaddedConv | MelNetwork = PaddedConv(front)
+            case MelNetworkConfig() as front:
+                self.front = MelNetwork(front)
+        self.recurrent = Recurrent(self.front.dim, config.dim, kind=config.recurrent, num_layers=config.num_layers)
+        match config.predictor:
+            case LinearPredictorConfig():
+                self.predictors: nn.Module = LinearPredictors(config.dim, self.front.dim, num_steps=config.num_steps)
+            case BlockPredictorConfig() as predictor:
+                self.predictors = BlockPredictors(config.dim, predictor, num_steps=config.num_steps)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return self.front.hop_samples
+
+    @property
+    def field_samples(self) -> int:
+        """Shortest input, which gives one frame."""
+        return self.front.field_samples
+
+    @property
+    def chance_nats(self) -> float:
+        """Loss of a guess among the target and its distractors, for each of the steps."""
+        return math.log(1 + self.config.num_negatives)
+
+    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """What the front end makes of the waveform: z, without a look beyond the field of each frame.
+
+        Args:
+            wave: raw amplitude.
+            lengths: real samples.
+
+        Raises:
+            ValueError: for an utterance shorter than one frame.
+        """
+        return self.front(wave, lengths)  # type: ignore[no-any-return]
+
+    def context(
+        self,
+        frames: Frames,
+        *,
+        masked: Bool[Tensor, "batch frame"] | None = None,
+        channels: Bool[Tensor, "batch dim"] | None = None,
+    ) -> list[Tensor]:
+        """All layers: z, then what each recurrent layer makes of it, c being the last. None of them sees later frames.
+
+        Args:
+            frames: as `features` gives them.
+            masked: frames to be set to 0.
+            channels: channels of z to be set to 0.
+
+        Returns:
+            "batch frame dim" each; the first is as wide as the front end.
+        """
+        z = frames.data
+        if masked is not None:
+            z = z.masked_fill(masked.unsqueeze(-1), 0)
+        if channels is not None:
+            z = z.masked_fill(channels.unsqueeze(1), 0)
+        return [z, *self.recurrent(z, frames.lengths)]
+
+    def encode(
+        self,
+        wave: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        mask: MaskConfig | None = None,
+        rng: Rng | None = None,
+        feature_gradient: float = 0.0,
+    ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
+        """From waveform to all layers: for fine-tuning and for reading out.
+
+        Args:
+            wave: raw amplitude.
+            lengths: real samples.
+            mask: hide frames and channels of z, which become 0 (there is no learned mask vector).
+            rng: for the mask.
+            feature_gradient: factor on the gradient into the front end; 0 keeps it frozen and saves its backward pass.
+
+        Returns:
+            The layers, as in `context`, and the number of frames of each utterance.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
+            frames = self.features(wave, lengths)
+        frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
+        masked, channels = draw_hidden(mask, frames.lengths, self.front.dim, rng)
+        return self.context(frames, masked=masked, channels=channels), frames.lengths
+
+    def frames(
+        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    ) -> Frames:
+        """Vectors of one layer: 0 is z, None the last, c.
+
+        Raises:
+            ValueError: for a layer that the model does not have.
+        """
+        number = choose_layer(layer, self.config.num_layers, lowest="the front end")
+        layers, frame_lengths = self.encode(wave, lengths)
+        return Frames(layers[number], frame_lengths)
+
+    def draw(self, batch_size: int, num_frames: int, rng: Rng, device: torch.device) -> Draws:
+        """Distractors for one batch, from `rng["negatives"]`; drawn on the host, the same on every device.
+
+        Args:
+            batch_size: utterances.
+            num_frames: of each.
+            rng: of this micro-batch.
+            device: where the draws are needed.
+
+        Raises:
+            ValueError: there is nothing to predict, or nothing to draw from.
+        """
+        c = self.config
+        if num_frames <= c.num_steps:
+            raise ValueError(
+                f"{c.num_steps} frames are to be predicted, and the crops have {num_frames}, so none is left to "
+                "predict from; raise data.min_seconds and data.max_crop_seconds"
+            )
+        negatives = at_other_times(
+            batch_size,
+            num_frames,
+            num_positions=num_frames - c.num_steps,
+            num_negatives=c.num_negatives,
+            source=c.negatives,
+            generator=Rng(*rng.key)["negatives"],
+        )
+        return Draws(negatives.to(device))
+
+    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+        """Pre-training loss of one micro-batch, summed over positions and steps.
+
+        Args:
+            batch: waveforms of equal length.
+            step: optimiser update; nothing depends on it.
+            rng: of this micro-batch.
+
+        Raises:
+            ValueError: the waveforms are of unequal length, or the model was read without its predictors.
+        """
+        del step
+        if not hasattr(self, "predictors"):
+            raise ValueError(
+                "this encoder has no predictors, which pre-training needs; it can be read out or fine-tuned"
+            )
+        shortest, longest = int(batch.lengths.min()), batch.wave.shape[1]
+        if shortest != longest:
+            raise ValueError(
+                f"CPC is pre-trained on crops of equal length, got {shortest} to {longest} samples in one batch; "
+                "crops are cut so by the pre-training data (data.max_crop_seconds)"
+            )
+        num_frames = (longest - self.field_samples) // self.hop_samples + 1
+        return self.objective(batch, self.draw(len(batch.wave), num_frames, rng, batch.wave.device))
+
+    def objective(self, batch: WaveBatch, draws: Draws) -> LossSum:
+        """The loss for given draws (equation 4 of the paper), each of the K steps of a position counted.
+
+        Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, frames that were found among
+        their distractors; `correct_1` .. `correct_K`, the same by step, times K: divided by the count, they are shares.
+
+        Args:
+            batch: waveforms of equal length.
+            draws: see `draw`.
+        """
+        z, c = self.context(self.features(batch.wave, batch.lengths))[:: self.config.num_layers]
+        contrast = self._contrast(z, self.predictors(c[:, : draws.negatives.shape[1]]), draws.negatives)
+        num_steps, num_positions = self.config.num_steps, draws.negatives[..., 0].numel()
+        terms = {"contrastive": contrast.loss, "correct": contrast.num_correct.sum()}
+        terms |= {f"correct_{k}": num_steps * found for k, found in enumerate(contrast.num_correct.unbind(), start=1)}
+        count = torch.tensor(num_positions * num_steps, device=batch.wave.device)
+        return LossSum(contrast.loss, count, {name: term.detach().float() for name, term in terms.items()})
+
+    def _contrast(self, z: Tensor, predictions: Tensor, negatives: Tensor) -> StepContrast:
+        """Each utterance for itself, or all together where distractors come from all of them."""
+        batch_size, num_frames = z.shape[:2]
+        num_positions = negatives.shape[1]
+        ahead = torch.arange(1, self.config.num_steps + 1, device=z.device)
+        positives = ahead[:, None] + torch.arange(num_positions, device=z.device)  # "step position"
+        if self.config.negatives == "own":
+            return info_nce(predictions, z, positives, negatives)
+        first = num_frames * torch.arange(batch_size, device=z.device)
+        return info_nce(
+            predictions.transpose(0, 1).flatten(1, 2)[None],
+            z.flatten(0, 1)[None],
+            (positives[:, None] + first[:, None]).flatten(1),
+            negatives.flatten(0, 1)[None],
+        )
+
+
+class LinearPredictors(nn.Module):
+    """W_k c_t for all steps k, without bias.
+
+    Where z is wider than c, the first rows of each W_k are drawn from N(0, 1) and those that remain are a hundredth of
+    it, as in the code; else as torch draws them.
+
+    Args:
+        context_dim: of c.
+        dim: of z.
+        num_steps: K.
+    """
+
+    def __init__(self, context_dim: int, dim: int, *, num_steps: int) -> None:
+        super().__init__()
+        self.num_steps = num_steps
+        self.matrices = nn.Linear(context_dim, num_steps * dim, bias=False)
+        if dim > context_dim:
+            rows = self.matrices.weight.detach().view(num_steps, dim, context_dim)
+            nn.init.normal_(rows)
+            rows[:, context_dim:] *= 0.01
+
+    def forward(self, c: Float[Tensor, "batch position in_dim"]) -> Float[Tensor, "batch step position dim"]:
+        """The predicted frames."""
+        predicted: Tensor = self.matrices(c)
+        return predicted.view(len(c), c.shape[1], self.num_steps, -1).transpose(1, 2)
+
+
+class BlockPredictors(nn.Module):
+    """A causal Transformer block over c for each step; its output is the predicted frame.
+
+    Args:
+        dim: of c and z.
+        config: of the blocks.
+        num_steps: K.
+    """
+
+    def __init__(self, dim: int, config: BlockPredictorConfig, *, num_steps: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(CausalBlock(dim, config) for _ in range(num_steps))
+
+    def forward(self, c: Float[Tensor, "batch position dim"]) -> Float[Tensor, "batch step position dim"]:
+        """The predicted frames."""
+        return torch.stack([block(c) for block in self.blocks], dim=1)
+
+
+class CausalBlock(nn.Module):
+    """Attention to what came before, with a learned key for each distance, and a network, normalised after each.
+
+    Attention has no biases; the keys of distances are shared by the heads (Shaw et al. 2018, keys only).
+
+    Args:
+        dim: of the frames.
+        config: heads, widths, dropout.
+    """
+
+    def __init__(self, dim: int, config: BlockPredictorConfig) -> None:
+        super().__init__()
+        if dim % config.num_heads:
+            raise ValueError(f"dim {dim} cannot be divided into {config.num_heads} heads")
+        self.config = config
+        head_dim = dim // config.num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.distance_keys = nn.Parameter(torch.empty(config.max_positions, head_dim))
+        nn.init.uniform_(self.distance_keys, -(head_dim**-0.5), head_dim**-0.5)
+        self.attention_norm, self.ffn_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.expand, self.contract = nn.Linear(dim, config.ffn_dim), nn.Linear(config.ffn_dim, dim)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Float[Tensor, "batch position dim"]) -> Float[Tensor, "batch position dim"]:
+        """The frames after this block.
+
+        Raises:
+            ValueError: there are more positions than distances that have a key.
+        """
+        num = x.shape[1]
+        if num > self.config.max_positions:
+            raise ValueError(
+                f"the crops leave {num} positions to predict from, and the predictors know "
+                f"{self.config.max_positions}; shorten data.max_crop_seconds or raise system.predictor.max_positions"
+            )
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.config.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        place = torch.arange(num, device=x.device)
+        distance = place[:, None] - place  # below 0: yet to come
+        by_distance = q @ self.distance_keys[:num].T.to(q.dtype)
+        scores = q @ k.transpose(-1, -2) + by_distance.gather(3, distance.clamp(min=0).expand_as(by_distance))
+        scores = (scores * q.shape[-1] ** -0.5).masked_fill(distance < 0, -torch.inf)
+        mixed = (self.dropout(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
+        x = self.attention_norm(x + self.dropout(self.out(mixed)))
+        inner = self.dropout(functional.relu(self.expand(x)))
+        return self.ffn_norm(x + self.dropout(self.contract(inner)))  # type: ignore[no-any-return]

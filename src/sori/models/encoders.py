@@ -1,0 +1,133 @@
+"""The encoders there are: which settings there can be, and which class each kind of them stands for."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeGuard, get_args
+
+from pydantic import Field
+
+from sori.core.shapes import Tensor
+from sori.models.code_bert import CodeBert, CodeBertConfig
+from sori.models.cpc import Cpc, CpcConfig
+from sori.models.simclr import SimClr, SimClrConfig
+from sori.models.vq_wav2vec import VqWav2Vec, VqWav2VecConfig
+from sori.models.wav2vec import Wav2Vec, Wav2VecConfig
+from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+
+VqCodeBertConfig = CodeBertConfig[VqWav2VecConfig]
+"""Settings of BERT over units, which those of vq-wav2vec are."""
+EncoderConfig = Annotated[
+    CpcConfig | SimClrConfig | Wav2VecConfig | VqWav2VecConfig | VqCodeBertConfig | Wav2Vec2Config,
+    Field(discriminator="kind"),
+]
+"""Settings of any encoder of speech, told apart by `kind`."""
+Encoder = Cpc | SimClr | Wav2Vec | VqWav2Vec | CodeBert | Wav2Vec2
+"""Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
+Quantizing = VqWav2Vec | CodeBert | Wav2Vec2
+"""Encoders with a quantiser, unless they were read without it."""
+_NOT_FOR_UNITS = ("predictors", "aggregator")
+"""What a vq-wav2vec has beyond the way from the waveform to its units."""
+
+
+def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
+    """An encoder with random weights.
+
+    Args:
+        config: its settings.
+        objective: with what only pre-training needs (quantiser, predictors, projections), or without.
+    """
+    encoder: Encoder
+    if isinstance(config, CodeBertConfig):
+        units = VqWav2Vec(config.units)
+        for part in _NOT_FOR_UNITS:
+            delattr(units, part)
+        encoder = CodeBert(config, units)
+    else:
+        made: Callable[[Any], Encoder] = class_of(config)
+        encoder = made(config)
+    if not objective:
+        for part in encoder.OBJECTIVE:
+            delattr(encoder, part)
+    return encoder
+
+
+def settings_of(config: EncoderConfig, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Changes that concern an encoder, and the names of settings that only other kinds of encoders have.
+
+    A name that no encoder knows stays among the former, to be refused.
+    """
+    others = {name for kind in get_args(get_args(EncoderConfig)[0]) for name in kind.model_fields}
+    foreign = [name for name in changes if name in others - set(type(config).model_fields)]
+    return {name: value for name, value in changes.items() if name not in foreign}, foreign
+
+
+def has_codes(encoder: Encoder) -> TypeGuard[Quantizing]:
+    """Whether an encoder still has a quantiser: it then has `codes`, which gives the units of every frame."""
+    return isinstance(encoder, CodeBert) or (isinstance(encoder, Quantizing) and hasattr(encoder, "quantizer"))
+
+
+def take_units(system: CodeBert, weights: Mapping[str, Tensor], config: EncoderConfig) -> None:
+    """Give BERT the units of a vq-wav2vec, or those of another BERT with its vocabulary.
+
+    Args:
+        system: filled in place.
+        weights: of the model that has the units.
+        config: of that model.
+
+    Raises:
+        ValueError: that model is of another kind, or makes other units than the system's settings say.
+    """
+    own = system.config.units
+    match config:
+        case VqWav2VecConfig() if config == own:
+            parts = {name: t for name, t in weights.items() if name.split(".")[0] not in _NOT_FOR_UNITS}
+            system.front.load_state_dict(parts)  # type: ignore[attr-defined]
+        case CodeBertConfig() if config.units == own and config.num_tokens == system.config.num_tokens:
+            system.front.load_state_dict(  # type: ignore[attr-defined]
+                {name.removeprefix("front."): t for name, t in weights.items() if name.startswith("front.")}
+            )
+            system.token_of.copy_(weights["token_of"])
+        case _:
+            raise ValueError(
+                f"expected a vq_wav2vec whose settings are those of `system.units`, got a {config.kind}; BERT over "
+                "units starts from the model that makes them: `--init VQ_WAV2VEC`"
+            )
+
+
+def untrained(encoder: Encoder) -> Encoder:
+    """An encoder of the same settings with random weights; BERT over units keeps its units and its vocabulary."""
+    fresh = build(encoder.config, objective=False)
+    if isinstance(fresh, CodeBert):
+        take_units(fresh, encoder.state_dict(), encoder.config)
+    return fresh
+
+
+def train_front(encoder: Encoder, *, trained: bool) -> None:
+    """Let a recogniser train its encoder's front end along, or not; units stay as they are in any case."""
+    encoder.front.requires_grad_(trained and not isinstance(encoder, CodeBert))  # type: ignore[union-attr]
+
+
+def without_objective(config: EncoderConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an encoder but for those that only pre-training needs: what a recogniser starts from."""
+    return {name: tensor for name, tensor in weights.items() if not is_objective(config, name)}
+
+
+def is_objective(config: EncoderConfig, name: str) -> bool:
+    """Whether a tensor of an encoder belongs to what only pre-training needs."""
+    return name.split(".", maxsplit=1)[0] in class_of(config).OBJECTIVE
+
+
+def class_of(config: EncoderConfig) -> type[Encoder]:
+    """The one place where the kind of an encoder's settings decides on a class."""
+    match config:
+        case Wav2Vec2Config():
+            return Wav2Vec2
+        case CpcConfig():
+            return Cpc
+        case SimClrConfig():
+            return SimClr
+        case Wav2VecConfig():
+            return Wav2Vec
+        case VqWav2VecConfig():
+            return VqWav2Vec
+        case CodeBertConfig():
+            return CodeBert

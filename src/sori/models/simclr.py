@@ -1,0 +1,340 @@
+"""SimCLR: two views of one thing are alike, and unlike all other things in the batch.
+
+Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020
+(arXiv 2002.05709). wav2vec 2.0 takes its cosine over a temperature from here.
+
+The way of an image (`SimClrImages`): two views -> residual network -> h, the vector that is used -> projection head ->
+z, which only the objective sees. The way of speech (`SimClr`, our own, the paper has images only): a stretch of an
+utterance -> two views -> log-mel frames -> convolutions over frames -> mean over time -> projection head. Read out are
+the frames before the mean, so that a recogniser or a probe can start from there.
+
+The objective compares everything in a batch with everything else in it, so its value belongs to the batch as a whole: a
+batch cut in two is an easier task, and two micro-batches added up are not one that is twice as large. Several processes
+do form one large batch: views are gathered with their gradients, and batch normalisation is over all of them.
+"""
+
+import math
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from sori.core import distributed
+from sori.core.batch import ViewBatch, WaveBatch
+from sori.core.config import Config
+from sori.core.seeds import Rng
+from sori.core.shapes import Bool, Float, Frames, Int, Tensor
+from sori.models.protocols import LossSum
+from sori.nn.batch_norm import BatchNorm
+from sori.nn.conv import scale_gradient
+from sori.nn.layers import choose_layer
+from sori.nn.lengths import valid
+from sori.nn.losses import nt_xent
+from sori.nn.mask import MaskConfig, draw_hidden
+from sori.nn.resnet import ResNet, ResNetConfig
+from sori.nn.spectral import LogMel, LogMelConfig
+from sori.nn.speech_views import SpeechDraws, SpeechViewsConfig, cut_views, draw_views
+
+
+class SimClrConfig(Config):
+    """SimCLR on speech: everything that decides what the model computes and is scored by."""
+
+    kind: Literal["simclr"] = "simclr"
+    front: LogMelConfig = LogMelConfig()
+    dim: int = 256
+    """Of every layer above the front end."""
+    num_layers: int = 4
+    """Convolutional blocks over frames."""
+    kernel: int = 5
+    """Frames that a block sees; odd, half of the others on either side."""
+    hidden_dim: int = 256
+    """Inside the projection head."""
+    projection_dim: int = 128
+    """Of z, which is compared (paper: 128, figure 8)."""
+    temperature: float = Field(default=0.1, gt=0)
+    """tau. Paper, table 5: 0.1 for batches of 4,096."""
+    views: SpeechViewsConfig = SpeechViewsConfig()
+
+
+class SimClrImagesConfig(Config):
+    """SimCLR on images."""
+
+    kind: Literal["simclr_images"] = "simclr_images"
+    encoder: ResNetConfig = ResNetConfig()
+    hidden_dim: int | None = None
+    """Inside the projection head; None: as wide as the network, as published."""
+    projection_dim: int = 128
+    """Of z, which is compared (paper: 128, figure 8)."""
+    temperature: float = Field(default=0.5, gt=0)
+    """tau. Paper: 0.1 for ImageNet, 0.5 for CIFAR-10 (appendix B.9)."""
+
+
+class Draws(NamedTuple):
+    """All that is random in the objective on speech."""
+
+    views: SpeechDraws
+
+
+class SimClr(nn.Module):
+    """The system on speech: a `contracts.System` and a `contracts.FrameEncoder`."""
+
+    OBJECTIVE: ClassVar[tuple[str, ...]] = ("head",)
+    """Parts that only pre-training needs: neither stored nor counted in a recogniser."""
+
+    def __init__(self, config: SimClrConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front = LogMel(config.front)
+        self.entry = nn.Linear(self.front.dim, config.dim)
+        self.blocks = nn.ModuleList(FrameBlock(config.dim, kernel=config.kernel) for _ in range(config.num_layers))
+        self.head = projection_head(config.dim, config.hidden_dim, config.projection_dim)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return self.front.hop_samples
+
+    @property
+    def field_samples(self) -> int:
+        """Shortest input, which gives one frame."""
+        return self.front.field_samples
+
+    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """Log-mel frames, normalised over the utterance.
+
+        Args:
+            wave: raw amplitude.
+            lengths: real samples.
+
+        Raises:
+            ValueError: for an utterance shorter than one frame.
+        """
+        return self.front(wave, lengths)  # type: ignore[no-any-return]
+
+    def context(
+        self,
+        frames: Frames,
+        *,
+        masked: Bool[Tensor, "batch frame"] | None = None,
+        channels: Bool[Tensor, "batch dim"] | None = None,
+    ) -> list[Tensor]:
+        """All layers: the spectrum, then what each block makes of it; each sees `kernel // 2` frames more to each side.
+
+        Args:
+            frames: as `features` gives them.
+            masked: frames to be set to 0.
+            channels: channels of the spectrum to be set to 0.
+
+        Returns:
+            "batch frame dim" each; the first is as wide as the front end.
+        """
+        x = frames.data
+        if masked is not None:
+            x = x.masked_fill(masked.unsqueeze(-1), 0)
+        if channels is not None:
+            x = x.masked_fill(channels.unsqueeze(1), 0)
+        layers, real = [x], valid(frames.lengths, x.shape[1])
+        x = self.entry(x)
+        for block in self.blocks:
+            x = block(x, real)
+            layers.append(x.to(torch.promote_types(x.dtype, torch.float32)))
+        return layers
+
+    def encode(
+        self,
+        wave: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        mask: MaskConfig | None = None,
+        rng: Rng | None = None,
+        feature_gradient: float = 0.0,
+    ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
+        """From waveform to all layers: for fine-tuning and for reading out.
+
+        Args:
+            wave: raw amplitude.
+            lengths: real samples.
+            mask: hide frames and channels of the spectrum, which become 0 (there is no learned mask vector).
+            rng: for the mask.
+            feature_gradient: factor on the gradient into the front end, which has nothing to learn.
+
+        Returns:
+            The layers, as in `context`, and the number of frames of each utterance.
+        """
+        frames = self.features(wave, lengths)
+        frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
+        masked, channels = draw_hidden(mask, frames.lengths, self.front.dim, rng)
+        return self.context(frames, masked=masked, channels=channels), frames.lengths
+
+    def frames(
+        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    ) -> Frames:
+        """Vectors of one layer: 0 is the spectrum, None the last.
+
+        Raises:
+            ValueError: for a layer that the model does not have.
+        """
+        number = choose_layer(layer, self.config.num_layers, lowest="the front end")
+        layers, frame_lengths = self.encode(wave, lengths)
+        return Frames(layers[number], frame_lengths)
+
+    def draw(self, batch_size: int, num_samples: int, rng: Rng, device: torch.device) -> Draws:
+        """Two views of each stretch, from `rng["views"]`; drawn on the host, the same on every device.
+
+        Args:
+            batch_size: stretches.
+            num_samples: of each.
+            rng: of this micro-batch.
+            device: where the draws are needed.
+
+        Raises:
+            ValueError: a view is longer than the stretches, or shorter than a frame.
+        """
+        views = self.config.views
+        if views.num_samples < self.field_samples:
+            raise ValueError(
+                f"a view of {views.seconds:g} s is shorter than a frame of {self.field_samples} samples; raise "
+                "system.views.seconds"
+            )
+        drawn = draw_views(
+            views,
+            batch_size,
+            num_samples,
+            num_frames=(views.num_samples - self.field_samples) // self.hop_samples + 1,
+            hop_samples=self.hop_samples,
+            generator=Rng(*rng.key)["views"],
+        )
+        return Draws(SpeechDraws(*(x.to(device) for x in drawn)))
+
+    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+        """Pre-training loss of one micro-batch, summed over views.
+
+        Args:
+            batch: waveforms of equal length.
+            step: optimiser update; nothing depends on it.
+            rng: of this micro-batch.
+
+        Raises:
+            ValueError: the waveforms are of unequal length or there is only one, or the model was read without its
+                projection head.
+        """
+        del step
+        if not hasattr(self, "head"):
+            raise ValueError(
+                "this encoder has no projection head, which pre-training needs; it can be read out or fine-tuned"
+            )
+        shortest, longest = int(batch.lengths.min()), batch.wave.shape[1]
+        if shortest != longest:
+            raise ValueError(
+                f"SimCLR is pre-trained on crops of equal length, got {shortest} to {longest} samples in one batch; "
+                "crops are cut so by the pre-training data (data.max_crop_seconds)"
+            )
+        return self.objective(batch, self.draw(len(batch.wave), longest, rng, batch.wave.device))
+
+    def objective(self, batch: WaveBatch, draws: Draws) -> LossSum:
+        """The loss for given views; see `compare`.
+
+        Args:
+            batch: waveforms of equal length.
+            draws: see `draw`.
+        """
+        views = cut_views(batch.wave, draws.views).flatten(0, 1)
+        lengths = torch.full((len(views),), views.shape[1], device=views.device)
+        frames = self.front(views, lengths, warp=draws.views.warps.flatten())
+        last = self.context(frames, masked=draws.views.gaps.flatten(0, 1))[-1]
+        return compare(self.head(last.mean(1)).unflatten(0, (-1, 2)), temperature=self.config.temperature)
+
+
+class SimClrImages(nn.Module):
+    """The system on images: a `contracts.System`. It hears nothing, so it is no encoder of speech."""
+
+    def __init__(self, config: SimClrImagesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ResNet(config.encoder)
+        dim = self.encoder.dim
+        self.head = projection_head(dim, dim if config.hidden_dim is None else config.hidden_dim, config.projection_dim)
+
+    def features(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch dim"]:
+        """The vector h of each image.
+
+        Args:
+            images: red, green and blue, values 0 to 1.
+        """
+        return self.encoder(images)  # type: ignore[no-any-return]
+
+    def loss(self, batch: ViewBatch, *, step: int, rng: Rng) -> LossSum:
+        """The loss of one micro-batch, summed over views; see `compare`.
+
+        Args:
+            batch: two views of each image; all that is random is in them.
+            step: optimiser update; nothing depends on it.
+            rng: of this micro-batch; not used.
+        """
+        del step, rng
+        z = self.head(self.features(torch.cat(batch)))
+        return compare(z.unflatten(0, (2, -1)).transpose(0, 1), temperature=self.config.temperature)
+
+
+def compare(z: Float[Tensor, "batch view dim"], *, temperature: float) -> LossSum:
+    """NT-Xent among the views of all processes, each view counted.
+
+    Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, views nearest to their other view;
+    `chance`, the loss where all are equally near, ln(2N - 1) each, with the N that the batch has.
+
+    Args:
+        z: two projected views of each example.
+        temperature: tau.
+
+    Raises:
+        ValueError: there is only one example, so that nothing has to be told from it.
+    """
+    everyone, offset = distributed.gather_rows(z)
+    if len(everyone) < 2:
+        raise ValueError(
+            "SimCLR tells the examples of a batch from each other, got a batch of one; give more data, or raise "
+            "data.batch_seconds"
+        )
+    found = nt_xent(z, everyone, temperature=temperature, offset=offset)
+    count = torch.tensor(2 * len(z), device=z.device)
+    terms = {
+        "contrastive": found.loss,
+        "correct": found.num_correct,
+        "chance": count * math.log(2 * len(everyone) - 1),
+    }
+    return LossSum(found.loss, count, {name: term.detach().float() for name, term in terms.items()})
+
+
+def projection_head(dim: int, hidden_dim: int, projection_dim: int) -> nn.Sequential:
+    """g: two layers, each normalised over the batch, the second without shift (section 2.1 and the code)."""
+    layers = nn.Linear(dim, hidden_dim, bias=False), nn.Linear(hidden_dim, projection_dim, bias=False)
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=0.01)
+    return nn.Sequential(layers[0], BatchNorm(hidden_dim), nn.ReLU(), layers[1], BatchNorm(projection_dim, shift=False))
+
+
+class FrameBlock(nn.Module):
+    """A convolution over frames and a layer after it, beside a shortcut; normalised at its end.
+
+    Args:
+        dim: of the frames.
+        kernel: frames that are seen.
+    """
+
+    def __init__(self, dim: int, *, kernel: int) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"a block sees as many frames before as after: kernel must be odd, got {kernel}")
+        self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2)
+        self.out = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], real: Bool[Tensor, "batch frame"]
+    ) -> Float[Tensor, "batch frame dim"]:
+        """The frames after this block; what is not real is taken as 0."""
+        heard = x.masked_fill(~real.unsqueeze(-1), 0).transpose(1, 2)
+        y = functional.relu(self.conv(heard).transpose(1, 2))
+        return self.norm(x + self.out(y))  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Runs: a recipe and data in, a trained model out."""

@@ -1,0 +1,1 @@
+"""What the loop is given, one file for each kind of data."""

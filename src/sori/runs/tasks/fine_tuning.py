@@ -1,0 +1,146 @@
+"""Recognisers that learn from transcripts."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from sori.checkpoints import store
+from sori.core import distributed
+from sori.data import fingerprint
+from sori.data.batches.loader import TextBatches
+from sori.data.batches.speed import SpeedReader, speed_copies
+from sori.data.labels import Unusable, choose_minutes, label
+from sori.data.manifest import Utterance, read_manifest
+from sori.data.utterances import with_text
+from sori.evaluation.recognition import scored
+from sori.models import factory
+from sori.models.bert import BertConfig
+from sori.models.ctc import Ctc
+from sori.models.encoders import settings_of
+from sori.nn.lengths import num_frames
+from sori.recipes.recipe import LabelConfig, Recipe
+from sori.runs.tasks.pretraining import audio, balanced
+from sori.runs.tasks.task import Parts, say
+from sori.text.vocabulary import Vocabulary
+from sori.training import loop
+
+EXCLUDED = "excluded.jsonl"
+"""Of a run folder: utterances that cannot be learnt from, and why."""
+
+
+def recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> Parts:
+    """A recogniser over the encoder of `init` or a new one, and transcribed utterances.
+
+    Raises:
+        ValueError: recipe, recordings and starting model do not fit together.
+    """
+    labels = recipe.labels or LabelConfig()
+    chosen = transcribed = with_text(utterances)
+    if labels.minutes is not None:
+        chosen = _at_most(transcribed, labels.minutes, seed=labels.seed)
+        if len(chosen) == len(transcribed):
+            say(
+                f"{recipe.name} takes {labels.minutes:g} minutes of transcribed speech; there is less: taking all of it"
+            )
+    vocabulary = Vocabulary.fit(
+        (u.text or "" for u in chosen), unit=labels.unit, case=labels.case, punctuation=labels.punctuation
+    )
+    system = _recogniser(recipe, vocabulary)
+    encoder = factory.encoder_of(system)
+
+    def count_frames(num_samples: int) -> int:
+        one = torch.tensor([num_samples])
+        frames = num_frames(one, field_samples=encoder.field_samples, hop_samples=encoder.hop_samples)
+        return int(frames) * system.config.upsample
+
+    # An utterance must be feasible at the fastest speed it will be heard at.
+    fastest = max(labels.speeds)
+    checked = label(
+        chosen,
+        vocabulary,
+        num_frames=lambda num_samples: count_frames(round(num_samples / fastest)),
+        field_samples=math.ceil((encoder.field_samples + 1) * fastest),
+    )
+    _keep_excluded(into, checked.unusable)
+    if distributed.rank() == 0:
+        vocabulary.save(into / store.VOCABULARY)
+    usable = [one.utterance for one in checked.usable]
+    ids = [one.labels for one in checked.usable]
+    reader = SpeedReader(audio(recipe, usable, into), usable, labels.speeds)
+    batches = TextBatches(
+        speed_copies(usable, labels.speeds),
+        ids * len(labels.speeds),
+        recipe.data,
+        seed=recipe.train.seed,
+        reader=reader,
+    )
+    if batches.languages is not None:
+        say(f"languages heard: {batches.languages}")
+    return Parts(
+        system, batches, _dev_evaluation(recipe, labels), fingerprint.of_utterances(usable, languages=balanced(recipe))
+    )
+
+
+def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
+    available = sum(u.duration_seconds for u in transcribed) / 60
+    return choose_minutes(transcribed, minutes, seed=seed) if available > minutes else transcribed
+
+
+def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
+    """A recogniser over the encoder of the starting model, or over a new one."""
+    if recipe.init is None:
+        if recipe.encoder is None:
+            raise ValueError(
+                f"{recipe.name} starts from a pre-trained model: give one with init= (`--init MODEL`), or an `encoder` "
+                "in the recipe to start from random weights"
+            )
+        if isinstance(recipe.encoder, BertConfig):
+            raise ValueError(f"{recipe.name} needs an encoder of speech, got a bert")
+        config, weights = recipe.encoder, None
+    else:
+        start = store.load(recipe.init)
+        config, weights = factory.encoder_of(start).config, factory.encoder_weights(start)
+    changes, foreign = settings_of(config, recipe.encoder_changes)
+    if foreign:
+        say(f"a {config.kind} has no {', '.join(foreign)}: these encoder_changes of the recipe do not concern it")
+    config = type(config).from_data(
+        {**config.model_dump(mode="json"), **changes}, origin="the encoder after the recipe's encoder_changes"
+    )
+    system = factory.build(recipe.system, encoder=config, vocabulary=vocabulary)
+    assert isinstance(system, Ctc)  # noqa: S101 - the recipe's system is a recogniser's
+    if weights is not None:
+        factory.copy_weights(weights, factory.encoder_of(system), origin=str(recipe.init))
+    return system
+
+
+def _dev_evaluation(recipe: Recipe, labels: LabelConfig) -> list[loop.Evaluation]:
+    """Error rates on at most `dev_minutes` of the dev split; nothing where no corpus names one."""
+    found = [
+        u for folder in recipe.corpora for u in read_manifest(Path(folder)) if u.split == labels.dev_split and u.text
+    ]
+    if not found:
+        say(
+            f"no transcribed utterances of a split called {labels.dev_split!r}: error rates are not measured on the way"
+        )
+        return []
+    chosen = _at_most(found, labels.dev_minutes, seed=labels.seed)
+
+    def measure(system: Ctc) -> Mapping[str, float]:
+        report = scored(system, chosen)
+        return {"dev_wer": report.wer.rate, "dev_cer": report.cer.rate}
+
+    return [measure]
+
+
+def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
+    if distributed.rank() != 0:
+        return
+    rows = [{"id": one.utterance.id, "path": one.utterance.path, "reason": one.reason} for one in excluded]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (into / EXCLUDED).write_text(lines, encoding="utf-8")
+    if rows:
+        say(f"{len(rows)} utterances cannot be learnt from and are left out (all in {into / EXCLUDED}), such as")
+        say("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))

@@ -1,0 +1,93 @@
+"""Encoders that learn from speech without transcripts."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sori.checkpoints import store
+from sori.core.batch import WaveBatch
+from sori.core.seeds import Rng
+from sori.core.shapes import Tensor
+from sori.data import fingerprint
+from sori.data.batches.audio_cache import open_audio
+from sori.data.batches.loader import CropBatches, FileReader, Reader
+from sori.data.manifest import Utterance
+from sori.models import factory
+from sori.models.ctc import Ctc
+from sori.models.encoders import Encoder, EncoderConfig, build, is_objective
+from sori.models.vq_wav2vec import VqWav2Vec
+from sori.models.wav2vec2 import Wav2Vec2
+from sori.recipes.recipe import Recipe
+from sori.runs.tasks.task import DATA, Parts, say
+from sori.training import loop
+
+
+def pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utterance], into: Path) -> Parts:
+    """An encoder with random weights or those of `init`, and crops of recordings."""
+    system = build(config)
+    if recipe.init is not None:
+        weights = _pretrained(recipe.init, system, grow=recipe.grow_quantizer)
+        factory.copy_weights(weights, system, origin=recipe.init)
+    reader = audio(recipe, utterances, into)
+    batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
+    if batches.languages is not None:
+        say(f"languages heard: {batches.languages}")
+    fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
+    if fresh and (
+        (isinstance(system, Wav2Vec2) and system.targets is not None)
+        or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
+    ):
+        system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
+    return Parts(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
+
+
+def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
+    """All tensors to start from: those of the model, and with `grow` the new system's own of what the model lacks."""
+    source = store.load(init)
+    encoder = factory.encoder_of(source)
+    if encoder.config.kind != system.config.kind:
+        raise ValueError(
+            f"{init} is a {encoder.config.kind}, and what is to be trained a {system.config.kind}; start from a model "
+            "of the same kind"
+        )
+    weights, new = encoder.state_dict(), system.state_dict()
+    added = {name: new[name] for name in new.keys() - weights.keys() if is_objective(system.config, name)}
+    if added and not grow:
+        kind = "a recogniser" if isinstance(source, Ctc) else "an encoder"
+        raise ValueError(
+            f"{init} is {kind} without the quantiser that pre-training needs; start from the pre-trained model it was "
+            "made from, or draw a new quantiser with `--grow-quantizer true`"
+        )
+    if added:
+        say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
+    return weights | added
+
+
+def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
+    seconds = 0.0
+    for index in itertools.count():
+        batch = batches[index]
+        yield batch
+        seconds += batch.seconds
+        if seconds > 15 * 60:
+            return
+
+
+def audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
+    """Where the samples come from, decided once for a run and noted with its data; refuses to continue on other data.
+
+    Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
+    """
+    about = fingerprint.of_utterances(utterances, languages=balanced(recipe))
+    before = fingerprint.before(into / DATA, about)
+    policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
+    home = Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else into
+    reader = open_audio(utterances, folder=home, policy=policy)
+    fingerprint.keep(into / DATA, {**about, "cached": not isinstance(reader, FileReader)})
+    return reader
+
+
+def balanced(recipe: Recipe) -> bool:
+    """Whether languages decide how often an utterance is heard."""
+    return recipe.data.language_exponent is not None

@@ -1,0 +1,184 @@
+"""BERT on texts, and classifiers of texts over it."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sori.checkpoints import store as store_module
+from sori.core import distributed
+from sori.core.seeds import Rng
+from sori.data import fingerprint
+from sori.data.batches.sentence_pairs import PairBatches, TextsConfig, divide, unigrams
+from sori.data.batches.token_store import Tokens, store
+from sori.data.sources.labelled_texts import (
+    Divided,
+    LabelledBatches,
+    LabelledTextsConfig,
+    classes_of,
+    divide_labelled,
+    numbers_of,
+    read_labelled,
+)
+from sori.data.sources.plain_text import paragraphs
+from sori.evaluation.classification import judge
+from sori.models import factory
+from sori.models.bert import Bert, BertConfig
+from sori.models.classifier import Classifier, ClassifierConfig
+from sori.recipes.recipe import Recipe
+from sori.runs.tasks.task import DATA, Parts, say
+from sori.text.wordpiece import WordPiece
+from sori.training import loop
+
+
+def passages(recipe: Recipe, config: BertConfig, files: list[Path], into: Path) -> Parts:
+    """BERT, and pairs of passages from texts.
+
+    Raises:
+        ValueError: the recipe does not say how texts are cut, the texts cannot be read or are too few, or the run was
+            begun on others.
+    """
+    texts = recipe.texts
+    if texts is None:
+        raise ValueError(f"{recipe.name} has no `texts`: say there how many pairs make a batch and how long they are")
+    if texts.max_tokens > config.num_positions:
+        raise ValueError(
+            f"texts.max_tokens is {texts.max_tokens}, and the model has {config.num_positions} positions; lower the "
+            "one or raise system.num_positions"
+        )
+    about = fingerprint.of_texts(files)
+    fingerprint.before(into / DATA, about)
+    wordpiece = _vocabulary(recipe, texts, files, into)
+    tokens = store(files, wordpiece, into)
+    fingerprint.keep(into / DATA, about)
+    config = config.model_copy(update=_places(wordpiece))
+    system = factory.build(config, wordpiece=wordpiece)
+    assert isinstance(system, Bert)  # noqa: S101 - as asked
+    if recipe.init is not None:
+        factory.copy_weights(store_module.read(recipe.init).model.weights, system, origin=recipe.init)
+    ranges = divide(tokens.documents, texts.held_out_every)
+    batches = PairBatches(tokens, ranges.train, texts, wordpiece, seed=recipe.train.seed)
+    say(
+        f"{len(tokens.ids):,} tokens of {len(wordpiece):,}, {len(tokens.sentences) - 1:,} sentences, "
+        f"{len(tokens.documents) - 1:,} documents; an epoch is {batches.num_pairs:,} pairs"
+    )
+    return Parts(system, batches, _held_out(tokens, ranges.train, ranges.held_out, texts, wordpiece), about)
+
+
+def _vocabulary(recipe: Recipe, texts: TextsConfig, files: list[Path], into: Path) -> WordPiece:
+    """The starting model's, or the one learnt before, or one learnt now."""
+    path = into / store_module.VOCABULARY
+    if recipe.init is not None:
+        start = store_module.read(recipe.init).model
+        if start.wordpiece is None or not isinstance(start.system, BertConfig):
+            raise ValueError(f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}")
+        return start.wordpiece
+    if not path.is_file() and distributed.rank() == 0:
+        say(f"learning a vocabulary of {texts.wordpiece.num_tokens:,} pieces of words")
+        WordPiece.fit(lambda: paragraphs(files), texts.wordpiece).save(path)
+    distributed.barrier()
+    return WordPiece.load(path)
+
+
+def _places(wordpiece: WordPiece) -> dict[str, int]:
+    """What the model's settings hold of its vocabulary."""
+    w = wordpiece
+    return {"num_tokens": len(w), "pad": w.pad, "cls": w.cls, "sep": w.sep, "mask": w.mask}
+
+
+def _held_out(
+    tokens: Tokens, train: np.ndarray, held_out: np.ndarray, texts: TextsConfig, wordpiece: WordPiece
+) -> list[loop.Evaluation]:
+    """Hidden words of documents that are not trained on, always the same ones, whatever the seed of the run.
+
+    `unigram` is the loss of whoever knows no more than how frequent each token is in the training texts.
+    """
+    if not len(held_out):
+        say("nothing is held out of so short a text: the loss on unseen text is not measured")
+        return []
+    all_pairs = texts.model_copy(update={"batch_size": 1})
+    num_pairs = min(texts.held_out_pairs, PairBatches(tokens, held_out, all_pairs, wordpiece, seed=0).num_pairs)
+    size = min(texts.batch_size, num_pairs)
+    batches = PairBatches(tokens, held_out, texts.model_copy(update={"batch_size": size}), wordpiece, seed=0)
+    frequencies = torch.from_numpy(unigrams(tokens, train, len(wordpiece)))
+
+    def measure(system: Bert) -> Mapping[str, float]:
+        sums: dict[str, float] = {}
+        device = distributed.device()
+        for index in range(num_pairs // size):
+            batch = batches[index]
+            draws = system.draw(batch, Rng(0, index), device)
+            part = system.objective(batch.to(device), draws)
+            told = {**part.terms, "count": part.count}
+            told["unigram"] = -frequencies[batch.ids[draws.hidden.cpu()]].sum()
+            for name, value in told.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        names = {
+            "mlm": "mlm",
+            "unigram": "unigram",
+            "correct": "correct",
+            "next": "next",
+            "next_correct": "next_correct",
+        }
+        return {f"held_out_{name}": sums[theirs] / (sums["count"] or math.nan) for name, theirs in names.items()}
+
+    return [measure]
+
+
+def labelled_rows(recipe: Recipe, config: ClassifierConfig) -> Divided:
+    """The rows of a classifier's tables.
+
+    Raises:
+        FileNotFoundError, ValueError: they cannot be read.
+    """
+    settings = recipe.labelled or LabelledTextsConfig()
+    rows = [row for path in recipe.corpora for row in read_labelled(Path(path), words=config.read == "words")]
+    return divide_labelled(rows, settings, held_out=recipe.held_out)
+
+
+def labelled(recipe: Recipe, config: ClassifierConfig, rows: Divided, into: Path) -> Parts:
+    """A classifier over the BERT of `init`, and texts with labels.
+
+    Raises:
+        ValueError: there is no BERT to start from, or too few texts.
+    """
+    settings = recipe.labelled or LabelledTextsConfig()
+    about = fingerprint.of_texts([Path(path) for path in recipe.corpora])
+    fingerprint.before(into / DATA, about)
+    fingerprint.keep(into / DATA, about)
+    system = _classifier(recipe, config.model_copy(update={"classes": classes_of(rows.train)}))
+    bert = factory.bert_of(system)
+    assert bert.wordpiece is not None  # noqa: S101 - as every model that was read
+    words, classes = config.read == "words", system.config.classes
+    most = min(settings.max_tokens, bert.config.num_positions)
+    ids = numbers_of(rows.train, bert.wordpiece, classes=classes, max_tokens=most, words=words)
+    batches = LabelledBatches(ids, batch_size=settings.batch_size, pad=bert.wordpiece.pad, seed=recipe.train.seed)
+    say(f"{len(rows.train):,} texts to learn from, {len(rows.held_out):,} to measure on; classes: {', '.join(classes)}")
+
+    def measure(trained: Classifier) -> Mapping[str, float]:
+        found = judge(trained, rows.held_out, max_tokens=most)
+        return {"held_out_accuracy": found.accuracy.value, "held_out_f1": found.f1.value}
+
+    return Parts(system, batches, [measure] if rows.held_out else [], about)
+
+
+def _classifier(recipe: Recipe, config: ClassifierConfig) -> Classifier:
+    if recipe.init is None:
+        raise ValueError(f"{recipe.name} starts from a pre-trained BERT: give one with init= (`--init MODEL`)")
+    start = store_module.read(recipe.init).model
+    below = start.encoder or start.system
+    if not isinstance(below, BertConfig):
+        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+            f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}"
+        )
+    system = factory.build(config, encoder=below, wordpiece=start.wordpiece)
+    assert isinstance(system, Classifier)  # noqa: S101 - as asked
+    bert = factory.bert_of(system)
+    wanted, prefix = bert.state_dict(), "encoder." if isinstance(start.system, ClassifierConfig) else ""
+    weights = {name: start.weights[prefix + name] for name in wanted if prefix + name in start.weights}
+    if missing := sorted(wanted.keys() - weights.keys()):
+        say(f"{recipe.init} has no pooler: drew a new one ({len(missing)} tensors)")
+    factory.copy_weights({**{name: wanted[name] for name in missing}, **weights}, bert, origin=recipe.init)
+    return system

@@ -1,0 +1,111 @@
+"""Vectors of spoken words: the segments, checked, and the system."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sori.checkpoints import store
+from sori.core import distributed
+from sori.data import fingerprint
+from sori.data.batches.loader import Reader
+from sori.data.batches.segment_pairs import Kept, SegmentBatches, SegmentConfig, keep
+from sori.data.manifest import Utterance, read_manifest
+from sori.data.word_segments import (
+    SEGMENTS,
+    Segment,
+    by_utterance,
+    fixed_segments,
+    read_segments,
+    write_segments,
+)
+from sori.models import factory
+from sori.models.speech2vec import Speech2Vec, Speech2VecConfig
+from sori.recipes.recipe import Recipe
+from sori.runs.tasks.pretraining import audio, balanced
+from sori.runs.tasks.task import Parts
+
+
+def build(config: Speech2VecConfig, *, init: str | None) -> Speech2Vec:
+    """The system, with random weights or those of a model.
+
+    Raises:
+        ValueError: the model holds other tensors.
+    """
+    system = Speech2Vec(config)
+    if init is not None:
+        factory.copy_weights(store.read(init).model.weights, system, origin=init)
+    return system
+
+
+def choose(recipe: Recipe, utterances: Sequence[Utterance]) -> Kept:
+    """What is learnt from: the segments of some utterances of the recipe's folders.
+
+    Args:
+        recipe: names folders, the file of segments, and which words count.
+        utterances: those of the folders that are not held out.
+
+    Raises:
+        FileNotFoundError: there is no file of segments.
+        ValueError: segments and utterances do not belong together, or nothing is left.
+    """
+    config = recipe.segments or SegmentConfig()
+    wanted = {u.id for u in utterances}
+    all_utterances, found = locate([Path(folder) for folder in recipe.corpora], config)
+    rows = [row for row, u in enumerate(all_utterances) if u.id in wanted]
+    return keep([all_utterances[row] for row in rows], [found[row] for row in rows], config)
+
+
+def batches(recipe: Recipe, kept: Kept, reader: Reader) -> SegmentBatches:
+    """What the loop is given.
+
+    Raises:
+        ValueError: no two segments are neighbours.
+    """
+    config = recipe.segments or SegmentConfig()
+    return SegmentBatches(kept, config, recipe.data, seed=recipe.train.seed, reader=reader)
+
+
+def locate(folders: Sequence[Path], config: SegmentConfig) -> tuple[list[Utterance], list[list[Segment]]]:
+    """All utterances of prepared folders, and the segments of each.
+
+    Args:
+        folders: prepared.
+        config: the file of segments, or the length of pieces.
+
+    Raises:
+        FileNotFoundError: there is no file of segments.
+        ValueError: segments and utterances do not belong together.
+    """
+    utterances = [u for folder in folders for u in read_manifest(folder)]
+    if config.fixed_seconds is not None:
+        return utterances, by_utterance(
+            fixed_segments(utterances, config.fixed_seconds), utterances, origin="segments.fixed_seconds"
+        )
+    files = [folder / SEGMENTS for folder in folders] if config.file is None else [Path(config.file)]
+    segments = [one for file in files for one in read_segments(file)]
+    return utterances, by_utterance(segments, utterances, origin=", ".join(map(str, files)))
+
+
+def note(kept: Kept, into: Path) -> None:
+    """Keep the segments with the run, or see that they are those it was begun with.
+
+    Raises:
+        ValueError: they are others.
+    """
+    path, segments = into / SEGMENTS, [one for own in kept.segments for one in own]
+    if path.exists():
+        if read_segments(path) != segments:
+            raise ValueError(
+                f"{into} was begun with other segments than there are now; likely the words were aligned again: train "
+                f"into a new folder, or give the old ones with `--segments.file {path}`"
+            )
+    elif distributed.rank() == 0:
+        write_segments(path, segments)
+    distributed.barrier()
+
+
+def word_segments(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance], into: Path) -> Parts:
+    """A system of words, and segments of recordings."""
+    system, kept = build(config, init=recipe.init), choose(recipe, utterances)
+    note(kept, into)
+    found = batches(recipe, kept, audio(recipe, kept.utterances, into))
+    return Parts(system, found, [], fingerprint.of_utterances(kept.utterances, languages=balanced(recipe)))

@@ -1,0 +1,76 @@
+"""A run of Word2Vec: from texts to numbered words, and from there to vectors.
+
+Beside what every run folder holds, there are `words.json` (the words and how often they occur) and `tokens.int32` (the
+text as their numbers), each made once.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sori.data import fingerprint, phrases
+from sori.data.sources.plain_text import text_files
+from sori.data.word_counts import (
+    Rewrite,
+    Sentence,
+    WordCounts,
+    count_words,
+    read_tokens,
+    read_word_counts,
+    sentences,
+    write_tokens,
+)
+from sori.models.word2vec import Word2Vec
+from sori.recipes.word2vec import WordRecipe
+from sori.runs.tasks.task import say
+from sori.training.word2vec_loop import train
+
+DATA, WORDS, TOKENS = "data.json", "words.json", "tokens.int32"
+
+
+def learn_words(recipe: WordRecipe, into: Path) -> tuple[Word2Vec, fingerprint.Account, bool]:
+    """Count, number and learn, taking up what is there.
+
+    Returns:
+        The system, what it was trained on, and whether it is finished.
+
+    Raises:
+        FileNotFoundError: there is no such text.
+        ValueError: the texts cannot be read, hold too few words, or are not those the run was begun on.
+    """
+    files = text_files(recipe.corpora)
+    about = fingerprint.of_texts(files)
+    fingerprint.before(into / DATA, about)
+    fingerprint.keep(into / DATA, about)
+    words, tokens = _numbered(recipe, files, into)
+    system = Word2Vec(recipe.system, words)
+    say(
+        f"{recipe.name}: {fingerprint.in_words(about)}, {len(tokens):,} words of {len(words.words):,} different ones, "
+        f"{recipe.epochs} epochs"
+    )
+    return system, about, train(system, tokens, train=recipe, into=into)
+
+
+def _numbered(recipe: WordRecipe, files: list[Path], into: Path) -> tuple[WordCounts, NDArray[np.int32]]:
+    if (into / TOKENS).is_file() and (into / WORDS).is_file():
+        return read_word_counts(into / WORDS), read_tokens(into / TOKENS)
+    config = recipe.system
+
+    def text(rewrite: Rewrite | None) -> Iterable[Sentence]:
+        return sentences(files, config, rewrite)
+
+    if config.phrases:
+        say("looking for phrases")
+    joined = phrases.find_phrases(
+        text, thresholds=config.phrases, discount=config.min_count, max_words=config.max_words
+    )
+    rewrite = phrases.rewriting(joined)
+    say("counting words")
+    words = count_words(text(rewrite), min_count=config.min_count, max_words=config.max_words)
+    partial = into / f"{WORDS}.partial"
+    partial.write_text(words.to_json(), encoding="utf-8")
+    partial.replace(into / WORDS)
+    write_tokens(text(rewrite), words.words, into / TOKENS)
+    return words, read_tokens(into / TOKENS)

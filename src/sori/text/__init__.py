@@ -1,0 +1,1 @@
+"""Characters, word pieces and edit distance."""

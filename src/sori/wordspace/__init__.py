@@ -1,1 +1,0 @@
-"""Word vectors, wherever they come from: search, files, expressions."""

@@ -1,0 +1,216 @@
+"""Models on disk."""
+
+import json
+import os
+import platform
+import stat
+from importlib.metadata import version
+
+import pytest
+import safetensors.torch
+import torch
+
+from sori.checkpoints import resolve, store
+from sori.core.batch import TextBatch
+from sori.core.seeds import Rng
+from sori.models import factory, wav2vec2
+from sori.models.ctc import Ctc, CtcConfig
+from sori.recipes import sizes
+from sori.recipes.smoke import ctc_smoke, wav2vec2_smoke
+from sori.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.fit(["some few letters"])
+
+
+def encoder():
+    return factory.build(wav2vec2_smoke().system)
+
+
+def recogniser():
+    return factory.build(ctc_smoke().system, encoder=sizes.smoke(), vocabulary=VOCABULARY)
+
+
+def wave(seconds=1.0):
+    return torch.randn(1, int(16_000 * seconds)), torch.tensor([int(16_000 * seconds)])
+
+
+@pytest.mark.parametrize("make", [encoder, recogniser])
+def test_what_is_loaded_computes_what_was_saved(make, tmp_path):
+    system = make().eval()
+    store.save(system, tmp_path / "m")
+    loaded = store.load(tmp_path / "m")
+    assert not loaded.training
+    assert type(loaded) is type(system)
+    assert loaded.config == system.config
+    torch.testing.assert_close(loaded.frames(*wave()).data.shape, system.frames(*wave()).data.shape)
+    given = wave()
+    assert torch.equal(loaded.frames(*given).data, system.frames(*given).data)
+    for name, tensor in system.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_a_recogniser_comes_back_with_its_vocabulary(tmp_path):
+    system = recogniser().eval()
+    store.save(system, tmp_path / "m")
+    loaded = store.load(tmp_path / "m")
+    assert loaded.vocabulary == VOCABULARY
+    given = wave()
+    assert torch.equal(loaded.logits(*given).data, system.logits(*given).data)
+
+
+def test_no_pickles_and_nothing_else(tmp_path):
+    store.save(recogniser(), tmp_path / "m")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["config.json", "m", "vocabulary.json", "weights.safetensors"]
+
+
+def test_the_card_holds_configuration_versions_and_provenance(tmp_path):
+    store.save(encoder(), tmp_path / "m", provenance={"data": {"hours": 1.5}})
+    card = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert card["system"]["kind"] == "wav2vec2"
+    assert card["system"]["dim"] == 32
+    assert card["versions"] == {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("sori", "torch", "numpy", "soxr")},
+    }
+    assert card["provenance"] == {"data": {"hours": 1.5}}
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path):
+    store.save(recogniser(), tmp_path / "m")
+    store.save(encoder(), tmp_path / "m")
+    assert not (tmp_path / "m" / "vocabulary.json").exists()
+    assert isinstance(store.load(tmp_path / "m"), wav2vec2.Wav2Vec2)
+
+
+def test_a_failed_save_leaves_the_old_model_whole(tmp_path, monkeypatch):
+    store.save(encoder(), tmp_path / "m")
+    before = store.load(tmp_path / "m").state_dict()
+
+    def full_disk(*_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        store.save(encoder(), tmp_path / "m")
+    monkeypatch.undo()
+    after = store.load(tmp_path / "m").state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_every_wrong_tensor_is_named(tmp_path):
+    store.save(encoder(), tmp_path / "m")
+    path = tmp_path / "m" / "weights.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["stranger"] = weights.pop("mask_vector")
+    weights["projection.bias"] = torch.zeros(7)
+    weights["projection.weight"] = weights["projection.weight"].half()
+    safetensors.torch.save_file(weights, path)
+    with pytest.raises(ValueError, match="another model") as caught:
+        store.load(tmp_path / "m")
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.strip() for line in lines] == [
+        "missing: mask_vector",
+        "projection.bias: expected float32 [32], got float32 [7]",
+        "projection.weight: expected float32 [32, 40], got float16 [32, 40]",
+        "unknown: stranger",
+    ]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
+def test_a_missing_file_is_named(name, tmp_path):
+    store.save(recogniser(), tmp_path / "m")
+    (tmp_path / "m" / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        store.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json", "config.json"])
+def test_a_damaged_file_is_named(name, tmp_path):
+    store.save(recogniser(), tmp_path / "m")
+    path = tmp_path / "m" / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=name):
+        store.load(tmp_path / "m")
+
+
+def test_an_unknown_setting_in_the_card_is_named(tmp_path):
+    store.save(encoder(), tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    card = json.loads(path.read_text())
+    card["system"]["dimm"] = card["system"].pop("dim")
+    path.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"config.json .*\n.*dimm"):
+        store.load(tmp_path / "m")
+
+
+def test_an_unknown_name_lists_those_that_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there are none"):
+        store.load("tiny")
+    store.save(encoder(), "runs/first/model")
+    store.save(encoder(), "runs/group/second")
+    with pytest.raises(FileNotFoundError, match="models here: first, group/second"):
+        store.load("tiny")
+    assert resolve.list_models() == ["first", "group/second"]
+    for name in ("first", "runs/first", "runs/first/model", "group/second"):
+        store.load(name)
+
+
+def test_an_unfinished_run_says_so(tmp_path):
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(FileNotFoundError, match="repeat its command"):
+        store.load(tmp_path)
+
+
+def test_a_recogniser_carries_nothing_that_only_pretraining_needs():
+    system = recogniser()
+    assert isinstance(system, Ctc)
+    assert not [name for name in system.state_dict() if "quantizer" in name or "project_co" in name]
+    assert factory.encoder_weights(encoder()).keys() == {
+        name.removeprefix("encoder.") for name in system.state_dict() if name.startswith("encoder.")
+    }
+
+
+@pytest.mark.slow
+def test_the_published_size_of_a_recogniser():
+    # BASE with 32 classes: 94,396,320 parameters (reference code)
+    vocabulary = Vocabulary(symbols=("<blank>", "|", *map(chr, range(ord("a"), ord("a") + 30))))
+    system = factory.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary)
+    assert sum(p.numel() for p in system.parameters()) == 94_396_320
+
+
+def test_the_front_end_is_trained_only_when_asked_for():
+    small = sizes.smoke().model_copy(update={"front": wav2vec2.ConvConfig(dim=8)})
+    text = TextBatch(*wave(), torch.tensor([[2, 3]]), torch.tensor([2]))
+    for feature_gradient in (0.0, 0.5):
+        system = factory.build(CtcConfig(feature_gradient=feature_gradient), encoder=small, vocabulary=VOCABULARY)
+        system.loss(text, step=0, rng=Rng(0)).total.backward()
+        gradients = [p.grad for p in factory.encoder_of(system).front.parameters()]
+        assert all((g is not None) == bool(feature_gradient) for g in gradients)
+        assert all(p.requires_grad == bool(feature_gradient) for p in factory.encoder_of(system).front.parameters())
+
+
+@pytest.mark.parametrize("name", ["a/..", "../x", "./x", "a/.b", ".a/b", "a--b/c", "a/b..c", "a/b\n", "ä/b", "a/b-"])
+def test_what_is_no_name_on_the_hub_never_gets_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "_download", lambda name: pytest.fail(f"asked for {name!r}"))
+    with pytest.raises(FileNotFoundError, match="no model called"):
+        store.load(name)
+
+
+@pytest.mark.parametrize("name", ["facebook/wav2vec2-xls-r-300m", "a/b", "some_body/A.model_v1.0"])
+def test_a_name_on_the_hub_is_asked_for_there(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store.save(encoder(), tmp_path / "snapshot")
+    monkeypatch.setattr(store, "_download", lambda _: tmp_path / "snapshot")
+    assert resolve.find(name) == tmp_path / "snapshot"
+
+
+def test_what_is_saved_can_be_read_by_whom_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        store.save(recogniser(), tmp_path / "m")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "m", *(tmp_path / "m").iterdir())}
+    assert modes == {"m": 0o750, "config.json": 0o640, "weights.safetensors": 0o640, "vocabulary.json": 0o640}

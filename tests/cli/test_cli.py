@@ -1,0 +1,180 @@
+"""The whole way through the command line, and what it says when something is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sori.checkpoints import store
+
+
+def test_from_recordings_to_a_recogniser(call, tone_corpus):
+    sounds = sorted((tone_corpus / "audio" / "anna").glob("*.wav"))[:2]
+    code, out, _ = call("prepare", tone_corpus / "manifest.jsonl", "prepared", "--num-workers", 1)
+    assert code == 0
+    assert "64 utterances" in out
+
+    short = ["--train.num-steps", 30, "--train.log-every=10"]
+    code, out, err = call("train", "wav2vec2_smoke", "--data", "prepared", "--into", "runs/tones", *short)
+    assert (code, out) == (0, "")
+    assert err.endswith("model saved in runs/tones/model\n")
+    assert "30/30  loss" in err
+    assert "chance 2.398" in err
+
+    tune = ["train", "ctc_smoke", "--data", "prepared", "--init", "tones", "--into", "runs/letters"]
+    code, _, err = call(*tune, "--train.num-steps=40")
+    assert code == 0
+    assert "dev_cer" in err
+    code, _, err = call(*tune, "--train.num-steps=40")
+    assert code == 0
+    assert "is finished (40 updates)" in err
+
+    code, out, _ = call("transcribe", "letters", *sounds)
+    assert code == 0
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(path) for path in sounds]
+
+    code, out, _ = call("evaluate", "letters", "--data", "prepared", "--save", "scores/report.json")
+    assert code == 0
+    assert "CER" in out
+    assert json.loads(Path("scores/report.json").read_text())["num_utterances"] == 8
+
+    code, out, _ = call("embed", "tones", *sounds, "--into", "vectors", "--layer", 1)
+    assert code == 0
+    stored = np.load("vectors/anna-000.npz")
+    assert stored["frames"].shape == (*stored["times"].shape, 32)
+
+    assert call("plot", "runs/letters")[0] == 0
+    assert call("plot", sounds[0], "--into", "pictures/sound.png")[0] == 0
+    assert Path("runs/letters/curves.png").stat().st_size > 5_000
+    assert Path("pictures/sound.png").stat().st_size > 5_000
+
+    code, out, _ = call("list")
+    assert code == 0
+    assert out.endswith("  letters\n  tones\n")
+    card = yaml.safe_load(call("show", "letters")[1])
+    assert card["vocabulary"].split()[:2] == ["<blank>", "|"]
+    assert card["parameters"] == sum(t.numel() for t in store.load("letters").state_dict().values())
+    assert card["provenance"]["recipe"]["train"]["num_steps"] == 40
+
+
+def test_a_shown_recipe_can_be_trained_from(call, prepared_tones):
+    code, out, _ = call("show", "wav2vec2_smoke")
+    assert code == 0
+    Path("mine.yaml").write_text(out.replace("num_steps: 150", "num_steps: 2"))
+    code, out, _ = call("train", "mine.yaml", "--data", prepared_tones, "--into", "r")
+    assert code == 0
+    assert store.read_card(Path("r/model")).provenance["recipe"]["train"]["num_steps"] == 2
+
+
+def test_words_with_times(call, recogniser_run, tone_corpus):
+    sound = tone_corpus / "audio" / "anna" / "anna-000.wav"
+    text = call("transcribe", recogniser_run, sound)[1].strip()
+    lines = call("transcribe", recogniser_run, sound, "--times")[1].strip().splitlines()
+    assert lines[0] == f"{sound}\t{text}"
+    words = [line.split("\t") for line in lines[1:]]
+    assert " ".join(word for _, _, word in words) == text
+    assert all(float(start) < float(end) for start, end, _ in words)
+
+
+def test_texts_are_scored(call):
+    for name, text in (("said", "a b\nc\n"), ("one", "a b\nd\n"), ("other", "a\nc\n")):
+        Path(f"{name}.txt").write_text(text)
+    code, out, err = call(
+        "score", "said.txt", "one.txt", "--against", "other.txt", "--report", "p/e.html", "--save", "e.json"
+    )
+    assert (code, err) == (0, "")
+    assert "A and B cannot be told apart by their word errors" in out
+    assert Path("p/e.html").read_text().startswith("<!doctype html>")
+    assert json.loads(Path("e.json").read_text())["first"]["wer"]["errors"] == 1
+
+
+def test_a_bad_file_among_good_ones(call, recogniser_run, encoder_run, tone_corpus):
+    Path("not_sound.wav").write_text("hello")
+    sound = tone_corpus / "audio" / "anna" / "anna-000.wav"
+    code, out, err = call("transcribe", recogniser_run, "not_sound.wav", sound)
+    assert code == 1
+    assert out.startswith(f"{sound}\t")
+    assert err.startswith("not_sound.wav: ")
+    code, out, err = call("embed", encoder_run, "not_sound.wav", sound, "--into", "v")
+    assert (code, [path.name for path in Path("v").iterdir()]) == (1, ["anna-000.npz"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "ctc_10mi", "--into", "r"], "did you mean ctc_10min"),
+        (["train", "ctc_smoke", "--into", "r"], "--data DIR"),
+        (["train", "ctc_smoke", "--data", "nowhere", "--into", "r"], "sori prepare"),
+        (["train", "ctc_smoke", "--data", "d", "--into", "r", "--optim.rl", "3"], "did you mean optim.lr?"),
+        (["train", "ctc_smoke", "--data", "d", "--into", "r", "--optim.lr", "fast"], "optim.lr: "),
+        (["train", "ctc_smoke", "--data", "d", "--into", "r", "--optim.lr"], "--optim.lr needs a value"),
+        (["train", "ctc_smoke", "--dat", "d", "--into", "r"], "did you mean --data?"),
+        (["train", "ctc_smoke", "oops", "--data", "d", "--into", "r"], "unexpected 'oops'"),
+        (["train", "mine.yaml", "--into", "r"], "sori show NAME > mine.yaml"),
+        (["transcribe", "nobody", "a.wav"], "no model called 'nobody'"),
+        (["transcribe", "nobody"], "got none"),
+        (["evaluate", "nobody", "--data", "d"], "no model called 'nobody'"),
+        (["evaluate", "nobody", "--data", "d", "--against", "b", "--report", "r.html"], "no model called 'nobody'"),
+        (["score", "said.txt", "written.txt"], "said.txt: no such file"),
+        (["embed", "nobody", "a/x.wav", "b/x.wav", "--into", "v"], "several files would be written to v/x.npz"),
+        (["show", "nobody"], "no recipe called 'nobody'"),
+        (["plot", "."], "holds no metrics"),
+        (["plot", "absent.wav"], "no such file"),
+        (["languages", "nobody", "--data", "d"], "no model called 'nobody'"),
+        (["prepare", "recordings"], "sori prepare recordings OUT"),
+        (["prepare", "recordings", "out"], "no such file or folder"),
+    ],
+)
+def test_mistakes_are_one_clean_message_and_exit_code_2(call, words, message):
+    code, out, err = call(*words)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("sori: ")
+    assert "Traceback" not in err
+
+
+def test_debug_shows_where(call):
+    code, _, err = call("show", "nobody", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.rstrip().endswith("`sori train` makes one")
+
+
+def test_an_unknown_verb_names_the_nearest(call):
+    code, _, err = call("trian")
+    assert code != 0
+    assert "train" in err
+
+
+def test_every_verb_has_help(call):
+    out = call("--help")[1]
+    verbs = (
+        "prepare",
+        "train",
+        "transcribe",
+        "evaluate",
+        "score",
+        "embed",
+        "plot",
+        "languages",
+        "list",
+        "show",
+        "demo",
+    )
+    for verb in verbs:
+        assert verb in out
+        assert "Usage" in call(verb, "--help")[1]
+    assert call("--version")[1].strip() == "0.1.0"
+
+
+def test_the_reader_of_the_pipe_may_leave():
+    command = [sys.executable, "-m", "sori", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0
+        assert process.stderr.read() == b""

@@ -1,0 +1,135 @@
+"""Whole files, parts of files, every format; and messages for files that cannot be read."""
+
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sori.core import audio
+
+SLICES = [(0.0, 1.0), (0.5, 0.7), (1.23456, 1.5), (2.9, 0.05), (0.0001, 0.01), (2.75, 0.25)]
+
+RNG = np.random.default_rng(7)
+
+FORMATS = [
+    ("wav", "WAV", "PCM_16"),
+    ("wav", "WAV", "PCM_24"),
+    ("wav", "WAV", "FLOAT"),
+    ("wav", "WAV", "ULAW"),
+    ("flac", "FLAC", "PCM_16"),
+    ("mp3", "MP3", "MPEG_LAYER_III"),
+    ("ogg", "OGG", "VORBIS"),
+    ("opus", "OGG", "OPUS"),
+]
+
+
+def write(path, wave, rate, container="WAV", coding="FLOAT"):
+    with soundfile.SoundFile(path, "w", rate, 1 if wave.ndim == 1 else wave.shape[1], coding, None, container) as file:
+        for start in range(0, len(wave), 8000):  # long Vorbis writes overflow libvorbis' stack
+            file.write(wave[start : start + 8000])
+    return path
+
+
+def tone(rate, seconds, frequency=440.0):
+    return 0.3 * np.sin(2 * math.pi * frequency * np.arange(int(rate * seconds)) / rate)
+
+
+def decibel(error, signal):
+    return 20 * math.log10(float(error.abs().max() / signal.std()) + 1e-20)
+
+
+@pytest.mark.parametrize(("suffix", "container", "coding"), FORMATS)
+def test_every_format_gives_the_tone_that_was_written(tmp_path, suffix, container, coding):
+    path = write(tmp_path / f"a.{suffix}", tone(48_000, 1.5), 48_000, container, coding)
+    wave = audio.read(path)
+    assert wave.dtype == torch.float32
+    assert len(wave) == audio.info(path).num_samples == 24_000
+    inner = slice(2_000, -2_000)  # codecs ring at the edges
+    expected = torch.from_numpy(tone(16_000, 1.5)).float()[inner]
+    assert decibel(wave[inner] - expected, expected) < (-20 if suffix in ("mp3", "ogg", "opus") else -30)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 44_099])
+def test_resampling_keeps_a_tone_in_time_and_level(tmp_path, rate):
+    wave = audio.read(write(tmp_path / "a.wav", tone(rate, 2.0), rate))
+    expected = torch.from_numpy(tone(16_000, 2.0)).float()[: len(wave)]
+    assert len(wave) == 32_000
+    inner = slice(1_000, -1_000)
+    assert decibel(wave[inner] - expected[inner], expected) < -90
+
+
+def test_frequencies_above_half_the_rate_are_removed(tmp_path):
+    wave = audio.read(write(tmp_path / "a.wav", tone(48_000, 1.0, frequency=10_000), 48_000))
+    assert float(wave[1_000:-1_000].abs().max()) < 1e-4
+
+
+def test_channels_are_averaged(tmp_path):
+    channels = RNG.standard_normal((5_000, 3)).astype(np.float32) * 0.1
+    wave = audio.read(write(tmp_path / "a.wav", channels, 16_000))
+    torch.testing.assert_close(wave, torch.from_numpy(channels).mean(dim=1))
+
+
+@pytest.mark.parametrize(("suffix", "container", "coding"), FORMATS)
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_part_equals_the_slice_of_the_whole(tmp_path, suffix, container, coding, rate):
+    rate = 48_000 if coding == "OPUS" and rate == 44_100 else rate
+    noise = RNG.standard_normal(3 * rate + 13) * 0.1
+    path = write(tmp_path / f"a.{suffix}", noise, rate, container, coding)
+    whole = audio.read(path)
+    for start, duration in SLICES:
+        part = audio.read(path, start=start, duration=duration)
+        first = round(start * 16_000)
+        expected = whole[first : first + round(duration * 16_000)]
+        assert part.shape == expected.shape
+        if rate == 16_000 and suffix in ("wav", "flac"):
+            assert torch.equal(part, expected)
+        assert decibel(part - expected, whole) < -90, (start, duration)
+
+
+@pytest.mark.parametrize("rate", [11_111, 44_099])
+def test_parts_of_odd_rates_stay_on_the_grid_of_the_whole(tmp_path, rate):
+    path = write(tmp_path / "a.wav", RNG.standard_normal(rate * 7) * 0.1, rate)
+    whole = audio.read(path)
+    part = audio.read(path, start=4.0001, duration=2.5)
+    assert decibel(part - whole[64_002 : 64_002 + 40_000], whole) < -90
+
+
+def test_the_last_page_of_a_long_vorbis_file_is_where_it_should_be(tmp_path):
+    path = write(tmp_path / "a.ogg", RNG.standard_normal(45 * 16_000) * 0.1, 16_000, "OGG", "VORBIS")
+    whole = audio.read(path)
+    for start in (2.0, 39.0, 44.9, 44.99):
+        part = audio.read(path, start=start)
+        assert decibel(part - whole[round(start * 16_000) :], whole) < -90
+
+
+def test_without_duration_the_rest_is_read(tmp_path):
+    path = write(tmp_path / "a.wav", tone(22_050, 1.0), 22_050)
+    assert len(audio.read(path, start=0.25)) == 12_000
+    assert len(audio.read(path, start=1.0)) == 0
+
+
+def test_a_part_past_the_end_says_where_the_sound_ends(tmp_path):
+    path = write(tmp_path / "a.wav", tone(16_000, 1.0), 16_000)
+    with pytest.raises(ValueError, match=r"a\.wav: expected 0\.6 s from 0\.5 s on, but the sound ends at 1 s"):
+        audio.read(path, start=0.5, duration=0.6)
+    with pytest.raises(ValueError, match="0 s or more"):
+        audio.read(path, start=-0.5)
+
+
+def test_a_part_missing_from_a_truncated_file_is_an_error(tmp_path):
+    path = write(tmp_path / "a.flac", RNG.standard_normal(64_000) * 0.1, 16_000, "FLAC", "PCM_16")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert audio.info(path).num_samples == 64_000
+    with pytest.raises(ValueError, match="truncated"):
+        audio.read(path, start=3.0, duration=0.5)
+
+
+def test_a_missing_file_and_a_text_file_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.wav: no such file"):
+        audio.read(tmp_path / "gone.wav")
+    text = tmp_path / "note.wav"
+    text.write_text("not a sound at all")
+    with pytest.raises(ValueError, match=r"note\.wav: expected a sound file.*18 bytes.*ffmpeg -i note\.wav"):
+        audio.info(text)

@@ -1,0 +1,147 @@
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sori.data.batches import audio_cache
+from sori.data.batches.loader import CropBatches, FileReader
+from sori.data.batches.sampler import DataConfig
+from sori.data.manifest import Utterance
+
+RATE = 16_000
+
+
+@pytest.fixture
+def utterances(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        path = tmp_path / f"{number}.wav"
+        noise = rng.integers(-32768, 32768, RATE + 100 * number).astype(np.int16)
+        soundfile.write(path, noise, RATE, subtype="PCM_16")
+        rows.append(Utterance(f"u{number}", str(path), 0.25, len(noise) - 4_000, None, None, None, None))
+    return rows
+
+
+def test_a_cache_gives_the_same_samples_as_the_files(utterances, tmp_path, capfd):
+    reader = audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+    assert isinstance(reader, audio_cache.PcmReader)
+    assert "decoding all audio once into 0.00 GB" in capfd.readouterr().err
+    files = FileReader(utterances)
+    for row, first, count in [(0, 0, 12_000), (3, 17, 5_000), (2, 12_199, 1)]:
+        assert torch.equal(reader(row, first, count), files(row, first, count))
+    config = DataConfig(min_seconds=0.1)
+    for index in range(3):
+        from_cache = CropBatches(utterances, config, seed=0, reader=reader)[index]
+        assert torch.equal(from_cache.wave, CropBatches(utterances, config, seed=0)[index].wave)
+
+
+def test_a_cache_serves_any_part_of_its_utterances_in_any_order_and_outlives_the_files(
+    utterances, tmp_path, monkeypatch
+):
+    expected = FileReader(utterances)(2, 5, 100)
+    audio_cache.build(utterances, tmp_path)
+    monkeypatch.setattr(audio_cache, "build", lambda *_: pytest.fail("built again"))
+    (tmp_path / "2.wav").unlink()
+    reader = audio_cache.open_audio([utterances[2], utterances[0]], folder=tmp_path, policy="auto")
+    assert torch.equal(reader(0, 5, 100), expected)
+
+
+def test_utterances_that_are_not_held_or_changed_files_make_a_new_cache(utterances, tmp_path):
+    audio_cache.build(utterances[:3], tmp_path)
+    assert audio_cache._find(tmp_path, utterances) is None
+    assert audio_cache._find(tmp_path, utterances[:3]) is not None
+    os.utime(tmp_path / "1.wav", ns=(1, 1))
+    assert audio_cache._find(tmp_path, utterances[:3]) is None
+    assert audio_cache._find(tmp_path, utterances[:1]) is not None
+    audio_cache.build(utterances[:3], tmp_path)
+    assert audio_cache._find(tmp_path, utterances[:3]) is not None
+
+
+def test_an_interrupted_build_leaves_nothing(utterances, tmp_path):
+    (tmp_path / "3.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"3\.wav"):
+        audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+    assert list((tmp_path / audio_cache.FOLDER).iterdir()) == []
+
+
+def test_samples_without_their_list_are_no_cache(utterances, tmp_path):
+    audio_cache.build(utterances, tmp_path)
+    (samples,) = (tmp_path / audio_cache.FOLDER).glob("*.bin")
+    samples.write_bytes(samples.read_bytes()[:-2])
+    assert audio_cache._find(tmp_path, utterances) is None
+
+
+def test_automatic_caching_follows_the_decoding_speed_and_the_room(utterances, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(audio_cache, "decoding_speed", lambda _: 10_000.0)
+    assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="auto"), FileReader)
+    monkeypatch.setattr(audio_cache, "decoding_speed", lambda _: 100.0)
+    usage = audio_cache.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(audio_cache.shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="auto"), FileReader)
+    assert "100x real time" in capfd.readouterr().err
+    monkeypatch.setattr(audio_cache.shutil, "disk_usage", lambda _: usage)
+    assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="auto"), audio_cache.PcmReader)
+    assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="never"), FileReader)
+
+
+def test_a_disk_without_room_is_an_error_where_the_cache_was_asked_for(utterances, tmp_path, monkeypatch):
+    usage = audio_cache.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(audio_cache.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(OSError, match="no room"):
+        audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The rows that were decoded, each of them in a quarter of a second by the clock of the cache."""
+    rows, read = [], FileReader.__call__
+
+    def slowly(reader, row, first, num_samples):
+        rows.append(row)
+        return read(reader, row, first, num_samples)
+
+    monkeypatch.setattr(FileReader, "__call__", slowly)
+    monkeypatch.setattr(audio_cache, "time", SimpleNamespace(perf_counter=lambda: 0.25 * len(rows)))
+    return rows
+
+
+def test_decoding_speed_is_seconds_heard_in_a_second(utterances, decoded):
+    heard = sum(utterance.num_samples for utterance in utterances) / RATE
+    assert audio_cache.decoding_speed(FileReader(utterances)) == pytest.approx(heard / 1.0)
+    assert decoded == [0, 1, 2, 3]
+
+
+def test_decoding_speed_is_measured_on_a_few_utterances_from_all_over_the_list(utterances, decoded):
+    audio_cache.decoding_speed(FileReader(utterances * 25), num_tried=4, max_seconds=10.0)
+    assert decoded == [0, 25, 50, 75]
+
+
+def test_measuring_the_decoding_speed_ends_in_time(utterances, decoded):
+    heard = sum(utterance.num_samples for utterance in utterances[:3]) / RATE
+    assert audio_cache.decoding_speed(FileReader(utterances), max_seconds=0.6) == pytest.approx(heard / 0.75)
+    assert decoded == [0, 1, 2]
+
+
+def test_full_scale_survives_and_more_is_clipped(tmp_path):
+    soundfile.write(tmp_path / "loud.wav", np.array([1.0, -1.0, 1.5, -2.0, 0.5]), RATE, subtype="FLOAT")
+    loud = [Utterance("loud", str(tmp_path / "loud.wav"), 0.0, 5, None, None, None, None)]
+    reader = audio_cache.open_audio(loud, folder=tmp_path, policy="always")
+    assert reader(0, 0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.5]
+
+
+def test_what_a_killed_builder_left_is_cleared_and_a_living_ones_is_not(utterances, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / audio_cache.FOLDER).mkdir()
+    dead, living = (tmp_path / audio_cache.FOLDER / f"abc.{pid}.partial" for pid in (gone.pid, os.getppid()))
+    dead.touch()
+    living.touch()
+    audio_cache.build(utterances, tmp_path)
+    assert not dead.exists()
+    assert living.exists()

@@ -1,0 +1,255 @@
+"""From recordings to a prepared folder: what is kept, how long ones are cut, and that sources stay untouched."""
+
+import hashlib
+import json
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from sori.core import audio
+from sori.data.manifest import Utterance, read_manifest
+from sori.data.preparation.prepare import prepare
+
+RATE = 16_000
+
+
+def noise(seconds, seed=0, rate=RATE):
+    return 0.1 * np.random.default_rng(seed).standard_normal(int(seconds * rate))
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def fingerprints(folder):
+    return {
+        path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Five recordings of several kinds, one with a transcript, one as long as four, and a table beside them."""
+    folder = tmp_path / "recordings"
+    (folder / "anna").mkdir(parents=True)
+    soundfile.write(folder / "anna/one.wav", noise(1.0, 1), RATE)
+    (folder / "anna/one.txt").write_text("  hello\n there \n")
+    soundfile.write(folder / "anna/two.flac", np.stack([noise(1.5, 2, 44_100)] * 2, axis=1), 44_100)
+    soundfile.write(folder / "three.mp3", noise(1.2, 3, 22_050), 22_050)
+    (folder / "three.txt").write_text(" \n")
+    soundfile.write(folder / "four.opus", noise(2.0, 4, 48_000), 48_000, format="OGG", subtype="OPUS")
+    pauses = np.concatenate([part for seed in range(4) for part in (noise(2.0, 10 + seed), 1e-4 * noise(0.6, seed))])
+    soundfile.write(folder / "long.wav", pauses, RATE, subtype="FLOAT")
+    return folder
+
+
+def test_a_folder_of_recordings(recordings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = fingerprints(recordings)
+    report = prepare("recordings", "out", language="eng", max_seconds=6.0, num_workers=2)
+    assert fingerprints(recordings) == before
+    monkeypatch.chdir("/")
+    utterances = read_manifest(tmp_path / "out")
+    assert utterances[0] == Utterance("four", str(recordings / "four.opus"), 0.0, 32_000, None, None, "eng", None)
+    by_id = {utterance.id: utterance for utterance in utterances}
+    assert list(by_id) == ["four", "long-0001", "long-0002", "three", "anna/one", "anna/two"]
+    assert by_id["anna/one"].text == "hello there"
+    assert by_id["anna/two"].num_samples == 24_000
+    assert by_id["anna/two"].speaker == "anna"
+    for utterance in utterances:
+        wave = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
+        assert len(wave) == utterance.num_samples
+    (flag,) = lines(tmp_path / "out/flagged.jsonl")
+    assert (flag["id"], flag["warning"]) == ("three", "empty transcript")
+    assert (report.num_utterances, report.num_files, report.num_speakers) == (6, 5, 1)
+    assert report.hours == pytest.approx(sum(u.duration_seconds for u in utterances) / 3600)
+    assert report.transcribed_hours == pytest.approx(1 / 3600)
+
+
+def test_long_recordings_are_cut_in_their_pauses(recordings, tmp_path):
+    prepare(recordings, tmp_path / "out", max_seconds=3.0)
+    pieces = [u for u in read_manifest(tmp_path / "out") if u.path.endswith("long.wav")]
+    assert len(pieces) == 4
+    for number, piece in enumerate(pieces):
+        assert piece.start <= 2.6 * number <= piece.start + 0.3
+        assert 2.0 < piece.duration_seconds <= 2.6
+    text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    assert "1 recordings longer than 3 s (0.00 h) were cut at silences into 4 pieces" in text
+
+
+def test_a_long_recording_with_one_transcript_is_left_out_with_the_cure(recordings, tmp_path):
+    (recordings / "long.txt").write_text("a very long story")
+    prepare(recordings, tmp_path / "out", max_seconds=5.0)
+    (row,) = lines(tmp_path / "out/excluded.jsonl")
+    assert (row["id"], row["reason"]) == ("long", "too long for its transcript")
+    assert "start and end of each sentence" in row["detail"]
+
+
+def test_stretches_of_a_long_recording(recordings, tmp_path):
+    table = recordings / "table.csv"
+    rows = ["0,1.99,eins", "2.6,4.6,zwei", "2.6,4.6,zwei", "5.2,99,drei", "7.8,,vier"]
+    table.write_text("audio,start,end,text\n" + "".join(f"long.wav,{row}\n" for row in rows))
+    prepare(table, tmp_path / "out")
+    assert [(u.id, u.start, u.num_samples, u.text) for u in read_manifest(tmp_path / "out")] == [
+        ("long", 0.0, 31_840, "eins"),
+        ("long~2", 2.6, 32_000, "zwei"),
+        ("long~5", 7.8, 41_600, "vier"),
+    ]
+    reasons = {row["id"]: row["reason"] for row in lines(tmp_path / "out/excluded.jsonl")}
+    assert reasons == {"long~3": "duplicate", "long~4": "beyond the end"}
+
+
+def test_of_equal_recordings_the_transcribed_one_is_kept(recordings, tmp_path):
+    soundfile.write(recordings / "aaa.flac", soundfile.read(recordings / "anna/one.wav", dtype="int16")[0], RATE)
+    prepare(recordings, tmp_path / "out")
+    (row,) = lines(tmp_path / "out/excluded.jsonl")
+    assert (row["id"], row["reason"], row["detail"]) == ("aaa", "duplicate", "the same sound as anna/one")
+
+
+def test_shorter_ones_than_asked_for_are_left_out(recordings, tmp_path):
+    prepare(recordings, tmp_path / "out", min_seconds=1.3, num_workers=1)
+    short = {row["id"]: row["reason"] for row in lines(tmp_path / "out/excluded.jsonl")}
+    assert short == {"anna/one": "too short", "three": "too short"}
+
+
+def test_the_result_does_not_depend_on_the_number_of_workers(recordings, tmp_path):
+    for num_workers in (1, 3):
+        prepare(recordings, tmp_path / f"out{num_workers}", num_workers=num_workers)
+    for name in ("cuts.jsonl.gz", "excluded.jsonl", "flagged.jsonl"):
+        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out3" / name).read_bytes()
+
+
+def test_several_sources_with_equal_names(recordings, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    soundfile.write(other / "three.wav", noise(1.0, 99), RATE)
+    (other / "table.tsv").write_text("audio\tsplit\nthree.wav\tdev\ngone.wav\tdev\n")
+    prepare([recordings, other / "table.tsv"], tmp_path / "out")
+    found = {u.id: u.split for u in read_manifest(tmp_path / "out")}
+    assert found["three~2"] == "dev"
+    assert found["three"] is None
+    (row,) = lines(tmp_path / "out/excluded.jsonl")
+    assert (row["path"], row["reason"]) == (str(other / "gone.wav"), "missing")
+
+
+def test_preparing_again_needs_a_word(recordings, tmp_path):
+    prepare(recordings, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"was prepared before; .* --overwrite"):
+        prepare(recordings, tmp_path / "out")
+    (recordings / "four.opus").unlink()
+    assert prepare(recordings, tmp_path / "out", overwrite=True).num_files == 4
+    assert len(read_manifest(tmp_path / "out")) == 4
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cuts.jsonl.gz",
+        "excluded.jsonl",
+        "flagged.jsonl",
+        "report.md",
+        "report.png",
+    }
+
+
+def test_unsuitable_folders_are_refused(recordings, tmp_path):
+    with pytest.raises(ValueError, match="lies inside"):
+        prepare(recordings, recordings / "out")
+    with pytest.raises(ValueError, match=r"holds other things \(recordings\)"):
+        prepare(recordings, tmp_path, overwrite=True)
+    with pytest.raises(ValueError, match="is a file; expected a folder"):
+        prepare(recordings / "anna", recordings / "three.mp3")
+    with pytest.raises(ValueError, match=r"no such file or folder; .*CORPUS:FOLDER"):
+        prepare(tmp_path / "gone", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"expected a folder or a table .* got a \.mp3 file"):
+        prepare(recordings / "three.mp3", tmp_path / "out")
+    with pytest.raises(ValueError, match="min_seconds < max_seconds"):
+        prepare(recordings, tmp_path / "out", min_seconds=0.01)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/a.png").write_bytes(b"picture")
+    with pytest.raises(ValueError, match=r"holds no sound files \(it holds 1 x \.png\)"):
+        prepare(tmp_path / "pictures", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_usable_is_an_error_that_counts_the_reasons(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / f"in/{name}.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"none of the recordings can be used \(empty: 2\)"):
+        prepare(tmp_path / "in", tmp_path / "out")
+    assert len(lines(tmp_path / "out/excluded.jsonl")) == 2
+    with pytest.raises(ValueError, match="not a prepared folder"):
+        read_manifest(tmp_path / "out")
+    soundfile.write(tmp_path / "in/c.wav", noise(1.0), RATE)
+    assert prepare(tmp_path / "in", tmp_path / "out").num_files == 1  # no --overwrite: nothing was prepared yet
+
+
+def test_the_report_shows_what_there_is(recordings, tmp_path):
+    (recordings / "anna/two.txt").write_text("한국어 | ça", encoding="utf-8")
+    prepare(recordings, tmp_path / "out", language="kor")
+    text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    assert "Language: kor throughout." in text
+    assert "| 44100 Hz | 1 |" in text
+    assert "| OGG/OPUS | 1 |" in text
+    assert "| `한` | U+D55C | hangul syllable han | 1 |" in text
+    assert "| `\\|` | U+007C | vertical line | 1 |" in text
+    assert (tmp_path / "out/report.png").stat().st_size > 10_000
+
+
+def test_peculiar_recordings_are_kept_and_flagged(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    half = noise(2.0, 5)
+    half[: int(1.2 * RATE)] = 0
+    peaks = noise(2.0, 6)
+    peaks[::700] = 1.0
+    spectrum = np.fft.rfft(noise(2.0, 7))
+    spectrum[np.fft.rfftfreq(2 * RATE, 1 / RATE) > 3_800] = 0
+    for name, wave in {
+        "quiet": 0.01 * noise(2.0, 8),
+        "offset": noise(2.0, 9) + 0.1,
+        "mostly zeros": half,
+        "some clipping": peaks,
+        "telephone": np.fft.irfft(spectrum),
+        "fine": noise(2.0, 10),
+    }.items():
+        soundfile.write(folder / f"{name}.wav", wave, RATE)
+    prepare(folder, tmp_path / "out")
+    flags = {(row["id"], row["warning"]) for row in lines(tmp_path / "out/flagged.jsonl")}
+    names = ("offset", "mostly zeros", "some clipping", "telephone")
+    assert flags == {("quiet", "very quiet"), *((name, name) for name in names)}
+    assert len(read_manifest(tmp_path / "out")) == 6
+
+
+def test_real_recordings(data_dir, tmp_path):
+    table = data_dir / "english-tiny/manifest.jsonl"
+    report = prepare(table, tmp_path / "out")
+    rows = {row["id"]: row for row in lines(table)}
+    utterances = read_manifest(tmp_path / "out")
+    assert [u.id for u in utterances] == list(rows)
+    for utterance in utterances:
+        row = rows[utterance.id]
+        assert utterance.duration_seconds == pytest.approx(row["duration"], abs=1e-3)
+        assert (utterance.text, utterance.speaker, utterance.split) == (row["text"], row["speaker"], row["split"])
+    assert report.num_speakers == 5
+    assert report.excluded == report.flagged == {}
+
+
+def test_lhotse_hears_the_same(recordings, tmp_path):
+    lhotse = pytest.importorskip("lhotse", exc_type=ImportError)
+    prepare(recordings, tmp_path / "out", max_seconds=3.0)
+    cuts = lhotse.load_manifest(tmp_path / "out/cuts.jsonl.gz")
+    lhotse.validate(cuts)
+    for utterance, cut in zip(read_manifest(tmp_path / "out"), cuts, strict=True):
+        assert cut.id == utterance.id
+        if cut.sampling_rate == RATE:
+            ours = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
+            np.testing.assert_allclose(cut.load_audio().mean(axis=0), ours.numpy(), atol=1e-6)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_listed(recordings, tmp_path):
+    (recordings / "four.opus").chmod(0)
+    prepare(recordings, tmp_path / "out")
+    assert lines(tmp_path / "out/excluded.jsonl")[0]["reason"] == "unreadable"

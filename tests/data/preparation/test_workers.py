@@ -1,0 +1,76 @@
+"""A decoder that dies or hangs costs the file it was busy with and nothing else."""
+
+import sys
+import time
+
+import pytest
+
+from sori.data.preparation.workers import check_files
+
+PRETENDER = """
+import json, os, sys, time
+print("ready", flush=True)
+for line in sys.stdin:
+    path = json.loads(line)["path"]
+    if "crash" in path:
+        os.kill(os.getpid(), 11)
+    if "hang" in path:
+        time.sleep(600)
+    if "meet" in path:
+        folder = path.split()[1]
+        open(os.path.join(folder, str(os.getpid())), "w").close()
+        while len(os.listdir(folder)) < 2:
+            time.sleep(0.01)
+    print(json.dumps({"detail": f"{path} by {os.getpid()}", "warnings": [], "levels": [1, 2]}), flush=True)
+"""
+
+
+def findings(names, **options):
+    program = (sys.executable, "-c", PRETENDER)
+    results = check_files([{"path": name} for name in names], program=program, **options)
+    return [finding for _, finding in sorted(results)]
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_a_crash_and_a_hang_cost_one_file_each(num_workers):
+    names = ["a", "crash 1", "b", "hang", "c", "crash 2", "crash 3", "d"]
+    found = findings(names, num_workers=num_workers, seconds_per_file=3.0)
+    reasons = [finding.reason for finding in found]
+    crashed, stalled = "decoder crashed", "decoder stalled"
+    assert reasons == [None, crashed, None, stalled, None, crashed, crashed, None]
+    assert found[1].detail == "its process ended with status -11"
+    assert found[3].detail == "no answer within 3 s"
+    assert [found[i].detail.split(" by ")[0] for i in (0, 2, 4, 7)] == ["a", "b", "c", "d"]
+    assert found[0].levels == (1, 2)
+
+
+def test_several_processes_work_at_the_same_time(tmp_path):
+    found = findings([f"meet {tmp_path}"] * 2, num_workers=2, seconds_per_file=20.0)
+    assert [finding.reason for finding in found] == [None, None]
+    assert len({finding.detail.split(" by ")[1] for finding in found}) == 2
+
+
+def test_no_more_processes_than_asked_for_share_the_work():
+    found = findings([f"file {number}" for number in range(40)], num_workers=2)
+    assert len({finding.detail.split(" by ")[1] for finding in found}) <= 2
+    assert [finding.detail.split(" by ")[0] for finding in found] == [f"file {number}" for number in range(40)]
+
+
+def test_stopping_early_ends_the_processes():
+    names = ["a", *["hang"] * 5]
+    results = check_files([{"path": name} for name in names], num_workers=2, program=(sys.executable, "-c", PRETENDER))
+    assert next(results)[0] == 0
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 30  # although the children would sleep for minutes
+
+
+def test_a_program_that_does_not_start_is_an_error_rather_than_a_verdict():
+    with pytest.raises(RuntimeError, match="does not start; try"):
+        list(check_files([{"path": "a"}], num_workers=1, program=(sys.executable, "-c", "raise SystemExit(1)")))
+    with pytest.raises(OSError, match="no-such-program"):
+        list(check_files([{"path": "a"}], num_workers=1, program=("no-such-program",)))
+
+
+def test_nothing_to_do_starts_nothing():
+    assert list(check_files([], num_workers=2, program=("no-such-program",))) == []

@@ -1,0 +1,134 @@
+import re
+
+import pytest
+
+from sori.data.manifest import Utterance, read_manifest
+from sori.experiments import demo as module
+from sori.experiments.demo import demo, hold_out
+from sori.recipes.recipe import Recipe
+from sori.synth import CorpusSize
+
+TINY = CorpusSize(3, 9, 2, 9, 2, 2)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_SMOKE", TINY)
+        return demo(folder, smoke=True)
+
+
+def test_two_recognisers_are_scored_on_the_same_unheard_recordings(shown):
+    folder = shown.report.parent
+    train, test = (read_manifest(folder / name) for name in ("train", "test"))
+    assert len(train) == 27
+    assert sum(u.text is not None for u in train) == 18
+    assert {u.speaker for u in train}.isdisjoint({u.speaker for u in test})
+    assert {u.text for u in train}.isdisjoint({u.text for u in test})
+    references = [u.reference for u in shown.pretrained.utterances]
+    assert references == [u.reference for u in shown.scratch.utterances]
+    assert references == [u.text.lower() for u in test]
+    assert [u.hypothesis for u in shown.pretrained.utterances] != [u.hypothesis for u in shown.scratch.utterances]
+
+
+def test_the_recognisers_differ_in_where_they_start_only(shown):
+    recipes = {
+        name: Recipe.from_yaml(shown.report.parent / name / "recipe.yaml") for name in ("pretrained", "with", "without")
+    }
+    assert recipes["with"].init.endswith("pretrained/model")
+    assert recipes["without"].init is None
+    assert recipes["without"].encoder == recipes["pretrained"].system
+    start = {"init": None, "encoder": None}
+    assert recipes["with"].model_copy(update=start) == recipes["without"].model_copy(update=start)
+
+
+def test_the_full_recipes_train_both_recognisers_alike():
+    recipes = module._recipes(minutes=None, smoke=False)
+    for part in ("data", "optim", "schedule", "train", "labels"):
+        assert getattr(recipes["with"], part) == getattr(recipes["without"], part)
+    assert recipes["without"].encoder == recipes["pretrained"].system
+
+
+def test_the_report_is_one_page_with_everything_in_it(shown):
+    text = shown.report.read_text()
+    assert "http" not in text
+    assert text.count("<svg") == 8
+    assert text.count("<audio") == 2
+    assert f"{shown.pretrained.cer.rate:.1%}" in text
+    assert f"{shown.scratch.cer.rate:.1%}" in text
+    assert "sori demo --data" in text
+    for utterance in (shown.pretrained.utterances[0], shown.pretrained.utterances[2]):
+        assert utterance.reference in text
+
+
+def test_repeating_the_command_repeats_nothing(shown, capsys):
+    folder = shown.report.parent
+    weights = [folder / name / "model" / "weights.safetensors" for name in ("pretrained", "with", "without")]
+    before = [path.read_bytes() for path in weights]
+    again = demo(folder, smoke=True)
+    said = capsys.readouterr().err
+    assert said.count("nothing to do") == 3
+    assert said.count("already") == 3
+    assert [path.read_bytes() for path in weights] == before
+    assert again == shown
+    assert re.search(r"with pre-training +CER +\d+\.\d% \(", said)
+
+
+def test_own_recordings_are_divided_and_shown(shown, tmp_path):
+    own = demo(tmp_path, data=shown.report.parent / "recordings" / "train", smoke=True)
+    train, test = (read_manifest(tmp_path / name) for name in ("train", "test"))
+    assert len(train) + len(test) == 27
+    assert len(test) == 5
+    assert len(own.pretrained.utterances) == 5
+
+
+def utterance(name: str, *, text: str | None = "a b", speaker: str | None = None, split: str | None = None):
+    return Utterance(name, f"{name}.wav", 0.0, 160_000, text, speaker, "eng", split)
+
+
+def test_a_split_called_test_is_the_test():
+    utterances = [utterance(f"{n}{i}", split=n) for n in ("train", "dev", "test") for i in range(5)]
+    train, test = hold_out(utterances)
+    assert {u.split for u in train} == {"train"}
+    assert {u.split for u in test} == {"test"}
+
+
+def test_whole_speakers_are_held_out_with_their_untranscribed_recordings():
+    utterances = [
+        utterance(f"{s}{i}", speaker=f"speaker {s}", text="a b" if i < 5 else None) for s in range(10) for i in range(8)
+    ]
+    train, test = hold_out(utterances)
+    assert len({u.speaker for u in test}) == 2
+    assert {u.speaker for u in train}.isdisjoint({u.speaker for u in test})
+    assert len(train) == 64
+    assert all(u.text for u in test)
+    assert hold_out(utterances[::-1])[1] == test
+
+
+def test_without_speakers_single_recordings_are_held_out():
+    utterances = [utterance(str(i), text="a b" if i % 2 else None) for i in range(40)]
+    train, test = hold_out(utterances)
+    assert len(test) == 4
+    assert len(train) == 36
+
+
+def test_the_test_lasts_ten_minutes_at_most():
+    train, test = hold_out([utterance(str(i)) for i in range(1000)])
+    assert 9.5 * 60 < sum(u.duration_seconds for u in test) <= 600
+    assert len(train) == 800
+
+
+@pytest.mark.parametrize(
+    "utterances", [[utterance("a", text=None)], [utterance("a")], [utterance("a"), utterance("b", split="test")]]
+)
+def test_too_little_is_said(utterances):
+    with pytest.raises(ValueError, match=r"put the text of speech\.wav into speech\.txt"):
+        hold_out(utterances)
+
+
+def test_an_interrupted_demo_says_nothing_more(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_SMOKE", TINY)
+    monkeypatch.setattr(module.run, "train", lambda *_, into, **__: module.run.Run(into, finished=False))
+    assert demo(tmp_path, smoke=True) is None
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,116 @@
+"""Vectors and text from files and waveforms."""
+
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from sori.checkpoints import store
+from sori.core.audio import read
+from sori.inference import embed, transcribe
+
+
+@pytest.fixture(scope="module")
+def recogniser(recogniser_run):
+    return store.load(recogniser_run)
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_run):
+    return store.load(encoder_run)
+
+
+@pytest.fixture(scope="module")
+def speech(tone_corpus) -> Path:
+    return tone_corpus / "audio" / "anna" / "anna-000.wav"
+
+
+def test_a_transcript_says_what_was_played_and_when(recogniser, speech):
+    found = transcribe.transcribe(recogniser, speech)
+    said = speech.with_suffix(".txt").read_text().strip()
+    assert len(set(found.text.split()) & set(said.split())) >= 2
+    assert found.text.split() == [word.text for word in found.words]
+    times = [time for word in found.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert times[-1] <= len(read(speech)) / 16_000
+    # the first tone begins after 0.1 s, and a frame sees 35 ms
+    assert 0.05 < times[0] < 0.3
+
+
+def test_file_and_waveform_give_the_same(recogniser, speech):
+    assert transcribe.transcribe(recogniser, str(speech)) == transcribe.transcribe(
+        recogniser, read(speech), sample_rate=16_000
+    )
+
+
+def test_vectors_and_their_times(encoder, speech):
+    found = embed.embed(encoder, speech)
+    num_samples = len(read(speech))
+    assert found.frames.shape == ((num_samples - encoder.field_samples) // encoder.hop_samples + 1, 32)
+    assert found.times.shape == found.frames.shape[:1]
+    steps = found.times.diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, 0.02))
+    assert float(found.times[0]) == pytest.approx(0.01)
+    last, seconds = float(found.times[-1]), num_samples / 16_000
+    assert seconds - 0.05 < last < seconds
+
+
+def test_layers(encoder, speech):
+    first, last = embed.embed(encoder, speech, layer=0).frames, embed.embed(encoder, speech, layer=2).frames
+    assert not torch.equal(first, last)
+    assert torch.equal(last, embed.embed(encoder, speech).frames)
+    with pytest.raises(ValueError, match="no layer 3"):
+        embed.embed(encoder, speech, layer=3)
+
+
+def test_the_times_follow_a_click(encoder):
+    # the vector that a click changes most is the one whose time is the click's
+    wave = torch.randn(32_000, generator=torch.Generator().manual_seed(0)) * 1e-3
+    clicked = wave.clone()
+    clicked[16_000:16_100] += 0.5
+    before = embed.embed(encoder, wave, layer=0, sample_rate=16_000)
+    after = embed.embed(encoder, clicked, layer=0, sample_rate=16_000)
+    change = (after.frames - before.frames).norm(dim=1)
+    assert float(after.times[change.argmax()]) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("sample_rate", [None, 44_100])
+def test_a_waveform_must_state_its_rate(encoder, sample_rate):
+    with pytest.raises(ValueError, match="sample_rate=16000"):
+        embed.embed(encoder, torch.zeros(16_000), sample_rate=sample_rate)
+
+
+def test_too_short_a_recording_is_named(encoder, tmp_path):
+    soundfile.write(tmp_path / "click.wav", torch.zeros(100).numpy(), 16_000)
+    with pytest.raises(ValueError, match=r"click.wav gives 100 samples, but one frame needs 560 \(35 ms\)"):
+        embed.embed(encoder, tmp_path / "click.wav")
+    assert embed.embed(encoder, torch.randn(560), sample_rate=16_000).frames.shape == (1, 32)
+
+
+def test_damaged_samples_are_refused(encoder):
+    wave = torch.zeros(16_000)
+    wave[8_000] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        embed.embed(encoder, wave, sample_rate=16_000)
+
+
+def test_an_encoder_cannot_write(encoder, speech):
+    with pytest.raises(ValueError, match="expected a recogniser"):
+        transcribe.transcribe(encoder, speech)
+
+
+def test_a_bad_file_does_not_stop_the_others(recogniser, speech, tmp_path):
+    (tmp_path / "not_sound.wav").write_text("hello")
+    paths = [speech, tmp_path / "not_sound.wav", tmp_path / "absent.wav", speech]
+    results = list(transcribe.transcribe_files(recogniser, paths))
+    assert [path for path, _ in results] == paths
+    kinds = [type(result) for _, result in results]
+    assert kinds == [transcribe.Transcript, transcribe.Failure, transcribe.Failure, transcribe.Transcript]
+    assert "not_sound.wav" in results[1][1].reason
+
+
+def test_a_recogniser_gives_its_encoders_vectors(recogniser, speech):
+    wave = read(speech)
+    expected = recogniser.encoder.frames(wave[None], torch.tensor([len(wave)])).data[0]
+    torch.testing.assert_close(embed.embed(recogniser, speech).frames, expected)

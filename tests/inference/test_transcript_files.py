@@ -1,0 +1,101 @@
+"""Many recordings to many transcripts, and words to their times, through the command line."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sori.checkpoints import store
+from sori.core.audio import read
+from sori.inference import transcribe
+from sori.inference.transcript_files import plan
+
+
+@pytest.fixture
+def folder(tone_corpus, tmp_path):
+    """Two recordings, one in a subfolder, and a file that is no sound in spite of its name."""
+    sounds = sorted((tone_corpus / "audio" / "anna").glob("*.wav"))
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    shutil.copy(sounds[0], tmp_path / "in" / "one.wav")
+    shutil.copy(sounds[1], tmp_path / "in" / "deep" / "two.wav")
+    (tmp_path / "in" / "bad.wav").write_text("hello")
+    (tmp_path / "in" / "notes.txt").write_text("not a recording")
+    return tmp_path / "in"
+
+
+def test_a_folder_becomes_a_folder_of_transcripts(call, folder, recogniser_run):
+    code, out, err = call("transcribe", recogniser_run, folder, "--into", "out", "--format", "srt")
+    assert code == 1
+    assert out.splitlines() == ["out/deep/two.srt", "out/one.srt"]
+    assert "bad.wav" in err
+    assert sorted(p.as_posix() for p in Path("out").rglob("*.*")) == ["out/deep/two.srt", "out/one.srt"]
+    assert Path("out/one.srt").read_text().startswith("1\n00:00:0")
+
+
+def test_what_exists_is_kept_unless_asked_otherwise(call, folder, recogniser_run):
+    Path("out").mkdir()
+    Path("out/one.txt").write_text("precious")
+    words = ["transcribe", recogniser_run, folder / "one.wav", "--into", "out"]
+    code, out, err = call(*words)
+    assert (code, out) == (1, "")
+    assert "out/one.txt exists; replace it with --overwrite" in err
+    assert Path("out/one.txt").read_text() == "precious"
+    assert call(*words, "--overwrite")[0] == 0
+    expected = transcribe.transcribe(store.load(recogniser_run), folder / "one.wav").text
+    assert Path("out/one.txt").read_text() == expected + "\n"
+
+
+def test_two_recordings_of_one_name_are_refused_before_anything_is_heard(call, folder, recogniser_run):
+    shutil.copy(folder / "one.wav", folder / "deep" / "one.wav")
+    code, out, err = call("transcribe", recogniser_run, folder / "one.wav", folder / "deep" / "one.wav", "--into", "o")
+    assert (code, out) == (2, "")
+    assert "would both be written to o/one.txt" in err
+    assert not Path("o").exists()
+
+
+def test_the_same_recording_twice_is_no_clash(folder):
+    jobs = plan([folder / "one.wav", folder / "one.wav"], into=Path("o"), to="txt")
+    assert {job.transcript for job in jobs} == {Path("o/one.txt")}
+
+
+def test_an_empty_folder_is_named(call, recogniser_run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = call("transcribe", recogniser_run, "empty")
+    assert code == 2
+    assert "empty holds no sound files" in err
+
+
+def test_standard_input(call, folder, recogniser_run, monkeypatch):
+    data = (folder / "one.wav").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    code, out, _ = call("transcribe", recogniser_run, "-", "--format", "json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["text"] == transcribe.transcribe(store.load(recogniser_run), folder / "one.wav").text
+
+
+def test_words_of_a_known_text_are_found_in_order(call, folder, recogniser_run, tone_corpus):
+    said = (tone_corpus / "audio" / "anna" / "anna-000.txt").read_text().strip()
+    Path("said.txt").write_text(said)
+    code, out, _ = call("align", recogniser_run, folder / "one.wav", "said.txt")
+    assert code == 0
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[3] for row in rows] == said.split()
+    times = [float(time) for row in rows for time in row[:2]]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= len(read(folder / "one.wav")) / 16_000 + 0.05
+    assert all(0 <= float(row[2]) <= 1 for row in rows)
+    code, out, _ = call("align", recogniser_run, folder / "one.wav", "said.txt", "--format", "TextGrid")
+    assert code == 0
+    assert out.startswith('File type = "ooTextFile"')
+
+
+def test_a_text_too_long_for_the_recording_is_refused(call, folder, recogniser_run):
+    Path("said.txt").write_text("a b c d " * 2000)
+    code, _, err = call("align", recogniser_run, folder / "one.wav", "said.txt")
+    assert code == 2
+    assert "frames" in err

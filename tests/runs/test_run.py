@@ -1,0 +1,221 @@
+"""From a recipe and a prepared folder to a finished model."""
+
+import json
+
+import pytest
+import soundfile
+import torch
+
+from sori import recipes
+from sori.checkpoints import store
+from sori.data.manifest import CUTS, read_manifest
+from sori.data.preparation.prepare import prepare
+from sori.evaluation import recognition
+from sori.models import factory
+from sori.models.ctc import Ctc
+from sori.models.wav2vec2 import Wav2Vec2
+from sori.recipes.recipe import Recipe
+from sori.runs import run
+from sori.training.metrics import METRICS, read_metrics
+
+
+def brief(name, **changes):
+    """A smoke recipe of three updates."""
+    settings = {"train.num_steps": 3, "train.log_every": 1, **{k.replace("__", "."): v for k, v in changes.items()}}
+    return recipes.by_name(name).override(settings)
+
+
+def test_pretraining_beats_chance_and_leaves_a_model(encoder_run):
+    reports = [row for row in read_metrics(encoder_run / METRICS) if row["kind"] == "train"]
+    assert reports[-1]["contrastive"] < 0.85 * Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
+    assert reports[-1]["code_perplexity"] > 8
+    assert isinstance(store.load(encoder_run), Wav2Vec2)
+
+
+def test_fine_tuning_learns_to_write_tones(recogniser_run, prepared_tones):
+    report = recognition.evaluate(recogniser_run, data=prepared_tones)
+    assert {one.speaker for one in report.utterances} == {"dora"}
+    assert report.cer.rate < 0.4
+    assert report.cer.low <= report.cer.rate <= report.cer.high
+
+
+def test_the_dev_split_is_measured_on_the_way(prepared_tones, tmp_path):
+    recipe = brief("ctc_smoke", train__evaluate_every=2)
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones)
+    rows = [row for row in read_metrics(tmp_path / "r" / METRICS) if row["kind"] == "evaluation"]
+    assert [row["step"] for row in rows] == [2, 3]
+    assert rows[-1]["dev_cer"] == pytest.approx(
+        recognition.evaluate(tmp_path / "r", data=prepared_tones, split="dev").cer.rate
+    )
+
+
+def test_the_run_folder_repeats_the_run(encoder_run, prepared_tones, tmp_path):
+    stored = Recipe.from_yaml(encoder_run / "recipe.yaml")
+    assert stored.corpora == (str(prepared_tones.resolve()),)
+    again = run.train(stored, into=tmp_path / "again")
+    assert again.finished
+    first, second = store.load(encoder_run).state_dict(), store.load(tmp_path / "again").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_model_knows_where_it_comes_from(encoder_run, prepared_tones, tmp_path):
+    run.train(brief("ctc_smoke"), into=tmp_path / "r", data=prepared_tones, init=encoder_run)
+    provenance = store.read_card(tmp_path / "r" / "model").provenance
+    assert provenance["recipe"]["name"] == "ctc_smoke"
+    assert provenance["recipe"]["init"] == str((encoder_run / "model").resolve())
+    assert provenance["data"]["utterances"] == 48
+    assert provenance["init"]["recipe"]["name"] == "wav2vec2_smoke"
+
+
+def test_fine_tuning_begins_with_the_pretrained_encoder(encoder_run, prepared_tones, tmp_path):
+    recipe = brief("ctc_smoke", optim__lr=0.0)
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=encoder_run)
+    tuned, start = store.load(tmp_path / "r"), factory.encoder_weights(store.load(encoder_run))
+    assert isinstance(tuned, Ctc)
+    assert all(torch.equal(tensor, start[name]) for name, tensor in tuned.encoder.state_dict().items())
+
+
+def test_encoder_changes_reach_the_encoder(encoder_run, prepared_tones, tmp_path):
+    recipe = brief("ctc_smoke").model_copy(update={"encoder_changes": {"activation_dropout": 0.25}})
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=encoder_run)
+    assert factory.encoder_of(store.load(tmp_path / "r")).config.activation_dropout == 0.25
+    wrong = recipe.model_copy(update={"encoder_changes": {"activation_droput": 0.25}})
+    with pytest.raises(ValueError, match="activation_dropout"):
+        run.train(wrong, into=tmp_path / "w", data=prepared_tones, init=encoder_run)
+
+
+def test_changes_of_other_kinds_of_encoders_do_not_concern_one(prepared_tones, tmp_path, capsys):
+    run.train(brief("cpc_smoke"), into=tmp_path / "cpc", data=prepared_tones)
+    recipe = brief("ctc_smoke").model_copy(update={"encoder_changes": {"dropout": 0.05}})
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=tmp_path / "cpc")
+    assert "a cpc has no dropout" in capsys.readouterr().err
+    assert factory.encoder_of(store.load(tmp_path / "r")).config == store.load(tmp_path / "cpc").config
+    wrong = recipe.model_copy(update={"encoder_changes": {"droput": 0.05}})
+    with pytest.raises(ValueError, match="droput"):
+        run.train(wrong, into=tmp_path / "w", data=prepared_tones, init=tmp_path / "cpc")
+
+
+def test_pretraining_continues_from_a_model(encoder_run, prepared_tones, tmp_path):
+    run.train(brief("wav2vec2_smoke", optim__lr=0.0), into=tmp_path / "r", data=prepared_tones, init=encoder_run)
+    first, second = store.load(encoder_run).state_dict(), store.load(tmp_path / "r").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_vocabulary_is_that_of_the_chosen_transcripts(prepared_tones, tmp_path):
+    recipe = brief("ctc_smoke", labels__minutes=0.05)
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones)
+    about = json.loads((tmp_path / "r" / "data.json").read_text())
+    assert 0 < about["hours"] <= 0.05 / 60
+    tuned = store.load(tmp_path / "r")
+    texts = {u.text for u in read_manifest(prepared_tones)}
+    assert set(tuned.vocabulary.symbols[2:]) <= set("".join(texts))
+
+
+def test_what_cannot_be_learnt_is_left_out_and_listed(tone_corpus, tmp_path, capsys):
+    rows = [json.loads(line) for line in (tone_corpus / "manifest.jsonl").read_text().splitlines()]
+    rows[0]["text"] = rows[0]["text"] * 20  # more letters than frames
+    for row in rows:
+        row["audio"] = str(tone_corpus / row["audio"])
+    (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare(tmp_path / "table.jsonl", tmp_path / "p", num_workers=1)
+    run.train(brief("ctc_smoke"), into=tmp_path / "r", data=tmp_path / "p")
+    excluded = [json.loads(line) for line in (tmp_path / "r" / "excluded.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in excluded] == [rows[0]["id"]]
+    assert "too short for its transcript" in excluded[0]["reason"]
+    assert rows[0]["id"] in capsys.readouterr().err
+    assert json.loads((tmp_path / "r" / "data.json").read_text())["utterances"] == 47
+
+
+def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_touched(prepared_tones, tmp_path):
+    run.train(brief("ctc_smoke"), into=tmp_path / "r", data=prepared_tones)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match=r"optim.lr: 0.01, now 0.5"):
+        run.train(brief("ctc_smoke", optim__lr=0.5, labels__minutes=0.05), into=tmp_path / "r", data=prepared_tones)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(prepared_tones, tmp_path):
+    run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones)
+    path = tmp_path / "r" / "recipe.yaml"
+    older = path.read_text().replace("  first_factor: 0.0\n", "")
+    assert older != path.read_text()
+    path.write_text(older)
+    assert run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones).finished
+    assert path.read_text() == older
+    with pytest.raises(ValueError, match=r"schedule.first_factor: 'absent', now 0.5"):
+        run.train(brief("wav2vec2_smoke", schedule__first_factor=0.5), into=tmp_path / "r", data=prepared_tones)
+
+
+def test_other_data_in_the_same_folder_are_refused(tone_corpus, tmp_path):
+    prepare(tone_corpus / "manifest.jsonl", tmp_path / "p", num_workers=1)
+    run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=tmp_path / "p")
+    prepare(tone_corpus / "audio" / "anna", tmp_path / "p", num_workers=1, overwrite=True)
+    with pytest.raises(ValueError, match="prepared again"):
+        run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=tmp_path / "p")
+
+
+def test_a_folder_that_is_not_prepared_says_how(tone_corpus, tmp_path):
+    with pytest.raises(ValueError, match="sori prepare"):
+        run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=tone_corpus)
+
+
+def test_no_data_at_all(tmp_path):
+    with pytest.raises(ValueError, match="--data DIR"):
+        run.train(brief("wav2vec2_smoke"), into=tmp_path / "r")
+
+
+def test_recordings_without_transcripts_cannot_be_fine_tuned_on(tmp_path):
+    (tmp_path / "wav").mkdir()
+    for number in range(2):
+        soundfile.write(tmp_path / "wav" / f"{number}.wav", torch.randn(32_000).mul(0.1).numpy(), 16_000)
+    prepare(tmp_path / "wav", tmp_path / "p", num_workers=1)
+    with pytest.raises(ValueError, match="2 without a transcript"):
+        run.train(brief("ctc_smoke"), into=tmp_path / "r", data=tmp_path / "p")
+    with pytest.raises(ValueError, match="utterances of 100 s"):
+        run.train(brief("wav2vec2_smoke", data__min_seconds=100), into=tmp_path / "q", data=tmp_path / "p")
+
+
+def test_an_unknown_split_lists_the_known(prepared_tones, recogniser_run, tmp_path):
+    with pytest.raises(ValueError, match="it has dev, test, train"):
+        recognition.evaluate(recogniser_run, data=prepared_tones, split="tset")
+
+
+def test_held_out_splits_are_never_trained_on(prepared_tones, tmp_path):
+    run.train(brief("wav2vec2_smoke", train__num_steps=1), into=tmp_path / "r", data=prepared_tones)
+    trained = json.loads((tmp_path / "r" / "data.json").read_text())["utterances"]
+    assert trained == sum(u.split == "train" for u in read_manifest(prepared_tones))
+    with pytest.raises(ValueError, match="utterances are held out"):
+        run.train(brief("wav2vec2_smoke", held_out=["train", "dev", "test"]), into=tmp_path / "q", data=prepared_tones)
+
+
+def test_a_recogniser_needs_a_beginning(prepared_tones, tmp_path):
+    recipe = brief("ctc_smoke").model_copy(update={"encoder": None})
+    with pytest.raises(ValueError, match="--init MODEL"):
+        run.train(recipe, into=tmp_path / "r", data=prepared_tones)
+
+
+def test_pretraining_cannot_begin_with_a_recogniser(prepared_tones, recogniser_run, tmp_path):
+    with pytest.raises(ValueError, match="is a recogniser"):
+        run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones, init=recogniser_run)
+
+
+def test_an_encoder_cannot_be_scored(prepared_tones, encoder_run):
+    with pytest.raises(ValueError, match="expected a recogniser"):
+        recognition.evaluate(encoder_run, data=prepared_tones)
+
+
+def test_fine_tuning_can_begin_with_another_recogniser(prepared_tones, recogniser_run, tmp_path):
+    recipe = brief("ctc_smoke", optim__lr=0.0)
+    run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=recogniser_run)
+    tuned, start = store.load(tmp_path / "r"), store.load(recogniser_run)
+    for name, tensor in tuned.encoder.state_dict().items():
+        assert torch.equal(tensor, start.encoder.state_dict()[name])
+
+
+def test_whether_audio_is_cached_is_decided_once(prepared_tones, tmp_path):
+    recipe = brief("wav2vec2_smoke", data__cache="always")
+    run.train(recipe, into=tmp_path / "r", data=[prepared_tones])
+    assert json.loads((tmp_path / "r" / "data.json").read_text())["cached"] is True
+    assert (prepared_tones / CUTS).is_file()
+    run.train(brief("wav2vec2_smoke", data__cache="never"), into=tmp_path / "q", data=prepared_tones)
+    assert json.loads((tmp_path / "q" / "data.json").read_text())["cached"] is False
