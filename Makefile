@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint wheel format bench clean
 
 # One stamp an extra set, so that `make demo` on a fresh clone does not wait for the test libraries.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -31,6 +31,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Built, compared with src, installed where the sources are not, and started there.
+wheel: $(VENV)/.dev
+	$(BIN)/python .ci/wheel.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
