@@ -1,7 +1,6 @@
-"""What every test shares: fixed seeds, a corpus of tones that a model can really learn, the way to real data."""
+"""What every test shares: fixed seeds, and a corpus of tones that a model can really learn."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -24,15 +23,6 @@ VOICES = ("anna", "ben", "carl", "dora")
 @pytest.fixture(autouse=True)
 def _fixed_seeds():
     torch.manual_seed(0)
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The real recordings: `$SORI_DATA`, or `../shared/data` beside the checkout."""
-    folder = Path(os.environ.get("SORI_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"real recordings not found at {folder}; set SORI_DATA to their folder")
-    return folder
 
 
 def speak_tones(text: str, *, voice: int, rng: np.random.Generator) -> np.ndarray:

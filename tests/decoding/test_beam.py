@@ -265,11 +265,14 @@ def test_what_does_not_belong_together(tmp_path):
         BeamDecoder(VOCABULARY).decode(logits)
 
 
+def flashlight(name):
+    reason = "flashlight-text is not installed; there is none for Python 3.13 and later"
+    return pytest.importorskip(f"flashlight.lib.text.{name}", reason=reason)
+
+
 def flashlight_search(logits, config, path, lexicon):
     """The best words and their score from flashlight-text, with the model in `path` or none."""
-    text = pytest.importorskip("flashlight.lib.text.decoder")
-    known = pytest.importorskip("flashlight.lib.text.dictionary")
-    kenlm = pytest.importorskip("flashlight.lib.text.decoder.kenlm")
+    text, known, kenlm = (flashlight(name) for name in ("decoder", "dictionary", "decoder.kenlm"))
     numbers = known.Dictionary([*lexicon, "<unk>"])
     numbers.set_default_index(numbers.get_index("<unk>"))
     lm = kenlm.KenLM(str(path), numbers) if path else text.ZeroLM()
@@ -298,7 +301,7 @@ def flashlight_search(logits, config, path, lexicon):
 @pytest.mark.foreign
 @pytest.mark.parametrize("order", [0, 2, 3])
 def test_finds_what_flashlight_finds(order, tmp_path):
-    pytest.importorskip("flashlight.lib.text")
+    flashlight("decoder")
     lexicon = ["a", "ab", "ba", "bab", "abba", "baa"]
     lm, path = None, None
     if order:
