@@ -1,8 +1,10 @@
 """`sori convert`: every tensor accounted for, the target whole or absent, the certificate beside it."""
 
 import json
+import os
 import re
 import shutil
+import stat
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +106,28 @@ def test_an_existing_target_is_kept(tmp_path):
     with pytest.raises(FileExistsError, match="exists; name a new folder"):
         convert.convert(source, tmp_path / "target")
     assert (tmp_path / "target" / "precious").read_text() == "mine"
+
+
+def test_folders_of_a_like_name_are_kept(tmp_path):
+    source = make("pretrained", tmp_path / "source")
+    (tmp_path / "mine.partial").mkdir()
+    (tmp_path / "mine.partial" / "thesis.txt").write_text("precious")
+    convert.convert(source, tmp_path / "mine")
+    assert (tmp_path / "mine.partial" / "thesis.txt").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.partial", "source"]
+
+
+@pytest.mark.parametrize("to", ["sori", "huggingface", "fairseq"])
+def test_what_is_written_can_be_read_by_whom_the_umask_allows(to, kind, tmp_path):
+    source = make(kind, tmp_path / "source")
+    before = os.umask(0o027)
+    try:
+        convert.convert(source, tmp_path / "target", to=to)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "target").iterdir()}
+    assert modes == dict.fromkeys(modes, 0o640)
+    assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o750
 
 
 def test_a_target_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):

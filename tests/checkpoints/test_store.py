@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from sori.checkpoints import resolve, store
+from sori.core import folders
 from sori.core.batch import TextBatch
 from sori.core.seeds import Rng
 from sori.models import factory, wav2vec2
@@ -193,7 +194,7 @@ def test_the_front_end_is_trained_only_when_asked_for():
 @pytest.mark.parametrize("name", ["a/..", "../x", "./x", "a/.b", ".a/b", "a--b/c", "a/b..c", "a/b\n", "ä/b", "a/b-"])
 def test_what_is_no_name_on_the_hub_never_gets_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "_download", lambda name: pytest.fail(f"asked for {name!r}"))
+    monkeypatch.setattr(resolve, "_download", lambda name: pytest.fail(f"asked for {name!r}"))
     with pytest.raises(FileNotFoundError, match="no model called"):
         store.load(name)
 
@@ -202,7 +203,7 @@ def test_what_is_no_name_on_the_hub_never_gets_there(name, tmp_path, monkeypatch
 def test_a_name_on_the_hub_is_asked_for_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store.save(encoder(), tmp_path / "snapshot")
-    monkeypatch.setattr(store, "_download", lambda _: tmp_path / "snapshot")
+    monkeypatch.setattr(resolve, "_download", lambda _: tmp_path / "snapshot")
     assert resolve.find(name) == tmp_path / "snapshot"
 
 
@@ -214,3 +215,94 @@ def test_what_is_saved_can_be_read_by_whom_the_umask_allows(tmp_path):
         os.umask(before)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "m", *(tmp_path / "m").iterdir())}
     assert modes == {"m": 0o750, "config.json": 0o640, "weights.safetensors": 0o640, "vocabulary.json": 0o640}
+
+
+def keep(folder, name="thesis.txt"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("precious")
+
+
+@pytest.mark.parametrize("name", ["notes", "m.partial", "m.old", "m"])
+def test_saving_takes_nothing_away_but_a_model_of_ours(name, tmp_path):
+    keep(tmp_path / name)
+    if name in ("notes", "m"):
+        with pytest.raises(ValueError, match=rf"in place of a model that sori saved; .*{name} holds thesis.txt"):
+            store.save(encoder(), tmp_path / name)
+    else:
+        store.save(encoder(), tmp_path / "m")
+        store.save(encoder(), tmp_path / "m")
+        assert resolve.list_models(tmp_path) == ["m"]
+    assert [path.name for path in (tmp_path / name).iterdir()] == ["thesis.txt"]
+
+
+def theirs(folder):
+    (folder / "config.json").write_text('{"model_type": "wav2vec2"}')
+
+
+def linked(folder):
+    (folder / "weights.safetensors").rename(folder.parent / "weights")
+    (folder / "weights.safetensors").symlink_to(folder.parent / "weights")
+
+
+STRANGE = {
+    "a model of transformers": (theirs, "no config.json of ours"),
+    "no card": (lambda m: (m / "config.json").unlink(), "no config.json of ours"),
+    "damaged card": (lambda m: (m / "config.json").write_text("{"), "no config.json of ours"),
+    "a card of something else": (lambda m: (m / "config.json").write_text('{"system": {}}'), "no config.json of ours"),
+    "a model card of the user": (lambda m: keep(m, "README.md"), "README.md"),
+    "something beside": (lambda m: keep(m, ".hidden"), ".hidden"),
+    "a folder in it": (lambda m: keep(m / "data"), "data"),
+    "a link to weights": (linked, "weights.safetensors"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_folder_with_anything_of_somebody_else_stays_as_it_is(kind, tmp_path):
+    change, named = STRANGE[kind]
+    store.save(encoder(), tmp_path / "m")
+    change(tmp_path / "m")
+    before = {path.name: path.stat().st_ino for path in (tmp_path / "m").iterdir()}
+    with pytest.raises(ValueError, match=rf"m holds {named}\. Nothing of it is removed: name another folder"):
+        store.save(encoder(), tmp_path / "m")
+    assert {path.name: path.stat().st_ino for path in (tmp_path / "m").iterdir()} == before
+
+
+def test_a_file_or_a_link_in_the_place_stays(tmp_path):
+    store.save(encoder(), tmp_path / "real")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "file").write_text("precious")
+    for name in ("link", "file"):
+        with pytest.raises(ValueError, match=f"holds {name}"):
+            store.save(encoder(), tmp_path / name)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("version", ["0.0.1", "9.9"])
+def test_a_model_of_another_version_is_replaced_with_all_that_we_put_there(version, tmp_path):
+    store.save(recogniser(), tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "config.json").read_text())
+    card["versions"]["sori"] = version
+    card["system"]["of another version"] = 1
+    (tmp_path / "m" / "config.json").write_text(json.dumps(card))
+    for name in ("confidence.json", "certificate.json"):
+        (tmp_path / "m" / name).write_text("{}")
+    store.save(encoder(), tmp_path / "m")
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "weights.safetensors"]
+
+
+def test_a_model_is_found_where_a_crash_left_it_and_is_not_listed_twice(tmp_path, monkeypatch):
+    store.save(encoder(), tmp_path / "run" / "model")
+    workshop = tmp_path / "run" / ".model.abcd_123.partial"
+    (workshop / "new").mkdir(parents=True)
+    (workshop / "sori").write_bytes(folders._SAID)
+    (workshop / "new" / "config.json").write_text("{}")
+    assert resolve.list_models(tmp_path) == ["run"]
+    (tmp_path / "run" / "model").rename(workshop / "old")  # stopped between the two renames
+    assert resolve.list_models(tmp_path) == []
+    for name in (tmp_path / "run", tmp_path / "run" / "model"):
+        assert resolve.find(name) == workshop / "old"
+        store.load(name)
+    store.save(recogniser(), tmp_path / "run" / "model")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["model"]
+    assert isinstance(store.load(tmp_path / "run"), Ctc)

@@ -130,5 +130,8 @@ def test_too_little_is_said(utterances):
 def test_an_interrupted_demo_says_nothing_more(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_SMOKE", TINY)
     monkeypatch.setattr(module.run, "train", lambda *_, into, **__: module.run.Run(into, finished=False))
+    (tmp_path / "recordings.partial").mkdir()
+    (tmp_path / "recordings.partial" / "thesis.txt").write_text("precious")
     assert demo(tmp_path, smoke=True) is None
     assert not (tmp_path / "report.html").exists()
+    assert (tmp_path / "recordings.partial" / "thesis.txt").read_text() == "precious"

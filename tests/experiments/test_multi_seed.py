@@ -250,6 +250,9 @@ def test_single_runs_and_several_seeds_do_not_take_each_others_folder(two_seeds,
     shutil.copytree(resolve.find(folder), tmp_path / "bare")
     with pytest.raises(ValueError, match="holds a model already"):
         train_seeds(brief(), seeds=2, into=tmp_path / "bare", data=prepared_tones)
+    (tmp_path / "seeds.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds seeds.json and no recipe.yaml"):
+        train_seeds(brief(), seeds=2, into=tmp_path, data=prepared_tones)
 
 
 def test_a_single_run_can_become_the_first_of_several(prepared_tones, tmp_path):

@@ -219,3 +219,45 @@ def test_whether_audio_is_cached_is_decided_once(prepared_tones, tmp_path):
     assert (prepared_tones / CUTS).is_file()
     run.train(brief("wav2vec2_smoke", data__cache="never"), into=tmp_path / "q", data=prepared_tones)
     assert json.loads((tmp_path / "q" / "data.json").read_text())["cached"] is False
+
+
+def whatever(path):
+    """Something of the user's: a file, or a folder with one."""
+    place = path if path.suffix in (".json", ".jsonl") else path / "thesis.txt"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("precious")
+
+
+@pytest.mark.parametrize("recipe", ["wav2vec2_smoke", "word2vec_smoke"])
+@pytest.mark.parametrize("name", ["model", "data.json", "vocabulary.json", "metrics.jsonl", "tokens"])
+def test_a_run_writes_over_nothing_in_a_folder_of_the_user(name, recipe, prepared_tones, tmp_path):
+    whatever(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"holds {name} and no recipe.yaml.*choose another folder"):
+        run.train(recipes.by_name(recipe), into=tmp_path, data=prepared_tones)
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # not even a lock
+    assert "precious" in [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_folders_beside_the_model_stay(prepared_tones, tmp_path):
+    for name in ("model.old", "model.partial", "data"):
+        whatever(tmp_path / name)
+    run.train(recipes.by_name("wav2vec2_smoke").override({"train.num_steps": 1}), into=tmp_path, data=prepared_tones)
+    store.load(tmp_path)
+    for name in ("model.old", "model.partial", "data"):
+        assert (tmp_path / name / "thesis.txt").read_text() == "precious"
+
+
+def test_what_the_user_put_into_the_model_is_told_before_training_and_stays(prepared_tones, tmp_path):
+    recipe = recipes.by_name("wav2vec2_smoke").override({"train.num_steps": 1})
+    run.train(recipe, into=tmp_path, data=prepared_tones)
+    (tmp_path / "model" / "README.md").write_text("precious")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(ValueError, match=r"model holds README.md\. Nothing of it is removed"):
+        run.train(recipe, into=tmp_path, data=prepared_tones)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_all_that_a_run_makes_is_guarded(encoder_run, recogniser_run):
+    for folder in (encoder_run, recogniser_run):
+        made = {path.name for path in folder.iterdir()}
+        assert made <= {*run.MADE, "recipe.yaml", "lock", "board"}  # into the last two, files are only added

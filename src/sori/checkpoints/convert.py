@@ -14,6 +14,7 @@ from sori.checkpoints.formats.imported import Model
 from sori.checkpoints.formats.origin import HuggingFaceOrigin
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config, leaves
+from sori.core.folders import whole_folder
 from sori.models import factory
 from sori.models.wav2vec2 import Wav2Vec2Config
 
@@ -58,25 +59,19 @@ def convert(
         ModuleNotFoundError: an extra is missing; says which.
     """
     target = Path(target)
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise FileExistsError(f"{target} exists; name a new folder, or remove that one")
     if int8 is not None and to != "onnx":
         raise ValueError(f"8-bit integers are written as ONNX only; got format {to}")
     stored = store.read(source, language=language)
     if int8 is not None and stored.model.vocabulary is None:
         raise ValueError("an encoder writes no text, so nothing can be said of its errors; 8 bits are for recognisers")
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        certificate = _convert(stored, target, partial, to, language, int8)
-        certificate.save(partial)
+    with whole_folder(target) as fresh:
+        certificate = _convert(stored, target, fresh, to, language, int8)
+        certificate.save(fresh)
         card = (stored.place if stored.place.is_dir() else stored.place.parent) / MODEL_CARD
         if card.is_file():
-            shutil.copyfile(card, partial / MODEL_CARD)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            shutil.copyfile(card, fresh / MODEL_CARD)
     return certificate
 
 

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from sori.core.folders import former, is_unfinished
+
 CARD = "config.json"
 
 
@@ -14,8 +16,8 @@ RUNS = Path("runs")
 """Where models are looked up by name."""
 
 
-_UNFINISHED = (".partial", ".old")
-"""Of folders that exist only while a model is being saved."""
+_LEFT_OVER = (".partial", ".old")
+"""Of folders that earlier versions left where they were stopped while saving a model."""
 
 
 _HUB_NAME = re.compile(r"(?!.*(?:\.\.|--))\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
@@ -36,8 +38,9 @@ def find(model: str | Path) -> Path:
         return Path(model)
     for folder in (Path(model), RUNS / model):
         for place in (folder, folder / MODEL):
-            if (place / CARD).is_file():
-                return place
+            for found in (place, former(place)):
+                if found is not None and (found / CARD).is_file():
+                    return found
     if Path(model).is_dir() or (RUNS / model).is_dir():
         raise FileNotFoundError(
             f"{model} holds no finished model (no {CARD}); if it is a run, repeat its command to finish it"
@@ -71,6 +74,7 @@ def _download(name: str) -> Path:
 
 def list_models(runs: str | Path = RUNS) -> list[str]:
     """Names of the models in a folder of runs; `load` takes them."""
-    models = (card.parent for card in Path(runs).rglob(CARD))
-    folders = {model.parent if model.name == MODEL else model for model in models}
-    return sorted(folder.relative_to(runs).as_posix() for folder in folders if folder.suffix not in _UNFINISHED)
+    models = (card.parent.relative_to(runs) for card in Path(runs).rglob(CARD))
+    finished = (model for model in models if not any(is_unfinished(part) for part in model.parts))
+    folders = {model.parent if model.name == MODEL else model for model in finished}
+    return sorted(folder.as_posix() for folder in folders if folder.suffix not in _LEFT_OVER)

@@ -4,8 +4,8 @@ Foreign checkpoints (`conversion/`) are read in their place.
 """
 
 import json
+import os
 import platform
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +17,14 @@ import yaml
 from pydantic import Field
 
 from sori.checkpoints.formats import fairseq, hf_bert, huggingface
+from sori.checkpoints.formats.certificate import NAME as CERTIFICATE
 from sori.checkpoints.formats.certificate import Certificate
 from sori.checkpoints.formats.imported import Model, NotOfSpeech
 from sori.checkpoints.formats.origin import StoredOrigin
-from sori.checkpoints.resolve import _UNFINISHED, CARD, find
+from sori.checkpoints.resolve import CARD, find
 from sori.core.config import Config
 from sori.core.files import write_tensors
+from sori.core.folders import whole_folder
 from sori.core.shapes import Tensor
 from sori.data.word_counts import read_word_counts
 from sori.models.bert import Bert, BertConfig
@@ -39,6 +41,14 @@ WEIGHTS = "weights.safetensors"
 
 
 VOCABULARY = "vocabulary.json"
+
+
+CONFIDENCE = "confidence.json"
+"""What `sori calibrate` adds to a recogniser."""
+
+
+_OURS = {CARD, WEIGHTS, VOCABULARY, CONFIDENCE, CERTIFICATE}
+"""Files that a model folder has from us alone."""
 
 
 class ModelCard(Config):
@@ -128,7 +138,7 @@ def read(model: str | Path, *, language: str | None = None) -> Stored:
 
 
 def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
-    """Write a model folder; it appears whole or not at all, in place of one that was there.
+    """Write a model folder; it appears whole or not at all, in place of a model that was saved there.
 
     Args:
         system: what to save.
@@ -136,18 +146,37 @@ def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | Non
         provenance: anything JSON can hold about where the weights come from.
 
     Raises:
-        ValueError: a recogniser without a vocabulary.
+        ValueError: a recogniser without a vocabulary, or the folder holds something else than a model that we saved.
     """
-    folder = Path(folder)
-    partial, old = (folder.with_name(folder.name + suffix) for suffix in _UNFINISHED)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(model_of(system), partial, provenance=provenance)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with whole_folder(Path(folder), may_replace=check_place) as fresh:
+        write(model_of(system), fresh, provenance=provenance)
+
+
+def check_place(folder: Path) -> None:
+    """Make sure that saving a model in a folder takes nothing away but a model that we saved there.
+
+    Raises:
+        ValueError: the folder holds something else; names it.
+    """
+    if not os.path.lexists(folder):
+        return
+    held = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else [folder]
+    strange = [path.name for path in held if path.name not in _OURS or path.is_symlink() or not path.is_file()]
+    if held and (strange or not _is_card(folder / CARD)):
+        raise ValueError(
+            f"a model is saved in a new or empty folder, or in place of a model that sori saved; {folder} holds "
+            f"{', '.join(strange[:5]) or f'no {CARD} of ours'}. Nothing of it is removed: name another folder, or move "
+            "that away"
+        )
+
+
+def _is_card(path: Path) -> bool:
+    """Whether this or another version of ours wrote it."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(data["system"]["kind"], str) and isinstance(data["versions"]["sori"], str)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def model_of(system: System) -> Model:

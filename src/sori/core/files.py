@@ -3,6 +3,7 @@
 A name that comes from data (a downloaded model, a table, a transcript) becomes a path only through `inside`.
 """
 
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,17 @@ def _problem(name: str) -> str | None:
         f"is longer than {MAX_NAME_BYTES} bytes": len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES,
     }
     return next((problem for problem, found in problems.items() if found), None)
+
+
+def flush(path: Path) -> None:
+    """Make a file, or what was renamed in a folder, survive a power cut (Windows opens no folders and needs none)."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:

@@ -5,7 +5,6 @@ voices with other sentences for the test.
 """
 
 import random
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from sori.checkpoints import store
 from sori.core import audio
+from sori.core.folders import whole_folder
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Int, Tensor
 from sori.data.labels import choose_minutes
@@ -101,13 +101,12 @@ def demo(
 
 def _synthetic(into: Path, *, smoke: bool) -> tuple[Path, Path]:
     """Prepared folders of spoken sentences, for training and for the test."""
-    recordings, partial = into / "recordings", into / "recordings.partial"
+    recordings = into / "recordings"
     if recordings.exists():
         _say(f"already spoken: {recordings}")
     else:
-        shutil.rmtree(partial, ignore_errors=True)
-        speak_corpus(partial, _SMOKE if smoke else CorpusSize())
-        partial.rename(recordings)
+        with whole_folder(recordings) as fresh:
+            speak_corpus(fresh, _SMOKE if smoke else CorpusSize())
         _say(f"spoken: {recordings}")
     return _prepared(recordings / "train", into / "train"), _prepared(recordings / "test", into / "test")
 

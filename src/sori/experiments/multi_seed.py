@@ -196,6 +196,8 @@ def _claim(into: Path, recipe: Recipe, wanted: range) -> None:
         )
     if not path.exists() and any((into / name).exists() for name in (loop.CHECKPOINT, resolve.MODEL, resolve.CARD)):
         raise ValueError(f"{into} holds a model already, which is left as it is; choose another folder")
+    loop.check_new(into, [SUMMARY])
+    store.check_place(into / resolve.MODEL)
     loop.claim(into, recipe.to_yaml() + _MARK)
     begun = [folder.parent.name for folder in into.glob(f"seed_*/{loop.RECIPE}")]
     if more := sorted(set(begun) - {_home(into, seed).name for seed in wanted}):

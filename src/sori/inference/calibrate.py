@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sori.checkpoints import resolve
 from sori.checkpoints.formats import huggingface
+from sori.checkpoints.store import CONFIDENCE
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.data.batches.loader import FileReader
@@ -25,8 +26,6 @@ from sori.evaluation.confidence_fit import Measured, logistic, measure, right_wo
 from sori.inference import transcribe
 from sori.models import factory
 from sori.models.ctc import Ctc
-
-CONFIDENCE = "confidence.json"
 
 
 class Calibration(Config):

@@ -5,7 +5,8 @@ for a recogniser `vocabulary.json` and `excluded.jsonl` (utterances that cannot 
 `segments.jsonl`, and finally `model/`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,13 @@ import torch
 from sori.checkpoints import resolve, store
 from sori.core import distributed
 from sori.core.seeds import derive
+from sori.data.batches import token_store
 from sori.data.fingerprint import Account, in_words
 from sori.data.manifest import Utterance
 from sori.data.sources.images import training_images
 from sori.data.sources.plain_text import text_files
 from sori.data.utterances import folders_of, training_utterances
+from sori.data.word_segments import SEGMENTS
 from sori.models.bert import BertConfig
 from sori.models.classifier import ClassifierConfig
 from sori.models.code_bert import CodeBertConfig
@@ -39,9 +42,24 @@ from sori.runs.tasks import (
     word_segments,
     word_vectors,
 )
-from sori.runs.tasks.task import Parts, say
+from sori.runs.tasks.task import DATA, Parts, say
 from sori.training import loop
 from sori.training.lock import sole_use
+from sori.training.metrics import METRICS
+
+MADE = (
+    DATA,
+    loop.CHECKPOINT,
+    METRICS,
+    store.VOCABULARY,
+    fine_tuning.EXCLUDED,
+    SEGMENTS,
+    token_store.FOLDER,
+    word_vectors.WORDS,
+    word_vectors.TOKENS,
+    resolve.MODEL,
+)
+"""What a run makes beside its recipe."""
 
 
 class Run(NamedTuple):
@@ -69,7 +87,8 @@ def train(
         init: model to start from, of any format that `sori.load` takes, in place of the recipe's `init`.
 
     Raises:
-        ValueError: recipe, data and starting model do not fit together, or the folder holds another run.
+        ValueError: recipe, data and starting model do not fit together, or the folder holds another run, or something
+            in a place where the run would write.
         FileNotFoundError: there is no such data folder or starting model.
         RuntimeError: training came to nothing; names cause and cure.
     """
@@ -77,7 +96,7 @@ def train(
     if isinstance(recipe, WordRecipe):
         return _train_words(recipe, into, data, init)
     recipe = complete(recipe, data, init)
-    with distributed.process_group(), sole_use(into):
+    with distributed.process_group(), _folder(into):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         fingerprint = recipe.as_stored(into / loop.RECIPE)
         parts = _put_together(recipe, into, fingerprint)
@@ -98,6 +117,16 @@ def train(
             say(f"model saved in {into / resolve.MODEL}")
         distributed.barrier()
     return Run(into, finished)
+
+
+@contextmanager
+def _folder(into: Path) -> Iterator[None]:
+    """Keep the folder for this run, which takes nothing away there but what runs make."""
+    if distributed.rank() == 0:  # the others would see what this one makes meanwhile
+        loop.check_new(into, MADE)
+        store.check_place(into / resolve.MODEL)
+    with sole_use(into):
+        yield
 
 
 def _put_together(recipe: Recipe, into: Path, fingerprint: str) -> Parts:
@@ -177,7 +206,7 @@ def _train_words(
         recipe = recipe.model_copy(update={"corpora": tuple(str(Path(p).resolve()) for p in folders_of(data))})
     if not recipe.corpora:
         raise ValueError(f"{recipe.name} needs texts: give a file or a folder of them with data= (`--data TEXT`)")
-    with distributed.process_group(), sole_use(into):
+    with distributed.process_group(), _folder(into):
         if distributed.world_size() > 1:
             raise ValueError(
                 "expected one process, got several (torchrun?): Word2Vec uses all cores of one, `--num-threads`"

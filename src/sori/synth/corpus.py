@@ -34,14 +34,14 @@ def speak_corpus(folder: Path, size: CorpusSize = CorpusSize(), *, seed: int = 0
     Voices and sentences of the test are none of the training's; all of the test is transcribed.
 
     Args:
-        folder: is made; must not exist.
+        folder: is made where there is none, and must be empty.
         size: how much, about 3 s a sentence.
         seed: decides voices, sentences and rooms.
     """
     everybody = voices(size.num_test_voices + size.num_voices, seed=seed, dialects=("sw",))
     test_texts = sentences(size.num_test_voices * size.num_test_sentences, seed=derive(seed, "test"))
     texts = sentences(size.num_voices * size.num_sentences, seed=derive(seed, "train"), avoid=frozenset(test_texts))
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sentences are too short to be shared: threads would mostly wait for each other
     for number, voice in enumerate(track(everybody, description="speaking", transient=True)):

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sori.core.files import write_tensors
+from sori.core.files import flush, write_tensors
 from sori.core.shapes import Tensor
 
 FORMAT = 1
@@ -49,10 +49,9 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
     try:
         _check_room(path.parent, needed)
         write_tensors(tensors, partial, metadata={"format": str(FORMAT), "state": json.dumps(state)})
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        flush(partial)
         partial.replace(path)
-        flush_folder(path.parent)
+        flush(path.parent)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise OSError(_cannot_write(path, needed, error)) from error
@@ -109,17 +108,6 @@ def restore(checkpoint: Checkpoint, *, system: nn.Module, optimizer: torch.optim
                 state[number] = {key: _like(tensor, parameter) for key, tensor in mine.items()}
             number += 1
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def flush_folder(folder: Path) -> None:
-    """Make a renaming inside a folder survive a power cut (Windows opens no folders and needs none of this)."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, final
@@ -365,6 +365,24 @@ class StopSignals:
 
 def _due(every: int | None, step: int, num_steps: int) -> bool:
     return step == num_steps or (every is not None and step % every == 0)
+
+
+def check_new(into: Path, names: Iterable[str]) -> None:
+    """Make sure that a folder which holds no run yet has nothing that one would write over.
+
+    Args:
+        into: the run's folder.
+        names: of what the run will make there.
+
+    Raises:
+        ValueError: it has; names it.
+    """
+    held = [] if os.path.lexists(into / RECIPE) else [name for name in names if os.path.lexists(into / name)]
+    if held:
+        raise ValueError(
+            f"{into} holds {', '.join(held)} and no {RECIPE}: expected the folder of a run, or one where these names "
+            "are free. Likely they are something of yours, which is left as it is: choose another folder"
+        )
 
 
 def claim(into: Path, fingerprint: str) -> None:

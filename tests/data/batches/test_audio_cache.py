@@ -142,6 +142,11 @@ def test_what_a_killed_builder_left_is_cleared_and_a_living_ones_is_not(utteranc
     dead, living = (tmp_path / audio_cache.FOLDER / f"abc.{pid}.partial" for pid in (gone.pid, os.getppid()))
     dead.touch()
     living.touch()
+    names = ("thesis.partial", f"my.{gone.pid}.partial", "a.b.partial")
+    others = [tmp_path / audio_cache.FOLDER / name for name in names]
+    for other in others:
+        other.touch()
     audio_cache.build(utterances, tmp_path)
+    assert all(other.exists() for other in others)
     assert not dead.exists()
     assert living.exists()

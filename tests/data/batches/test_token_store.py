@@ -44,7 +44,15 @@ def test_documents_and_sentences_are_kept_apart(tmp_path, wordpiece):
     assert texts[3] == "he said ."
     assert texts[4:] == ["the second text .", "it ends .", "short one .", "another file ."]
     assert found.ids.dtype == np.uint16
-    assert not (tmp_path / "run" / "tokens.partial").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["tokens"]
+
+
+def test_a_folder_of_a_like_name_stays(tmp_path, wordpiece):
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "tokens.partial").mkdir()
+    (tmp_path / "tokens.partial" / "thesis.txt").write_text("precious")
+    store([tmp_path / "a.txt"], wordpiece, tmp_path)
+    assert (tmp_path / "tokens.partial" / "thesis.txt").read_text() == "precious"
 
 
 def test_what_was_made_is_used_again(tmp_path, wordpiece):

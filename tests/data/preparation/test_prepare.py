@@ -152,6 +152,16 @@ def test_preparing_again_needs_a_word(recordings, tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.png", "flagged.jsonl", "cuts.jsonl.gz"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_such_names_that_are_not_ours_stay(name, overwrite, recordings, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"holds {name} without excluded.jsonl, so `sori prepare` did not make it"):
+        prepare(recordings, tmp_path / "out", overwrite=overwrite)
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
 def test_unsuitable_folders_are_refused(recordings, tmp_path):
     with pytest.raises(ValueError, match="lies inside"):
         prepare(recordings, recordings / "out")

@@ -209,6 +209,15 @@ def test_when_all_fail_it_says_so(study_of, tmp_path, monkeypatch):
         study_of(tmp_path, systems=SYSTEMS)
 
 
+@pytest.mark.parametrize("name", ["lab.md", "cpc/failed.txt"])
+def test_a_study_writes_over_nothing_in_a_folder_of_the_user(name, study_of, tmp_path):
+    (tmp_path / "cpc").mkdir()
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(ValueError, match=rf"holds {name} and no recipe.yaml"):
+        study_of(tmp_path, systems=TWO)
+    assert (tmp_path / name).read_text() == "precious"
+
+
 def test_mistakes_are_told_before_anything_is_trained(
     call, done, prepared_tones, tone_alignments, tmp_path, monkeypatch
 ):

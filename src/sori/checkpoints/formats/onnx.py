@@ -174,8 +174,8 @@ def _whole(path: Path) -> Iterator[Path]:
         yield partial
         if weights_beside(partial).is_file():
             weights_beside(partial).replace(weights_beside(path))
-        else:
-            weights_beside(path).unlink(missing_ok=True)
+        elif path.is_file():
+            weights_beside(path).unlink(missing_ok=True)  # those of the file that is replaced
         partial.replace(path)
 
 

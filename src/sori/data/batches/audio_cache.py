@@ -8,6 +8,7 @@ both appear by renaming, so what an interrupted build leaves is never taken for 
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ FOLDER = "pcm16"
 FAST_ENOUGH = 3_000.0
 """Times real time, one thread. Plain WAV files are faster, and cost about 2 % of a step that trains at 100x real time
 on two cores; FLAC (1,400x), Opus (100x) and everything that is resampled are slower."""
+_PARTIAL = re.compile(r"[0-9a-f]+\.(\d+)\.partial")
+"""A cache that is being built, by which process."""
 
 Key = tuple[str, float, int]
 """Path, start in seconds, length in samples: what an utterance's audio depends on."""
@@ -84,9 +87,11 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
 
 def _clear_abandoned(folder: Path) -> None:
     """Remove what builders left that were killed; a living one in another process is left alone."""
-    for partial in folder.glob("*.partial"):
+    for partial in folder.iterdir():
+        if (ours := _PARTIAL.fullmatch(partial.name)) is None:
+            continue
         try:
-            os.kill(int(partial.suffixes[-2].removeprefix(".")), 0)
+            os.kill(int(ours[1]), 0)
         except ProcessLookupError:
             partial.unlink(missing_ok=True)
         except PermissionError:

@@ -1,6 +1,5 @@
 """Texts as numbers on the disk: read once, kept in a run's folder, looked at through memory maps."""
 
-import shutil
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import regex
 from numpy.typing import NDArray
 
 from sori.core import distributed
+from sori.core.folders import whole_folder
 from sori.data.sources.plain_text import paragraphs
 from sori.text.wordpiece import WordPiece
 
@@ -56,11 +56,8 @@ def store(paths: Iterable[str | Path], wordpiece: WordPiece, folder: Path) -> To
     place = folder / FOLDER
     dtype: DType = np.dtype(np.uint16) if len(wordpiece) <= np.iinfo(np.uint16).max + 1 else np.dtype(np.int32)
     if not place.is_dir() and distributed.rank() == 0:
-        partial = place.with_name(FOLDER + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write(paragraphs(paths), wordpiece, partial, dtype)
-        partial.rename(place)
+        with whole_folder(place) as fresh:
+            _write(paragraphs(paths), wordpiece, fresh, dtype)
     distributed.barrier()
     return Tokens(
         np.memmap(place / _IDS, dtype=dtype, mode="r"),

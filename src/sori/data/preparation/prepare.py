@@ -101,6 +101,11 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
         raise ValueError(f"{into} is a file; expected a folder to write to")
     if held - ours:
         raise ValueError(f"{into} holds other things ({', '.join(sorted(held - ours)[:5])}); choose a new folder")
+    if (lists := held - {CACHE}) and EXCLUDED not in lists:
+        raise ValueError(
+            f"{into} holds {', '.join(sorted(lists))} without {EXCLUDED}, so `sori prepare` did not make it; it is "
+            "left as it is: choose a new folder"
+        )
     if CUTS in held and not overwrite:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
 

@@ -21,6 +21,7 @@ _MEASURES = {
 }
 """Columns and where the sheet keeps them."""
 CER = "CER"
+FILES = JSON, TABLE, PICTURE = "lab.json", "lab.md", "lab.png"
 _TITLES = {
     "phone": "frames whose phone is\nnamed right (more is better)",
     "abx within": "ABX errors within\nspeakers (less is better)",
@@ -115,10 +116,10 @@ class Results(NamedTuple):
     def write(self, folder: Path) -> None:
         """`lab.json`, `lab.md` and, where there is something to draw, `lab.png`."""
         text = json.dumps(self.to_data(), ensure_ascii=False, indent=1)
-        (folder / "lab.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "lab.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / JSON).write_text(text + "\n", encoding="utf-8")
+        (folder / TABLE).write_text(self.markdown(), encoding="utf-8")
         if self.rows:
-            self.draw().savefig(folder / "lab.png", facecolor="white", dpi=150)
+            self.draw().savefig(folder / PICTURE, facecolor="white", dpi=150)
 
     def draw(self) -> Figure:
         """All representations in one figure.

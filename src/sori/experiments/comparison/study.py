@@ -28,6 +28,7 @@ from sori.experiments import low_resource
 from sori.experiments.comparison.budget import LabConfig, pretraining
 from sori.experiments.comparison.results import (
     CER,
+    FILES,
     Gain,
     Results,
     Row,
@@ -112,6 +113,7 @@ def lab(
     found = dict[str, _Found]()
     with sole_use(into):
         same = config.model_dump(mode="json", include={"size", "hours_heard", "updates", "seed"})
+        loop.check_new(into, (*FILES, *(f"{name}/{FAILED}" for name in config.systems)))
         loop.claim(into, yaml.safe_dump(same | {"data": [str(folder.resolve()) for folder in folders]}))
         for number, (name, recipe) in enumerate(recipes.items(), start=1):
             _say(f"\n== {name} ({number} of {len(recipes)}), {into / name}")
