@@ -114,16 +114,16 @@ def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
     seconds, recorded = 0.0, 0.0
     scores = []
     for reference in references:
-        wave = audio.read(reference.path)
+        waveform = audio.read(reference.path)
         with torch.no_grad():
-            scores.append(model.logits(wave[None], torch.tensor([len(wave)])).data[0])
+            scores.append(model.logits(waveform[None], torch.tensor([len(waveform)])).data[0])
         begin = time.perf_counter()
         found = align_words(scores[-1], reference.text, model.vocabulary, hop_samples=model.logit_hop_samples)
-        seconds, recorded = seconds + time.perf_counter() - begin, recorded + len(wave) / 16_000
+        seconds, recorded = seconds + time.perf_counter() - begin, recorded + len(waveform) / 16_000
         assert not found.skipped
         ours += list(zip(found.words, reference.words, strict=True))
         between += _between(found.words, reference.words)
-        evenly = _spread(reference, len(wave) / 16_000)
+        evenly = _spread(reference, len(waveform) / 16_000)
         spread += list(zip(evenly, reference.words, strict=True))
         between_spread += _between(evenly, reference.words)
         sure += found.confidence

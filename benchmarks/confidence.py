@@ -51,7 +51,7 @@ def main() -> None:
     splits = {split: transcribed(asked.data, split) for split in ("dev", "test")}
     rows, costs = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, name in enumerate(asked.models):
-        model = recognition.needs_recogniser(store.load(name), str(name))
+        model = recognition.require_recogniser(store.load(name), str(name))
         search = lm_fusion.decoder(model, asked.lm, config) if asked.lm else None
         for way, decoder in (("greedy", None), ("language model", search)) if search else (("greedy", None),):
             found, confidence = judged(model, splits, decoder, strung=number == 0)
@@ -111,8 +111,8 @@ def row(name: str, stated: np.ndarray, heard: calibrate.Heard, *, num_draws: int
 def strung_together(utterances: Sequence[Utterance]) -> torch.Tensor:
     """One recording of many."""
     silence = torch.zeros(round(SILENCE_SECONDS * SAMPLE_RATE))
-    waves = [read(u.path, start=u.start, duration=u.duration_seconds) for u in utterances]
-    return torch.cat([part for wave in waves for part in (wave, silence)])
+    waveforms = [read(u.path, start=u.start, duration=u.duration_seconds) for u in utterances]
+    return torch.cat([part for waveform in waveforms for part in (waveform, silence)])
 
 
 def hear_strung(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None) -> calibrate.Heard:
@@ -121,8 +121,8 @@ def hear_strung(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecode
     normalise, features, right, groups = model.vocabulary.normalise, [], list[bool](), list[str]()
     for speaker in sorted({str(u.speaker) for u in utterances}):
         mine = [u for u in utterances if str(u.speaker) == speaker]
-        wave = strung_together(mine)
-        found = list(transcribe.passages(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
+        waveform = strung_together(mine)
+        found = list(transcribe.passages(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
         features += [one.features for one in found if one.features is not None]
         words = [normalise(word.text) for one in found for word in one.words]
         right += right_words(" ".join(normalise(u.text or "") for u in mine), words)
@@ -134,12 +134,12 @@ def cost(
     model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None, confidence: Confidence
 ) -> dict[str, float]:
     """Processor seconds to transcribe ten minutes without and with confidence: the best of three, taken in turns."""
-    wave = strung_together(utterances)[: MINUTES * 60 * SAMPLE_RATE]
+    waveform = strung_together(utterances)[: MINUTES * 60 * SAMPLE_RATE]
     best = {"without": float("inf"), "with": float("inf")}
     for _ in range(3):
         for name, one in (("without", None), ("with", confidence)):
             start = time.process_time()
-            transcribe.transcribe(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, confidence=one)
+            transcribe.transcribe(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, confidence=one)
             best[name] = min(best[name], time.process_time() - start)
     return {f"seconds_{name}": round(seconds, 2) for name, seconds in best.items()}
 

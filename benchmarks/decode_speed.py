@@ -215,9 +215,9 @@ def emissions(asked: argparse.Namespace) -> tuple[Vocabulary, Frames, list[str],
         references = [vocabulary.normalise(u.text or "") for u in chosen]
         rows = []
         for utterance in chosen:
-            wave = audio.read(utterance.path)[None]
+            waveform = audio.read(utterance.path)[None]
             with torch.no_grad():
-                rows.append(model.logits(wave, torch.tensor([wave.shape[1]])).data[0])
+                rows.append(model.logits(waveform, torch.tensor([waveform.shape[1]])).data[0])
     end = torch.full((1, len(vocabulary)), -SURE)
     end[0, vocabulary.symbols.index("|")] = SURE
     rows = [torch.cat([row, end]) for row in rows]

@@ -24,8 +24,7 @@ from sori.data.preparation.prepare import prepare
 from sori.recipes.smoke import wav2vec2_smoke
 from sori.runs.run import train
 from sori.training import checkpoint
-from sori.training.loop import CHECKPOINT
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 
 CLOCK = {"hours_per_hour", "seconds_left", "wait_share"}
 
@@ -60,7 +59,7 @@ def compare(folder: Path, *, num_kills: int, num_steps: int, seed: int) -> int:
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     killed_in_save = 0
     for number in range(num_kills):
-        (folder / "cut" / (CHECKPOINT + ".partial")).unlink(missing_ok=True)  # left by the kill before
+        (folder / "cut" / ("checkpoint.safetensors" + ".partial")).unlink(missing_ok=True)  # left by the kill before
         process = subprocess.Popen([*command, str(folder / "cut")], stderr=subprocess.DEVNULL)
         in_save = wait(process, folder / "cut", saves=rng.randint(0, 3), in_save=number % 2 == 1, rng=rng)
         process.send_signal(signal.SIGKILL)
@@ -69,7 +68,7 @@ def compare(folder: Path, *, num_kills: int, num_steps: int, seed: int) -> int:
         killed_in_save += in_save
         print(f"kill {number + 1}: after update {last_step(folder / 'cut')}" + (", while saving" if in_save else ""))
     subprocess.run([*command, str(folder / "cut")], check=True, capture_output=True)
-    whole, cut = (checkpoint.load(folder / run / CHECKPOINT) for run in ("whole", "cut"))
+    whole, cut = (checkpoint.load(folder / run / "checkpoint.safetensors") for run in ("whole", "cut"))
     different = [name for name, tensor in whole.tensors.items() if not torch.equal(tensor, cut.tensors[name])]
     same_reports = reports(folder / "whole") == reports(folder / "cut")
     print(
@@ -82,7 +81,7 @@ def compare(folder: Path, *, num_kills: int, num_steps: int, seed: int) -> int:
 
 def wait(process: subprocess.Popen[bytes], run: Path, *, saves: int, in_save: bool, rng: random.Random) -> bool:
     """Let the run save some times, then go on for a random moment, or until it writes its next checkpoint."""
-    path, partial = run / CHECKPOINT, run / (CHECKPOINT + ".partial")
+    path, partial = run / "checkpoint.safetensors", run / ("checkpoint.safetensors" + ".partial")
     before = stamp(path)
     seen = 0
     while seen < saves and process.poll() is None:
@@ -105,13 +104,13 @@ def stamp(path: Path) -> int:
 
 def last_step(run: Path) -> int:
     """Update of the last report."""
-    rows = read_metrics(run / METRICS)
+    rows = read_metrics(run / "metrics.jsonl")
     return rows[-1]["step"] if rows else 0
 
 
 def reports(run: Path) -> list[dict[str, object]]:
     """All rows without the numbers of the clock."""
-    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_metrics(run / METRICS)]
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_metrics(run / "metrics.jsonl")]
 
 
 def write_tones(folder: Path) -> None:
@@ -121,8 +120,8 @@ def write_tones(folder: Path) -> None:
     for number in range(40):
         time_axis = np.arange(int(rng.uniform(2, 5) * 16_000)) / 16_000
         pitch = rng.uniform(200, 800) * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(0.5, 3) * time_axis))
-        wave = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / 16_000) + 0.02 * rng.standard_normal(len(time_axis))
-        soundfile.write(folder / f"{number}.wav", wave, 16_000, subtype="PCM_16")
+        waveform = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / 16_000) + 0.02 * rng.standard_normal(len(time_axis))
+        soundfile.write(folder / f"{number}.wav", waveform, 16_000, subtype="PCM_16")
 
 
 if __name__ == "__main__":

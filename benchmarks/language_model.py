@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--prepared", type=Path, required=True, help="folder with splits train, dev and test")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, help=".txt, .gz, .xz")
     asked = parser.parse_args()
-    systems = [recognition.needs_recogniser(store.load(name), name) for name in asked.models]
+    systems = [recognition.require_recogniser(store.load(name), name) for name in asked.models]
     with tempfile.TemporaryDirectory() as folder:
         arpa = Path(folder) / "words.arpa"
         said = Path(folder) / "train.txt"

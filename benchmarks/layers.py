@@ -32,7 +32,7 @@ def main() -> None:
     model = store.load(asked.model)
     if not isinstance(model, Wav2Vec2):
         raise SystemExit(f"{asked.model} is not a pre-trained encoder")
-    if asked.untrained:
+    if asked.random_initialisation:
         torch.manual_seed(0)
         model = Wav2Vec2(model.config).eval()
     chosen = [u for u in read_manifest(asked.data) if u.split in {asked.split, None}][: asked.utterances]
@@ -40,12 +40,12 @@ def main() -> None:
     probs = []
     with torch.no_grad():
         for utterance in chosen:
-            wave = audio.read(utterance.path)[None]
-            lengths = torch.tensor([wave.shape[1]])
-            for found, layer in zip(layers, model.encode(wave, lengths)[0], strict=True):
+            waveform = audio.read(utterance.path)[None]
+            lengths = torch.tensor([waveform.shape[1]])
+            for found, layer in zip(layers, model.encode(waveform, lengths)[0], strict=True):
                 found.append(functional.layer_norm(layer[0], layer.shape[-1:]))
             if model.targets is not None:
-                logits = model.quantizer.logits(model.targets(wave, lengths).data[0])
+                logits = model.quantizer.logits(model.targets(waveform, lengths).data[0])
                 probs.append(logits.unflatten(-1, (model.config.num_groups, -1)).softmax(-1))
     print(f"{'layer':>5} {'constant':>9} {'within utterance':>17} {'effective rank':>15}")
     for number, parts in enumerate(layers):

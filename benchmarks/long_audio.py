@@ -88,9 +88,9 @@ def string_together(data: Path, into: Path, *, minutes: float) -> None:
     with soundfile.SoundFile(into, "w", SAMPLE_RATE, 1, "PCM_16") as file:
         while left > 0:
             for u in read_manifest(data):
-                wave = read(u.path, start=u.start, duration=u.duration_seconds)
-                file.write(torch.cat([wave, torch.zeros(round(0.6 * SAMPLE_RATE))]).numpy()[:left])
-                left -= len(wave) + round(0.6 * SAMPLE_RATE)
+                waveform = read(u.path, start=u.start, duration=u.duration_seconds)
+                file.write(torch.cat([waveform, torch.zeros(round(0.6 * SAMPLE_RATE))]).numpy()[:left])
+                left -= len(waveform) + round(0.6 * SAMPLE_RATE)
                 if left <= 0:
                     return
 

@@ -17,7 +17,7 @@ from sori.core import audio
 from sori.core.audio import SAMPLE_RATE
 from sori.data.labels import choose_minutes
 from sori.data.manifest import Utterance, read_manifest
-from sori.evaluation.letter_probe import LettersConfig, Told, read_letters
+from sori.evaluation.letter_probe import LettersConfig, Prediction, read_letters
 from sori.models import factory
 from sori.models.encoders import build
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--cepstra", action="store_true", help="the front end, without encoder")
     asked = parser.parse_args()
     encoder = factory.encoder_of(store.load(asked.model))
-    if asked.untrained:
+    if asked.random_initialisation:
         torch.manual_seed(0)
         encoder = build(encoder.config, objective=False).eval()
     spoken = [u for u in read_manifest(asked.data) if u.text]
@@ -46,8 +46,8 @@ def main() -> None:
         @torch.no_grad()
         def vectors(row: int) -> torch.Tensor:
             one = [*train, *dev][row]
-            wave = audio.read(one.path, start=one.start, duration=one.duration_seconds)[None]
-            return features(wave, torch.tensor([wave.shape[1]]))[0]
+            waveform = audio.read(one.path, start=one.start, duration=one.duration_seconds)[None]
+            return features(waveform, torch.tensor([waveform.shape[1]]))[0]
 
         told = told_of(dev, len(train))
         parts = (told_of(train, 0), told, told)
@@ -55,20 +55,20 @@ def main() -> None:
         return f"CER {found.error.value:.1%} ({found.error.low:.1%} to {found.error.high:.1%})"
 
     if asked.cepstra:
-        print(f"front end: {errors(lambda *wave: encoder.features(*wave).data)}")
+        print(f"front end: {errors(lambda *waveform: encoder.features(*waveform).data)}")
         return
     for layer in asked.layers or range(encoder.config.num_layers + 1):
 
-        def features(*wave: torch.Tensor, layer: int = layer) -> torch.Tensor:
-            return encoder.encode(*wave)[0][layer]
+        def features(*waveform: torch.Tensor, layer: int = layer) -> torch.Tensor:
+            return encoder.encode(*waveform)[0][layer]
 
         print(f"layer {layer}: {errors(features)}", flush=True)
 
 
-def told_of(utterances: list[Utterance], first: int) -> Told:
+def told_of(utterances: list[Utterance], first: int) -> Prediction:
     """What is said in some utterances, numbered from `first`."""
     rows = list(range(first, first + len(utterances)))
-    return Told(rows, [one.text or "" for one in utterances], [one.speaker for one in utterances])
+    return Prediction(rows, [one.text or "" for one in utterances], [one.speaker for one in utterances])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from sori.core import audio
 from sori.data.manifest import read_manifest
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.losses import perplexity
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
             done.result()
     rows = []
     for seed, folder in enumerate(folders):
-        reports = [row for row in read_metrics(folder / METRICS) if row["kind"] == "train"]
+        reports = [row for row in read_metrics(folder / "metrics.jsonl") if row["kind"] == "train"]
         last = reports[-1] | {"dev_code_perplexity": code_perplexity(folder, english)}
         healthy = (
             last["contrastive"] < model.chance_nats - 0.3
@@ -87,8 +87,8 @@ def code_perplexity(folder: Path, data: Path) -> float:
     uses = torch.zeros(model.config.num_groups, model.config.num_codes)
     with torch.no_grad():
         for utterance in [u for u in read_manifest(data) if u.split == "dev"][:200]:
-            wave = audio.read(utterance.path)[None]
-            targets = model.targets(wave, torch.tensor([wave.shape[1]])).data
+            waveform = audio.read(utterance.path)[None]
+            targets = model.targets(waveform, torch.tensor([waveform.shape[1]])).data
             codes = model.quantizer(targets).codes[0]
             uses += torch.stack([torch.bincount(c, minlength=uses.shape[1]) for c in codes.unbind(1)])
     return float(perplexity(uses / uses.sum(1, keepdim=True)))

@@ -23,6 +23,7 @@ from torch.nn import functional
 from sori import recipes
 from sori.checkpoints import store
 from sori.core.config import Config
+from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng, derive
 from sori.data.batches.image_views import ImageViewsConfig, draw, view
 from sori.data.sources.images import Images, read_images
@@ -125,13 +126,15 @@ def with_labels(
     recipe: Recipe, seed: int, train: Images, test: Images, into: Path
 ) -> tuple[Supervised, dict[str, float]]:
     """After as many updates with labels, and the share that its own classifier gets right."""
-    assert recipe.images is not None
     config = random_weights(recipe, seed).config.encoder
     torch.manual_seed(derive(seed, "weights"))
     system = Supervised(config, len(train.classes))
     batches = LabelledBatches(train, recipe.images.batch_size, seed)
     settings = recipe.train.model_copy(update={"seed": seed})
-    if not loop.train(system, batches, train=settings, optim=recipe.optim, schedule=recipe.schedule, into=into):
+    into.mkdir(parents=True, exist_ok=True)
+    if not loop.train(
+        system, batches, train=settings, optim=recipe.optim, schedule=recipe.schedule, folder=RunFolder(into)
+    ):
         raise SystemExit(INTERRUPTED)
     last = loop_reports(into)[-1]
     system.eval()

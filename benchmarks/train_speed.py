@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
 
 import sori
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.recipes import sizes
@@ -100,7 +100,7 @@ def our_step(config: Wav2Vec2Config, batch_size: int, samples: int) -> Step:
     """One update of ours."""
     model = Wav2Vec2(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    batch = WaveBatch(0.1 * torch.randn(batch_size, samples), torch.full((batch_size,), samples))
+    batch = WaveformBatch(0.1 * torch.randn(batch_size, samples), torch.full((batch_size,), samples))
 
     def step(number: int) -> None:
         with torch.autocast("cpu", torch.bfloat16):
@@ -122,7 +122,7 @@ def their_step(batch_size: int, samples: int) -> Step:
     )
     model = transformers.Wav2Vec2ForPreTraining(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    wave = 0.1 * torch.randn(batch_size, samples)
+    waveform = 0.1 * torch.randn(batch_size, samples)
     shape = (batch_size, (samples - 400) // 320 + 1)
 
     def step(number: int) -> None:
@@ -131,7 +131,7 @@ def their_step(batch_size: int, samples: int) -> Step:
         negatives = _sample_negative_indices(shape, 100, mask)
         with torch.autocast("cpu", torch.bfloat16):
             out = model(
-                wave,
+                waveform,
                 mask_time_indices=torch.from_numpy(mask),
                 sampled_negative_indices=torch.from_numpy(negatives),
             )

@@ -24,6 +24,7 @@ import numpy as np
 from gensim.models import Word2Vec as Gensim
 
 import sori
+from sori.core.run_folder import RunFolder
 from sori.data.word_counts import TokenConfig, WordCounts, count_words, read_tokens, sentences, write_tokens
 from sori.embeddings import loading
 from sori.embeddings.space import WordSpace
@@ -109,10 +110,12 @@ def one(
         settings = word2vec_loop.WordTrainConfig(epochs=asked.epochs, lr=lr, num_threads=asked.threads, seed=seed)
         run = folder / f"{kind} {seed}"
         run.mkdir()
-        word2vec_loop.train(system, read_tokens(folder / "tokens")[:1000], train=settings, into=run)  # compiles
+        word2vec_loop.train(
+            system, read_tokens(folder / "tokens")[:1000], train=settings, folder=RunFolder(run)
+        )  # compiles
         (run / "checkpoint.safetensors").unlink()
         start, work = time.perf_counter(), time.process_time()
-        word2vec_loop.train(system, read_tokens(folder / "tokens"), train=settings, into=run)
+        word2vec_loop.train(system, read_tokens(folder / "tokens"), train=settings, folder=RunFolder(run))
         took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work}
         space = WordSpace(list(words.words), np.ascontiguousarray(system.vectors.numpy()), list(words.counts))
     took = {name: round(value, 2) for name, value in took.items()}

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from sori import cli, recipes
+from sori.core import log
 from sori.data.manifest import read_manifest
 from sori.data.preparation.prepare import prepare
 from sori.runs import run
@@ -23,6 +24,11 @@ VOICES = ("anna", "ben", "carl", "dora")
 @pytest.fixture(autouse=True)
 def _fixed_seeds():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _messages_on_screen():
+    log.show()
 
 
 def speak_tones(text: str, *, voice: int, rng: np.random.Generator) -> np.ndarray:
@@ -39,8 +45,8 @@ def speak_tones(text: str, *, voice: int, rng: np.random.Generator) -> np.ndarra
         fade = np.minimum(1, np.minimum(time, time[::-1]) / 0.01)
         pieces += [0.3 * tone * fade, _silence(GAP_SECONDS)]
     pieces.append(_silence(PAUSE_SECONDS))
-    wave = np.concatenate(pieces) * rng.uniform(0.5, 1.0)
-    return wave + 0.002 * rng.standard_normal(len(wave))
+    waveform = np.concatenate(pieces) * rng.uniform(0.5, 1.0)
+    return waveform + 0.002 * rng.standard_normal(len(waveform))
 
 
 def _silence(seconds: float) -> np.ndarray:
@@ -60,14 +66,14 @@ def write_tone_corpus(folder: Path, *, num_each: int = 24, seed: int = 0) -> Pat
             words = ["".join(rng.choice(list(LETTERS), rng.integers(2, 5))) for _ in range(rng.integers(4, 7))]
             path = folder / "audio" / speaker / f"{speaker}-{number:03d}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            wave = speak_tones(" ".join(words), voice=voice, rng=rng)
-            soundfile.write(path, wave, RATE, subtype="PCM_16")
+            waveform = speak_tones(" ".join(words), voice=voice, rng=rng)
+            soundfile.write(path, waveform, RATE, subtype="PCM_16")
             path.with_suffix(".txt").write_text(" ".join(words) + "\n", encoding="utf-8")
             rows.append(
                 {
                     "id": path.stem,
                     "audio": path.relative_to(folder).as_posix(),
-                    "duration": len(wave) / RATE,
+                    "duration": len(waveform) / RATE,
                     "text": " ".join(words),
                     "speaker": speaker,
                     "language": "und",

@@ -202,8 +202,8 @@ def labelled(folder):
     generator = torch.Generator().manual_seed(0)
     (folder / "raw").mkdir(parents=True)
     for name in "ab":
-        wave = 0.1 * torch.randn(16_000, generator=generator)
-        soundfile.write(folder / "raw" / f"{name}.wav", wave.numpy(), 16_000)
+        waveform = 0.1 * torch.randn(16_000, generator=generator)
+        soundfile.write(folder / "raw" / f"{name}.wav", waveform.numpy(), 16_000)
         (folder / "raw" / f"{name}.txt").write_text("hello world")
     prepare(folder / "raw", folder / "prepared", num_workers=1)
     return folder / "prepared"

@@ -31,7 +31,7 @@ def recogniser():
     return factory.build(ctc_smoke().system, encoder=sizes.smoke(), vocabulary=VOCABULARY)
 
 
-def wave(seconds=1.0):
+def waveform(seconds=1.0):
     return torch.randn(1, int(16_000 * seconds)), torch.tensor([int(16_000 * seconds)])
 
 
@@ -43,9 +43,11 @@ def test_what_is_loaded_computes_what_was_saved(make, tmp_path):
     assert not loaded.training
     assert type(loaded) is type(system)
     assert loaded.config == system.config
-    torch.testing.assert_close(loaded.frames(*wave()).data.shape, system.frames(*wave()).data.shape)
-    given = wave()
-    assert torch.equal(loaded.frames(*given).data, system.frames(*given).data)
+    torch.testing.assert_close(
+        loaded.extract_features(*waveform()).data.shape, system.extract_features(*waveform()).data.shape
+    )
+    given = waveform()
+    assert torch.equal(loaded.extract_features(*given).data, system.extract_features(*given).data)
     for name, tensor in system.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
 
@@ -55,7 +57,7 @@ def test_a_recogniser_comes_back_with_its_vocabulary(tmp_path):
     store.save(system, tmp_path / "m")
     loaded = store.load(tmp_path / "m")
     assert loaded.vocabulary == VOCABULARY
-    given = wave()
+    given = waveform()
     assert torch.equal(loaded.logits(*given).data, system.logits(*given).data)
 
 
@@ -182,7 +184,7 @@ def test_the_published_size_of_a_recogniser():
 
 def test_the_front_end_is_trained_only_when_asked_for():
     small = sizes.smoke().model_copy(update={"front": wav2vec2.ConvConfig(dim=8)})
-    text = TextBatch(*wave(), torch.tensor([[2, 3]]), torch.tensor([2]))
+    text = TextBatch(*waveform(), torch.tensor([[2, 3]]), torch.tensor([2]))
     for feature_gradient in (0.0, 0.5):
         system = factory.build(CtcConfig(feature_gradient=feature_gradient), encoder=small, vocabulary=VOCABULARY)
         system.loss(text, step=0, rng=Rng(0)).total.backward()

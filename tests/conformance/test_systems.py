@@ -9,7 +9,7 @@ import torch
 from sori import recipes
 from sori.checkpoints import store
 from sori.core.audio import read
-from sori.core.batch import TextBatch, WaveBatch
+from sori.core.batch import TextBatch, WaveformBatch
 from sori.core.seeds import Rng
 from sori.models import factory
 from sori.models.wav2vec2 import ConvConfig, Wav2Vec2
@@ -18,7 +18,7 @@ from sori.recipes import sizes
 from sori.recipes.recipe import Recipe
 from sori.runs import run
 from sori.text.vocabulary import Vocabulary
-from sori.training.metrics import METRICS, Reporter, read_metrics
+from sori.training.metrics import Reporter, read_metrics
 
 SYSTEMS = ("cpc", "simclr", "wav2vec", "vq_wav2vec", "code_bert", "wav2vec2", "ctc")
 FRONTS = {
@@ -51,22 +51,22 @@ def build(name, front=None):
 
 
 @pytest.fixture(scope="module")
-def waves(tone_corpus):
+def waveforms(tone_corpus):
     """Three recordings of unequal length, at least a second and a half, with their transcripts."""
     paths = sorted((tone_corpus / "audio" / "anna").glob("*.wav"))
     found = [(read(path), path.with_suffix(".txt").read_text().strip()) for path in paths]
-    return [(wave, text) for wave, text in found if len(wave) > 24_000][:3]
+    return [(waveform, text) for waveform, text in found if len(waveform) > 24_000][:3]
 
 
-def batch_of(name, waves, *, num_samples=24_000):
+def batch_of(name, waveforms, *, num_samples=24_000):
     """A batch of the kind that a system is trained on: equal crops, or whole utterances of unequal length."""
     if name != "ctc":
-        crops = torch.stack([wave[:num_samples] for wave, _ in waves])
-        return WaveBatch(crops, torch.full((len(waves),), num_samples))
-    lengths = torch.tensor([len(wave) for wave, _ in waves])
-    labels = [torch.tensor(VOCABULARY.encode(text)) for _, text in waves]
+        crops = torch.stack([waveform[:num_samples] for waveform, _ in waveforms])
+        return WaveformBatch(crops, torch.full((len(waveforms),), num_samples))
+    lengths = torch.tensor([len(waveform) for waveform, _ in waveforms])
+    labels = [torch.tensor(VOCABULARY.encode(text)) for _, text in waveforms]
     return TextBatch(
-        torch.nn.utils.rnn.pad_sequence([wave for wave, _ in waves], batch_first=True),
+        torch.nn.utils.rnn.pad_sequence([waveform for waveform, _ in waveforms], batch_first=True),
         lengths,
         torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-1),
         torch.tensor([len(ids) for ids in labels]),
@@ -78,10 +78,10 @@ def mean(part):
 
 
 @each_case
-def test_losses_are_finite_and_train_every_trainable_parameter(name, front, waves):
+def test_losses_are_finite_and_train_every_trainable_parameter(name, front, waveforms):
     system = build(name, front)
     for step in range(2):
-        part = system.loss(batch_of(name, waves), step=step, rng=Rng(0, step))
+        part = system.loss(batch_of(name, waveforms), step=step, rng=Rng(0, step))
         assert part.total.dtype == torch.float32
         assert torch.isfinite(part.total)
         assert int(part.count) > 0
@@ -93,7 +93,7 @@ def test_losses_are_finite_and_train_every_trainable_parameter(name, front, wave
 
 
 def test_pretraining_loss_falls_below_chance(encoder_run):
-    reports = [row for row in read_metrics(encoder_run / METRICS) if row["kind"] == "train"]
+    reports = [row for row in read_metrics(encoder_run / "metrics.jsonl") if row["kind"] == "train"]
     chance = Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
     assert reports[-1]["contrastive"] < 0.85 * chance
     assert reports[-1]["contrastive"] < reports[0]["contrastive"]
@@ -120,7 +120,7 @@ def test_other_pretraining_losses_fall_below_chance_and_recognisers_start_from_t
 def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp_path):
     recipe = recipes.by_name(f"{name}_smoke")
     run.train(recipe, into=tmp_path, data=prepared_tones)
-    reports = [row for row in read_metrics(tmp_path / METRICS) if row["kind"] == "train"]
+    reports = [row for row in read_metrics(tmp_path / "metrics.jsonl") if row["kind"] == "train"]
     assert reports[-1]["contrastive"] < share * reports[-1]["chance"]
     assert reports[-1]["correct"] > 1.3 / 11
 
@@ -145,9 +145,9 @@ def test_hidden_units_are_guessed_and_recognisers_start_from_there(prepared_tone
     assert torch.equal(store.load(tmp_path / "on").token_of, encoder.token_of)
 
 
-def test_cutting_a_batch_of_units_does_not_change_the_gradient(waves):
+def test_cutting_a_batch_of_units_does_not_change_the_gradient(waveforms):
     system = build("code_bert").eval()
-    batch = batch_of("code_bert", waves)
+    batch = batch_of("code_bert", waveforms)
     draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
     whole = gradient(system, [system.objective(batch, draws)])
     halves = [system.objective(cut(batch, half), cut(draws, half)) for half in (slice(0, 2), slice(2, 3))]
@@ -168,12 +168,12 @@ def test_views_find_each_other_and_recognisers_start_from_there(prepared_tones, 
 
 
 @pytest.mark.parametrize("name", ["wav2vec", "vq_wav2vec"])
-def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waves):
+def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waveforms):
     config = recipes.by_name(f"{name}_smoke").system
     if name == "vq_wav2vec":  # the even use of the codebook belongs to a batch as a whole
         config = config.model_copy(update={"diversity_weight": 0.0})
     system = factory.build(config).eval()
-    batch = batch_of(name, waves)
+    batch = batch_of(name, waveforms)
     draws = system.draw(system.features(*batch).lengths, Rng(0), torch.device("cpu"))
     extra = {"temperature": 1.0} if name == "vq_wav2vec" else {}
     whole = gradient(system, [system.objective(batch, draws, **extra)])
@@ -183,7 +183,7 @@ def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waves
 
 
 def test_recognition_loss_falls_below_chance(recogniser_run):
-    reports = [row for row in read_metrics(recogniser_run / METRICS) if row["kind"] == "train"]
+    reports = [row for row in read_metrics(recogniser_run / "metrics.jsonl") if row["kind"] == "train"]
     assert reports[-1]["loss"] < 0.5 * reports[-1]["chance"]
     assert reports[-1]["loss"] < 0.5 * reports[0]["loss"]
 
@@ -225,7 +225,7 @@ def test_the_seed_decides_everything_and_an_interruption_nothing(name, prepared_
 
 
 def rows(folder):
-    return [row for row in read_metrics(folder / METRICS) if row["kind"] == "train"]
+    return [row for row in read_metrics(folder / "metrics.jsonl") if row["kind"] == "train"]
 
 
 @each_system
@@ -236,10 +236,10 @@ def test_configuration_survives_yaml(name, tmp_path):
 
 
 @each_system
-def test_saved_and_loaded_it_computes_the_same(name, waves, tmp_path):
+def test_saved_and_loaded_it_computes_the_same(name, waveforms, tmp_path):
     system = build(name).eval()
     store.save(system, tmp_path / "m")
-    batch = batch_of(name, waves)
+    batch = batch_of(name, waveforms)
     with torch.no_grad():
         expected = system.loss(batch, step=3, rng=Rng(1))
         found = store.load(tmp_path / "m").loss(batch, step=3, rng=Rng(1))
@@ -247,13 +247,13 @@ def test_saved_and_loaded_it_computes_the_same(name, waves, tmp_path):
 
 
 @each_front
-def test_cutting_a_pretraining_batch_does_not_change_the_gradient(front, waves):
+def test_cutting_a_pretraining_batch_does_not_change_the_gradient(front, waveforms):
     # without the diversity term, which belongs to a batch as a whole; draws are cut like the batch
     changes = {"diversity_weight": 0.0, "visible_weight": 0.7}
     config = build("wav2vec2", front).config.model_copy(update=changes)
     torch.manual_seed(0)
     system = Wav2Vec2(config).eval()
-    batch = batch_of("wav2vec2", waves)
+    batch = batch_of("wav2vec2", waveforms)
     num_frames = system.features(*batch).lengths
     draws = system.draw(num_frames, Rng(0), torch.device("cpu"))
     whole = gradient(system, [system.objective(batch, draws, temperature=1.0)])
@@ -263,10 +263,10 @@ def test_cutting_a_pretraining_batch_does_not_change_the_gradient(front, waves):
 
 
 @each_front
-def test_cutting_a_fine_tuning_batch_does_not_change_the_gradient(front, waves):
+def test_cutting_a_fine_tuning_batch_does_not_change_the_gradient(front, waveforms):
     system = build("ctc", front).eval()
-    whole = gradient(system, [system.loss(batch_of("ctc", waves), step=0, rng=Rng(0))])
-    halves = [system.loss(batch_of("ctc", waves[half]), step=0, rng=Rng(0)) for half in (slice(0, 2), slice(2, 3))]
+    whole = gradient(system, [system.loss(batch_of("ctc", waveforms), step=0, rng=Rng(0))])
+    halves = [system.loss(batch_of("ctc", waveforms[half]), step=0, rng=Rng(0)) for half in (slice(0, 2), slice(2, 3))]
     torch.testing.assert_close(gradient(system, halves), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
 
 
@@ -285,21 +285,21 @@ def gradient(system, parts):
 
 
 @each_case
-def test_padding_does_not_change_the_answer(name, front, waves):
+def test_padding_does_not_change_the_answer(name, front, waveforms):
     system = build(name, front).eval()
-    batch = batch_of("ctc", waves)
+    batch = batch_of("ctc", waveforms)
     with torch.no_grad():
-        together = system.frames(batch.wave, batch.lengths)
-        for row, (wave, _) in enumerate(waves):
-            alone = system.frames(wave[None], torch.tensor([len(wave)]))
+        together = system.extract_features(batch.waveform, batch.lengths)
+        for row, (waveform, _) in enumerate(waveforms):
+            alone = system.extract_features(waveform[None], torch.tensor([len(waveform)]))
             assert int(alone.lengths) == int(together.lengths[row])
             torch.testing.assert_close(together.data[row, : int(alone.lengths)], alone.data[0], rtol=1e-5, atol=1e-5)
 
 
 @each_system
-def test_bfloat16_stays_near_float32(name, waves):
+def test_bfloat16_stays_near_float32(name, waveforms):
     system = build(name).eval()
-    batch = batch_of(name, waves)
+    batch = batch_of(name, waveforms)
     with torch.no_grad():
         exact = mean(system.loss(batch, step=0, rng=Rng(0)))
         with torch.autocast("cpu", torch.bfloat16):
@@ -310,11 +310,11 @@ def test_bfloat16_stays_near_float32(name, waves):
 
 
 @each_system
-def test_what_is_random_comes_from_the_generator(name, waves):
+def test_what_is_random_comes_from_the_generator(name, waveforms):
     system = build(name)
     if name == "ctc":
         system.config = system.config.model_copy(update={"mask": MaskConfig(time_prob=0.5)})
-    batch = batch_of(name, waves)
+    batch = batch_of(name, waveforms)
     first, again, other = (mean(system.loss(batch, step=0, rng=Rng(seed))) for seed in (0, 0, 1))
     assert first == again
     assert first != other

@@ -10,10 +10,10 @@ from sori import recipes
 from sori.checkpoints import store
 from sori.core.batch import TokenBatch
 from sori.core.seeds import Rng
-from sori.models.bert import Draws
+from sori.models.bert import RandomDraws
 from sori.recipes.recipe import Recipe
 from sori.runs import run
-from sori.training.metrics import METRICS, Reporter, read_metrics
+from sori.training.metrics import Reporter, read_metrics
 
 WORDS = ["The dog chases the cat.", "The sun is yellow today.", "My blue car stands here.", "We eat fresh bread."]
 
@@ -62,7 +62,7 @@ def test_the_seed_decides_everything_and_an_interruption_nothing(name, texts, st
     monkeypatch.undo()
     parts = short_run(name, texts, tmp_path / "parts", start)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    losses = [[row.get("loss") for row in read_metrics(tmp_path / f / METRICS)] for f in ("whole", "parts")]
+    losses = [[row.get("loss") for row in read_metrics(tmp_path / f / "metrics.jsonl")] for f in ("whole", "parts")]
     assert losses[0] == losses[1]
 
 
@@ -108,6 +108,6 @@ def test_draws_are_of_the_step_and_part(start):
     ids = torch.randint(5, 30, (4, 12))
     batch = TokenBatch(ids, torch.zeros_like(ids), torch.full((4,), 12), torch.zeros(4, 1).long())
     one, again, other = (bert.draw(batch, Rng(0, *key), torch.device("cpu")) for key in ((1, 0), (1, 0), (1, 1)))
-    assert isinstance(one, Draws)
+    assert isinstance(one, RandomDraws)
     assert torch.equal(one.ids, again.ids)
     assert not torch.equal(one.hidden, other.hidden)

@@ -25,10 +25,12 @@ FORMATS = [
 ]
 
 
-def write(path, wave, rate, container="WAV", coding="FLOAT"):
-    with soundfile.SoundFile(path, "w", rate, 1 if wave.ndim == 1 else wave.shape[1], coding, None, container) as file:
-        for start in range(0, len(wave), 8000):  # long Vorbis writes overflow libvorbis' stack
-            file.write(wave[start : start + 8000])
+def write(path, waveform, rate, container="WAV", coding="FLOAT"):
+    with soundfile.SoundFile(
+        path, "w", rate, 1 if waveform.ndim == 1 else waveform.shape[1], coding, None, container
+    ) as file:
+        for start in range(0, len(waveform), 8000):  # long Vorbis writes overflow libvorbis' stack
+            file.write(waveform[start : start + 8000])
     return path
 
 
@@ -43,32 +45,32 @@ def decibel(error, signal):
 @pytest.mark.parametrize(("suffix", "container", "coding"), FORMATS)
 def test_every_format_gives_the_tone_that_was_written(tmp_path, suffix, container, coding):
     path = write(tmp_path / f"a.{suffix}", tone(48_000, 1.5), 48_000, container, coding)
-    wave = audio.read(path)
-    assert wave.dtype == torch.float32
-    assert len(wave) == audio.info(path).num_samples == 24_000
+    waveform = audio.read(path)
+    assert waveform.dtype == torch.float32
+    assert len(waveform) == audio.info(path).num_samples == 24_000
     inner = slice(2_000, -2_000)  # codecs ring at the edges
     expected = torch.from_numpy(tone(16_000, 1.5)).float()[inner]
-    assert decibel(wave[inner] - expected, expected) < (-20 if suffix in ("mp3", "ogg", "opus") else -30)
+    assert decibel(waveform[inner] - expected, expected) < (-20 if suffix in ("mp3", "ogg", "opus") else -30)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 44_099])
 def test_resampling_keeps_a_tone_in_time_and_level(tmp_path, rate):
-    wave = audio.read(write(tmp_path / "a.wav", tone(rate, 2.0), rate))
-    expected = torch.from_numpy(tone(16_000, 2.0)).float()[: len(wave)]
-    assert len(wave) == 32_000
+    waveform = audio.read(write(tmp_path / "a.wav", tone(rate, 2.0), rate))
+    expected = torch.from_numpy(tone(16_000, 2.0)).float()[: len(waveform)]
+    assert len(waveform) == 32_000
     inner = slice(1_000, -1_000)
-    assert decibel(wave[inner] - expected[inner], expected) < -90
+    assert decibel(waveform[inner] - expected[inner], expected) < -90
 
 
 def test_frequencies_above_half_the_rate_are_removed(tmp_path):
-    wave = audio.read(write(tmp_path / "a.wav", tone(48_000, 1.0, frequency=10_000), 48_000))
-    assert float(wave[1_000:-1_000].abs().max()) < 1e-4
+    waveform = audio.read(write(tmp_path / "a.wav", tone(48_000, 1.0, frequency=10_000), 48_000))
+    assert float(waveform[1_000:-1_000].abs().max()) < 1e-4
 
 
 def test_channels_are_averaged(tmp_path):
     channels = RNG.standard_normal((5_000, 3)).astype(np.float32) * 0.1
-    wave = audio.read(write(tmp_path / "a.wav", channels, 16_000))
-    torch.testing.assert_close(wave, torch.from_numpy(channels).mean(dim=1))
+    waveform = audio.read(write(tmp_path / "a.wav", channels, 16_000))
+    torch.testing.assert_close(waveform, torch.from_numpy(channels).mean(dim=1))
 
 
 @pytest.mark.parametrize(("suffix", "container", "coding"), FORMATS)

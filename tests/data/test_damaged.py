@@ -27,12 +27,12 @@ def noise(seed, num_samples=3 * RATE):
     return 0.1 * np.random.default_rng(seed).standard_normal(num_samples)
 
 
-def encoded(suffix, wave, rate=RATE, coding=None):
+def encoded(suffix, waveform, rate=RATE, coding=None):
     container, usual = CODINGS[suffix]
     file = io.BytesIO()
     if (coding or usual) == "PCM_16":
-        wave = np.round(wave * 32767).astype(np.int16)  # WAV and FLAC writers scale floats differently
-    soundfile.write(file, wave, rate, format=container, subtype=coding or usual)
+        waveform = np.round(waveform * 32767).astype(np.int16)  # WAV and FLAC writers scale floats differently
+    soundfile.write(file, waveform, rate, format=container, subtype=coding or usual)
     return file.getvalue()
 
 

@@ -91,7 +91,7 @@ def test_vectors_do_not_depend_on_what_is_read_together(told):
             alone = torch.cat([system.vectors(batch) for batch in spoken_words.batches([u], [own])])
         rows = [found.segments.index(one) for one in own]
         torch.testing.assert_close(found.vectors[rows], alone, rtol=1e-5, atol=1e-5)
-    assert len(found.wave(found.segments[0])) == pytest.approx(
+    assert len(found.waveform(found.segments[0])) == pytest.approx(
         16_000 * (found.segments[0].end - found.segments[0].start), abs=2
     )
 

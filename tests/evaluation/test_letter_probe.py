@@ -7,7 +7,7 @@ import torch
 from sori.evaluation.letter_probe import (
     Head,
     LettersConfig,
-    Told,
+    Prediction,
     _batches,
     _factor,
     learn,
@@ -33,7 +33,7 @@ def spoken(text, *, noise, seed, per_letter=4, dim=8):
 
 def parts(num_train=32):
     def told(rows):
-        return Told(list(rows), [TEXTS[row] for row in rows], [f"s{row % 3}" for row in rows])
+        return Prediction(list(rows), [TEXTS[row] for row in rows], [f"s{row % 3}" for row in rows])
 
     return told(range(num_train)), told(range(32, 40)), told(range(40, 48))
 

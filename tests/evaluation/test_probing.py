@@ -13,7 +13,7 @@ from sori.data.sources.intervals import Interval
 from sori.evaluation import probing, recognition
 from sori.evaluation.codebook_use import CodeUse
 from sori.evaluation.letter_probe import LettersConfig
-from sori.evaluation.probe_tasks import TrialConfig, questions, stage
+from sori.evaluation.probe_tasks import ProbeTaskConfig, questions, stage
 from sori.evaluation.representations import Timing
 from sori.experiments import low_resource
 
@@ -81,7 +81,7 @@ def test_a_recogniser_made_of_it_stands_below(call, encoder_run, prepared_tones,
 
 def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encoder_run, prepared_tones, tone_alignments):
     def make(**changes):
-        return probing.probe(encoder_run, prepared_tones, tone_alignments, config=probing.SheetConfig(**changes))
+        return probing.probe(encoder_run, prepared_tones, tone_alignments, config=probing.ProbingConfig(**changes))
 
     one, two = make(tasks=("phone", "abx")), make(tasks=("phone", "abx"), layers=(1,))
     assert two.lines[0] == one.lines[1]
@@ -95,7 +95,7 @@ def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encode
 def test_layers_that_do_not_fit_into_memory_are_heard_in_turns(
     encoder_run, prepared_tones, tone_alignments, monkeypatch
 ):
-    config = probing.SheetConfig(tasks=("phone",))
+    config = probing.ProbingConfig(tasks=("phone",))
     at_once = probing.probe(encoder_run, prepared_tones, tone_alignments, config=config)
     monkeypatch.setattr(probing, "_BYTES_AT_ONCE", 1)
     assert probing.probe(encoder_run, prepared_tones, tone_alignments, config=config) == at_once
@@ -103,7 +103,7 @@ def test_layers_that_do_not_fit_into_memory_are_heard_in_turns(
 
 def test_letters_are_read_from_layers_and_from_spectra(encoder_run, prepared_tones):
     quick = LettersConfig(num_updates=150, width=32)
-    config = probing.SheetConfig(tasks=("letters",), layers=(0, 2), letters=quick)
+    config = probing.ProbingConfig(tasks=("letters",), layers=(0, 2), letters=quick)
     made = probing.probe(encoder_run, prepared_tones, config=config)
     lines = {line["name"]: line["letters"] for line in made.to_data()["lines"]}
     assert lines["mfcc, 10 ms"]["error"]["value"] < 0.5, "letters are tones of different pitch"
@@ -119,7 +119,7 @@ def test_letters_are_read_from_layers_and_from_spectra(encoder_run, prepared_ton
 
 
 def test_without_alignments_only_speakers_are_asked_for(recogniser_run, prepared_tones):
-    made = probing.probe(recogniser_run, prepared_tones, config=probing.SheetConfig(layers=(0,)))
+    made = probing.probe(recogniser_run, prepared_tones, config=probing.ProbingConfig(layers=(0,)))
     answers = made.lines[0].answers
     assert (answers.phone, answers.abx, made.codes) == (None, None, {})
     assert answers.speaker.accuracy.value >= answers.speaker.majority
@@ -146,21 +146,21 @@ def test_mistakes_are_told(call, encoder_run, prepared_tones, words, message):
 def test_one_speaker_alone(prepared_tones):
     alone = [one for one in read_manifest(prepared_tones) if one.speaker == "anna"]
     with pytest.raises(ValueError, match="leave speaker out of --tasks"):
-        questions(alone, None, TrialConfig(tasks=("speaker",)))
+        questions(alone, None, ProbeTaskConfig(tasks=("speaker",)))
 
 
 def test_long_phones_and_named_labels_count_as_silence(prepared_tones):
     one = read_manifest(prepared_tones)[0]
     rows = [(0.0, 0.1, "sil"), (0.1, 0.2, "a"), (0.2, 0.9, "b"), (0.9, 1.0, "noise"), (1.0, 1.1, "c")]
     alignment = Alignment(tuple(Interval(*row) for row in rows))
-    found = questions([one], [alignment], TrialConfig(tasks=(), silences=("noise",)))
+    found = questions([one], [alignment], ProbeTaskConfig(tasks=(), silences=("noise",)))
     assert (found.labels, found.num_long) == (["a", "c"], 1)
     at = stage(found, np.array([11]), Timing(1600, 1600))
     assert at.phones.tolist() == [-1, 0, *[-1] * 8, 1]
 
 
 def test_how_numbers_are_written(encoder_run, prepared_tones):
-    made = probing.probe(encoder_run, prepared_tones, config=probing.SheetConfig(layers=(0,)))
+    made = probing.probe(encoder_run, prepared_tones, config=probing.ProbingConfig(layers=(0,)))
     use = CodeUse(40, 30, 12.3, 0.5, 0.25, 0.125, 0.0625)
     text = made._replace(codes={"group 1": use}).table()
     assert text.splitlines()[-1].split() == ["group", "1", "30", "of", "40", "12.3", "0.125", "0.062", "50.0%", "25.0%"]

@@ -7,7 +7,7 @@ import torch
 from sori.checkpoints import store
 from sori.core.audio import read
 from sori.data.manifest import read_manifest
-from sori.evaluation.representations import WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
+from sori.evaluation.representations import WINDOW_TIMING, Timing, hear, layers_of, spectra, units_of
 from sori.models import factory
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 
@@ -24,13 +24,13 @@ def encoder(encoder_run):
 
 @pytest.mark.parametrize("stack", [1, 4])
 def test_spectra_are_those_of_the_front_ends(utterances, stack):
-    wave = read(utterances[0].path)
+    waveform = read(utterances[0].path)
     timing = Timing(160 * stack, 400 + 160 * (stack - 1))
-    cepstra, _, bands, _ = spectra(timing)(wave)
+    cepstra, _, bands, _ = spectra(timing)(waveform)
     windows = LogMelConfig(stack=stack)
     fronts = (Cepstrum(CepstrumConfig(windows=windows, num_cepstra=13, delta_windows=2)), LogMel(windows))
     for found, front, dim in zip((cepstra, bands), fronts, (39, 80), strict=True):
-        expected = front(wave[None], torch.tensor([len(wave)])).data[0]
+        expected = front(waveform[None], torch.tensor([len(waveform)])).data[0]
         assert found.shape == (len(expected), dim * stack)
         # The front end leaves out windows that do not fill a frame before it normalises.
         assert torch.allclose(found, expected, atol=0.1)
@@ -40,9 +40,9 @@ def test_spectra_are_those_of_the_front_ends(utterances, stack):
 
 def test_windows_beside_a_frame_have_its_middle(utterances):
     """Frames of a convolutional front end, 20 ms apart, see 25 ms: the two windows around their middle."""
-    wave = torch.zeros(16_000)
-    wave[8_000] = 1.0
-    _, _, _, plain = spectra(Timing(320, 400))(wave)
+    waveform = torch.zeros(16_000)
+    waveform[8_000] = 1.0
+    _, _, _, plain = spectra(Timing(320, 400))(waveform)
     assert plain.shape == (49, 160)
     loud = (plain[:, :80].mean(1) > plain[0, :80].mean()) | (plain[:, 80:].mean(1) > plain[0, 80:].mean())
     middles = Timing(320, 400).middles(49)
@@ -51,8 +51,8 @@ def test_windows_beside_a_frame_have_its_middle(utterances):
 
 
 def test_plain_spectra_keep_what_the_recording_is_like(utterances):
-    wave = read(utterances[0].path)
-    quiet, loud = (spectra(WINDOW_TIMING)(wave * factor) for factor in (0.5, 1.0))
+    waveform = read(utterances[0].path)
+    quiet, loud = (spectra(WINDOW_TIMING)(waveform * factor) for factor in (0.5, 1.0))
     assert float(loud[3].max() - quiet[3].max()) == pytest.approx(2 * np.log(2), abs=0.01)
     assert float(loud[2].mean(0).abs().max()) < 1e-4
     assert float(loud[0].mean(0).abs().max()) < 1e-4
@@ -66,9 +66,9 @@ def test_layers_are_those_of_the_encoder_one_utterance_after_the_other(encoder, 
         assert len(vectors) == heard.counts.sum()
         first = 0
         for utterance, count in zip(utterances, heard.counts, strict=True):
-            wave = read(utterance.path)
+            waveform = read(utterance.path)
             with torch.no_grad():
-                expected = encoder.frames(wave[None], torch.tensor([len(wave)]), layer=layer).data[0]
+                expected = encoder.extract_features(waveform[None], torch.tensor([len(waveform)]), layer=layer).data[0]
             assert torch.equal(vectors[first : first + count], expected)
             first += count
     with pytest.raises(ValueError, match="there is no layer 9"):
@@ -81,17 +81,17 @@ def test_spectra_have_the_frames_of_the_encoder(encoder, utterances):
 
 
 def test_codes_are_the_quantisers_choice(encoder, utterances):
-    heard = hear(codes_of(encoder), utterances)
+    heard = hear(units_of(encoder), utterances)
     config = encoder.config
     assert heard.vectors[0].shape == (heard.counts.sum(), config.num_groups)
-    wave = read(utterances[0].path)
+    waveform = read(utterances[0].path)
     with torch.no_grad():
-        lengths = torch.tensor([len(wave)])
-        seen = encoder.feature_norm(encoder.features(wave[None], lengths).data)
+        lengths = torch.tensor([len(waveform)])
+        seen = encoder.feature_norm(encoder.features(waveform[None], lengths).data)
         if encoder.targets is not None:
-            seen = encoder.targets(wave[None], lengths).data
+            seen = encoder.targets(waveform[None], lengths).data
         expected = encoder.quantizer.logits(seen).unflatten(-1, (config.num_groups, -1)).argmax(-1)[0]
     assert torch.equal(heard.vectors[0][: heard.counts[0]].long(), expected)
     bare = factory.build(config, objective=False)
     with pytest.raises(ValueError, match="no quantiser"):
-        bare.codes(wave[None], lengths)
+        bare.units(waveform[None], lengths)

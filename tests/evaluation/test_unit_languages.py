@@ -90,9 +90,11 @@ def recordings(tmp_path):
     return found
 
 
-def by_level(wave):
+def by_level(waveform):
     """One frame a second, one group of ten codes."""
-    return (10 * wave[:, :: wave.shape[1]]).round().long().unsqueeze(-1).expand(-1, wave.shape[1] // RATE, -1)
+    return (
+        (10 * waveform[:, :: waveform.shape[1]]).round().long().unsqueeze(-1).expand(-1, waveform.shape[1] // RATE, -1)
+    )
 
 
 def test_codes_are_counted_by_language_and_half(recordings):

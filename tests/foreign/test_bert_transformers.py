@@ -12,7 +12,7 @@ from sori.checkpoints import store
 from sori.checkpoints.convert import convert
 from sori.checkpoints.formats import hf_bert
 from sori.core.batch import TokenBatch
-from sori.models.bert import Draws
+from sori.models.bert import RandomDraws
 from sori.text.wordpiece import SPECIAL
 
 transformers = pytest.importorskip("transformers")
@@ -91,7 +91,7 @@ def test_losses_and_gradients_equal_those_of_transformers(batch, tmp_path):
     labels = even.ids.masked_fill(~hidden, -100)
     expected = theirs(model, even._replace(ids=seen), labels=labels, next_sentence_label=even.labels[:, 0])
     expected.loss.backward()
-    found = ours.objective(even, Draws(seen, hidden))
+    found = ours.objective(even, RandomDraws(seen, hidden))
     (found.total / found.count).backward()
     torch.testing.assert_close(found.total / found.count, expected.loss, rtol=1e-5, atol=1e-5)
     gradients = {name: p.grad for name, p in model.named_parameters()}
@@ -108,7 +108,7 @@ def test_the_pairs_are_averaged_by_hidden_tokens(batch, tmp_path):
     hidden = torch.zeros(4, 20, dtype=torch.bool)
     hidden[:, 3], hidden[0, 5] = True, True
     with torch.no_grad():
-        found = ours.objective(batch, Draws(batch.ids, hidden))
+        found = ours.objective(batch, RandomDraws(batch.ids, hidden))
         last = ours.context(batch.ids, batch.parts, batch.lengths)[-1]
         each = functional.cross_entropy(ours.next_sentence(ours.pooled(last)), batch.labels[:, 0], reduction="none")
         mlm = functional.cross_entropy(ours.scores(last)[hidden], batch.ids[hidden], reduction="mean")

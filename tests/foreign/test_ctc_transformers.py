@@ -33,32 +33,32 @@ def recognisers(name, *, narrow=True):
 def utterances(lengths, *, normalize):
     """A zero-padded batch with labels; the same as transformers wants it, normalised before padding."""
     generator = torch.Generator().manual_seed(3)
-    waves = [0.1 * torch.randn(length, generator=generator) for length in lengths]
+    waveforms = [0.1 * torch.randn(length, generator=generator) for length in lengths]
     labels = torch.full((len(lengths), 8), -1)
     for row in range(len(lengths)):
         labels[row, : 8 - row] = torch.randint(1, NUM_CLASSES, (8 - row,), generator=generator)
-    foreign = [functional.layer_norm(w, w.shape) for w in waves] if normalize else waves
+    foreign = [functional.layer_norm(w, w.shape) for w in waveforms] if normalize else waveforms
     pad = nn.utils.rnn.pad_sequence
-    batch = TextBatch(pad(waves, batch_first=True), torch.tensor(lengths), labels, (labels >= 0).sum(1))
+    batch = TextBatch(pad(waveforms, batch_first=True), torch.tensor(lengths), labels, (labels >= 0).sum(1))
     return batch, pad(foreign, batch_first=True)
 
 
 @pytest.mark.parametrize(("name", "narrow"), [("base", True), ("large", True), ("lv60k", True), ("base", False)])
 def test_logits(name, narrow):
     ours, theirs = recognisers(name, narrow=narrow)
-    batch, wave = utterances([9000, 9000], normalize=name == "lv60k")
+    batch, waveform = utterances([9000, 9000], normalize=name == "lv60k")
     with torch.no_grad():
-        logits = ours.logits(batch.wave, batch.lengths)
-        torch.testing.assert_close(logits.data, theirs(wave).logits, rtol=0, atol=1e-5)
+        logits = ours.logits(batch.waveform, batch.lengths)
+        torch.testing.assert_close(logits.data, theirs(waveform).logits, rtol=0, atol=1e-5)
     assert logits.lengths.tolist() == [27, 27]
 
 
 def test_logits_loss_and_gradients_of_a_padded_batch():
     ours, theirs = recognisers("lv60k")
-    batch, wave = utterances([12_000, 7000, 9333], normalize=True)
+    batch, waveform = utterances([12_000, 7000, 9333], normalize=True)
     heard = (torch.arange(12_000) < batch.lengths[:, None]).long()
-    expected = theirs(wave, attention_mask=heard, labels=batch.labels.masked_fill(batch.labels < 0, -100))
-    logits = ours.logits(batch.wave, batch.lengths)
+    expected = theirs(waveform, attention_mask=heard, labels=batch.labels.masked_fill(batch.labels < 0, -100))
+    logits = ours.logits(batch.waveform, batch.lengths)
     for row, length in enumerate(logits.lengths.tolist()):
         torch.testing.assert_close(logits.data[row, :length], expected.logits[row, :length], rtol=0, atol=1e-5)
     loss = ours.loss(batch, step=0, rng=Rng(0))
@@ -77,10 +77,10 @@ def test_logits_loss_and_gradients_of_a_padded_batch():
 def test_group_norm_models_hear_each_utterance_without_its_padding():
     """Where transformers lets padding change the answer, ours equals its answer for each utterance alone."""
     ours, theirs = recognisers("base")
-    batch, wave = utterances([12_000, 7000], normalize=False)
+    batch, waveform = utterances([12_000, 7000], normalize=False)
     with torch.no_grad():
-        logits = ours.logits(batch.wave, batch.lengths)
-        alone = theirs(wave[1:, :7000]).logits[0]
-        padded = theirs(wave).logits[1, : len(alone)]
+        logits = ours.logits(batch.waveform, batch.lengths)
+        alone = theirs(waveform[1:, :7000]).logits[0]
+        padded = theirs(waveform).logits[1, : len(alone)]
     torch.testing.assert_close(logits.data[1, : len(alone)], alone, rtol=0, atol=1e-5)
     assert (padded - alone).abs().max() > 0.01

@@ -80,10 +80,10 @@ def saved(tmp_path, layout="group", kind="ForPreTraining", *, normalize=None, to
 def heard(folder, lengths=(12_000, 9000)):
     """Waves as ours takes them, and as the folder's own feature extractor prepares them."""
     generator = torch.Generator().manual_seed(1)
-    waves = [0.02 * torch.randn(n, generator=generator) + 0.01 for n in lengths]
+    waveforms = [0.02 * torch.randn(n, generator=generator) + 0.01 for n in lengths]
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    batch = extractor([w.numpy() for w in waves], sampling_rate=16_000, padding=True, return_tensors="pt")
-    return nn.utils.rnn.pad_sequence(waves, batch_first=True), torch.tensor(lengths), batch
+    batch = extractor([w.numpy() for w in waveforms], sampling_rate=16_000, padding=True, return_tensors="pt")
+    return nn.utils.rnn.pad_sequence(waveforms, batch_first=True), torch.tensor(lengths), batch
 
 
 def layers_of(theirs, values, mask):
@@ -93,9 +93,9 @@ def layers_of(theirs, values, mask):
 
 
 def assert_same_layers(ours, theirs, folder, *, lengths):
-    wave, numbers, batch = heard(folder, lengths)
+    waveform, numbers, batch = heard(folder, lengths)
     with torch.no_grad():
-        layers, frames = ours.encode(wave, numbers)
+        layers, frames = ours.encode(waveform, numbers)
         expected = layers_of(theirs, batch["input_values"], batch.get("attention_mask"))
     assert len(layers) == len(expected)
     for mine, other in zip(layers, expected, strict=True):
@@ -123,9 +123,9 @@ def test_logits_of_a_recogniser(layout, tokens, blank, tmp_path):
     theirs, folder = saved(tmp_path, layout, "ForCTC", tokens=tokens, blank=blank)
     ours = store.load(folder)
     assert isinstance(ours, Ctc)
-    wave, lengths, batch = heard(folder, (12_000, 9000) if layout == "layer" else (12_000, 12_000))
+    waveform, lengths, batch = heard(folder, (12_000, 9000) if layout == "layer" else (12_000, 12_000))
     with torch.no_grad():
-        logits = ours.logits(wave, lengths)
+        logits = ours.logits(waveform, lengths)
         expected = theirs(batch["input_values"], attention_mask=batch.get("attention_mask")).logits
     order = [blank, *(i for i in range(len(tokens)) if i != blank)]
     for row, count in enumerate(logits.lengths.tolist()):
@@ -147,8 +147,8 @@ def test_text_is_what_their_tokenizer_writes(tmp_path):
 def test_soft_speech_is_normalised_as_their_feature_extractor_does(normalize, tmp_path):
     theirs, folder = saved(tmp_path, "layer", "Model", normalize=normalize)
     ours = store.load(folder)
-    wave, _, _ = heard(folder)
-    soft = 0.01 * wave[:1]
+    waveform, _, _ = heard(folder)
+    soft = 0.01 * waveform[:1]
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
     values = extractor(soft[0].numpy(), sampling_rate=16_000, return_tensors="pt")["input_values"]
     with torch.no_grad():
@@ -227,10 +227,10 @@ def test_transformers_reads_a_recogniser_that_was_trained_here(size, tmp_path, c
     ours = factory.build(CtcConfig(), encoder=config.model_copy(update=changes), vocabulary=vocabulary).eval()
     huggingface.write(store.model_of(ours), tmp_path)
     theirs, _ = load_quietly(transformers.Wav2Vec2ForCTC, tmp_path, caplog)
-    wave, lengths, batch = heard(tmp_path, (9000, 9000))
+    waveform, lengths, batch = heard(tmp_path, (9000, 9000))
     with torch.no_grad():
         expected = theirs(batch["input_values"]).logits
-        logits = ours.logits(wave, lengths).data
+        logits = ours.logits(waveform, lengths).data
     # Their feature extractor adds 1e-7 to the variance, ours 1e-5: fairseq's.
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 if size == "base" else 0.05)
     tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)
@@ -332,12 +332,12 @@ def test_a_language_adapter(tmp_path):
     ours = store.load(folder, language="ewe")
     assert ours.vocabulary.symbols[-2:] == ("ɖ", "ƒ")
     theirs = transformers.Wav2Vec2ForCTC.from_pretrained(folder, target_lang="ewe", ignore_mismatched_sizes=True).eval()
-    wave, lengths, batch = heard(folder, (9000, 9000))
+    waveform, lengths, batch = heard(folder, (9000, 9000))
     with torch.no_grad():
         expected = theirs(batch["input_values"]).logits
-        torch.testing.assert_close(ours.logits(wave, lengths).data, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours.logits(waveform, lengths).data, expected, rtol=0, atol=1e-5)
         english = store.load(folder)  # the tokenizer's own choice
-        assert english.logits(wave, lengths).data.shape[-1] == len(TOKENS)
+        assert english.logits(waveform, lengths).data.shape[-1] == len(TOKENS)
     returned = tensors_in(back(folder, tmp_path, language="ewe"))
     for name, tensor in states["ewe"].items():
         assert torch.equal(returned[name], tensor), name

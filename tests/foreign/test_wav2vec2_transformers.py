@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
-from sori.models.wav2vec2 import Draws, Wav2Vec2, Wav2Vec2Config
+from sori.models.wav2vec2 import RandomDraws, Wav2Vec2, Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import masked_positions
 from sori.recipes import sizes
@@ -114,19 +114,21 @@ def pair(config: Wav2Vec2Config, seed: int = 0) -> tuple[Wav2Vec2, "transformers
     return ours, theirs
 
 
-def example(config: Wav2Vec2Config, batch_size: int = 2, samples: int = 12_000) -> tuple[WaveBatch, torch.Tensor]:
+def example(config: Wav2Vec2Config, batch_size: int = 2, samples: int = 12_000) -> tuple[WaveformBatch, torch.Tensor]:
     """Waves, and the same as transformers wants them."""
     torch.manual_seed(1)
-    wave = 0.1 * torch.randn(batch_size, samples)
+    waveform = 0.1 * torch.randn(batch_size, samples)
     lengths = torch.full((batch_size,), samples)
-    return WaveBatch(wave, lengths), functional.layer_norm(wave, (samples,)) if config.front.normalize else wave
+    return WaveformBatch(waveform, lengths), functional.layer_norm(
+        waveform, (samples,)
+    ) if config.front.normalize else waveform
 
 
 def hidden_states(
-    theirs: "transformers.Wav2Vec2ForPreTraining", wave: torch.Tensor, attention_mask: torch.Tensor | None = None
+    theirs: "transformers.Wav2Vec2ForPreTraining", waveform: torch.Tensor, attention_mask: torch.Tensor | None = None
 ) -> list[torch.Tensor]:
     """Input of the first block and output of each, the last one after the last normalisation, as ours is."""
-    out = theirs.wav2vec2(wave, attention_mask=attention_mask, output_hidden_states=True)
+    out = theirs.wav2vec2(waveform, attention_mask=attention_mask, output_hidden_states=True)
     return [*out.hidden_states[:-1], out.last_hidden_state]
 
 
@@ -136,10 +138,10 @@ def hidden_states(
 def test_every_hidden_state(name, narrow):
     config = layout(name, narrow=narrow)
     ours, theirs = (model.eval() for model in pair(config))
-    batch, wave = example(config)
+    batch, waveform = example(config)
     theirs.double()  # the rounding of one side is enough: of twelve layers it makes 7e-6
     with torch.no_grad():
-        expected = hidden_states(theirs, wave.double())
+        expected = hidden_states(theirs, waveform.double())
         layers, lengths = ours.encode(*batch)
         projected = theirs.project_hid(expected[-1]).float()
     assert lengths.tolist() == [37, 37]
@@ -152,20 +154,20 @@ def test_hidden_states_of_a_padded_batch():
     config = layout("lv60k")
     ours, theirs = (model.eval() for model in pair(config))
     lengths = torch.tensor([12_000, 7_000])
-    wave = 0.1 * torch.randn(2, 12_000)
-    wave[1, 7_000:] = 0
+    waveform = 0.1 * torch.randn(2, 12_000)
+    waveform[1, 7_000:] = 0
     # Normalised as its feature extractor does: before padding.
-    rows = [functional.layer_norm(row[:n], (int(n),)) for row, n in zip(wave, lengths, strict=True)]
+    rows = [functional.layer_norm(row[:n], (int(n),)) for row, n in zip(waveform, lengths, strict=True)]
     with torch.no_grad():
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         expected = hidden_states(theirs, padded, (torch.arange(12_000) < lengths[:, None]).long())
-        layers, frame_lengths = ours.encode(wave, lengths)
+        layers, frame_lengths = ours.encode(waveform, lengths)
     for layer, hidden in zip(layers, expected, strict=True):
         for b, length in enumerate(frame_lengths.tolist()):
             torch.testing.assert_close(layer[b, :length], hidden[b, :length], rtol=0, atol=1e-5)
 
 
-def foreign_negatives(draws: Draws) -> torch.Tensor:
+def foreign_negatives(draws: RandomDraws) -> torch.Tensor:
     """Distractors as indices into all frames of the batch, as transformers wants them."""
     batch_size, num_frames = draws.masked.shape
     out = torch.zeros(batch_size, num_frames, draws.hidden.negatives.shape[2], dtype=torch.long)
@@ -178,7 +180,7 @@ def foreign_negatives(draws: Draws) -> torch.Tensor:
 def test_loss_and_gradients(name, monkeypatch):
     config = layout(name)
     ours, theirs = (model.train() for model in pair(config))
-    batch, wave = example(config, batch_size=3)
+    batch, waveform = example(config, batch_size=3)
     draws = ours.draw(torch.tensor([37] * 3), Rng(0), torch.device("cpu"))
     temperature = 1.7
     theirs.set_gumbel_temperature(temperature)
@@ -192,7 +194,7 @@ def test_loss_and_gradients(name, monkeypatch):
         return chosen + (soft - soft.detach())  # equal codes give equal vectors, bit for bit
 
     monkeypatch.setattr(functional, "gumbel_softmax", gumbel_softmax)
-    expected = theirs(wave, mask_time_indices=draws.masked, sampled_negative_indices=foreign_negatives(draws))
+    expected = theirs(waveform, mask_time_indices=draws.masked, sampled_negative_indices=foreign_negatives(draws))
     out = ours.objective(batch, draws, temperature=temperature)
 
     assert out.count == draws.masked.sum()

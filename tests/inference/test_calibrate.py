@@ -34,8 +34,8 @@ def sound(tone_corpus) -> Path:
 def long(tone_corpus, tmp_path) -> Path:
     """Half a minute: several passages."""
     sounds = sorted((tone_corpus / "audio" / "dora").glob("*.wav"))
-    wave = torch.cat([part for path in sounds for part in (read(path), torch.zeros(12_000))])
-    soundfile.write(tmp_path / "long.wav", torch.cat([wave, wave]).numpy(), 16_000)
+    waveform = torch.cat([part for path in sounds for part in (read(path), torch.zeros(12_000))])
+    soundfile.write(tmp_path / "long.wav", torch.cat([waveform, waveform]).numpy(), 16_000)
     return tmp_path / "long.wav"
 
 

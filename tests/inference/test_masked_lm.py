@@ -6,7 +6,7 @@ from sori import recipes
 from sori.checkpoints import store
 from sori.inference import masked_lm
 from sori.runs import run
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 
 SENTENCES = ["The dog chases the cat.", "The sun is yellow today.", "My blue car stands here.", "We eat fresh bread."]
 
@@ -32,7 +32,7 @@ def test_blanks_are_filled(trained, call):
 
 
 def test_held_out_text_is_measured_beside_what_frequencies_alone_tell(trained):
-    last = [row for row in read_metrics(trained / METRICS) if row["kind"] == "evaluation"][-1]
+    last = [row for row in read_metrics(trained / "metrics.jsonl") if row["kind"] == "evaluation"][-1]
     assert last["held_out_mlm"] < 0.45 * last["held_out_unigram"]
     assert last["held_out_correct"] > 0.5
 

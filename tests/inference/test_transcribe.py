@@ -66,10 +66,10 @@ def test_layers(encoder, speech):
 
 def test_the_times_follow_a_click(encoder):
     # the vector that a click changes most is the one whose time is the click's
-    wave = torch.randn(32_000, generator=torch.Generator().manual_seed(0)) * 1e-3
-    clicked = wave.clone()
+    waveform = torch.randn(32_000, generator=torch.Generator().manual_seed(0)) * 1e-3
+    clicked = waveform.clone()
     clicked[16_000:16_100] += 0.5
-    before = embed.embed(encoder, wave, layer=0, sample_rate=16_000)
+    before = embed.embed(encoder, waveform, layer=0, sample_rate=16_000)
     after = embed.embed(encoder, clicked, layer=0, sample_rate=16_000)
     change = (after.frames - before.frames).norm(dim=1)
     assert float(after.times[change.argmax()]) == pytest.approx(1.0, abs=0.03)
@@ -89,10 +89,10 @@ def test_too_short_a_recording_is_named(encoder, tmp_path):
 
 
 def test_damaged_samples_are_refused(encoder):
-    wave = torch.zeros(16_000)
-    wave[8_000] = torch.nan
+    waveform = torch.zeros(16_000)
+    waveform[8_000] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
-        embed.embed(encoder, wave, sample_rate=16_000)
+        embed.embed(encoder, waveform, sample_rate=16_000)
 
 
 def test_an_encoder_cannot_write(encoder, speech):
@@ -111,6 +111,6 @@ def test_a_bad_file_does_not_stop_the_others(recogniser, speech, tmp_path):
 
 
 def test_a_recogniser_gives_its_encoders_vectors(recogniser, speech):
-    wave = read(speech)
-    expected = recogniser.encoder.frames(wave[None], torch.tensor([len(wave)])).data[0]
+    waveform = read(speech)
+    expected = recogniser.encoder.extract_features(waveform[None], torch.tensor([len(waveform)])).data[0]
     torch.testing.assert_close(embed.embed(recogniser, speech).frames, expected)

@@ -25,8 +25,8 @@ def test_every_utterance_alone(name, prepared_tones, tmp_path):
     stored = dict(read_units(tmp_path / "new" / "units.tsv"))
     assert list(stored) == [u.id for u in utterances]
     for utterance, one in zip(utterances, found, strict=True):
-        wave = read(utterance.path)
-        codes = system.codes(wave[None], torch.tensor([len(wave)])).data[0]
+        waveform = read(utterance.path)
+        codes = system.units(waveform[None], torch.tensor([len(waveform)])).data[0]
         assert torch.equal(stored[utterance.id], codes)
         assert one == Written(utterance.id, len(codes))
 

@@ -7,7 +7,7 @@ import torch
 
 from sori.core.batch import TokenBatch
 from sori.core.seeds import Rng
-from sori.models.bert import Bert, BertConfig, Draws
+from sori.models.bert import Bert, BertConfig, RandomDraws
 from sori.nn.transformer import Block
 from sori.recipes import bert as sizes
 from sori.training.schedule import factor
@@ -160,7 +160,7 @@ def test_cutting_a_batch_does_not_change_the_gradient():
     draws = model.draw(batch, Rng(0), torch.device("cpu"))
     whole = gradient(model, [model.objective(batch, draws)])
     parts = [
-        model.objective(TokenBatch(*(x[rows] for x in batch)), Draws(*(x[rows] for x in draws)))
+        model.objective(TokenBatch(*(x[rows] for x in batch)), RandomDraws(*(x[rows] for x in draws)))
         for rows in (slice(0, 1), slice(1, 6))
     ]
     torch.testing.assert_close(gradient(model, parts), whole, rtol=1e-4, atol=1e-6)

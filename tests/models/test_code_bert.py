@@ -6,11 +6,11 @@ from torch import nn
 from torch.nn import functional
 
 from sori import recipes
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.core.shapes import Frames
 from sori.models import encoders, factory
-from sori.models.code_bert import UNKNOWN, CodeBert, Draws
+from sori.models.code_bert import UNKNOWN, CodeBert, RandomDraws
 from sori.models.ctc import CtcConfig
 from sori.models.encoders import VqCodeBertConfig
 from sori.models.vq_wav2vec import VqWav2Vec
@@ -27,20 +27,20 @@ def toy(**changes) -> CodeBert:
     return encoders.build(config)
 
 
-def noise(*samples, seed=0) -> WaveBatch:
+def noise(*samples, seed=0) -> WaveformBatch:
     generator = torch.Generator().manual_seed(seed)
-    waves = [0.1 * torch.randn(count, generator=generator) for count in samples]
-    return WaveBatch(nn.utils.rnn.pad_sequence(waves, batch_first=True), torch.tensor(samples))
+    waveforms = [0.1 * torch.randn(count, generator=generator) for count in samples]
+    return WaveformBatch(nn.utils.rnn.pad_sequence(waveforms, batch_first=True), torch.tensor(samples))
 
 
-def drawn(model, batch, seed=0) -> Draws:
+def drawn(model, batch, seed=0) -> RandomDraws:
     return model.draw(model.features(*batch).lengths, Rng(seed), CPU)
 
 
 def test_words_are_numbers_of_tuples():
     model = toy(num_tokens=64)  # 8 x 8 tuples, all of them words
     batch = noise(8_000, 6_000)
-    codes, lengths = model.codes(*batch)
+    codes, lengths = model.units(*batch)
     words, word_lengths = model.tokens(*batch)
     assert torch.equal(lengths, word_lengths)
     for row, count in enumerate(lengths.tolist()):
@@ -79,7 +79,7 @@ def test_counts_are_those_of_the_real_frames():
     model = toy()
     batch = noise(8_000, 5_000)
     counts = model.count_tuples([batch, batch])
-    codes, lengths = model.codes(*batch)
+    codes, lengths = model.units(*batch)
     expected = torch.zeros(64, dtype=torch.long)
     for row, count in zip(codes, lengths.tolist(), strict=True):
         for i, j in row[:count].tolist():
@@ -90,7 +90,7 @@ def test_counts_are_those_of_the_real_frames():
 def slow_loss(model, batch, draws) -> torch.Tensor:
     """Sum over frames to be guessed of -log softmax(decoder(context))[word], frame by frame, utterance by utterance."""
     total = torch.zeros((), dtype=torch.float64)
-    for row, count in enumerate(model.codes(*batch).lengths.tolist()):
+    for row, count in enumerate(model.units(*batch).lengths.tolist()):
         words = [int(w) for w in model.tokens(*batch)[0][row, :count]]
         vectors = []
         for t, word in enumerate(words):
@@ -122,7 +122,7 @@ def test_the_loss_is_that_of_a_slow_reference(pre_norm):
     nn.init.normal_(model.head.bias)
     model.choose_words(model.count_tuples([noise(16_000, seed=3)]))
     batch = noise(20_000, 14_000)
-    batch = batch._replace(wave=batch.wave.double())
+    batch = batch._replace(waveform=batch.waveform.double())
     model.double()
     draws = drawn(model, batch)
     assert bool(draws.masked.any())
@@ -183,11 +183,11 @@ def test_units_are_those_of_the_model_they_come_from_in_any_precision():
     model = toy()
     encoders.take_units(model, vq.state_dict(), vq.config)
     batch = noise(240_000, 170_000)
-    expected = vq.codes(*batch)
-    assert torch.equal(model.codes(*batch).data, expected.data)
+    expected = vq.units(*batch)
+    assert torch.equal(model.units(*batch).data, expected.data)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not torch.equal(model.front.codes(*batch).data, expected.data)
-        assert torch.equal(model.codes(*batch).data, expected.data)
+        assert not torch.equal(model.front.units(*batch).data, expected.data)
+        assert torch.equal(model.units(*batch).data, expected.data)
     assert not hasattr(model.front, "aggregator")
 
 
@@ -203,7 +203,7 @@ def test_units_of_another_kind_are_refused():
 def test_an_untrained_one_keeps_units_and_vocabulary():
     model = toy()
     model.choose_words(model.count_tuples([noise(32_000)]))
-    fresh = encoders.untrained(model).eval()
+    fresh = encoders.random_initialisation(model).eval()
     batch = noise(20_000)
     assert torch.equal(fresh.tokens(*batch)[0], model.tokens(*batch)[0])
     assert not torch.equal(fresh.words.weight, model.words.weight)
@@ -246,7 +246,7 @@ def test_fine_tuning_hides_frames_and_channels_and_leaves_units_alone():
     with pytest.raises(ValueError, match="no output layer"):
         system.encoder.loss(batch, step=0, rng=Rng(0))
     with pytest.raises(ValueError, match="there is no layer 3"):
-        system.encoder.frames(*batch, layer=3)
+        system.encoder.extract_features(*batch, layer=3)
 
 
 def test_published_sizes():

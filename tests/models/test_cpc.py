@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sori.checkpoints.formats.onnx_graph import Graph
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.models import encoders, factory
 from sori.models.cpc import (
@@ -40,9 +40,9 @@ def small(front="channel", **changes) -> Cpc:
     return Cpc(CpcConfig.from_data(config, origin="here"))
 
 
-def noise(batch_size=3, samples=6400, seed=0) -> WaveBatch:
-    wave = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
-    return WaveBatch(wave, torch.full((batch_size,), samples))
+def noise(batch_size=3, samples=6400, seed=0) -> WaveformBatch:
+    waveform = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
+    return WaveformBatch(waveform, torch.full((batch_size,), samples))
 
 
 def count(module) -> int:
@@ -83,21 +83,21 @@ def test_a_window_gives_128_frames_of_512_and_256(name):
 @pytest.mark.parametrize("front", ["batch", "channel"])
 def test_the_context_ends_with_sample_160_t_plus_311(front):
     model = small(front).eval()
-    wave, lengths = noise(1, 6400)
-    wave.requires_grad_()
-    layers, _ = model.encode(wave, lengths, feature_gradient=1.0)
+    waveform, lengths = noise(1, 6400)
+    waveform.requires_grad_()
+    layers, _ = model.encode(waveform, lengths, feature_gradient=1.0)
     layers[-1][0, 20].square().sum().backward()
-    seen = wave.grad[0].nonzero().flatten()
+    seen = waveform.grad[0].nonzero().flatten()
     assert int(seen[0]) == 0
     assert int(seen[-1]) == 160 * 20 + 311
 
 
 def test_the_context_over_spectra_ends_with_its_own_window():
     model = small("mel").eval()
-    wave, lengths = noise(1, 6400)
-    before = model.frames(wave, lengths).data
-    wave[0, 160 * 20 + 400 :] = torch.randn(6400 - 3600)
-    after = model.frames(wave, lengths).data
+    waveform, lengths = noise(1, 6400)
+    before = model.extract_features(waveform, lengths).data
+    waveform[0, 160 * 20 + 400 :] = torch.randn(6400 - 3600)
+    after = model.extract_features(waveform, lengths).data
     assert torch.equal(before[0, :21], after[0, :21])
     assert not torch.allclose(before[0, 23], after[0, 23])
 
@@ -140,7 +140,7 @@ def test_negatives_are_never_of_the_same_time():
     assert 0.2 < own.float().mean() < 0.3  # of four utterances, each as often
 
 
-def by_parts(model: Cpc, batch: WaveBatch, negatives) -> float:
+def by_parts(model: Cpc, batch: WaveformBatch, negatives) -> float:
     """The sum of the losses from the public pieces, one candidate after the other."""
     z, c = model.context(model.features(*batch))
     total = 0.0
@@ -162,9 +162,9 @@ def by_parts(model: Cpc, batch: WaveBatch, negatives) -> float:
 def test_loss_by_parts(front, source):
     model = small(front, negatives=source, num_steps=3, recurrent="gru").double().eval()
     model.predictors.matrices.weight *= 1000
-    batch = WaveBatch(noise(2, 3200).wave.double(), torch.full((2,), 3200))
+    batch = WaveformBatch(noise(2, 3200).waveform.double(), torch.full((2,), 3200))
     if front == "mel":  # a spectrum is computed in float32
-        model, batch = model.float(), WaveBatch(batch.wave.float(), batch.lengths)
+        model, batch = model.float(), WaveformBatch(batch.waveform.float(), batch.lengths)
     num_frames = int(model.features(*batch).lengths[0])
     draws = model.draw(2, num_frames, Rng(1), CPU)
     out = model.objective(batch, draws)
@@ -184,7 +184,9 @@ def test_cutting_a_batch_does_not_change_the_gradient_where_distractors_are_own(
 
     def gradient(parts):
         model.zero_grad()
-        outs = [model.objective(WaveBatch(*(x[rows] for x in batch)), type(draws)(draws[0][rows])) for rows in parts]
+        outs = [
+            model.objective(WaveformBatch(*(x[rows] for x in batch)), type(draws)(draws[0][rows])) for rows in parts
+        ]
         (sum(out.total for out in outs) / sum(out.count for out in outs)).backward()
         return torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -197,11 +199,11 @@ def test_cutting_a_batch_does_not_change_the_gradient_where_distractors_are_own(
 def test_padding_changes_nothing(front):
     model = small(front, num_layers=2).eval()
     lengths = torch.tensor([5000, 470, 1777])
-    wave = torch.randn(3, 5000) * (torch.arange(5000) < lengths[:, None])
+    waveform = torch.randn(3, 5000) * (torch.arange(5000) < lengths[:, None])
     for layer in (0, 1, None):
-        together = model.frames(wave, lengths, layer=layer)
+        together = model.extract_features(waveform, lengths, layer=layer)
         for row, length in enumerate(lengths.tolist()):
-            alone = model.frames(wave[row : row + 1, :length], lengths[row : row + 1], layer=layer)
+            alone = model.extract_features(waveform[row : row + 1, :length], lengths[row : row + 1], layer=layer)
             num = int(alone.lengths)
             assert num == int(together.lengths[row])
             torch.testing.assert_close(together.data[row, :num], alone.data[0], rtol=0, atol=1e-5)
@@ -210,7 +212,7 @@ def test_padding_changes_nothing(front):
 def test_unequal_lengths_are_not_trained_on():
     model, batch = small(), noise(2)
     with pytest.raises(ValueError, match="equal length, got 5000 to 6400 samples"):
-        model.loss(WaveBatch(batch.wave, torch.tensor([6400, 5000])), step=0, rng=Rng(0))
+        model.loss(WaveformBatch(batch.waveform, torch.tensor([6400, 5000])), step=0, rng=Rng(0))
 
 
 def test_too_short_crops_leave_nothing_to_predict_from():
@@ -222,7 +224,7 @@ def test_too_short_crops_leave_nothing_to_predict_from():
 def test_an_encoder_alone_says_what_it_lacks():
     config = small().config
     encoder = encoders.build(config, objective=False)
-    assert encoder.frames(*noise()).data.shape[-1] == 12
+    assert encoder.extract_features(*noise()).data.shape[-1] == 12
     with pytest.raises(ValueError, match="has no predictors"):
         encoder.loss(noise(), step=0, rng=Rng(0))
 
@@ -280,7 +282,7 @@ def test_recognisers_read_a_mix_of_the_layers_as_wide_as_the_last():
         CtcConfig(read="mix"), encoder=small(dim=16).config, vocabulary=Vocabulary.fit(["abc"])
     ).eval()
     heard = noise(2, 3200)
-    mixed = uneven.encoder.frames(*heard).data  # c, which has 16 numbers; z has 12
+    mixed = uneven.encoder.extract_features(*heard).data  # c, which has 16 numbers; z has 12
     for _ in range(2):  # each layer is normalised, and so is their mean
         mixed = torch.nn.functional.layer_norm(mixed, mixed.shape[-1:])
     torch.testing.assert_close(uneven.logits(*heard).data, uneven.head(mixed), rtol=1e-3, atol=1e-4)
@@ -325,10 +327,10 @@ def test_frames_of_a_layer():
     model, batch = small(num_layers=2).eval(), noise()
     layers, _ = model.encode(*batch)
     assert len(layers) == 3
-    assert torch.equal(model.frames(*batch).data, layers[2])
-    assert torch.equal(model.frames(*batch, layer=1).data, layers[1])
+    assert torch.equal(model.extract_features(*batch).data, layers[2])
+    assert torch.equal(model.extract_features(*batch, layer=1).data, layers[1])
     with pytest.raises(ValueError, match=r"no layer 3: this model has 0 .* to 2"):
-        model.frames(*batch, layer=3)
+        model.extract_features(*batch, layer=3)
 
 
 def test_a_tiny_model_learns_to_predict_tones():
@@ -339,7 +341,7 @@ def test_a_tiny_model_learns_to_predict_tones():
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     time = torch.arange(24_000) / 16_000
     pitches = 250 * 2 ** (torch.randint(8, (8, 16)) * 0.45).repeat_interleave(1500, dim=1)
-    batch = WaveBatch(0.3 * torch.sin(2 * math.pi * pitches * time), torch.full((8,), 24_000))
+    batch = WaveformBatch(0.3 * torch.sin(2 * math.pi * pitches * time), torch.full((8,), 24_000))
     for step in range(60):
         out = model.loss(batch, step=step, rng=Rng(0, step))
         optimizer.zero_grad()

@@ -26,26 +26,26 @@ class Windows(nn.Module):
         self.above = nn.Linear(dim, dim)
         self.masks = []
 
-    def encode(self, wave, lengths, *, mask=None, rng=None, feature_gradient=0.0):  # noqa: ARG002
+    def encode(self, waveform, lengths, *, mask=None, rng=None, feature_gradient=0.0):  # noqa: ARG002
         self.masks.append(mask)
-        cut = wave[:, : wave.shape[1] // 320 * 320]
+        cut = waveform[:, : waveform.shape[1] // 320 * 320]
         first = self.below(cut.unflatten(1, (-1, 320))).tanh()
         return [first, self.above(first).tanh()], lengths // 320
 
-    def frames(self, wave, lengths, *, layer=None):
-        layers, num_frames = self.encode(wave, lengths)
+    def extract_features(self, waveform, lengths, *, layer=None):
+        layers, num_frames = self.encode(waveform, lengths)
         return Frames(layers[-1 if layer is None else layer], num_frames)
 
 
 def batch_of(lengths, labels, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    wave = torch.zeros(len(lengths), max(lengths))
+    waveform = torch.zeros(len(lengths), max(lengths))
     for row, length in enumerate(lengths):
-        wave[row, :length] = torch.randn(length, generator=generator)
+        waveform[row, :length] = torch.randn(length, generator=generator)
     padded = torch.full((len(labels), max(map(len, labels))), -1)
     for row, ids in enumerate(labels):
         padded[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-    return TextBatch(wave, torch.tensor(lengths), padded, torch.tensor([len(ids) for ids in labels]))
+    return TextBatch(waveform, torch.tensor(lengths), padded, torch.tensor([len(ids) for ids in labels]))
 
 
 def random_logits(num_frames, num_classes, seed):
@@ -145,18 +145,18 @@ def test_batch_equals_one_by_one():
     lengths, labels = [4000, 2500, 9000], [[1, 2, 2], [5], [3, 3, 4, 1, 2, 5, 5]]
     together = batch_of(lengths, labels)
     whole = model.loss(together, step=0, rng=Rng(0))
-    logits = model.logits(together.wave, together.lengths)
+    logits = model.logits(together.waveform, together.lengths)
     assert logits.lengths.tolist() == [24, 14, 56]
     parts = []
     for row, length in enumerate(lengths):
         alone = TextBatch(
-            together.wave[row : row + 1, :length],
+            together.waveform[row : row + 1, :length],
             together.lengths[row : row + 1],
             together.labels[row : row + 1, : len(labels[row])],
             together.label_lengths[row : row + 1],
         )
         parts.append(model.loss(alone, step=0, rng=Rng(0)))
-        single = model.logits(alone.wave, alone.lengths).data[0]
+        single = model.logits(alone.waveform, alone.lengths).data[0]
         torch.testing.assert_close(logits.data[row, : len(single)], single, rtol=0, atol=1e-5)
     assert whole.total.item() == pytest.approx(sum(p.total.item() for p in parts), rel=1e-5)
     for name, value in whole.terms.items():
@@ -196,7 +196,7 @@ def test_hides_in_training_only():
     model.loss(batch, step=0, rng=Rng(0))
     model.eval()
     model.loss(batch, step=0, rng=Rng(0))
-    model.logits(batch.wave, batch.lengths)
+    model.logits(batch.waveform, batch.lengths)
     assert encoder.masks == [mask, None, None]
 
 
@@ -225,7 +225,8 @@ def test_frames_are_the_encoder_s():
     batch = batch_of([6400, 3200], [[1], [1]])
     for layer in (None, 0):
         torch.testing.assert_close(
-            model.frames(batch.wave, batch.lengths, layer=layer), encoder.frames(batch.wave, batch.lengths, layer=layer)
+            model.extract_features(batch.waveform, batch.lengths, layer=layer),
+            encoder.extract_features(batch.waveform, batch.lengths, layer=layer),
         )
 
 
@@ -285,11 +286,11 @@ def test_mix_is_a_weighted_mean_of_normalised_layers():
     batch = batch_of([6400, 3200], [[1, 2], [3]])
     with torch.no_grad():
         model.layer_weights.copy_(torch.tensor([0.0, math.log(3)]))
-        layers = [layer.double() for layer in encoder.encode(batch.wave, batch.lengths)[0]]
+        layers = [layer.double() for layer in encoder.encode(batch.waveform, batch.lengths)[0]]
         low, high = map(standardise, layers)
         mean = standardise(0.25 * low + 0.75 * high)
         expected = mean @ model.head.weight.double().T
-        logits = model.logits(batch.wave, batch.lengths).data
+        logits = model.logits(batch.waveform, batch.lengths).data
     torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)
     model.loss(batch, step=0, rng=Rng(0)).total.backward()
     assert model.layer_weights.grad.abs().min() > 0

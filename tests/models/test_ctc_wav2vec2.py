@@ -24,13 +24,13 @@ def recogniser(front="log_mel", **config):
 
 def batch_of(lengths, num_labels):
     generator = torch.Generator().manual_seed(1)
-    wave = torch.zeros(len(lengths), max(lengths))
+    waveform = torch.zeros(len(lengths), max(lengths))
     for row, length in enumerate(lengths):
-        wave[row, :length] = 0.1 * torch.randn(length, generator=generator)
+        waveform[row, :length] = 0.1 * torch.randn(length, generator=generator)
     labels = torch.full((len(lengths), max(num_labels)), -1)
     for row, num in enumerate(num_labels):
         labels[row, :num] = torch.randint(1, 7, (num,), generator=generator)
-    return TextBatch(wave, torch.tensor(lengths), labels, torch.tensor(num_labels))
+    return TextBatch(waveform, torch.tensor(lengths), labels, torch.tensor(num_labels))
 
 
 @pytest.mark.parametrize("front", FRONTS)
@@ -38,14 +38,14 @@ def test_padding_changes_nothing(front):
     model = recogniser(front, upsample=2).eval()
     batch = batch_of([16_000, 7000, 4123], [9, 4, 2])
     together = model.loss(batch, step=0, rng=Rng(0))
-    logits = model.logits(batch.wave, batch.lengths)
+    logits = model.logits(batch.waveform, batch.lengths)
     alone = 0.0
     for row, (length, num) in enumerate(zip(batch.lengths.tolist(), batch.label_lengths.tolist(), strict=True)):
-        wave, lengths = batch.wave[row : row + 1, :length], batch.lengths[row : row + 1]
-        single = model.logits(wave, lengths)
+        waveform, lengths = batch.waveform[row : row + 1, :length], batch.lengths[row : row + 1]
+        single = model.logits(waveform, lengths)
         assert single.lengths == logits.lengths[row]
         torch.testing.assert_close(logits.data[row, : single.lengths], single.data[0], rtol=0, atol=1e-5)
-        part = TextBatch(wave, lengths, batch.labels[row : row + 1, :num], batch.label_lengths[row : row + 1])
+        part = TextBatch(waveform, lengths, batch.labels[row : row + 1, :num], batch.label_lengths[row : row + 1])
         alone += model.loss(part, step=0, rng=Rng(0)).total.item()
     assert together.total.item() == pytest.approx(alone, rel=1e-5)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sori import recipes
 from sori.checkpoints import store
 from sori.checkpoints.formats.onnx_graph import Graph
-from sori.core.batch import ViewBatch, WaveBatch
+from sori.core.batch import ViewBatch, WaveformBatch
 from sori.core.seeds import Rng
 from sori.inference import embed
 from sori.models import encoders, factory
@@ -26,7 +26,7 @@ from sori.nn.resnet import ResNetConfig
 from sori.recipes import simclr as sizes
 from sori.runs import run
 from sori.text.vocabulary import Vocabulary
-from sori.training.metrics import METRICS, Reporter, read_metrics
+from sori.training.metrics import Reporter, read_metrics
 from sori.training.optim import OptimConfig, make_optimizer
 
 CPU = torch.device("cpu")
@@ -38,9 +38,9 @@ def small(**changes) -> SimClr:
     return SimClr(sizes.smoke().model_copy(update=changes))
 
 
-def noise(batch_size=4, samples=16_000, seed=0) -> WaveBatch:
-    wave = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
-    return WaveBatch(wave, torch.full((batch_size,), samples))
+def noise(batch_size=4, samples=16_000, seed=0) -> WaveformBatch:
+    waveform = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
+    return WaveformBatch(waveform, torch.full((batch_size,), samples))
 
 
 def count(module) -> int:
@@ -182,7 +182,7 @@ def test_a_run_on_images_learns_and_goes_on_where_it_stopped(toy_folder, tmp_pat
     run.train(toy_recipe(), into=tmp_path / "whole", data=toy_folder)
     whole = store.load(tmp_path / "whole")
     assert isinstance(whole, SimClrImages)
-    reports = [row for row in read_metrics(tmp_path / "whole" / METRICS) if row["kind"] == "train"]
+    reports = [row for row in read_metrics(tmp_path / "whole" / "metrics.jsonl") if row["kind"] == "train"]
     assert reports[-1]["contrastive"] < 0.7 * reports[-1]["chance"]
     assert reports[-1]["correct"] > 0.5
     assert reports[-1]["chance"] == pytest.approx(math.log(23))
@@ -241,7 +241,9 @@ def test_cutting_a_batch_of_speech_changes_the_task_and_nothing_else():
     seen = []
     model.head.register_forward_hook(lambda _module, _given, z: seen.append(z))
     whole = model.objective(batch, draws)
-    half = model.objective(WaveBatch(*(x[:2] for x in batch)), type(draws)(type(draws[0])(*(x[:2] for x in draws[0]))))
+    half = model.objective(
+        WaveformBatch(*(x[:2] for x in batch)), type(draws)(type(draws[0])(*(x[:2] for x in draws[0])))
+    )
     torch.testing.assert_close(seen[1], seen[0][:4], rtol=1e-5, atol=1e-6)
     assert half.terms["chance"] / half.count < whole.terms["chance"] / whole.count
 
@@ -249,11 +251,11 @@ def test_cutting_a_batch_of_speech_changes_the_task_and_nothing_else():
 def test_padding_changes_nothing():
     model = small().eval()
     lengths = torch.tensor([5000, 760, 1777])
-    wave = torch.randn(3, 5000) * (torch.arange(5000) < lengths[:, None])
+    waveform = torch.randn(3, 5000) * (torch.arange(5000) < lengths[:, None])
     for layer in (0, 1, None):
-        together = model.frames(wave, lengths, layer=layer)
+        together = model.extract_features(waveform, lengths, layer=layer)
         for row, length in enumerate(lengths.tolist()):
-            alone = model.frames(wave[row : row + 1, :length], lengths[row : row + 1], layer=layer)
+            alone = model.extract_features(waveform[row : row + 1, :length], lengths[row : row + 1], layer=layer)
             num = int(alone.lengths)
             assert num == int(together.lengths[row])
             torch.testing.assert_close(together.data[row, :num], alone.data[0], rtol=0, atol=1e-5)
@@ -261,8 +263,8 @@ def test_padding_changes_nothing():
 
 def test_a_block_sees_half_a_kernel_to_each_side():
     model = small(num_layers=1, kernel=5).eval()
-    wave, lengths = noise(1)
-    frames = model.features(wave, lengths)
+    waveform, lengths = noise(1)
+    frames = model.features(waveform, lengths)
     frames.data.requires_grad_()
     model.context(frames)[1][0, 20, 0].backward()
     assert frames.data.grad[0].any(-1).nonzero().flatten().tolist() == [18, 19, 20, 21, 22]
@@ -274,10 +276,10 @@ def test_frames_of_a_layer():
     model, batch = small().eval(), noise()
     layers, _ = model.encode(*batch)
     assert [layer.shape[-1] for layer in layers] == [40, 24, 24]
-    assert torch.equal(model.frames(*batch).data, layers[2])
-    assert torch.equal(model.frames(*batch, layer=1).data, layers[1])
+    assert torch.equal(model.extract_features(*batch).data, layers[2])
+    assert torch.equal(model.extract_features(*batch, layer=1).data, layers[1])
     with pytest.raises(ValueError, match=r"no layer 3: this model has 0 .* to 2"):
-        model.frames(*batch, layer=3)
+        model.extract_features(*batch, layer=3)
 
 
 def test_masks_hide_frames_and_channels():
@@ -296,14 +298,14 @@ def test_masks_hide_frames_and_channels():
 def test_what_pretraining_cannot_do_is_said():
     batch = noise(2)
     with pytest.raises(ValueError, match="equal length, got 9000 to 16000 samples"):
-        small().loss(WaveBatch(batch.wave, torch.tensor([16_000, 9000])), step=0, rng=Rng(0))
+        small().loss(WaveformBatch(batch.waveform, torch.tensor([16_000, 9000])), step=0, rng=Rng(0))
     with pytest.raises(ValueError, match=r"views of 0.8 s are cut from the crops, and these have 0.5 s"):
         small().loss(noise(2, 8000), step=0, rng=Rng(0))
     tiny_views = sizes.smoke().views.model_copy(update={"seconds": 0.03})
     with pytest.raises(ValueError, match=r"a view of 0.03 s is shorter than a frame"):
         small(views=tiny_views).loss(batch, step=0, rng=Rng(0))
     encoder = encoders.build(small().config, objective=False)
-    assert encoder.frames(*batch).data.shape[-1] == 24
+    assert encoder.extract_features(*batch).data.shape[-1] == 24
     with pytest.raises(ValueError, match="has no projection head"):
         encoder.loss(batch, step=0, rng=Rng(0))
 

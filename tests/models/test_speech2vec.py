@@ -18,7 +18,7 @@ from sori.data.word_segments import SEGMENTS, Segment, write_segments
 from sori.embeddings import spoken_words
 from sori.models.speech2vec import Speech2Vec, Speech2VecConfig
 from sori.runs import run
-from sori.training.metrics import METRICS, Reporter, read_metrics
+from sori.training.metrics import Reporter, read_metrics
 
 KINDS = [
     Speech2VecConfig(dim=6),
@@ -46,10 +46,10 @@ def random_segments(num=7, seed=0, dtype=torch.float32):
 def wave_batch(seed=0):
     """Two noises of unequal length with three and two segments."""
     generator = torch.Generator().manual_seed(seed)
-    wave = 0.1 * torch.randn(2, 16_000, generator=generator)
-    wave[1, 12_000:] = 0
+    waveform = 0.1 * torch.randn(2, 16_000, generator=generator)
+    waveform[1, 12_000:] = 0
     return SegmentBatch(
-        wave,
+        waveform,
         torch.tensor([16_000, 12_000]),
         torch.tensor([0, 0, 0, 1, 1]),
         torch.tensor([0, 3_000, 9_000, 500, 7_000]),
@@ -182,7 +182,12 @@ def test_3_padding_changes_neither_vectors_nor_loss(config):
 def test_3_padding_of_the_waveform_changes_no_vector():
     system, batch = build(Speech2VecConfig(dim=6)), wave_batch()
     alone = SegmentBatch(
-        batch.wave[1:, :12_000], batch.lengths[1:], batch.rows[3:] - 1, batch.starts[3:], batch.stops[3:], batch.pairs
+        batch.waveform[1:, :12_000],
+        batch.lengths[1:],
+        batch.rows[3:] - 1,
+        batch.starts[3:],
+        batch.stops[3:],
+        batch.pairs,
     )
     torch.testing.assert_close(system.vectors(batch)[3:], system.vectors(alone), rtol=0, atol=1e-5)
 
@@ -214,7 +219,7 @@ def test_cutting_a_batch_does_not_change_the_gradient(config):
         length = int(batch.lengths[row])
         halves.append(
             SegmentBatch(
-                batch.wave[row : row + 1, :length],
+                batch.waveform[row : row + 1, :length],
                 batch.lengths[row : row + 1],
                 batch.rows[own] - row,
                 batch.starts[own],
@@ -245,7 +250,7 @@ def test_every_parameter_gets_a_gradient_and_half_precision_changes_nothing(conf
 
 def test_frames_are_those_whose_middle_lies_in_the_segment():
     system, batch = build(Speech2VecConfig(dim=6, max_frames=20)), wave_batch()
-    cepstra, lengths = system.cepstrum(batch.wave, batch.lengths)
+    cepstra, lengths = system.cepstrum(batch.waveform, batch.lengths)
     found = system.segments(batch)
     for number, (row, start, stop) in enumerate(
         zip(batch.rows.tolist(), batch.starts.tolist(), batch.stops.tolist(), strict=True)
@@ -311,7 +316,7 @@ def trained(told, tmp_path_factory):
 
 
 def test_5_a_trained_model_is_far_below_the_mean_and_below_the_last_frame(trained):
-    reports = [row for row in read_metrics(trained / METRICS) if row["kind"] == "train"]
+    reports = [row for row in read_metrics(trained / "metrics.jsonl") if row["kind"] == "train"]
     assert 0.7 < reports[-1]["chance"] < 1.3
     assert reports[-1]["loss"] < 0.5 * reports[-1]["chance"]
     assert reports[-1]["loss"] < 0.8 * reports[0]["loss"]

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from sori import recipes
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.core.shapes import Frames
 from sori.models import factory
 from sori.models.ctc import CtcConfig
-from sori.models.vq_wav2vec import Draws, Units, VqWav2Vec, VqWav2VecConfig
+from sori.models.vq_wav2vec import QuantizedFrames, RandomDraws, VqWav2Vec, VqWav2VecConfig
 from sori.models.wav2vec import Wav2Vec, Wav2VecConfig
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.lengths import valid
@@ -35,9 +35,9 @@ def toy(**changes) -> VqWav2Vec:
     return VqWav2Vec(VqWav2VecConfig(**TOY | {"num_codes": 5, "quantizer_hidden": 12} | changes))
 
 
-def noise_batch(batch_size=2, samples=8_000, seed=0) -> WaveBatch:
-    wave = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
-    return WaveBatch(wave, torch.tensor([samples] * batch_size))
+def noise_batch(batch_size=2, samples=8_000, seed=0) -> WaveformBatch:
+    waveform = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
+    return WaveformBatch(waveform, torch.tensor([samples] * batch_size))
 
 
 def num_frames(model, batch) -> torch.Tensor:
@@ -63,7 +63,7 @@ def test_parameter_counts(changes, total):
 
 @QUANTIZERS
 def test_number_and_range_of_the_codes_of_a_clip(quantizer):
-    codes = toy(quantizer=quantizer).codes(*noise_batch(1, 10_000))
+    codes = toy(quantizer=quantizer).units(*noise_batch(1, 10_000))
     assert codes.data.shape == (1, 60, 2)
     assert codes.lengths.tolist() == [60]
     assert codes.data.min() >= 0
@@ -159,7 +159,7 @@ def identity(frames, *, temperature=1.0, noise=None):
     """A quantiser that leaves everything as it is."""
     nothing = torch.zeros(())
     codes = torch.arange(frames.data.shape[1]).expand(len(frames.data), -1).unsqueeze(2)
-    return Units(frames, codes, torch.ones(1, 1), torch.ones(1, 1), nothing)
+    return QuantizedFrames(frames, codes, torch.ones(1, 1), torch.ones(1, 1), nothing)
 
 
 def test_with_an_identity_quantiser_it_is_wav2vec(monkeypatch):
@@ -181,7 +181,9 @@ def test_with_an_identity_quantiser_it_is_wav2vec(monkeypatch):
     for name, p in plain.named_parameters():
         assert torch.equal(gradients[name].grad, p.grad)
     for layer in (0, 2):
-        assert torch.equal(model.frames(*batch, layer=layer).data, plain.frames(*batch, layer=layer).data)
+        assert torch.equal(
+            model.extract_features(*batch, layer=layer).data, plain.extract_features(*batch, layer=layer).data
+        )
 
 
 def quantized_by_loops(model: VqWav2Vec, frames: Frames, noise: torch.Tensor | None):
@@ -225,7 +227,7 @@ def test_objective_by_loops(quantizer, lengths):
     if quantizer == "kmeans":
         nn.init.normal_(model.quantizer.norm.weight)
         nn.init.normal_(model.quantizer.codebook)
-    batch = WaveBatch(noise_batch().wave.double(), torch.tensor(lengths))
+    batch = WaveformBatch(noise_batch().waveform.double(), torch.tensor(lengths))
     frames = model.features(*batch)
     draws = model.draw(frames.lengths, Rng(3), CPU)
     noise = None if draws.noise is None else draws.noise.double()
@@ -314,17 +316,17 @@ def test_padding_changes_neither_vectors_nor_codes(quantizer, spectrum):
     size = {} if spectrum is None else {"encoder_kernels": (1,), "encoder_strides": (1,)}
     model = toy(quantizer=quantizer, spectrum=spectrum, **size).eval()
     lengths = torch.tensor([9_000, 5_555, 2_000])
-    wave = torch.randn(3, 9_000) + 0.2
-    for row, length in zip(wave, lengths, strict=True):
+    waveform = torch.randn(3, 9_000) + 0.2
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    together, codes = model.frames(wave, lengths), model.codes(wave, lengths)
+    together, codes = model.extract_features(waveform, lengths), model.units(waveform, lengths)
     assert bool((codes.data[~valid(codes.lengths, codes.data.shape[1])] == -1).all())
     for row, length in enumerate(lengths.tolist()):
-        one = wave[row : row + 1, :length], lengths[row : row + 1]
-        alone, count = model.frames(*one), int(together.lengths[row])
+        one = waveform[row : row + 1, :length], lengths[row : row + 1]
+        alone, count = model.extract_features(*one), int(together.lengths[row])
         assert int(alone.lengths) == count == int(codes.lengths[row])
         torch.testing.assert_close(together.data[row, :count], alone.data[0], rtol=0, atol=1e-5)
-        assert torch.equal(codes.data[row, :count], model.codes(*one).data[0])
+        assert torch.equal(codes.data[row, :count], model.units(*one).data[0])
 
 
 @QUANTIZERS
@@ -362,7 +364,7 @@ def test_noise_in_training_only():
     assert model.draw(lengths, Rng(0), CPU).noise.shape == (2, 48, 10)
     assert model.eval().draw(lengths, Rng(0), CPU).noise is None
     assert toy(quantizer="kmeans").draw(lengths, Rng(0), CPU).noise is None
-    assert isinstance(model.draw(lengths, Rng(0), CPU), Draws)
+    assert isinstance(model.draw(lengths, Rng(0), CPU), RandomDraws)
 
 
 def test_units_of_wav2vec_2_as_well():
@@ -370,16 +372,16 @@ def test_units_of_wav2vec_2_as_well():
         torch.manual_seed(0)
         model = Wav2Vec2(config).eval()
         lengths = torch.tensor([24_000, 16_000])
-        wave = torch.randn(2, 24_000) * valid(lengths, 24_000)
-        codes = model.codes(wave, lengths)
+        waveform = torch.randn(2, 24_000) * valid(lengths, 24_000)
+        codes = model.units(waveform, lengths)
         assert codes.data.shape[2] == 2
-        alone = model.codes(wave[1:, :16_000], lengths[1:])
+        alone = model.units(waveform[1:, :16_000], lengths[1:])
         assert torch.equal(codes.data[1, : int(alone.lengths)], alone.data[0])
         assert bool((codes.data[1, int(alone.lengths) :] == -1).all())
         seen = []
         model.quantizer.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.codes))
-        model.loss(WaveBatch(wave[:, :16_000], torch.tensor([16_000] * 2)), step=0, rng=Rng(0))
-        draws = model.draw(model.features(wave[:, :16_000], lengths.clamp(max=16_000)).lengths, Rng(0), CPU)
-        whole = model.codes(wave[:, :16_000], lengths.clamp(max=16_000)).data
+        model.loss(WaveformBatch(waveform[:, :16_000], torch.tensor([16_000] * 2)), step=0, rng=Rng(0))
+        draws = model.draw(model.features(waveform[:, :16_000], lengths.clamp(max=16_000)).lengths, Rng(0), CPU)
+        whole = model.units(waveform[:, :16_000], lengths.clamp(max=16_000)).data
         for b in range(2):
             assert torch.equal(whole[b][draws.hidden.positions[b]], seen[0][b])

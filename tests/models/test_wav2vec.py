@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from sori import recipes
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.core.shapes import Frames
-from sori.models.wav2vec import Draws, Wav2Vec, Wav2VecConfig
+from sori.models.wav2vec import RandomDraws, Wav2Vec, Wav2VecConfig
 from sori.nn.conv import ConvConfig
 from sori.nn.lengths import num_frames
 from sori.nn.mask import MaskConfig
@@ -30,9 +30,9 @@ def on_meta(config: Wav2VecConfig) -> Wav2Vec:
         return Wav2Vec(config)
 
 
-def noise_batch(batch_size=2, samples=8_000, seed=0) -> WaveBatch:
-    wave = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
-    return WaveBatch(wave, torch.tensor([samples] * batch_size))
+def noise_batch(batch_size=2, samples=8_000, seed=0) -> WaveformBatch:
+    waveform = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
+    return WaveformBatch(waveform, torch.tensor([samples] * batch_size))
 
 
 def test_parameter_counts_and_fields():
@@ -97,7 +97,7 @@ def test_loss_of_random_weights_of_the_large_size():
 def test_number_of_predictions_of_a_clip():
     model = toy(num_ahead=12)
     for samples, frames, expected in ((465 + 160 * 59, 60, 618), (150_000, 935, 11_118)):
-        found = model.objective(noise_batch(1, samples), Draws(torch.zeros(1, frames, 10, dtype=torch.long)))
+        found = model.objective(noise_batch(1, samples), RandomDraws(torch.zeros(1, frames, 10, dtype=torch.long)))
         assert int(found.count) == expected == sum(frames - 3 - i for i in range(12))
 
 
@@ -129,14 +129,14 @@ def test_no_sample_is_both_heard_and_predicted():
     """The newest sample that c_t sees lies before the oldest one that z_{t + offset} sees, and only just."""
     model = toy()
     bypass(model)
-    wave = torch.randn(1, 8_000, requires_grad=True)
-    frames = model.features(wave, torch.tensor([8_000]))
+    waveform = torch.randn(1, 8_000, requires_grad=True)
+    frames = model.features(waveform, torch.tensor([8_000]))
     context = model.context(frames)[-1]
     t = 20
-    (heard,) = torch.autograd.grad(context[0, t].sum(), wave, retain_graph=True)
+    (heard,) = torch.autograd.grad(context[0, t].sum(), waveform, retain_graph=True)
     newest = int(heard[0].nonzero().max())
     for offset, disjoint in ((model.offset, True), (model.offset - 1, False)):
-        (seen,) = torch.autograd.grad(frames.data[0, t + offset].sum(), wave, retain_graph=True)
+        (seen,) = torch.autograd.grad(frames.data[0, t + offset].sum(), waveform, retain_graph=True)
         assert (int(seen[0].nonzero().min()) > newest) == disjoint
     assert toy(offset=1).offset == 1
     assert toy(spectrum=LogMelConfig(), encoder_kernels=(1,), encoder_strides=(1,)).offset == 2
@@ -157,7 +157,7 @@ def test_large_trains_at_the_published_rates():
     assert round(recipe.schedule.warmup_fraction * 400_000) == 500
 
 
-def objective_by_loops(model: Wav2Vec, batch: WaveBatch, draws: Draws) -> float:
+def objective_by_loops(model: Wav2Vec, batch: WaveformBatch, draws: RandomDraws) -> float:
     """Section 2 of the paper from the vectors z and c, one pair after the other, in float64."""
     frames = model.features(*batch)
     context = model.context(frames)[-1]
@@ -178,8 +178,8 @@ def objective_by_loops(model: Wav2Vec, batch: WaveBatch, draws: Draws) -> float:
 @pytest.mark.parametrize("lengths", [(8_000, 8_000), (8_000, 3_000)])
 def test_objective_by_loops(exclusion, lengths):
     model = toy(exclusion=exclusion, skip=True).double()
-    wave = noise_batch().wave.double()
-    batch = WaveBatch(wave, torch.tensor(lengths))
+    waveform = noise_batch().waveform.double()
+    batch = WaveformBatch(waveform, torch.tensor(lengths))
     draws = model.draw(model.features(*batch).lengths, Rng(3), CPU)
     out = model.objective(batch, draws)
     assert out.total.item() == pytest.approx(objective_by_loops(model, batch, draws), rel=1e-10)
@@ -220,12 +220,12 @@ def test_a_toy_learns_to_predict_tones():
     assert out.terms["correct"] / out.count > 0.25
 
 
-def sweeps(batch_size: int, samples: int) -> WaveBatch:
+def sweeps(batch_size: int, samples: int) -> WaveformBatch:
     """Tones that glide, each clip at its own speed: what comes follows from what was."""
     time = torch.arange(samples) / 16_000
     rows = [torch.sin(2 * math.pi * (300 * time + (100 + 150 * i) * time**2)) for i in range(batch_size)]
-    wave = 0.3 * torch.stack(rows) + 0.01 * torch.randn(batch_size, samples)
-    return WaveBatch(wave, torch.full((batch_size,), samples))
+    waveform = 0.3 * torch.stack(rows) + 0.01 * torch.randn(batch_size, samples)
+    return WaveformBatch(waveform, torch.full((batch_size,), samples))
 
 
 def test_encode_masks_by_zeros_and_freezes_the_front():
@@ -253,10 +253,10 @@ def test_frames_of_a_layer():
     model = toy().eval()
     batch = noise_batch()
     layers, _ = model.encode(*batch)
-    assert torch.equal(model.frames(*batch).data, layers[2])
-    assert torch.equal(model.frames(*batch, layer=0).data, model.features(*batch).data)
+    assert torch.equal(model.extract_features(*batch).data, layers[2])
+    assert torch.equal(model.extract_features(*batch, layer=0).data, model.features(*batch).data)
     with pytest.raises(ValueError, match=r"no layer 3: this model has 0 \(z\) to 2"):
-        model.frames(*batch, layer=3)
+        model.extract_features(*batch, layer=3)
 
 
 @pytest.mark.parametrize("spectrum", [None, LogMelConfig(num_mels=20), CepstrumConfig(num_cepstra=10)])
@@ -264,12 +264,12 @@ def test_padding_changes_nothing(spectrum):
     size = {} if spectrum is None else {"encoder_kernels": (1, 2), "encoder_strides": (1, 2)}
     model = toy(spectrum=spectrum, **size).eval()
     lengths = torch.tensor([9_000, 5_555, 2_000])
-    wave = torch.randn(3, 9_000) + 0.2
-    for row, length in zip(wave, lengths, strict=True):
+    waveform = torch.randn(3, 9_000) + 0.2
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    together = model.frames(wave, lengths)
+    together = model.extract_features(waveform, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = model.frames(wave[row : row + 1, :length], lengths[row : row + 1])
+        alone = model.extract_features(waveform[row : row + 1, :length], lengths[row : row + 1])
         assert int(alone.lengths) == int(together.lengths[row])
         torch.testing.assert_close(together.data[row, : int(alone.lengths)], alone.data[0], rtol=0, atol=1e-5)
 
@@ -277,9 +277,9 @@ def test_padding_changes_nothing(spectrum):
 def test_the_field_of_a_spectrum():
     model = toy(spectrum=LogMelConfig(num_mels=20), encoder_kernels=(3, 2), encoder_strides=(1, 2))
     assert (model.field_samples, model.hop_samples) == (560 + 3 * 320, 640)
-    assert model.frames(torch.randn(1, 1_520), torch.tensor([1_520])).data.shape[1] == 1
+    assert model.extract_features(torch.randn(1, 1_520), torch.tensor([1_520])).data.shape[1] == 1
     with pytest.raises(ValueError, match="1519 samples is shorter than one frame, which needs 1520"):
-        model.frames(torch.randn(1, 1_519), torch.tensor([1_519]))
+        model.extract_features(torch.randn(1, 1_519), torch.tensor([1_519]))
 
 
 def test_a_layer_without_a_stride_is_refused():

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
-from sori.models.wav2vec2 import Guessed, Wav2Vec2, Wav2Vec2Config
+from sori.models.wav2vec2 import PredictionTargets, Wav2Vec2, Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 from sori.nn.losses import perplexity
 from sori.nn.mask import MaskConfig, masked_positions, span_mask
@@ -28,9 +28,9 @@ def smoke(front: str = "log_mel", **changes) -> Wav2Vec2:
     return Wav2Vec2(config)
 
 
-def noise_batch(batch_size=2, samples=24_000, seed=0) -> WaveBatch:
-    wave = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
-    return WaveBatch(wave, torch.tensor([samples] * batch_size))
+def noise_batch(batch_size=2, samples=24_000, seed=0) -> WaveformBatch:
+    waveform = 0.1 * torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
+    return WaveformBatch(waveform, torch.tensor([samples] * batch_size))
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_temperature_decays_to_its_floor():
 def test_padding_changes_nothing(front):
     model = smoke(front).eval()
     lengths = torch.tensor([9000, 5555, 1600])
-    wave = torch.randn(3, 9000) + 0.2
-    for row, length in zip(wave, lengths, strict=True):
+    waveform = torch.randn(3, 9000) + 0.2
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    together, frame_lengths = model.encode(wave, lengths)
+    together, frame_lengths = model.encode(waveform, lengths)
     for i, length in enumerate(lengths.tolist()):
-        alone, _ = model.encode(wave[i : i + 1, :length], lengths[i : i + 1])
+        alone, _ = model.encode(waveform[i : i + 1, :length], lengths[i : i + 1])
         for a, b in zip(together, alone, strict=True):
             torch.testing.assert_close(a[i, : frame_lengths[i]], b[0], rtol=0, atol=1e-5)
 
@@ -170,12 +170,12 @@ def test_a_tiny_model_learns_32_clips():
     assert out.terms["code_perplexity"] / out.count > 10
 
 
-def babble(batch_size: int, samples: int, seed: int = 0) -> WaveBatch:
+def babble(batch_size: int, samples: int, seed: int = 0) -> WaveformBatch:
     """Random sequences of six tone pairs, each lasting 0.1 to 0.3 s: something to predict from its surroundings."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(samples) / 16_000
-    wave = 0.01 * torch.randn(batch_size, samples, generator=generator)
-    for row in wave:
+    waveform = 0.01 * torch.randn(batch_size, samples, generator=generator)
+    for row in waveform:
         start = 0
         while start < samples:
             length = int(torch.randint(1600, 4800, (), generator=generator))
@@ -184,10 +184,10 @@ def babble(batch_size: int, samples: int, seed: int = 0) -> WaveBatch:
             for hertz in (250 + 110 * unit, 2600 - 290 * unit):
                 row[start : start + length] += 0.1 * torch.sin(2 * math.pi * hertz * part)
             start += length
-    return WaveBatch(wave, torch.full((batch_size,), samples))
+    return WaveformBatch(waveform, torch.full((batch_size,), samples))
 
 
-def contrast_by_parts(model: Wav2Vec2, batch: WaveBatch, masked: torch.Tensor, guessed: Guessed) -> float:
+def contrast_by_parts(model: Wav2Vec2, batch: WaveformBatch, masked: torch.Tensor, guessed: PredictionTargets) -> float:
     """The contrastive loss of some frames from the public pieces, frame by frame in float64."""
     frames = model.features(*batch)
     context = model.project_context(model.context(frames, masked=masked)[-1]).double()
@@ -206,7 +206,7 @@ def contrast_by_parts(model: Wav2Vec2, batch: WaveBatch, masked: torch.Tensor, g
     return total
 
 
-def diversity_by_parts(model: Wav2Vec2, batch: WaveBatch, masked: torch.Tensor) -> float:
+def diversity_by_parts(model: Wav2Vec2, batch: WaveformBatch, masked: torch.Tensor) -> float:
     normed = model.feature_norm(model.features(*batch).data)
     probs = model.quantizer.logits(normed[masked]).unflatten(-1, (2, -1)).softmax(-1).mean(0)
     return float(1 - perplexity(probs) / probs.numel())
@@ -309,14 +309,14 @@ def test_collapse_scores_chance_in_our_sizes_and_zero_in_the_published():
 
 def test_masks_hide_frames_and_channels():
     model = smoke().eval()
-    wave, lengths = noise_batch()
+    waveform, lengths = noise_batch()
     masked = torch.zeros(2, 74, dtype=torch.bool)
     masked[0, 10:20] = True
     channels = torch.zeros(2, 32, dtype=torch.bool)
     channels[1, 4:8] = True
     seen = []
     model.positions.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    model.context(model.features(wave, lengths), masked=masked, channels=channels)
+    model.context(model.features(waveform, lengths), masked=masked, channels=channels)
     x = seen[0]
     assert (x[0, 10:20] == model.mask_vector).all()
     assert not (x[0, 20] == model.mask_vector).any()
@@ -343,11 +343,11 @@ def test_frames_of_a_layer():
     model = smoke().eval()
     batch = noise_batch()
     layers, _ = model.encode(*batch)
-    assert torch.equal(model.frames(*batch).data, layers[2])
-    assert torch.equal(model.frames(*batch, layer=0).data, layers[0])
-    assert model.frames(*batch).lengths.tolist() == [74, 74]
+    assert torch.equal(model.extract_features(*batch).data, layers[2])
+    assert torch.equal(model.extract_features(*batch, layer=0).data, layers[0])
+    assert model.extract_features(*batch).lengths.tolist() == [74, 74]
     with pytest.raises(ValueError, match=r"no layer 3: this model has 0 .* to 2"):
-        model.frames(*batch, layer=3)
+        model.extract_features(*batch, layer=3)
 
 
 def test_targets_replace_the_features():
@@ -397,7 +397,7 @@ def test_too_short_input_is_refused():
     model = smoke()
     assert (model.field_samples, model.hop_samples) == (560, 320)
     with pytest.raises(ValueError, match="559 samples is shorter than one frame"):
-        model.frames(torch.randn(1, 559), torch.tensor([559]))
+        model.extract_features(torch.randn(1, 559), torch.tensor([559]))
 
 
 def test_bfloat16_autocast_stays_close():

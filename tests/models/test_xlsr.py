@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sori import recipes
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.recipes import sizes
@@ -75,15 +75,15 @@ def noise(num_samples):
 
 @torch.no_grad()
 def test_padding_changes_nothing(shallow):
-    wave, lengths = noise(16_000), torch.tensor([16_000])
-    padded = torch.nn.functional.pad(wave, (0, 8_000))
-    alone, both = shallow.frames(wave, lengths).data, shallow.frames(padded, lengths).data
+    waveform, lengths = noise(16_000), torch.tensor([16_000])
+    padded = torch.nn.functional.pad(waveform, (0, 8_000))
+    alone, both = shallow.extract_features(waveform, lengths).data, shallow.extract_features(padded, lengths).data
     assert alone.shape == (1, 49, shallow.config.dim)
     torch.testing.assert_close(both[:, :49], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_loss_is_near_chance_and_every_parameter_learns(shallow):
-    batch = WaveBatch(noise(16_000), torch.tensor([16_000]))
+    batch = WaveformBatch(noise(16_000), torch.tensor([16_000]))
     shallow.train()
     out = shallow.loss(batch, step=0, rng=Rng(0))
     out.total.backward()

@@ -5,12 +5,12 @@ from torch.nn import functional
 from sori.nn.clip_norm import ClipConv, ClipNorm
 
 
-def waves(lengths, seed=0):
+def waveforms(lengths, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    wave = torch.randn(len(lengths), max(lengths), 1, generator=generator)
-    for row, length in zip(wave, lengths, strict=True):
+    waveform = torch.randn(len(lengths), max(lengths), 1, generator=generator)
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    return wave, torch.tensor(lengths)
+    return waveform, torch.tensor(lengths)
 
 
 @pytest.mark.parametrize("num_groups", [1, 3])
@@ -45,22 +45,22 @@ def test_equal_lengths_take_the_fast_way(monkeypatch):
     seen = []
     forward = ClipNorm.forward
     monkeypatch.setattr(ClipNorm, "forward", lambda self, x, lengths: seen.append(lengths) or forward(self, x, lengths))
-    conv(*waves([400, 400]))
-    conv(*waves([400, 300]))
+    conv(*waveforms([400, 400]))
+    conv(*waveforms([400, 300]))
     assert seen[:2] == [None, None]
     assert [lengths.tolist() for lengths in seen[2:]] == [[79, 59], [39, 29]]
 
 
 def test_padding_changes_neither_values_nor_gradients():
     conv = ClipConv(1, 8, kernels=(10, 3, 1), strides=(5, 2, 1))
-    wave, lengths = waves([900, 500, 333])
-    together, frame_lengths = conv(wave, lengths)
+    waveform, lengths = waveforms([900, 500, 333])
+    together, frame_lengths = conv(waveform, lengths)
     real = torch.arange(together.shape[1]) < frame_lengths[:, None]
     (together[real] ** 2).sum().backward()
     padded = [p.grad.clone() for p in conv.parameters()]
     conv.zero_grad()
     for row, length in enumerate(lengths.tolist()):
-        alone = conv(wave[row : row + 1, :length], lengths[row : row + 1])
+        alone = conv(waveform[row : row + 1, :length], lengths[row : row + 1])
         assert int(alone.lengths) == int(frame_lengths[row])
         torch.testing.assert_close(together[row, : int(alone.lengths)], alone.data[0], rtol=1e-5, atol=1e-5)
         (alone.data**2).sum().backward()
@@ -70,24 +70,24 @@ def test_padding_changes_neither_values_nor_gradients():
 
 def test_layers_by_hand():
     conv = ClipConv(1, 4, kernels=(10, 3), strides=(5, 2), log_compression=False)
-    wave, lengths = waves([120, 120])
-    x = wave.transpose(1, 2)
+    waveform, lengths = waveforms([120, 120])
+    x = waveform.transpose(1, 2)
     for layer, norm, stride in zip(conv.convs, conv.norms, (5, 2), strict=True):
         assert layer.bias is None
         x = functional.conv1d(x, layer.weight, stride=stride)
         x = functional.relu(functional.group_norm(x, 1, norm.weight, norm.bias))
-    torch.testing.assert_close(conv(wave, lengths).data, x.transpose(1, 2))
+    torch.testing.assert_close(conv(waveform, lengths).data, x.transpose(1, 2))
     conv.log_compression = True
-    torch.testing.assert_close(conv(wave, lengths).data, torch.log(1 + x.transpose(1, 2)))
-    assert (conv(wave, lengths).data >= 0).all()
+    torch.testing.assert_close(conv(waveform, lengths).data, torch.log(1 + x.transpose(1, 2)))
+    assert (conv(waveform, lengths).data >= 0).all()
     conv.activation = "gelu"
-    assert (conv(wave, lengths).data >= 0).all()
+    assert (conv(waveform, lengths).data >= 0).all()
 
 
 def test_loudness_vanishes():
     conv = ClipConv(1, 8, kernels=(10,), strides=(5,))
-    wave, lengths = waves([4000])
-    torch.testing.assert_close(conv(50 * wave, lengths).data, conv(wave, lengths).data, rtol=1e-3, atol=1e-3)
+    waveform, lengths = waveforms([4000])
+    torch.testing.assert_close(conv(50 * waveform, lengths).data, conv(waveform, lengths).data, rtol=1e-3, atol=1e-3)
 
 
 def test_statistics_are_float32_under_autocast():
@@ -100,4 +100,4 @@ def test_statistics_are_float32_under_autocast():
 
 def test_less_than_a_frame_is_refused():
     with pytest.raises(ValueError, match="9 samples is shorter than one frame"):
-        ClipConv(1, 8, kernels=(10,), strides=(5,))(*waves([9]))
+        ClipConv(1, 8, kernels=(10,), strides=(5,))(*waveforms([9]))

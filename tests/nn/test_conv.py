@@ -21,9 +21,9 @@ def front(request) -> WaveConv:
     return front
 
 
-def by_torch(front: WaveConv, wave: torch.Tensor) -> torch.Tensor:
+def by_torch(front: WaveConv, waveform: torch.Tensor) -> torch.Tensor:
     """The same front end, written with torch's own layers in their own layout."""
-    x = wave.unsqueeze(1)
+    x = waveform.unsqueeze(1)
     for i, conv in enumerate(front.convs):
         x = functional.conv1d(x, conv.weight, conv.bias, stride=front.config.strides[i])
         if front.config.norm == "layer":
@@ -36,9 +36,9 @@ def by_torch(front: WaveConv, wave: torch.Tensor) -> torch.Tensor:
 
 
 def test_values_and_gradients_are_those_of_torch(front):
-    wave = torch.randn(3, 2001)
-    x = functional.layer_norm(wave, (2001,)) if front.config.normalize else wave
-    ours, theirs = front(wave, torch.tensor([2001] * 3)).data, by_torch(front, x)
+    waveform = torch.randn(3, 2001)
+    x = functional.layer_norm(waveform, (2001,)) if front.config.normalize else waveform
+    ours, theirs = front(waveform, torch.tensor([2001] * 3)).data, by_torch(front, x)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     weight = torch.randn_like(ours)
     gradients = [torch.autograd.grad((y * weight).sum(), list(front.parameters())) for y in (ours, theirs)]
@@ -51,12 +51,12 @@ def test_a_voice_with_a_strong_bass_is_normalised_exactly():
     torch.manual_seed(0)
     front = WaveConv(ConvConfig(dim=64))
     seconds = torch.arange(16_000) / 16_000
-    wave = 0.3 * torch.sin(2 * math.pi * 110 * seconds) + 0.0005 * torch.randn(16_000)
-    windows = wave.unfold(0, 10, 5)[None]
+    waveform = 0.3 * torch.sin(2 * math.pi * 110 * seconds) + 0.0005 * torch.randn(16_000)
+    windows = waveform.unfold(0, 10, 5)[None]
     weight = front.convs[0].weight[:, 0]
     with torch.no_grad():
         weight -= weight.mean(1, keepdim=True)
-        exact = functional.conv1d(wave.double()[None, None], weight.double()[:, None], stride=5)
+        exact = functional.conv1d(waveform.double()[None, None], weight.double()[:, None], stride=5)
         exact = functional.group_norm(exact, 64).transpose(1, 2).float()
         torch.testing.assert_close(front._normalized_first(windows, weight), exact, rtol=0, atol=2e-4)
 
@@ -70,30 +70,30 @@ def test_number_of_frames_of_a_wave(front, samples, frames):
 
 def test_first_frame_sees_samples_0_to_399():
     front = WaveConv(NARROW["layer"].model_copy(update={"normalize": False}))
-    wave = torch.randn(1, 2000, requires_grad=True)
-    front(wave, torch.tensor([2000])).data[0, 0].square().sum().backward()
-    seen = wave.grad[0].nonzero().flatten()
+    waveform = torch.randn(1, 2000, requires_grad=True)
+    front(waveform, torch.tensor([2000])).data[0, 0].square().sum().backward()
+    seen = waveform.grad[0].nonzero().flatten()
     assert (seen.min(), seen.max()) == (0, 399)
     assert (front.field_samples, front.hop_samples) == (400, 320)
 
 
 def test_padding_changes_nothing(front):
     lengths = torch.tensor([3000, 1700, 400])
-    wave = torch.randn(3, 3000) + 0.3
-    for row, length in zip(wave, lengths, strict=True):
+    waveform = torch.randn(3, 3000) + 0.3
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    together = front(wave, lengths)
+    together = front(waveform, lengths)
     for i, length in enumerate(lengths.tolist()):
-        alone = front(wave[i : i + 1, :length], torch.tensor([length]))
+        alone = front(waveform[i : i + 1, :length], torch.tensor([length]))
         torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
 
 
 def test_group_norm_would_mix_padding_into_every_frame():
     """Why such models see each utterance alone."""
     front = WaveConv(NARROW["group"])
-    wave = torch.randn(1, 1700)
-    padded = functional.pad(wave, (0, 1300))
-    difference = front(padded, torch.tensor([3000])).data[:, :5] - front(wave, torch.tensor([1700])).data
+    waveform = torch.randn(1, 1700)
+    padded = functional.pad(waveform, (0, 1300))
+    difference = front(padded, torch.tensor([3000])).data[:, :5] - front(waveform, torch.tensor([1700])).data
     assert difference.abs().max() > 0.1
 
 
@@ -103,10 +103,10 @@ def test_too_short_input_is_refused(front):
 
 
 def test_normalized_wave():
-    wave = torch.randn(2, 900) * 0.1 + 5
-    wave[1, 500:] = 0
-    out = normalize_wave(wave, torch.tensor([900, 500]))
-    torch.testing.assert_close(out[1, :500], functional.layer_norm(wave[1, :500], (500,)), rtol=1e-4, atol=1e-4)
+    waveform = torch.randn(2, 900) * 0.1 + 5
+    waveform[1, 500:] = 0
+    out = normalize_wave(waveform, torch.tensor([900, 500]))
+    torch.testing.assert_close(out[1, :500], functional.layer_norm(waveform[1, :500], (500,)), rtol=1e-4, atol=1e-4)
     assert (out[1, 500:] == 0).all()
     assert out[0].mean().abs() < 1e-4
 

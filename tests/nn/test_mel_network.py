@@ -13,9 +13,9 @@ def test_frames_see_their_own_windows_and_nothing_of_the_future():
     """Unlike the spectra that are normalised over the utterance."""
     front = model(stack=2)
     assert (front.field_samples, front.hop_samples) == (560, 320)
-    wave = torch.randn(1, 4000, requires_grad=True)
-    front(wave, torch.tensor([4000])).data[0, 3].square().sum().backward()
-    seen = wave.grad[0].nonzero().flatten()
+    waveform = torch.randn(1, 4000, requires_grad=True)
+    front(waveform, torch.tensor([4000])).data[0, 3].square().sum().backward()
+    seen = waveform.grad[0].nonzero().flatten()
     # pre-emphasis sees one sample more; a Hann window begins with 0
     assert 3 * 320 - 1 <= int(seen[0]) <= 3 * 320 + 1
     assert 3 * 320 + 558 <= int(seen[-1]) <= 3 * 320 + 559
@@ -24,10 +24,10 @@ def test_frames_see_their_own_windows_and_nothing_of_the_future():
 def test_padding_changes_nothing():
     front = model(stack=2)
     lengths = torch.tensor([4000, 560, 1999])
-    wave = torch.randn(3, 4000)
-    together = front(wave, lengths)
+    waveform = torch.randn(3, 4000)
+    together = front(waveform, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = front(wave[row : row + 1, :length], lengths[row : row + 1])
+        alone = front(waveform[row : row + 1, :length], lengths[row : row + 1])
         count = int(alone.lengths)
         torch.testing.assert_close(together.data[row, :count], alone.data[0], rtol=0, atol=1e-5)
 
@@ -36,9 +36,9 @@ def test_loudness_is_beside_the_normalised_spectrum():
     front = model(stack=1)
     seen = []
     front.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    wave, lengths = 0.1 * torch.randn(1, 4000), torch.tensor([4000])
+    waveform, lengths = 0.1 * torch.randn(1, 4000), torch.tensor([4000])
     for factor in (0.0, 1.0, 2.0):
-        front(factor * wave, lengths)
+        front(factor * waveform, lengths)
     assert [x.shape[-1] for x in seen] == [21] * 3
     assert seen[0][..., -1].abs().max() < 1e-6
     quiet, loud = seen[1:]

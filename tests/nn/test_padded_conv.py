@@ -12,9 +12,9 @@ def model(norm="channel", dim=8):
     return PaddedConv(PaddedConvConfig(norm=norm, dim=dim))
 
 
-def by_torch(front, wave):
+def by_torch(front, waveform):
     """The stack as published, with torch's own convolutions in the layout of channels first."""
-    x = wave[:, None]
+    x = waveform[:, None]
     for conv, norm, padding in zip(front.convs, front.norms, front.config.paddings, strict=True):
         x = functional.conv1d(x, conv.weight, conv.bias, stride=conv.stride, padding=padding)
         if isinstance(norm, ChannelNorm):
@@ -46,9 +46,9 @@ def test_the_same_as_torch(norm, training):
         if norm == "batch":
             layer.running_mean.normal_()
             layer.running_variance.uniform_(0.5, 2)
-    wave = torch.randn(2, 3000, dtype=torch.float64)
-    expected = by_torch(front, wave)  # first: training moves the running statistics
-    found = front(wave, torch.tensor([3000, 3000])).data
+    waveform = torch.randn(2, 3000, dtype=torch.float64)
+    expected = by_torch(front, waveform)  # first: training moves the running statistics
+    found = front(waveform, torch.tensor([3000, 3000])).data
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
@@ -72,9 +72,9 @@ def test_too_short_input_is_refused():
 
 @pytest.mark.parametrize("frame", [0, 1, 7, 18])
 def test_frame_t_sees_samples_from_160_t_minus_153_to_160_t_plus_311(frame):
-    wave = torch.randn(1, 3200, dtype=torch.float64, requires_grad=True)
-    model(dim=32).double()(wave, torch.tensor([3200])).data[0, frame].square().sum().backward()
-    seen = wave.grad[0].nonzero().flatten()
+    waveform = torch.randn(1, 3200, dtype=torch.float64, requires_grad=True)
+    model(dim=32).double()(waveform, torch.tensor([3200])).data[0, frame].square().sum().backward()
+    seen = waveform.grad[0].nonzero().flatten()
     assert int(seen[0]) == max(0, 160 * frame - 153)
     assert int(seen[-1]) == min(3199, 160 * frame + 311)
 
@@ -83,10 +83,10 @@ def test_frame_t_sees_samples_from_160_t_minus_153_to_160_t_plus_311(frame):
 def test_padding_changes_nothing(norm):
     front = model(norm).eval()
     lengths = torch.tensor([3000, 159, 1777])
-    wave = torch.randn(3, 3500)  # noise in place of silence after the ends
-    together = front(wave, lengths)
+    waveform = torch.randn(3, 3500)  # noise in place of silence after the ends
+    together = front(waveform, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = front(wave[row : row + 1, :length], lengths[row : row + 1])
+        alone = front(waveform[row : row + 1, :length], lengths[row : row + 1])
         count = int(alone.lengths)
         assert count == int(together.lengths[row])
         torch.testing.assert_close(together.data[row, :count], alone.data[0], rtol=0, atol=1e-5)

@@ -48,19 +48,19 @@ def by_loops(samples: list[float], start: int, num_mels: int) -> list[float]:
 
 def test_log_mel_by_loops():
     torch.manual_seed(0)
-    wave = torch.randn(800) * 0.1
-    out = LogMel(LogMelConfig(num_mels=20)).log_mel(wave[None])[0]
+    waveform = torch.randn(800) * 0.1
+    out = LogMel(LogMelConfig(num_mels=20)).log_mel(waveform[None])[0]
     assert out.shape == (3, 20)
     for index in (0, 2):
-        expected = torch.tensor(by_loops(wave.double().tolist(), 160 * index, 20))
+        expected = torch.tensor(by_loops(waveform.double().tolist(), 160 * index, 20))
         torch.testing.assert_close(out[index], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_tone_is_strongest_in_its_own_filter():
     time = torch.arange(8000) / 16000
     for hertz in (200.0, 1000.0, 5000.0):
-        wave = torch.sin(2 * math.pi * hertz * time)[None]
-        best = LogMel(LogMelConfig()).log_mel(wave)[0, 10].argmax()
+        waveform = torch.sin(2 * math.pi * hertz * time)[None]
+        best = LogMel(LogMelConfig()).log_mel(waveform)[0, 10].argmax()
         assert abs(int(best) - int(mel_filters(80)[round(hertz * 512 / 16000)].argmax())) <= 1
 
 
@@ -77,9 +77,9 @@ def test_frames_are_whole_windows(stack, field, hop):
 
 def test_neighbouring_windows_lie_side_by_side():
     torch.manual_seed(0)
-    wave = torch.randn(1, 4000)
-    single = LogMel(LogMelConfig(stack=1, num_mels=8))(wave, torch.tensor([4000])).data[0]
-    double = LogMel(LogMelConfig(stack=2, num_mels=8))(wave, torch.tensor([4000])).data[0]
+    waveform = torch.randn(1, 4000)
+    single = LogMel(LogMelConfig(stack=1, num_mels=8))(waveform, torch.tensor([4000])).data[0]
+    double = LogMel(LogMelConfig(stack=2, num_mels=8))(waveform, torch.tensor([4000])).data[0]
     kept = normalize(single[None, : 2 * len(double)], torch.tensor([2 * len(double)]))[0]
     torch.testing.assert_close(double[3], torch.cat([kept[6], kept[7]]), rtol=0, atol=0.03)
 
@@ -87,21 +87,21 @@ def test_neighbouring_windows_lie_side_by_side():
 def test_padding_changes_nothing():
     torch.manual_seed(0)
     front, lengths = LogMel(LogMelConfig()), torch.tensor([6000, 3333, 560])
-    wave = torch.randn(3, 7000)
-    for row, length in zip(wave, lengths, strict=True):
+    waveform = torch.randn(3, 7000)
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    together = front(wave, lengths)
+    together = front(waveform, lengths)
     for i, length in enumerate(lengths.tolist()):
-        alone = front(wave[i : i + 1, :length], torch.tensor([length]))
+        alone = front(waveform[i : i + 1, :length], torch.tensor([length]))
         torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
         assert (together.data[i, together.lengths[i] :] == 0).all()
 
 
 def test_loudness_does_not_matter():
     torch.manual_seed(0)
-    front, lengths, wave = LogMel(LogMelConfig()), torch.tensor([8000]), torch.randn(1, 8000) * 0.1
+    front, lengths, waveform = LogMel(LogMelConfig()), torch.tensor([8000]), torch.randn(1, 8000) * 0.1
     # Only the floor under the logarithm and the one under the deviation are left.
-    torch.testing.assert_close(front(wave, lengths).data, front(5 * wave, lengths).data, rtol=0, atol=0.03)
+    torch.testing.assert_close(front(waveform, lengths).data, front(5 * waveform, lengths).data, rtol=0, atol=0.03)
 
 
 def test_silence_is_finite():
@@ -152,26 +152,26 @@ def test_padding_changes_nothing_in_cepstra(changes, dim):
     torch.manual_seed(0)
     front = Cepstrum(CepstrumConfig(**changes))
     assert front.dim == dim
-    lengths, wave = torch.tensor([6000, 3333, 900]), torch.randn(3, 7000)
-    for row, length in zip(wave, lengths, strict=True):
+    lengths, waveform = torch.tensor([6000, 3333, 900]), torch.randn(3, 7000)
+    for row, length in zip(waveform, lengths, strict=True):
         row[length:] = 0
-    together = front(wave, lengths)
-    expected = LogMel(front.config.windows)(wave, lengths).lengths
+    together = front(waveform, lengths)
+    expected = LogMel(front.config.windows)(waveform, lengths).lengths
     assert together.lengths.tolist() == expected.tolist()
     for i, length in enumerate(lengths.tolist()):
-        alone = front(wave[i : i + 1, :length], torch.tensor([length]))
+        alone = front(waveform[i : i + 1, :length], torch.tensor([length]))
         torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
 
 
 def test_cepstra_are_normalised_and_averaged():
     torch.manual_seed(0)
-    wave, lengths = torch.randn(1, 16_000), torch.tensor([16_000])
+    waveform, lengths = torch.randn(1, 16_000), torch.tensor([16_000])
     config = CepstrumConfig(num_cepstra=3, windows=LogMelConfig(stack=4))
-    stacked = Cepstrum(config)(wave, lengths).data[0]
+    stacked = Cepstrum(config)(waveform, lengths).data[0]
     windows = stacked.view(-1, 3)
     torch.testing.assert_close(windows.mean(0), torch.zeros(3), rtol=0, atol=1e-4)
     torch.testing.assert_close(windows.std(0, unbiased=False), torch.ones(3), rtol=0, atol=0.02)
-    averaged = Cepstrum(config.model_copy(update={"pool": "mean"}))(wave, lengths).data[0]
+    averaged = Cepstrum(config.model_copy(update={"pool": "mean"}))(waveform, lengths).data[0]
     torch.testing.assert_close(averaged, stacked.view(-1, 4, 3).mean(1))
 
 
@@ -191,8 +191,8 @@ def test_stretched_bands_by_loops():
 
 def test_a_factor_of_one_stretches_nothing():
     front = Cepstrum(CepstrumConfig())
-    wave, lengths = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)), torch.tensor([8000, 6000])
-    torch.testing.assert_close(front(wave, lengths, warp=torch.ones(2)).data, front(wave, lengths).data)
-    other = front(wave, lengths, warp=torch.tensor([1.0, 0.9])).data
-    torch.testing.assert_close(other[0], front(wave, lengths).data[0])
-    assert not torch.allclose(other[1], front(wave, lengths).data[1], atol=0.1)
+    waveform, lengths = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)), torch.tensor([8000, 6000])
+    torch.testing.assert_close(front(waveform, lengths, warp=torch.ones(2)).data, front(waveform, lengths).data)
+    other = front(waveform, lengths, warp=torch.tensor([1.0, 0.9])).data
+    torch.testing.assert_close(other[0], front(waveform, lengths).data[0])
+    assert not torch.allclose(other[1], front(waveform, lengths).data[1], atol=0.1)

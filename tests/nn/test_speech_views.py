@@ -20,13 +20,13 @@ def drawn(config, batch_size=400, num_samples=16_000, seed=0) -> SpeechDraws:
 
 
 def test_plain_views_are_stretches():
-    wave = torch.randn(3, 16_000)
+    waveform = torch.randn(3, 16_000)
     draws = drawn(PLAIN, 3)
-    views = cut_views(wave, draws)
+    views = cut_views(waveform, draws)
     for b in range(3):
         for v in range(2):
             first = int(draws.starts[b, v])
-            torch.testing.assert_close(views[b, v], wave[b, first : first + 8000])
+            torch.testing.assert_close(views[b, v], waveform[b, first : first + 8000])
 
 
 def test_draws_have_the_ranges_of_the_configuration():
@@ -53,10 +53,10 @@ def test_draws_have_the_ranges_of_the_configuration():
 
 def test_noise_lies_as_far_below_the_speech_as_drawn():
     config = SpeechViewsConfig(seconds=0.5, gain_db=0.0, noise_prob=1.0, snr_db=(10.0, 10.0))
-    wave = 0.1 * torch.randn(20, 16_000)
+    waveform = 0.1 * torch.randn(20, 16_000)
     draws = drawn(config, 20)
-    clean = cut_views(wave, draws._replace(levels=torch.zeros(20, 2)))
-    noise = cut_views(wave, draws) - clean
+    clean = cut_views(waveform, draws._replace(levels=torch.zeros(20, 2)))
+    noise = cut_views(waveform, draws) - clean
     ratio = 10 * torch.log10(clean.square().mean(-1) / noise.square().mean(-1))
     torch.testing.assert_close(ratio, torch.full((20, 2), 10.0), rtol=0, atol=0.5)
     correlation = (noise[..., 1:] * noise[..., :-1]).mean(-1) / noise.square().mean(-1)
@@ -66,9 +66,11 @@ def test_noise_lies_as_far_below_the_speech_as_drawn():
 
 def test_noise_goes_with_the_loudness_of_the_speech():
     config = SpeechViewsConfig(seconds=0.5)
-    wave, draws = torch.randn(2, 16_000), drawn(config, 2)
-    torch.testing.assert_close(cut_views(0.01 * wave, draws), 0.01 * cut_views(wave, draws), rtol=1e-4, atol=1e-6)
-    assert cut_views(0 * wave, draws).abs().max() == 0
+    waveform, draws = torch.randn(2, 16_000), drawn(config, 2)
+    torch.testing.assert_close(
+        cut_views(0.01 * waveform, draws), 0.01 * cut_views(waveform, draws), rtol=1e-4, atol=1e-6
+    )
+    assert cut_views(0 * waveform, draws).abs().max() == 0
 
 
 def test_the_generator_decides():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sori.plots.codebook_heatmap import code_use, codes_over_time, perplexity
+from sori.plots.codebook_heatmap import code_use, perplexity, units_over_time
 
 
 def test_perplexity_counts_equally_used_codes():
@@ -20,7 +20,7 @@ def test_code_use_is_sorted_and_says_its_perplexity():
 
 def test_codes_are_drawn_at_their_moment():
     codes = torch.tensor([[0, 7], [3, 7], [3, 1], [2, 0]])
-    _, below = codes_over_time(torch.randn(40, 80), codes, num_codes=8, seconds=2.0).axes
+    _, below = units_over_time(torch.randn(40, 80), codes, num_codes=8, seconds=2.0).axes
     segments = below.collections[0].get_segments()
     assert [segment.tolist() for segment in segments[:2]] == [[[0.0, 0.0], [0.5, 0.0]], [[0.5, 3.0], [1.0, 3.0]]]
     assert len(below.collections) == 2

@@ -7,8 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from sori.plots import html_page
-from sori.plots.signal import waveform
+from sori.plots import html_page, signal
 from sori.plots.style import INK
 from sori.text.edit_distance import align
 
@@ -35,15 +34,15 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def whole():
-    wave = torch.sin(torch.arange(16_000) / 20) / 5
+    waveform = torch.sin(torch.arange(16_000) / 20) / 5
     rows = [("first <b>", "a & c"), ("second", "a <b>")]
     blocks = [
         html_page.heading("Heading <1>", level=1),
         html_page.paragraph("Words & words", soft=True),
         html_page.tiles([("12 %", "errors")]),
         html_page.table(["name", "value"], [["x<y", "1"]]),
-        html_page.picture(waveform(wave), 'a "wave" & more'),
-        html_page.heard(wave, reference="a <b> c", rows=rows),
+        html_page.picture(signal.waveform(waveform), 'a "wave" & more'),
+        html_page.heard(waveform, reference="a <b> c", rows=rows),
         html_page.code("sori demo < in"),
     ]
     return html_page.page("A <title>", blocks)
@@ -74,13 +73,13 @@ def test_drawings_take_the_colour_of_the_page(whole):
 
 
 def test_equal_figures_make_equal_drawings():
-    wave = torch.randn(8_000)
-    assert html_page.svg(waveform(wave), label="x") == html_page.svg(waveform(wave), label="x")
+    waveform = torch.randn(8_000)
+    assert html_page.svg(signal.waveform(waveform), label="x") == html_page.svg(signal.waveform(waveform), label="x")
 
 
 def test_a_small_player_holds_the_sound_too():
-    wave = torch.sin(torch.arange(48_000) / 20) / 5
-    player = html_page.audio(wave, small=True)
+    waveform = torch.sin(torch.arange(48_000) / 20) / 5
+    player = html_page.audio(waveform, small=True)
     assert 'preload="none"' in player
     coded = base64.b64decode(re.search(r"data:audio/mpeg;base64,([^\"]+)", player)[1])
     assert len(coded) < 3 * 8_000
@@ -91,11 +90,11 @@ def test_a_small_player_holds_the_sound_too():
 
 
 def test_the_player_holds_the_sound():
-    wave = torch.sin(torch.arange(16_000) / 20) / 5
-    data = re.search(r"base64,([^\"]+)", html_page.audio(wave))[1]
+    waveform = torch.sin(torch.arange(16_000) / 20) / 5
+    data = re.search(r"base64,([^\"]+)", html_page.audio(waveform))[1]
     heard, rate = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype="float32")
     assert rate == 16_000
-    assert torch.allclose(torch.from_numpy(heard), wave * 0.8 / wave.max(), atol=1e-4)
+    assert torch.allclose(torch.from_numpy(heard), waveform * 0.8 / waveform.max(), atol=1e-4)
 
 
 def test_errors_are_marked_by_kind():

@@ -41,9 +41,9 @@ def test_an_empty_reference_is_refused():
 
 
 def test_a_waveform_shows_the_extremes_of_every_column():
-    wave = torch.zeros(32_000)
-    wave[16_000], wave[20_000] = 0.9, -0.7
-    (axes,) = waveform(wave).axes
+    waveform = torch.zeros(32_000)
+    waveform[16_000], waveform[20_000] = 0.9, -0.7
+    (axes,) = waveform(waveform).axes
     outline = axes.collections[0].get_paths()[0].vertices
     assert outline[:, 1].max() == pytest.approx(0.9)
     assert outline[:, 1].min() == pytest.approx(-0.7)

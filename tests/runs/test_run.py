@@ -16,7 +16,7 @@ from sori.models.ctc import Ctc
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.recipes.recipe import Recipe
 from sori.runs import run
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 
 
 def brief(name, **changes):
@@ -26,7 +26,7 @@ def brief(name, **changes):
 
 
 def test_pretraining_beats_chance_and_leaves_a_model(encoder_run):
-    reports = [row for row in read_metrics(encoder_run / METRICS) if row["kind"] == "train"]
+    reports = [row for row in read_metrics(encoder_run / "metrics.jsonl") if row["kind"] == "train"]
     assert reports[-1]["contrastive"] < 0.85 * Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
     assert reports[-1]["code_perplexity"] > 8
     assert isinstance(store.load(encoder_run), Wav2Vec2)
@@ -42,7 +42,7 @@ def test_fine_tuning_learns_to_write_tones(recogniser_run, prepared_tones):
 def test_the_dev_split_is_measured_on_the_way(prepared_tones, tmp_path):
     recipe = brief("ctc_smoke", train__evaluate_every=2)
     run.train(recipe, into=tmp_path / "r", data=prepared_tones)
-    rows = [row for row in read_metrics(tmp_path / "r" / METRICS) if row["kind"] == "evaluation"]
+    rows = [row for row in read_metrics(tmp_path / "r" / "metrics.jsonl") if row["kind"] == "evaluation"]
     assert [row["step"] for row in rows] == [2, 3]
     assert rows[-1]["dev_cer"] == pytest.approx(
         recognition.evaluate(tmp_path / "r", data=prepared_tones, split="dev").cer.rate

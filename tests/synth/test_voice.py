@@ -1,9 +1,9 @@
 import subprocess
 import sys
-import wave
 
 import pytest
 import torch
+import waveform
 
 from sori.synth import Voice, speak, voice, voices
 
@@ -70,7 +70,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch):
 
 def test_without_the_extra_the_program_is_used_aloud(monkeypatch, tmp_path, caplog):
     recorded = tmp_path / "recorded.wav"
-    with wave.open(str(recorded), "wb") as file:
+    with waveform.open(str(recorded), "wb") as file:
         file.setparams((1, 2, 22_050, 0, "NONE", ""))
         file.writeframes((torch.sin(torch.arange(22_050) / 10) * 9_000).short().numpy().tobytes())
     program = tmp_path / "espeak-ng"

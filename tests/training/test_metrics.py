@@ -3,8 +3,8 @@ import math
 
 import pytest
 
+from sori.core.run_folder import RunFolder
 from sori.training.metrics import (
-    METRICS,
     Reporter,
     Window,
     cut_metrics,
@@ -78,12 +78,12 @@ def test_a_recognisers_line_has_a_chance_that_varies_and_no_codes():
 
 
 def test_reports_become_lines_of_json(tmp_path, capsys):
-    with Reporter(tmp_path, step=0, facts=FACTS) as reporter:
+    with Reporter(RunFolder(tmp_path), step=0, facts=FACTS) as reporter:
         reporter.report(NUMBERS | {"loss": math.nan})
         reporter.evaluation(50, {"dev/cer": 0.5})
         reporter.warn(50, Finding("collapse", "It fell.", "Raise it."))
         reporter.tick(51)
-    train, evaluation, warning = read_metrics(tmp_path / METRICS)
+    train, evaluation, warning = read_metrics(tmp_path / "metrics.jsonl")
     assert train == {"kind": "train", **NUMBERS, "loss": None}
     assert evaluation == {"kind": "evaluation", "step": 50, "dev/cer": 0.5}
     assert warning == {"kind": "warning", "step": 50, "name": "collapse", "cause": "It fell.", "cure": "Raise it."}
@@ -94,7 +94,7 @@ def test_reports_become_lines_of_json(tmp_path, capsys):
 
 def test_tensorboard_holds_the_same_numbers(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with Reporter(tmp_path, step=0, facts=FACTS) as reporter:
+    with Reporter(RunFolder(tmp_path), step=0, facts=FACTS) as reporter:
         reporter.report(NUMBERS)
     events = accumulator.EventAccumulator(str(tmp_path / "board")).Reload()
     (event,) = events.Scalars("train/contrastive")
@@ -103,7 +103,7 @@ def test_tensorboard_holds_the_same_numbers(tmp_path):
 
 
 def test_an_inactive_reporter_writes_and_shows_nothing(tmp_path, capsys):
-    with Reporter(tmp_path, step=0, facts=FACTS, active=False) as reporter:
+    with Reporter(RunFolder(tmp_path), step=0, facts=FACTS, active=False) as reporter:
         reporter.report(NUMBERS)
         reporter.say("hello")
     assert list(tmp_path.iterdir()) == []
@@ -111,7 +111,7 @@ def test_an_inactive_reporter_writes_and_shows_nothing(tmp_path, capsys):
 
 
 def test_lines_after_the_checkpoint_and_torn_ones_are_cut(tmp_path):
-    path = tmp_path / METRICS
+    path = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"kind": "train", "step": step, "loss": 0.1}) for step in (10, 20, 30)]
     path.write_text("\n".join(lines) + "\n" + lines[0][:17], encoding="utf-8")
     cut_metrics(path, 20)
@@ -119,13 +119,13 @@ def test_lines_after_the_checkpoint_and_torn_ones_are_cut(tmp_path):
     stamp = path.stat().st_mtime_ns
     cut_metrics(path, 20)
     assert path.stat().st_mtime_ns == stamp
-    assert [p.name for p in tmp_path.iterdir()] == [METRICS]
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_a_metrics_file_that_cannot_be_written_says_what_to_do(tmp_path):
-    (tmp_path / METRICS).mkdir()
+    (tmp_path / "metrics.jsonl").mkdir()
     with (
         pytest.raises(OSError, match="repeat the command to continue"),
-        Reporter(tmp_path, step=0, facts=FACTS) as reporter,
+        Reporter(RunFolder(tmp_path), step=0, facts=FACTS) as reporter,
     ):
         reporter.report(NUMBERS)

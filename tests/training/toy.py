@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from sori.core import distributed
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.config import Config
+from sori.core.run_folder import RunFolder
 from sori.models.protocols import LossSum
 from sori.training.loop import TrainConfig, train
 from sori.training.optim import OptimConfig
@@ -48,7 +49,7 @@ class Toy(nn.Module):
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
 
     def loss(self, batch, *, step, rng):
-        x = batch.wave.view(len(batch.wave), -1, DIM)
+        x = batch.waveform.view(len(batch.waveform), -1, DIM)
         hidden = self.first(x)
         for block in self.blocks:
             if not self.training or torch.rand((), generator=rng["layerdrop"]) >= self.config.layerdrop:
@@ -72,7 +73,7 @@ class ToyBatches:
         time.sleep(self.pause)
         generator = torch.Generator().manual_seed(index)
         rows = 2 + index % 3
-        return WaveBatch(torch.randn(rows, DIM * 8, generator=generator), torch.full((rows,), DIM * 8))
+        return WaveformBatch(torch.randn(rows, DIM * 8, generator=generator), torch.full((rows,), DIM * 8))
 
 
 def run(
@@ -81,6 +82,7 @@ def run(
     """Train the toy; returns it."""
     names = TrainConfig.model_fields
     base = {"num_steps": num_steps, "num_accumulate": num_accumulate, "precision": "float32", "log_every": 5}
+    into.mkdir(parents=True, exist_ok=True)
     system = system or Toy()
     system.finished = train(
         system,
@@ -88,7 +90,7 @@ def run(
         train=TrainConfig(**base | {k: v for k, v in settings.items() if k in names}),
         optim=optim or OptimConfig(lr=1e-2, max_norm=1.0),
         schedule=schedule or ScheduleConfig(warmup_fraction=0.1),
-        into=into,
+        folder=RunFolder(into),
         **{k: v for k, v in settings.items() if k not in names},
     )
     return system

@@ -4,12 +4,9 @@ import re
 from pathlib import Path
 
 from sori.core.folders import former, is_unfinished
+from sori.core.run_folder import RunFolder
 
 CARD = "config.json"
-
-
-MODEL = "model"
-"""Where a run folder keeps its finished model."""
 
 
 RUNS = Path("runs")
@@ -37,7 +34,7 @@ def find(model: str | Path) -> Path:
     if Path(model).is_file():
         return Path(model)
     for folder in (Path(model), RUNS / model):
-        for place in (folder, folder / MODEL):
+        for place in (folder, RunFolder(folder).model):
             for found in (place, former(place)):
                 if found is not None and (found / CARD).is_file():
                     return found
@@ -76,5 +73,5 @@ def list_models(runs: str | Path = RUNS) -> list[str]:
     """Names of the models in a folder of runs; `load` takes them."""
     models = (card.parent.relative_to(runs) for card in Path(runs).rglob(CARD))
     finished = (model for model in models if not any(is_unfinished(part) for part in model.parts))
-    folders = {model.parent if model.name == MODEL else model for model in finished}
+    folders = {model.parent if model == RunFolder(model.parent).model else model for model in finished}
     return sorted(folder.as_posix() for folder in folders if folder.suffix not in _LEFT_OVER)

@@ -18,6 +18,7 @@ from sori.cli import (
     transcribe,
     words,
 )
+from sori.core import log
 from sori.inference.transcript_files import STDIN
 
 app = App(
@@ -69,6 +70,7 @@ def main() -> None:
     """Run the command; what the user can put right is one line on the screen, and exit code 2."""
     words = sys.argv[1:]
     debug = "--debug" in words
+    log.show()
     try:
         # A lone dash would be taken for an option.
         app([str(STDIN) if word == "-" else word for word in words if word != "--debug"])

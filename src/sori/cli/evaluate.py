@@ -49,7 +49,7 @@ def evaluate(
     recognisers = []
     for name in [model] if against is None else [model, against]:
         system = store.load(name).to(distributed.device())
-        recognisers.append((name, system, search.decoder(recognition.needs_recogniser(system, name))))
+        recognisers.append((name, system, search.decoder(recognition.require_recogniser(system, name))))
     found = scores.evaluate(recognisers, data=data, split=None if split == "all" else split)
     _tell(found, save=save, report=report, audio_minutes=audio_minutes)
 
@@ -135,7 +135,7 @@ def calibrate(
     if judge_split == split:
         raise ValueError(f"expected another split to judge on than to fit on, got {split!r} for both")
     target = into or calibrate_module.file_of(model)
-    system = recognition.needs_recogniser(store.load(model).to(distributed.device()), model)
+    system = recognition.require_recogniser(store.load(model).to(distributed.device()), model)
     decoder = search.decoder(system)
     heard = calibrate_module.hear(system, transcribed(data, None if split == "all" else split), decoder)
     about = {"data": [folder.name for folder in data], "split": split, "lm": search.lm.name if search.lm else None}
@@ -208,4 +208,4 @@ def tune(
     decoder = Search(lm=lm, beam_size=beam_size, unknown_words=unknown_words).decoder(system)
     assert decoder is not None  # noqa: S101 - there is a language model
     utterances = transcribed(data, None if split == "all" else split)
-    print(lm_fusion.tune(recognition.needs_recogniser(system, model), decoder, utterances).table())
+    print(lm_fusion.tune(recognition.require_recogniser(system, model), decoder, utterances).table())

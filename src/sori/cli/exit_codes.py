@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def needs_files(files: Sequence[Path]) -> None:
+def require_files(files: Sequence[Path]) -> None:
     """Refuse a command without sound files."""
     if not files:
         raise ValueError("expected sound files, got none; name them after the model")

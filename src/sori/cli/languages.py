@@ -7,7 +7,7 @@ import torch
 from sori.checkpoints import store
 from sori.data.utterances import utterances_of
 from sori.evaluation.unit_languages import code_use
-from sori.inference.units import needs_quantizer
+from sori.inference.units import require_quantizer
 from sori.plots.language_map import languages as draw
 
 
@@ -23,10 +23,10 @@ def languages(
         minutes: Audio of each language to listen to, at most.
         into: Picture to write (.png, .svg, .pdf).
     """
-    encoder = needs_quantizer(store.load(model), model).eval()
+    encoder = require_quantizer(store.load(model), model).eval()
     with torch.no_grad():
         use = code_use(
-            lambda wave: encoder.codes(wave, torch.tensor([wave.shape[1]])).data,
+            lambda waveform: encoder.units(waveform, torch.tensor([waveform.shape[1]])).data,
             utterances_of(data, None if split == "all" else split),
             num_codes=encoder.config.num_codes,
             minutes=minutes,

@@ -12,18 +12,19 @@ from sori.checkpoints import store
 from sori.checkpoints.convert import Format as ModelFormat
 from sori.checkpoints.convert import Int8
 from sori.checkpoints.convert import convert as convert_model
-from sori.cli.exit_codes import leave_if, needs_files
+from sori.cli.exit_codes import leave_if, require_files
 from sori.core import distributed
 from sori.core.audio import read
+from sori.core.run_folder import RunFolder
 from sori.data.utterances import utterances_of
 from sori.evaluation.recognition import onnx_score
 from sori.inference import embed as embed_module
 from sori.inference import transcribe
-from sori.inference.units import needs_quantizer, write_units
+from sori.inference.units import require_quantizer, write_units
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
 from sori.plots.training_curves import curves
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 
 
 def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
@@ -35,7 +36,7 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
         into: Folder to write to.
         layer: 0 is the input of the first block; without it, the output of the last.
     """
-    needs_files(files)
+    require_files(files)
     targets = [into / f"{path.stem}.npz" for path in files]
     if twice := {str(target) for target in targets if targets.count(target) > 1}:
         raise ValueError(
@@ -67,7 +68,7 @@ def units(model: str, *, data: list[Path], into: Path, split: str = "all", overw
         overwrite: Replace the file.
     """
     system = store.load(model).to(distributed.device())
-    needs_quantizer(system, model)
+    require_quantizer(system, model)
     utterances = utterances_of(data, None if split == "all" else split)
     num_frames, failed = 0, False
     for found in write_units(system, utterances, into, overwrite=overwrite):
@@ -120,14 +121,15 @@ def plot(source: Path, *, into: Path | None = None) -> None:
         into: Picture to write (.png, .svg, .pdf); by default `curves.png` in the run folder, or beside you.
     """
     if source.is_dir():
-        rows = read_metrics(source / METRICS)
+        metrics = RunFolder(source).metrics
+        rows = read_metrics(metrics)
         if not rows:
-            raise ValueError(f"{source} holds no metrics ({METRICS}); expected the folder of a run that has begun")
+            raise ValueError(f"{source} holds no metrics ({metrics.name}); expected the folder of a run that has begun")
         figure, target = curves(rows), into or source / "curves.png"
     else:
-        wave = read(source)
-        frames = LogMel(LogMelConfig(stack=1))(wave[None], torch.tensor([len(wave)])).data[0]
-        figure, target = features(wave, frames), into or Path(f"{source.stem}.png")
+        waveform = read(source)
+        frames = LogMel(LogMelConfig(stack=1))(waveform[None], torch.tensor([len(waveform)])).data[0]
+        figure, target = features(waveform, frames), into or Path(f"{source.stem}.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, facecolor="white", dpi=150)
     print(f"drawn: {target}")

@@ -1,12 +1,12 @@
 """The verb that asks what every layer of a model knows."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cyclopts import Parameter
 
+from sori.core.log import logger
 from sori.evaluation import probing
 from sori.evaluation.abx import AbxConfig
 from sori.evaluation.abx import Task as AbxTask
@@ -14,7 +14,7 @@ from sori.evaluation.data_split import SplitBy
 from sori.evaluation.probe_tasks import TASKS, USUAL
 from sori.experiments import low_resource
 
-_DEFAULTS = probing.SheetConfig()
+_DEFAULTS = probing.ProbingConfig()
 
 
 @Parameter(name="*")
@@ -41,7 +41,7 @@ class Asked:
     seed: int = 0
     """Of all draws."""
 
-    def config(self) -> probing.SheetConfig:
+    def config(self) -> probing.ProbingConfig:
         """For `sheet.probe`."""
         tasks = tuple(word.strip() for word in self.tasks.split(","))
         if unknown := [word for word in tasks if word not in TASKS]:
@@ -49,7 +49,7 @@ class Asked:
         data = {name: getattr(self, name) for name in ("untrained", "split_by", "minutes", "max_phone_seconds", "seed")}
         layers = None if self.layer == "all" else (self.layer,)
         more = {"tasks": tasks, "layers": layers, "abx": AbxConfig(task=self.abx), "silences": self.silence or ()}
-        return probing.SheetConfig.model_validate(data | more)
+        return probing.ProbingConfig.model_validate(data | more)
 
 
 EVERYTHING = Asked()
@@ -86,7 +86,7 @@ def probe(
         raise ValueError("--recogniser needs transcripts to learn from: give --labels PREPARED")
     if labels:
         low_resource.check(labels)
-    made = probing.probe(model, data, alignments, config=asked.config(), say=_say)
+    made = probing.probe(model, data, alignments, config=asked.config(), say=logger.info)
     if recogniser is not None and labels:
         if not low_resource.train(model, labels, into=recogniser, settings=low_resource.recipe(seed=asked.seed)):
             return
@@ -98,7 +98,3 @@ def probe(
         figure.parent.mkdir(parents=True, exist_ok=True)
         probing.draw(made).savefig(figure, facecolor="white", dpi=150)
         print(f"drawn: {figure}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

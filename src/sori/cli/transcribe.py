@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sori.checkpoints import store
-from sori.cli.exit_codes import leave_if, needs_files
+from sori.cli.exit_codes import leave_if, require_files
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, info
 from sori.decoding.beam import BeamConfig, BeamDecoder
@@ -95,7 +95,7 @@ def transcribe(
         confidence: File from `sori calibrate --into`; by default what was kept beside the model is used.
         search: Language model and hot words.
     """
-    needs_files(files)
+    require_files(files)
     if num_best > 1 and to != "json" and (to != "txt" or into is not None):
         raise ValueError(
             f"--num-best is for the screen and for --format json, got --format {to}"

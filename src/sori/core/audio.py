@@ -84,12 +84,12 @@ def read(path: str | PathLike[str], *, start: float = 0.0, duration: float | Non
         if stop > about.num_samples or first > stop:
             raise ValueError(_too_late(path, start, duration, about.num_samples))
         try:
-            wave = _resampled(file, about, first, stop)
+            waveform = _resampled(file, about, first, stop)
         except soundfile.LibsndfileError as error:
             raise ValueError(_undecodable(path, str(error))) from None
-    if duration is not None and len(wave) < stop - first:
-        raise ValueError(_too_late(path, start, duration, first + len(wave)))
-    return torch.from_numpy(wave)
+    if duration is not None and len(waveform) < stop - first:
+        raise ValueError(_too_late(path, start, duration, first + len(waveform)))
+    return torch.from_numpy(waveform)
 
 
 def _open(path: str | PathLike[str]) -> soundfile.SoundFile:
@@ -117,8 +117,8 @@ def _resampled(file: soundfile.SoundFile, about: AudioInfo, first: int, stop: in
     margin = math.ceil(_MARGIN_SECONDS * SAMPLE_RATE / up)
     skip = max(0, first // up - margin)
     end = min(about.num_frames, (math.ceil(stop / up) + margin) * down)
-    wave = soxr.resample(_mono(file, skip * down, end), rate, SAMPLE_RATE, quality="HQ")
-    return np.ascontiguousarray(wave[first - skip * up : stop - skip * up])
+    waveform = soxr.resample(_mono(file, skip * down, end), rate, SAMPLE_RATE, quality="HQ")
+    return np.ascontiguousarray(waveform[first - skip * up : stop - skip * up])
 
 
 def _mono(file: soundfile.SoundFile, first: int, stop: int) -> np.ndarray:

@@ -7,15 +7,15 @@ import torch
 from sori.core.shapes import Float, Int, Tensor
 
 
-class WaveBatch(NamedTuple):
+class WaveformBatch(NamedTuple):
     """Waveforms at 16 kHz, zero after each one's length; raw amplitude, -1 to 1."""
 
-    wave: Float[Tensor, "batch sample"]
+    waveform: Float[Tensor, "batch sample"]
     lengths: Int[Tensor, " batch"]
 
-    def to(self, device: torch.device) -> "WaveBatch":
+    def to(self, device: torch.device) -> "WaveformBatch":
         """The same batch on another device."""
-        return WaveBatch(*(x.to(device, non_blocking=True) for x in self))
+        return WaveformBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
@@ -26,7 +26,7 @@ class WaveBatch(NamedTuple):
 class TextBatch(NamedTuple):
     """Waveforms with the ids of their transcripts, padded with -1."""
 
-    wave: Float[Tensor, "batch sample"]
+    waveform: Float[Tensor, "batch sample"]
     lengths: Int[Tensor, " batch"]
     labels: Int[Tensor, "batch label"]
     label_lengths: Int[Tensor, " batch"]
@@ -44,7 +44,7 @@ class TextBatch(NamedTuple):
 class SegmentBatch(NamedTuple):
     """Whole waveforms, the segments (words) cut out of them, and which segment is to tell which other one."""
 
-    wave: Float[Tensor, "batch sample"]
+    waveform: Float[Tensor, "batch sample"]
     lengths: Int[Tensor, " batch"]
     rows: Int[Tensor, " segment"]
     """Waveform that each segment lies in."""

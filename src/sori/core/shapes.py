@@ -10,7 +10,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["Bool", "Codes", "Float", "Frames", "Int", "Tensor", "UInt8"]
+__all__ = ["Bool", "Float", "Frames", "Int", "Tensor", "UInt8", "Units"]
 
 
 class Frames(NamedTuple):
@@ -20,7 +20,7 @@ class Frames(NamedTuple):
     lengths: Int[Tensor, " batch"]
 
 
-class Codes(NamedTuple):
+class Units(NamedTuple):
     """Discrete units of a batch, -1 in padding."""
 
     data: Int[Tensor, "batch frame group"]

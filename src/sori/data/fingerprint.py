@@ -1,4 +1,4 @@
-"""Which data a run is made on: an account that is kept with the run, so that it cannot go on with other ones."""
+"""Fingerprints of training data, stored with a run so that it cannot be continued on other data."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from sori.data.sources.images import Images
 
 _END = 1 << 20
 
-Account = dict[str, Any]
+Fingerprint = dict[str, Any]
 """Amount of data, and a digest of what decides the result."""
 
 
-def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -> Account:
+def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -> Fingerprint:
     """Utterances, hours and digest; with `languages`, where they decide how often an utterance is heard."""
     hours = sum(u.duration_seconds for u in utterances) / 3600
     digest = _digest(
@@ -26,13 +26,13 @@ def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -
     return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest}
 
 
-def of_images(images: Images) -> Account:
+def of_images(images: Images) -> Fingerprint:
     """Images and digest."""
     digest = _digest([repr(images.names).encode(), images.pixels.numpy().tobytes()])
     return {"images": len(images.names), "digest": digest}
 
 
-def of_texts(files: Sequence[Path]) -> Account:
+def of_texts(files: Sequence[Path]) -> Fingerprint:
     """Files, bytes and digest: of names, sizes, and the first and last MiB of each, since texts can be huge."""
     sizes = [file.stat().st_size for file in files]
     digest = _digest(
@@ -43,7 +43,7 @@ def of_texts(files: Sequence[Path]) -> Account:
     return {"texts": len(files), "bytes": sum(sizes), "digest": digest}
 
 
-def in_words(about: Account) -> str:
+def describe(about: Fingerprint) -> str:
     """`5,170 utterances of 6.16 h`."""
     if "images" in about:
         return f"{about['images']:,} images"
@@ -52,23 +52,23 @@ def in_words(about: Account) -> str:
     return f"{about['utterances']:,} utterances of {about['hours']:.2f} h"
 
 
-def before(path: Path, about: Account) -> Account | None:
+def check(path: Path, about: Fingerprint) -> Fingerprint | None:
     """What a run was begun on, None for a new one.
 
     Raises:
         ValueError: these were other data.
     """
-    found: Account | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    found: Fingerprint | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if found is not None and found["digest"] != about["digest"]:
         raise ValueError(
-            f"{path.parent} was begun on {in_words(found)}, and now the data hold {in_words(about)} or other ones; "
+            f"{path.parent} was begun on {describe(found)}, and now the data hold {describe(about)} or other ones; "
             "likely the folder was prepared again: train into a new folder"
         )
     distributed.barrier()
     return found
 
 
-def keep(path: Path, about: Account) -> None:
+def store(path: Path, about: Fingerprint) -> None:
     """Note what a run is made on."""
     if distributed.rank() == 0:
         path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

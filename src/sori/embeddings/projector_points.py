@@ -25,7 +25,7 @@ from sori.embeddings.space import WordSpace
 from sori.evaluation.representations import SHORTEST_SAMPLES, Timing, hear, layers_of
 from sori.models import factory
 from sori.models.code_bert import CodeBert
-from sori.models.encoders import Encoder, has_codes
+from sori.models.encoders import Encoder, has_units
 from sori.models.speech2vec import Speech2VecConfig
 from sori.plots.projector_page import Column, Points
 
@@ -136,7 +136,7 @@ def _segments(heard: spoken.Heard, name: str, config: ProjectorConfig) -> Points
         details,
         columns,
         heard.vectors[rows].numpy(),
-        lambda place: heard.wave(chosen[place]),
+        lambda place: heard.waveform(chosen[place]),
     )
 
 
@@ -149,7 +149,7 @@ def _about(owners: Sequence[Utterance]) -> Iterator[Column]:
 
 
 def _codes(encoder: Encoder, name: str, number: int) -> Points:
-    if not has_codes(encoder) or isinstance(encoder, CodeBert):  # the codebook is that of the model below
+    if not has_units(encoder) or isinstance(encoder, CodeBert):  # the codebook is that of the model below
         raise ValueError(
             f"{name} ({encoder.config.kind}) has no codebook to show; give recordings to be heard, --data PREPARED"
         )
@@ -200,7 +200,7 @@ class _Sound(NamedTuple):
     utterance: Utterance
     at: Interval
 
-    def wave(self) -> Float[Tensor, " sample"]:
+    def waveform(self) -> Float[Tensor, " sample"]:
         """It and what is around it."""
         one = self.utterance
         start = max(0.0, self.at.start - _AROUND_SECONDS)
@@ -242,7 +242,7 @@ def _sounds(encoder: Encoder, name: str, recordings: list[_Recording], show: Sho
     chosen = np.concatenate(vectors)[rows]
     labels = labels if phones else [one.utterance.id for one in kept]
     return Points(
-        f"{show.capitalize()} of {name}", told, labels, details, columns, chosen, lambda row: kept[row].wave()
+        f"{show.capitalize()} of {name}", told, labels, details, columns, chosen, lambda row: kept[row].waveform()
     )
 
 

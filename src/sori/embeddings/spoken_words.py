@@ -15,7 +15,7 @@ from sori.core.audio import read
 from sori.core.batch import SegmentBatch
 from sori.core.shapes import Float, Frames, Tensor
 from sori.data.batches.loader import FileReader
-from sori.data.batches.segment_pairs import SegmentConfig, borders, read_waves
+from sori.data.batches.segment_pairs import SegmentConfig, borders, read_waveforms
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.word_segments import SEGMENTS, Segment, write_segments
 from sori.embeddings import vector_files
@@ -27,7 +27,7 @@ from sori.models import factory
 from sori.models.ctc import Ctc
 from sori.models.speech2vec import Speech2Vec
 from sori.plots import html_page
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpokenWordRecipe
 from sori.runs.tasks.word_segments import locate
 
 _TOGETHER = 16
@@ -51,7 +51,7 @@ class Heard(NamedTuple):
     utterances: dict[str, Utterance]
     """By id."""
 
-    def wave(self, segment: Segment) -> Float[Tensor, " sample"]:
+    def waveform(self, segment: Segment) -> Float[Tensor, " sample"]:
         """The sound of a segment at 16 kHz."""
         u = self.utterances[segment.utterance]
         end = min(segment.end, u.duration_seconds)
@@ -178,9 +178,9 @@ def hear(
         system, config, folders = model, segments or SegmentConfig(), list(data)
     else:
         system = needs_words(store.load(model).to(distributed.device()), str(model))
-        recipe = Recipe.from_data(store.read(model).provenance["recipe"], origin=f"the recipe of {model}")
+        recipe = SpokenWordRecipe.from_data(store.read(model).provenance["recipe"], origin=f"the recipe of {model}")
         folders = list(data) or [Path(folder) for folder in recipe.corpora]
-        config = segments or recipe.segments or SegmentConfig()
+        config = segments or recipe.segments
         if data and segments is None:
             config = config.model_copy(update={"file": None})  # the file belongs to the data of the training
     utterances, own = locate(folders, config)
@@ -220,7 +220,7 @@ def batches(
         owner = np.repeat(np.arange(len(rows)), [len(own) for own in chosen])
         flat = [one for own in chosen for one in own]
         yield SegmentBatch(
-            *read_waves(reader, rows, num_samples),
+            *read_waveforms(reader, rows, num_samples),
             torch.from_numpy(owner),
             *borders(flat, num_samples[rows[owner]]),
             torch.zeros(0, 2, dtype=torch.long),
@@ -290,13 +290,13 @@ def neighbour_page(heard: Heard, asked: str, found: Sequence[Neighbour]) -> str:
     first, *others = found
     blocks = [
         html_page.heading(f"What sounds like {first.example.word or asked}", level=1),
-        html_page.audio(heard.wave(first.example)),
+        html_page.audio(heard.waveform(first.example)),
         html_page.paragraph(_told(first), soft=True),
     ]
     for one in others:
         blocks += [
             html_page.heading(f"{one.example.word or one.example.utterance}: {one.cosine:.3f}"),
-            html_page.audio(heard.wave(one.example)),
+            html_page.audio(heard.waveform(one.example)),
             html_page.paragraph(_told(one), soft=True),
         ]
     return html_page.page(f"Neighbours of {asked}", blocks)

@@ -41,7 +41,7 @@ class LettersConfig(Config):
     dropout: float = 0.2
 
 
-class Told(NamedTuple):
+class Prediction(NamedTuple):
     """Utterances with what is said in them."""
 
     rows: list[int]
@@ -94,7 +94,7 @@ class Head(nn.Module):
 
 def read_letters(
     vectors: Callable[[int], Float[Tensor, "frame dim"]],
-    parts: tuple[Told, Told, Told],
+    parts: tuple[Prediction, Prediction, Prediction],
     *,
     frame_seconds: float,
     config: LettersConfig | None = None,
@@ -134,7 +134,7 @@ def read_letters(
         examples = [((x - mean) / spread, own) for x, own in examples]
         learn(head, examples, batch_frames=round(config.batch_seconds / frame_seconds), config=config, seed=seed)
 
-    def wrong(part: Told) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def wrong(part: Prediction) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         hypotheses = [write(head, (vectors(row).float() - mean) / spread, vocabulary) for row in part.rows]
         report = error_rates([vocabulary.normalise(text) for text in part.texts], hypotheses, part.speakers)
         edits = [one.characters for one in report.utterances]

@@ -16,7 +16,7 @@ from sori.data.sources.alignments import Alignment, is_silence
 from sori.data.sources.intervals import Interval, labels_at
 from sori.evaluation.abx import Abx, AbxConfig, Plan, find_items, plan, score, spans_of
 from sori.evaluation.data_split import Split, SplitBy, split
-from sori.evaluation.letter_probe import Letters, LettersConfig, Told, read_letters
+from sori.evaluation.letter_probe import Letters, LettersConfig, Prediction, read_letters
 from sori.evaluation.linear_probe import ProbeConfig, Probed, Rows, probe
 from sori.evaluation.representations import Timing
 
@@ -26,7 +26,7 @@ USUAL: tuple[Task, ...] = ("phone", "speaker", "abx", "codes")
 """All but letters, which need transcripts and half a minute for each representation."""
 
 
-class TrialConfig(Config):
+class ProbeTaskConfig(Config):
     """What is asked, of what."""
 
     tasks: tuple[Task, ...] = USUAL
@@ -46,7 +46,7 @@ class Questions(NamedTuple):
     """What does not depend on the representation."""
 
     utterances: list[Utterance]
-    config: TrialConfig
+    config: ProbeTaskConfig
     labels: list[str]
     """Of the phones by their numbers; silences have none."""
     phones: list[list[Interval]]
@@ -56,7 +56,7 @@ class Questions(NamedTuple):
     phone_split: Split | None
     speaker_split: Split | None
     planned: Plan | None
-    told: tuple[Told, Told, Told] | None
+    told: tuple[Prediction, Prediction, Prediction] | None
     """Transcripts of each part."""
 
 
@@ -90,7 +90,7 @@ class Answers(NamedTuple):
 
 
 def questions(
-    utterances: Sequence[Utterance], alignments: Sequence[Alignment | None] | None, config: TrialConfig
+    utterances: Sequence[Utterance], alignments: Sequence[Alignment | None] | None, config: ProbeTaskConfig
 ) -> Questions:
     """What the configuration asks of these utterances.
 
@@ -126,7 +126,7 @@ def questions(
     return Questions(list(utterances), config, labels, phones, num_long, phone_split, speaker_split, planned, told)
 
 
-def _told(utterances: Sequence[Utterance], config: TrialConfig) -> tuple[Told, Told, Told]:
+def _told(utterances: Sequence[Utterance], config: ProbeTaskConfig) -> tuple[Prediction, Prediction, Prediction]:
     spoken = [index for index, one in enumerate(utterances) if one.text and one.text.strip()]
     if not spoken:
         raise ValueError("letters need transcripts, and no utterance has one; leave letters out of --tasks")
@@ -136,13 +136,13 @@ def _told(utterances: Sequence[Utterance], config: TrialConfig) -> tuple[Told, T
         few = {one.id for one in choose_minutes(train, config.letters.minutes, seed=config.seed)}
         parts = parts._replace(train=[index for index in parts.train if utterances[index].id in few])
 
-    def told(rows: list[int]) -> Told:
-        return Told(rows, [utterances[row].text or "" for row in rows], [utterances[row].speaker for row in rows])
+    def told(rows: list[int]) -> Prediction:
+        return Prediction(rows, [utterances[row].text or "" for row in rows], [utterances[row].speaker for row in rows])
 
     return told(parts.train), told(parts.dev), told(parts.test)
 
 
-def _phones(alignments: Sequence[Alignment | None], config: TrialConfig) -> tuple[list[list[Interval]], int]:
+def _phones(alignments: Sequence[Alignment | None], config: ProbeTaskConfig) -> tuple[list[list[Interval]], int]:
     """Phones of each utterance, silences with empty labels; and how many were too long."""
     rows, num_long = list[list[Interval]](), 0
     for alignment in alignments:

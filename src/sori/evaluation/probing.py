@@ -29,10 +29,10 @@ from sori.evaluation.probe_comparison import (
     percent,
     points,
 )
-from sori.evaluation.probe_tasks import Questions, Stage, TrialConfig, answer, questions, stage
-from sori.evaluation.representations import SHORTEST_SAMPLES, WINDOW_TIMING, Timing, codes_of, hear, layers_of, spectra
+from sori.evaluation.probe_tasks import ProbeTaskConfig, Questions, Stage, answer, questions, stage
+from sori.evaluation.representations import SHORTEST_SAMPLES, WINDOW_TIMING, Timing, hear, layers_of, spectra, units_of
 from sori.models import factory
-from sori.models.encoders import Encoder, has_codes, untrained
+from sori.models.encoders import Encoder, has_units, random_initialisation
 from sori.plots.layer_scores import Panel, Point, by_layer
 
 _BYTES_AT_ONCE = 3 << 30
@@ -47,7 +47,7 @@ _TITLES = (
 )
 
 
-class SheetConfig(TrialConfig):
+class ProbingConfig(ProbeTaskConfig):
     """What is asked, and of which representations."""
 
     layers: tuple[int, ...] | None = None
@@ -67,7 +67,7 @@ class Sheet(NamedTuple):
     """Of each codebook, and of all together."""
     notes: list[str]
     """How it was made: parts, chance, what was left out."""
-    config: SheetConfig
+    config: ProbingConfig
     errors: Estimate | None = None
     """Characters that a recogniser made from ten minutes gets wrong (`experiments/low_resource.py`)."""
 
@@ -158,7 +158,7 @@ def probe(
     data: Path | Sequence[Path],
     alignments: Path | None = None,
     *,
-    config: SheetConfig | None = None,
+    config: ProbingConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Sheet:
     """Make the sheet of an encoder.
@@ -173,7 +173,7 @@ def probe(
     Raises:
         FileNotFoundError, ValueError: model, data or alignments cannot be read, or do not fit each other or the tasks.
     """
-    config = config or SheetConfig()
+    config = config or ProbingConfig()
     if (
         alignments is None
         and (needing := sorted({"phone", "abx"} & set(config.tasks)))
@@ -206,7 +206,7 @@ def probe(
     return Sheet(str(model), lines, codes, notes + _about_chance(lines), config)
 
 
-def _kept(every: Sequence[Utterance], timing: Timing, config: SheetConfig) -> tuple[list[int], list[str]]:
+def _kept(every: Sequence[Utterance], timing: Timing, config: ProbingConfig) -> tuple[list[int], list[str]]:
     """Indices of the utterances that are scored, and what to say about them."""
     shortest = max(timing.field_samples, SHORTEST_SAMPLES)
     kept = [index for index, one in enumerate(every) if one.num_samples >= shortest]
@@ -227,7 +227,7 @@ def _kept(every: Sequence[Utterance], timing: Timing, config: SheetConfig) -> tu
 def _untrained(encoder: Encoder, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "untrained"))
-        fresh = untrained(encoder)
+        fresh = random_initialisation(encoder)
     return fresh.to(next(encoder.parameters()).device).eval()
 
 
@@ -260,10 +260,10 @@ def _spectra(asked: Questions, timing: Timing) -> list[Line]:
 
 
 def _codes(encoder: Encoder, asked: Questions, timing: Timing, say: Callable[[str], None]) -> dict[str, CodeUse]:
-    if not has_codes(encoder):
+    if not has_units(encoder):
         say("no codes: this model has no quantiser")
         return {}
-    heard = hear(codes_of(encoder), asked.utterances)
+    heard = hear(units_of(encoder), asked.utterances)
     phones = stage(asked._replace(planned=None), heard.counts, timing).phones
     codes = heard.vectors[0].long().numpy()
     num_codes, num_groups = encoder.config.num_codes, codes.shape[1]

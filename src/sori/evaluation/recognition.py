@@ -34,9 +34,9 @@ def scored(system: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | 
     assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
     device = next(system.parameters()).device
 
-    def logits(wave: Float[Tensor, " sample"]) -> Frames:
+    def logits(waveform: Float[Tensor, " sample"]) -> Frames:
         with torch.no_grad():
-            return system.logits(wave[None].to(device), torch.tensor([len(wave)], device=device))
+            return system.logits(waveform[None].to(device), torch.tensor([len(waveform)], device=device))
 
     return score(logits, vocabulary, utterances, shortest=factory.encoder_of(system).field_samples, decoder=decoder)
 
@@ -90,7 +90,7 @@ def onnx_score(data: str | Path | Sequence[str | Path], split: str | None) -> Ca
         vocabulary = model.facts.vocabulary
         assert vocabulary is not None  # noqa: S101 - encoders are not quantised
         report = score(
-            lambda wave: model.logits(wave[None], torch.tensor([len(wave)])),
+            lambda waveform: model.logits(waveform[None], torch.tensor([len(waveform)])),
             vocabulary,
             utterances,
             shortest=model.facts.shortest_samples,
@@ -122,11 +122,11 @@ def evaluate(
         ValueError: the model is no recogniser, or there are no transcribed utterances of that split.
     """
     system = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
-    system = needs_recogniser(system, str(model) if isinstance(model, str | Path) else "an encoder")
+    system = require_recogniser(system, str(model) if isinstance(model, str | Path) else "an encoder")
     return scored(system.eval(), transcribed(data, split), decoder)
 
 
-def needs_recogniser(system: factory.System, name: str) -> Ctc:
+def require_recogniser(system: factory.System, name: str) -> Ctc:
     """The same system, as what it must be.
 
     Raises:

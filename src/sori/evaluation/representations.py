@@ -88,26 +88,26 @@ def layers_of(encoder: Encoder, layers: Sequence[int]) -> Source:
     for layer in layers:
         choose_layer(layer, encoder.config.num_layers, lowest="input of the first block")
 
-    def source(wave: Float[Tensor, " sample"]) -> list[Tensor]:
-        wave, length = _on_device(encoder, wave)
-        found, _ = encoder.encode(wave, length)
+    def source(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
+        waveform, length = _on_device(encoder, waveform)
+        found, _ = encoder.encode(waveform, length)
         return [found[layer][0] for layer in layers]
 
     return source
 
 
-def codes_of(encoder: Quantizing) -> Source:
+def units_of(encoder: Quantizing) -> Source:
     """The codes of an encoder with a quantiser: `frame group`, as floats."""
 
-    def source(wave: Float[Tensor, " sample"]) -> list[Tensor]:
-        return [encoder.codes(*_on_device(encoder, wave)).data[0]]
+    def source(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
+        return [encoder.units(*_on_device(encoder, waveform)).data[0]]
 
     return source
 
 
-def _on_device(encoder: Encoder, wave: Tensor) -> tuple[Tensor, Tensor]:
+def _on_device(encoder: Encoder, waveform: Tensor) -> tuple[Tensor, Tensor]:
     device = next(encoder.parameters()).device
-    return wave[None].to(device), torch.tensor([wave.shape[0]], device=device)
+    return waveform[None].to(device), torch.tensor([waveform.shape[0]], device=device)
 
 
 def spectra(timing: Timing) -> Source:
@@ -119,14 +119,14 @@ def spectra(timing: Timing) -> Source:
     log_mel = LogMel(_WINDOWS)
     transform = cosine_transform(_WINDOWS.num_mels)[:, : _CEPSTRA.num_cepstra]
 
-    def source(wave: Float[Tensor, " sample"]) -> list[Tensor]:
-        bands = log_mel.log_mel(wave[None])
+    def source(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
+        bands = log_mel.log_mel(waveform[None])
         lengths = torch.tensor([bands.shape[1]])
         cepstra = bands @ transform
         slope = delta(cepstra, lengths, num_windows=_CEPSTRA.delta_windows)
         curvature = delta(slope, lengths, num_windows=_CEPSTRA.delta_windows)
         full = torch.cat([cepstra, slope, curvature], dim=-1)
-        beside = _windows_beside(timing, len(wave), bands.shape[1])
+        beside = _windows_beside(timing, len(waveform), bands.shape[1])
         every = (normalize(full, lengths), full, normalize(bands, lengths), bands)
         return [one[0][beside].flatten(1) for one in every]
 

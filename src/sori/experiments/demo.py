@@ -5,7 +5,6 @@ voices with other sentences for the test.
 """
 
 import random
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from torch.nn import functional
 from sori.checkpoints import store
 from sori.core import audio
 from sori.core.folders import whole_folder
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Int, Tensor
 from sori.data.labels import choose_minutes
@@ -33,11 +34,11 @@ from sori.plots import demo_report
 from sori.plots.signal import TimedWord
 from sori.recipes import ctc, wav2vec2
 from sori.recipes import smoke as toys
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import LabelConfig, Recipe, RecogniserRecipe, SpeechRecipe
 from sori.runs import run
 from sori.synth import CorpusSize, speak_corpus
 from sori.text.vocabulary import Vocabulary
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 
 REPORT = "report.html"
 MIN_LABELLED_MINUTES = 0.5
@@ -86,7 +87,7 @@ def demo(
         available = _transcribed_minutes(read_manifest(train))
     recipes = _recipes(minutes=minutes if available > minutes else None, smoke=smoke)
     titles = ("2/5 Pre-training without transcripts", "3/5 Fine-tuning", "4/5 The same without pre-training")
-    for title, (name, recipe) in zip(titles, recipes.items(), strict=True):
+    for title, (name, recipe) in zip(titles, recipes.by_folder().items(), strict=True):
         with _stage(title):
             init = into / "pretrained" if name == "with" else None
             if not run.train(recipe, into=into / name, data=train, init=init).finished:
@@ -95,7 +96,7 @@ def demo(
         scores = [recognition.evaluate(into / name, data=test, split=None) for name in ("with", "without")]
         found = _findings(into, recipes, scores)
         (into / REPORT).write_text(demo_report.compose(found), encoding="utf-8")
-    _say(_summary(found, into / REPORT, seconds=time.monotonic() - began))
+    logger.info(_summary(found, into / REPORT, seconds=time.monotonic() - began))
     return Demonstration(into / REPORT, *scores)
 
 
@@ -103,11 +104,11 @@ def _synthetic(into: Path, *, smoke: bool) -> tuple[Path, Path]:
     """Prepared folders of spoken sentences, for training and for the test."""
     recordings = into / "recordings"
     if recordings.exists():
-        _say(f"already spoken: {recordings}")
+        logger.info(f"already spoken: {recordings}")
     else:
         with whole_folder(recordings) as fresh:
             speak_corpus(fresh, _SMOKE if smoke else CorpusSize())
-        _say(f"spoken: {recordings}")
+        logger.info(f"spoken: {recordings}")
     return _prepared(recordings / "train", into / "train"), _prepared(recordings / "test", into / "test")
 
 
@@ -123,9 +124,9 @@ def _own(into: Path, data: Path) -> tuple[Path, Path]:
 
 def _prepared(source: Path, folder: Path) -> Path:
     if (folder / CUTS).is_file():
-        _say(f"already prepared: {folder}")
+        logger.info(f"already prepared: {folder}")
     else:
-        _say(str(prepare(source, folder, overwrite=folder.exists())))
+        logger.info(str(prepare(source, folder, overwrite=folder.exists())))
     return folder
 
 
@@ -171,7 +172,19 @@ def _transcribed_minutes(utterances: Sequence[Utterance]) -> float:
     return sum(u.duration_seconds for u in utterances if u.text and u.text.strip()) / 60
 
 
-def _recipes(*, minutes: float | None, smoke: bool) -> dict[str, Recipe]:
+class _Recipes(NamedTuple):
+    """Pre-training, and fine-tuning with and without it."""
+
+    pretrained: SpeechRecipe
+    tuned: RecogniserRecipe
+    scratch: RecogniserRecipe
+
+    def by_folder(self) -> dict[str, Recipe]:
+        """Each recipe by the name of its run folder."""
+        return {"pretrained": self.pretrained, "with": self.tuned, "without": self.scratch}
+
+
+def _recipes(*, minutes: float | None, smoke: bool) -> _Recipes:
     """Pre-training, and fine-tuning with and without it on the same labels, batches and updates."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
@@ -183,11 +196,7 @@ def _recipes(*, minutes: float | None, smoke: bool) -> dict[str, Recipe]:
         scratch = ctc.ctc_10min_scratch().override({"name": "demo_without", **TUNING})
     labels = {"labels": LabelConfig(minutes=minutes)}
     scratch = scratch.model_copy(update={"encoder": pretraining.system, **labels})
-    return {
-        "pretrained": pretraining,
-        "with": tuning.model_copy(update={"encoder": None, **labels}),
-        "without": scratch,
-    }
+    return _Recipes(pretraining, tuning.model_copy(update={"encoder": None, **labels}), scratch)
 
 
 PRETRAINING = {"train.num_steps": 4500, "system.gumbel_decay": 0.99956}
@@ -196,17 +205,17 @@ TUNING = {"train.num_steps": 800, "data.batch_seconds": 12, "system.upsample": 2
 """What differs from `ctc_10min` and `ctc_10min_scratch`: about a minute; synthetic voices speak fast."""
 
 
-def _findings(into: Path, recipes: dict[str, Recipe], scores: list[ErrorReport]) -> demo_report.Findings:
+def _findings(into: Path, recipes: _Recipes, scores: list[ErrorReport]) -> demo_report.Findings:
     """Everything for the page."""
     models = [_recogniser(into / name) for name in ("with", "without")]
     utterances = read_manifest(into / "test")
     first_of_each = {u.speaker or u.id: u for u in reversed(utterances)}.values()
     examples = []
     for utterance in list(first_of_each)[::-1][:NUM_EXAMPLES]:
-        wave = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
-        heard = [transcribe.transcribe(model, wave, sample_rate=audio.SAMPLE_RATE) for model, _ in models]
+        waveform = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
+        heard = [transcribe.transcribe(model, waveform, sample_rate=audio.SAMPLE_RATE) for model, _ in models]
         words = [[TimedWord(*word) for word in one.words] for one in heard]
-        examples.append(demo_report.Example(wave, models[0][1].normalise(utterance.text or ""), words))
+        examples.append(demo_report.Example(waveform, models[0][1].normalise(utterance.text or ""), words))
     encoder = store.load(into / "pretrained")
     assert isinstance(encoder, Wav2Vec2)  # noqa: S101 - what the first recipe trains
     difference = compare(scores[:1], scores[1:])["cer"]
@@ -219,8 +228,8 @@ def _findings(into: Path, recipes: dict[str, Recipe], scores: list[ErrorReport])
         facts=_facts(into, recipes),
         scores=(judged[0], judged[1]),
         change=demo_report.Interval(*difference.relative),
-        pretraining=read_metrics(into / "pretrained" / METRICS),
-        inside=_inside(encoder, utterances, examples[0].wave),
+        pretraining=read_metrics(RunFolder(into / "pretrained").metrics),
+        inside=_inside(encoder, utterances, examples[0].waveform),
         examples=examples,
         commands=COMMANDS,
     )
@@ -248,37 +257,38 @@ def _interval(rate: Rate) -> demo_report.Interval:
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:
-    return [(row["step"], row["loss"]) for row in read_metrics(folder / METRICS) if row["kind"] == "train"]
+    return [(row["step"], row["loss"]) for row in read_metrics(RunFolder(folder).metrics) if row["kind"] == "train"]
 
 
-def _inside(system: Wav2Vec2, utterances: Sequence[Utterance], wave: Float[Tensor, " sample"]) -> demo_report.Inside:
+def _inside(
+    system: Wav2Vec2, utterances: Sequence[Utterance], waveform: Float[Tensor, " sample"]
+) -> demo_report.Inside:
     """What pre-training makes of one recording, and which codes it uses for all."""
     counts = torch.zeros(system.config.num_groups, system.config.num_codes, dtype=torch.long)
     for u in utterances:
         codes = _codes(system, audio.read(u.path, start=u.start, duration=u.duration_seconds))
         counts += functional.one_hot(codes, system.config.num_codes).sum(0)
-    frames = system.features(wave[None], torch.tensor([len(wave)]))
+    frames = system.features(waveform[None], torch.tensor([len(waveform)]))
     masked = system.draw(frames.lengths, Rng(0), torch.device("cpu")).masked[0]
-    log_mel = LogMel(LogMelConfig()).log_mel(wave[None])[0]
-    return demo_report.Inside(wave, log_mel, masked, _codes(system, wave), counts)
+    log_mel = LogMel(LogMelConfig()).log_mel(waveform[None])[0]
+    return demo_report.Inside(waveform, log_mel, masked, _codes(system, waveform), counts)
 
 
-def _codes(system: Wav2Vec2, wave: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:
-    codes: Tensor = system.codes(wave[None], torch.tensor([len(wave)])).data[0]
+def _codes(system: Wav2Vec2, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:
+    codes: Tensor = system.units(waveform[None], torch.tensor([len(waveform)])).data[0]
     return codes
 
 
-def _facts(into: Path, recipes: dict[str, Recipe]) -> list[tuple[str, str]]:
+def _facts(into: Path, recipes: _Recipes) -> list[tuple[str, str]]:
     train, test = (read_manifest(into / name) for name in ("train", "test"))
     labelled = [u for u in train if u.text]
-    wanted = recipes["with"].labels
-    minutes = (wanted.minutes if wanted else None) or _transcribed_minutes(labelled)
-    pretraining = recipes["pretrained"].train.num_steps
+    minutes = recipes.tuned.labels.minutes or _transcribed_minutes(labelled)
+    pretraining = recipes.pretrained.train.num_steps
     return [
         ("heard in pre-training", f"{_extent(train)}, transcripts not used"),
         ("pre-training", f"{pretraining:,} updates, {_heard(into / 'pretrained')}"),
         ("transcribed", f"{minutes:.1f} min of {_extent(labelled)}"),
-        ("fine-tuning", f"{recipes['with'].train.num_steps:,} updates each, {_heard(into / 'with')}"),
+        ("fine-tuning", f"{recipes.tuned.train.num_steps:,} updates each, {_heard(into / 'with')}"),
         ("test", _extent(test)),
     ]
 
@@ -291,7 +301,7 @@ def _extent(utterances: Sequence[Utterance]) -> str:
 
 
 def _heard(folder: Path) -> str:
-    hours = [row["hours"] for row in read_metrics(folder / METRICS) if "hours" in row]
+    hours = [row["hours"] for row in read_metrics(RunFolder(folder).metrics) if "hours" in row]
     return f"{hours[-1]:.1f} h heard, repetitions counted"
 
 
@@ -317,14 +327,10 @@ def _written(rate: demo_report.Interval) -> str:
 @contextmanager
 def _stage(title: str) -> Iterator[None]:
     began = time.monotonic()
-    _say(f"\n== {title}")
+    logger.info(f"\n== {title}")
     yield
-    _say(f"== {title.partition(' ')[0]} took {_clock(time.monotonic() - began)}")
+    logger.info(f"== {title.partition(' ')[0]} took {_clock(time.monotonic() - began)}")
 
 
 def _clock(seconds: float) -> str:
     return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from sori import recipes
 from sori.data.utterances import utterances_of
 from sori.evaluation import recognition
 from sori.evaluation.bootstrap import Estimate
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import RecogniserRecipe
 from sori.runs import run
 
 MINUTES = 10.0
@@ -17,7 +17,7 @@ ENCODER_RATE = 0.1
 """Factor on the encoder's learning rate. At the 0.5 of `ctc_10min`, CPC stays at the blanks."""
 
 
-def recipe(*, toy: bool = False, seed: int = 0) -> Recipe:
+def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
     """`ctc_10min` for every encoder alike: slow, and read as a mix of its layers.
 
     Without changes to an encoder's settings, which not all allow. The mix is normalised: wav2vec's vectors are so small
@@ -27,8 +27,8 @@ def recipe(*, toy: bool = False, seed: int = 0) -> Recipe:
         toy: seconds of training instead of minutes, to see whether everything runs.
         seed: of the training.
     """
-    found = recipes.of_loop("ctc_smoke" if toy else "ctc_10min")
-    labels = (found.labels or LabelConfig()).model_copy(update={"minutes": MINUTES})
+    found = recipes.recogniser("ctc_smoke" if toy else "ctc_10min")
+    labels = found.labels.model_copy(update={"minutes": MINUTES})
     changes: dict[str, Any] = {"name": "ten_minutes", "encoder": None, "encoder_changes": {}, "labels": labels}
     settings = {"train.seed": seed, "system.encoder_lr_factor": ENCODER_RATE, "system.read": "mix"}
     return found.override(settings).model_copy(update=changes)
@@ -49,7 +49,7 @@ def check(labels: Sequence[Path]) -> None:
         )
 
 
-def train(model: str | Path, labels: Sequence[Path], *, into: Path, settings: Recipe) -> bool:
+def train(model: str | Path, labels: Sequence[Path], *, into: Path, settings: RecogniserRecipe) -> bool:
     """Make the recogniser; repeated, it continues. Whether it is finished.
 
     Args:

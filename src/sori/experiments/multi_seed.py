@@ -7,23 +7,21 @@ run folder.
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from sori.checkpoints import resolve, store
 from sori.core import distributed
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.data.manifest import Utterance, read_manifest
 from sori.evaluation import recognition
 from sori.evaluation.error_rate import Difference, ErrorReport, compare, error_rates
 from sori.evaluation.seed_spread import SeedScores
-from sori.models.ctc import CtcConfig
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import LabelConfig, Recipe, RecogniserRecipe
 from sori.runs import run
 from sori.text.vocabulary import BLANK, Vocabulary
-from sori.training import loop
-from sori.training.lock import sole_use
 from sori.training.watch import Diverged
 
 SUMMARY, SCORE, FAILED = "seeds.json", "dev.json", "failed.txt"
@@ -65,10 +63,10 @@ def train_seeds(
     """
     into = Path(into)
     recipe = run.complete(_choosable(recipe, seeds), data, init)
-    labels = recipe.labels or LabelConfig()
+    labels = recipe.labels
     dev = _dev_folders(recipe, labels)
     wanted = range(recipe.train.seed, recipe.train.seed + seeds)
-    with distributed.process_group(), sole_use(into):
+    with distributed.process_group(), RunFolder(into).locked():
         is_first = distributed.rank() == 0
         failed = _train_each(recipe, into, wanted)
     if failed is None:
@@ -82,7 +80,7 @@ def train_seeds(
     # Outside the group: the others would wait for the scores longer than their patience.
     if not is_first:
         return None
-    with sole_use(into):
+    with RunFolder(into).locked():
         return _judge(into, dev, labels.dev_split, wanted, failed)
 
 
@@ -109,35 +107,35 @@ def compare_runs(
     return compare(_reports(Path(first)), _reports(Path(second)), num_draws=num_draws, seed=seed)
 
 
-def _train_each(recipe: Recipe, into: Path, wanted: range) -> dict[int, str] | None:
+def _train_each(recipe: RecogniserRecipe, into: Path, wanted: range) -> dict[int, str] | None:
     """One run after the other; why some came to nothing, or None after an interruption."""
     # Read before the folder is claimed: there all processes wait for each other, so they read the same.
     failed = {seed: path.read_text("utf-8") for seed in wanted if (path := _home(into, seed) / FAILED).exists()}
-    _claim(into, recipe, wanted)
+    _begin(into, recipe, wanted)
     for seed in wanted:
         home = _home(into, seed)
-        _say(f"\n== seed {seed} ({seed - wanted[0] + 1} of {len(wanted)}), {home}")
+        logger.info(f"\n== seed {seed} ({seed - wanted[0] + 1} of {len(wanted)}), {home}")
         if seed in failed:
-            _say(f"failed before: {failed[seed]} Remove {home} to train it again")
+            logger.info(f"failed before: {failed[seed]} Remove {home} to train it again")
             continue
         try:
             if not run.train(_with_seed(recipe, seed), into=home).finished:
                 return None
         except Diverged as error:
             failed[seed] = str(error)
-            _say(f"seed {seed} failed: {error}")
+            logger.info(f"seed {seed} failed: {error}")
             if distributed.rank() == 0:
                 _write(home / FAILED, str(error))
     return dict(sorted(failed.items()))
 
 
-def _choosable(recipe: Recipe, seeds: int) -> Recipe:
+def _choosable(recipe: Recipe, seeds: int) -> RecogniserRecipe:
     if seeds < 2:
         raise ValueError(
             f"expected at least 2 seeds, got {seeds}: fewer have no spread and leave nothing to choose; for a single "
             "run leave `--seeds` out"
         )
-    if not isinstance(recipe.system, CtcConfig):
+    if not isinstance(recipe, RecogniserRecipe):
         raise ValueError(  # noqa: TRY004 - whoever calls names a recipe, not a type
             f"{recipe.name} pre-trains without transcripts, so there are no error rates to choose a seed by; leave "
             "`--seeds` out (another seed: `--train.seed 1` into another folder), and give it to the recipe that "
@@ -146,7 +144,7 @@ def _choosable(recipe: Recipe, seeds: int) -> Recipe:
     return recipe
 
 
-def _dev_folders(recipe: Recipe, labels: LabelConfig) -> list[str]:
+def _dev_folders(recipe: RecogniserRecipe, labels: LabelConfig) -> list[str]:
     """Those of the recipe's folders that have a dev split, looked through before anything is trained.
 
     Raises:
@@ -182,24 +180,25 @@ def _with_text(folders: Sequence[str], split: str) -> list[Utterance]:
     return [u for u in found if u.text and u.text.strip()]
 
 
-def _claim(into: Path, recipe: Recipe, wanted: range) -> None:
+def _begin(into: Path, recipe: RecogniserRecipe, wanted: range) -> None:
     """Take the folder for several seeds of this recipe.
 
     Raises:
         ValueError: it holds something else, or more seeds.
     """
-    path = into / loop.RECIPE
+    folder = RunFolder(into)
+    path = folder.recipe
     if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
         raise ValueError(
             f"{into} holds a single run, which is left as it is; choose another folder for several seeds, or make it "
             f"the first of them: `mkdir NEW; mv {into} NEW/seed_{wanted[0]}`, then `--into NEW`"
         )
-    if not path.exists() and any((into / name).exists() for name in (loop.CHECKPOINT, resolve.MODEL, resolve.CARD)):
+    if not path.exists() and any(place.exists() for place in (folder.checkpoint, folder.model, into / resolve.CARD)):
         raise ValueError(f"{into} holds a model already, which is left as it is; choose another folder")
-    loop.check_new(into, [SUMMARY])
-    store.check_place(into / resolve.MODEL)
-    loop.claim(into, recipe.to_yaml() + _MARK)
-    begun = [folder.parent.name for folder in into.glob(f"seed_*/{loop.RECIPE}")]
+    folder.check_free([into / SUMMARY])
+    store.check_place(folder.model)
+    folder.begin(recipe.to_yaml() + _MARK)
+    begun = [folder.parent.name for folder in into.glob(f"seed_*/{path.name}")]
     if more := sorted(set(begun) - {_home(into, seed).name for seed in wanted}):
         raise ValueError(
             f"{into} also holds {', '.join(more)}, and --seeds {len(wanted)} asks for seeds {wanted[0]} to "
@@ -208,7 +207,7 @@ def _claim(into: Path, recipe: Recipe, wanted: range) -> None:
         )
 
 
-def _with_seed(recipe: Recipe, seed: int) -> Recipe:
+def _with_seed(recipe: RecogniserRecipe, seed: int) -> RecogniserRecipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
 
 
@@ -218,21 +217,21 @@ def _judge(into: Path, dev: Sequence[str], split: str, wanted: range, failed: di
     scores = SeedScores(into, split, reports, failed)
     best = _home(into, scores.chosen)
     choice = {"chosen": scores.chosen, "of": list(wanted), "failed": list(failed), "by": f"cer on {split}, then wer"}
-    provenance = store.read_card(best / resolve.MODEL).provenance | {"seeds": choice}
-    store.save(store.load(best), into / resolve.MODEL, provenance=provenance)
+    provenance = store.read_card(RunFolder(best).model).provenance | {"seeds": choice}
+    store.save(store.load(best), RunFolder(into).model, provenance=provenance)
     _write(into / SUMMARY, json.dumps(scores.to_data(), ensure_ascii=False, indent=1) + "\n")
-    _say(f"\nseed {scores.chosen} is the model in {into / resolve.MODEL}; scores in {into / SUMMARY}")
+    logger.info(f"\nseed {scores.chosen} is the model in {RunFolder(into).model}; scores in {into / SUMMARY}")
     return scores
 
 
 def _scored(folder: Path, dev: Sequence[str], split: str) -> ErrorReport:
     """Error rates on the dev split; those in the folder, where model and split are still the same."""
-    path, of = folder / SCORE, {"model": _model_digest(folder / resolve.MODEL), "data": _data_digest(dev, split)}
+    path, of = folder / SCORE, {"model": _model_digest(RunFolder(folder).model), "data": _data_digest(dev, split)}
     if path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored.get("of") == of:
             return _report(stored)
-    _say(f"scoring {folder} on {split}")
+    logger.info(f"scoring {folder} on {split}")
     report = recognition.evaluate(folder, data=dev, split=split)
     _write(path, json.dumps({"of": of, **report.to_data()}, ensure_ascii=False, indent=1) + "\n")
     return report
@@ -282,8 +281,3 @@ def _write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
-
-
-def _say(text: str) -> None:
-    if distributed.rank() == 0:
-        print(text, file=sys.stderr, flush=True)

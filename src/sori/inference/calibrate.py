@@ -88,8 +88,8 @@ def hear(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | Non
     for row, utterance in enumerate(utterances):
         if utterance.num_samples < shortest:
             continue
-        wave = reader(row, 0, utterance.num_samples)
-        written = list(transcribe.passages(model, wave, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
+        waveform = reader(row, 0, utterance.num_samples)
+        written = list(transcribe.passages(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
         features += [one.features for one in written if one.features is not None]
         words = [vocabulary.normalise(word.text) for one in written for word in one.words]
         right += right_words(vocabulary.normalise(utterance.text or ""), words)

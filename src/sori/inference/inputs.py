@@ -20,11 +20,11 @@ def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
     return model, model.vocabulary
 
 
-def _length(wave: Tensor) -> Tensor:
-    return torch.tensor([len(wave)], device=wave.device)
+def _length(waveform: Tensor) -> Tensor:
+    return torch.tensor([len(waveform)], device=waveform.device)
 
 
-def _wave(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
+def _waveform(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
     """16 kHz samples on the model's device, long enough for a frame."""
     if isinstance(source, Tensor):
         if sample_rate != SAMPLE_RATE:
@@ -33,17 +33,17 @@ def _wave(model: System, source: str | Path | Tensor, sample_rate: int | None) -
                 "not know its rate, and at a wrong one every sound is another: give what `sori.read` returns with "
                 f"sample_rate={SAMPLE_RATE}, or the file itself, which is resampled"
             )
-        wave, name = source, "the waveform"
+        waveform, name = source, "the waveform"
     else:
-        wave, name = read(source), str(source)
+        waveform, name = read(source), str(source)
     shortest = encoder_of(model).field_samples
-    if len(wave) < shortest:
+    if len(waveform) < shortest:
         raise ValueError(
-            f"{name} gives {len(wave)} samples, but one frame needs {shortest} ({shortest * 1000 // SAMPLE_RATE} ms); "
-            "likely an empty or cut recording"
+            f"{name} gives {len(waveform)} samples, but one frame needs {shortest} "
+            f"({shortest * 1000 // SAMPLE_RATE} ms); likely an empty or cut recording"
         )
-    if not bool(torch.isfinite(wave).all()):
+    if not bool(torch.isfinite(waveform).all()):
         raise ValueError(
             f"{name} holds NaN or infinite samples; likely damaged, or a failed conversion: export it again"
         )
-    return wave.to(next(model.parameters()).device)
+    return waveform.to(next(model.parameters()).device)

@@ -119,8 +119,8 @@ def _hear(model: Ctc, utterances: Sequence[Utterance]) -> list[Frames | None]:
         if utterance.num_samples < shortest:
             heard.append(None)
             continue
-        wave = reader(row, 0, utterance.num_samples).to(device)
+        waveform = reader(row, 0, utterance.num_samples).to(device)
         with torch.no_grad():
-            found = model.logits(wave[None], torch.tensor([len(wave)], device=device))
+            found = model.logits(waveform[None], torch.tensor([len(waveform)], device=device))
         heard.append(Frames(found.data.float().cpu(), found.lengths.cpu()))
     return heard

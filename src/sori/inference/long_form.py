@@ -59,10 +59,10 @@ def hear(model: Ctc, source: Path | Wave, *, max_seconds: float = MAX_SECONDS) -
     if max_seconds < LEAST_SECONDS:
         raise ValueError(f"expected pieces of {LEAST_SECONDS:g} s or more, got {max_seconds:g} s")
     if isinstance(source, Tensor):
-        wave, num_samples = source, len(source)
+        waveform, num_samples = source, len(source)
 
         def read(first: int, stop: int) -> Wave:
-            return wave[first:stop]
+            return waveform[first:stop]
     else:
         path, num_samples = source, audio.info(source).num_samples
 
@@ -163,10 +163,10 @@ def _give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _logits(model: Ctc, wave: Wave) -> Float[Tensor, "frame class"]:
-    if not bool(torch.isfinite(wave).all()):
+def _logits(model: Ctc, waveform: Wave) -> Float[Tensor, "frame class"]:
+    if not bool(torch.isfinite(waveform).all()):
         raise ValueError("the recording holds NaN or infinite samples; likely damaged: export it again")
     device = next(model.parameters()).device
     with torch.no_grad():
-        scores: Frames = model.logits(wave[None].to(device), torch.tensor([len(wave)], device=device))
+        scores: Frames = model.logits(waveform[None].to(device), torch.tensor([len(waveform)], device=device))
     return scores.data[0].float().cpu()

@@ -10,7 +10,6 @@ from sori.checkpoints import store
 from sori.core import distributed
 from sori.data.sources.labelled_texts import (
     LabelledText,
-    LabelledTextsConfig,
     divide_labelled,
     read_labelled,
 )
@@ -18,7 +17,7 @@ from sori.evaluation.classification import Judged, answer, judge
 from sori.models import factory
 from sori.models.bert import Bert
 from sori.models.classifier import Classifier
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import ClassifierRecipe
 from sori.text.wordpiece import MASK
 
 
@@ -30,7 +29,7 @@ class Filling(NamedTuple):
     probability: float
 
 
-class Told(NamedTuple):
+class Prediction(NamedTuple):
     """A class of a text or of a word."""
 
     what: str
@@ -73,7 +72,7 @@ def fill(model: str | Path | Bert, text: str, *, number: int = 5) -> list[list[F
     ]
 
 
-def classify(model: str | Path | Classifier, texts: Sequence[str]) -> list[list[Told]]:
+def classify(model: str | Path | Classifier, texts: Sequence[str]) -> list[list[Prediction]]:
     """The class of each text, or of each of its words (parted by spaces), where the model tells words apart.
 
     Args:
@@ -88,7 +87,7 @@ def classify(model: str | Path | Classifier, texts: Sequence[str]) -> list[list[
     rows = [LabelledText(tuple(text.split()) if words else (text,), "", (), None) for text in texts]
     found = answer(system, rows, max_tokens=_longest(system))
     return [
-        [Told(word, name, share) for word, (name, share) in zip(row.words, told, strict=True)]
+        [Prediction(word, name, share) for word, (name, share) in zip(row.words, told, strict=True)]
         for row, told in zip(rows, found, strict=True)
     ]
 
@@ -108,8 +107,8 @@ def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None
     system = _classifier(model)
     rows = [row for path in data for row in read_labelled(path, words=system.config.read == "words")]
     if split is None:
-        recipe = Recipe.from_data(store.read(model).provenance["recipe"], origin=str(model))
-        rows = divide_labelled(rows, recipe.labelled or LabelledTextsConfig(), held_out=recipe.held_out).held_out
+        recipe = ClassifierRecipe.from_data(store.read(model).provenance["recipe"], origin=str(model))
+        rows = divide_labelled(rows, recipe.labelled, held_out=recipe.held_out).held_out
     elif split != "all":
         known = sorted({row.split or "none" for row in rows})
         rows = [row for row in rows if row.split == split]

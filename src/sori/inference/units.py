@@ -15,7 +15,7 @@ from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.inference.transcribe import Failure
 from sori.models import factory
-from sori.models.encoders import Quantizing, has_codes
+from sori.models.encoders import Quantizing, has_units
 
 
 class Written(NamedTuple):
@@ -25,14 +25,14 @@ class Written(NamedTuple):
     num_frames: int
 
 
-def needs_quantizer(system: factory.System, name: str) -> Quantizing:
+def require_quantizer(system: factory.System, name: str) -> Quantizing:
     """The encoder of a system, as what it must be.
 
     Raises:
         ValueError: it has no quantiser.
     """
     encoder = factory.encoder_of(system)
-    if not has_codes(encoder):
+    if not has_units(encoder):
         raise ValueError(
             f"expected a model with a quantiser, got {name} ({encoder.config.kind}), which has none; vq-wav2vec models "
             "have one, and wav2vec 2.0 models as they come from pre-training"
@@ -61,7 +61,7 @@ def write_units(
     Raises:
         ValueError: the model has no quantiser, or the file exists.
     """
-    encoder = needs_quantizer(model.eval(), "this model")
+    encoder = require_quantizer(model.eval(), "this model")
     if into.exists() and not overwrite:
         raise ValueError(f"{into} exists; replace it with --overwrite, or write to another file")
     device = next(model.parameters()).device
@@ -70,8 +70,8 @@ def write_units(
     with partial.open("w", encoding="utf-8", newline="\n") as file:
         for row, utterance in enumerate(utterances):
             try:
-                wave = reader(row, 0, utterance.num_samples)
-                codes = encoder.codes(wave[None].to(device), torch.tensor([len(wave)], device=device)).data[0]
+                waveform = reader(row, 0, utterance.num_samples)
+                codes = encoder.units(waveform[None].to(device), torch.tensor([len(waveform)], device=device)).data[0]
             except (ValueError, OSError) as error:
                 yield Failure(Path(utterance.path), f"{utterance.id}: {error}")
                 continue

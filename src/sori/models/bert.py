@@ -66,7 +66,7 @@ class BertConfig(Config):
     """`tanh`: the approximation that the published models were trained with; `erf`: as transformers computes it."""
     norm_eps: float = 1e-12
     init: Literal["bert", "waves"] = "bert"
-    """All weights: N(0, 0.02) cut off at 0.04 as published. `waves`: but positions begin as sines and cosines."""
+    """All weights: N(0, 0.02) cut off at 0.04 as published. `waveforms`: but positions begin as sines and cosines."""
     dropout: float = 0.1
     """Of the embeddings and of what each part of a block adds."""
     attention_dropout: float = 0.1
@@ -89,7 +89,7 @@ class BertConfig(Config):
         return self
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective, but for dropout."""
 
     ids: Int[Tensor, "batch token"]
@@ -177,7 +177,7 @@ class Bert(nn.Module):
         """Unnormalised log-probabilities of all tokens, from vectors of the last layer."""
         return self.predictor(vectors, self.tokens.weight)  # type: ignore[no-any-return]
 
-    def draw(self, batch: TokenBatch, rng: Rng, device: torch.device) -> Draws:
+    def draw(self, batch: TokenBatch, rng: Rng, device: torch.device) -> RandomDraws:
         """Which tokens are hidden, and by what; from `rng["mask"]` on the host, the same on every device.
 
         Args:
@@ -197,7 +197,7 @@ class Bert(nn.Module):
         masked, kept, _ = c.replaced_by
         seen = torch.where(hidden & (fate < masked), c.mask, ids)
         seen = torch.where(hidden & (fate >= masked + kept), other, seen)
-        return Draws(seen.to(device), hidden.to(device))
+        return RandomDraws(seen.to(device), hidden.to(device))
 
     def loss(self, batch: TokenBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over hidden tokens.
@@ -219,7 +219,7 @@ class Bert(nn.Module):
             )
         return self.objective(batch, self.draw(batch, rng, batch.ids.device))
 
-    def objective(self, batch: TokenBatch, draws: Draws) -> LossSum:
+    def objective(self, batch: TokenBatch, draws: RandomDraws) -> LossSum:
         """The loss for given masks.
 
         Terms, all on the scale of the sum: `mlm`, nats for a hidden token; `correct`, hidden tokens whose likeliest

@@ -28,10 +28,10 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.config import Config
 from sori.core.seeds import Rng
-from sori.core.shapes import Bool, Codes, Float, Frames, Int, Tensor
+from sori.core.shapes import Bool, Float, Frames, Int, Tensor, Units
 from sori.models.protocols import LossSum
 from sori.nn.clip_norm import at_least_float32
 from sori.nn.conv import PositionalConv
@@ -108,12 +108,12 @@ class Front(Protocol):
         """Samples that one unit sees; the shortest input."""
         ...
 
-    def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
+    def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
         """The units of every frame, one for each group: indices from 0 to V - 1, -1 in padding."""
         ...
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective, but for dropout."""
 
     guessed: Bool[Tensor, "batch frame"]
@@ -222,24 +222,24 @@ class CodeBert(nn.Module):
         return math.log(self.num_words)
 
     @torch.no_grad()
-    def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
+    def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
         """The units of every frame, as `front` gives them; in float32 whatever the autocast.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        with torch.autocast(wave.device.type, enabled=False):
-            return self.front.codes(wave, lengths)
+        with torch.autocast(waveform.device.type, enabled=False):
+            return self.front.units(waveform, lengths)
 
     def tokens(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Int[Tensor, "batch frame"], Int[Tensor, " batch"]]:
         """The word of every frame, `UNKNOWN` in padding, and the number of frames of each utterance.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        codes, frame_lengths = self.codes(wave, lengths)
+        codes, frame_lengths = self.units(waveform, lengths)
         words = self.token_of[self._numbers(codes).clamp(min=0)]
         return words.masked_fill(~valid(frame_lengths, words.shape[1]), UNKNOWN), frame_lengths
 
@@ -249,11 +249,11 @@ class CodeBert(nn.Module):
         return (codes * self.config.num_codes**groups).sum(2)
 
     @torch.no_grad()
-    def count_tuples(self, batches: Iterable[WaveBatch]) -> Int[Tensor, " tuple"]:
+    def count_tuples(self, batches: Iterable[WaveformBatch]) -> Int[Tensor, " tuple"]:
         """How often each tuple occurs in some recordings, on the host."""
         counts = torch.zeros(self.config.num_tuples, dtype=torch.long)
         for batch in batches:
-            found = self._numbers(self.codes(*batch[:2]).data).flatten().cpu()
+            found = self._numbers(self.units(*batch[:2]).data).flatten().cpu()
             counts += torch.bincount(found[found >= 0], minlength=len(counts))
         return counts
 
@@ -275,17 +275,17 @@ class CodeBert(nn.Module):
         self.token_of.copy_(token_of)
         return float(counts[chosen].sum() / counts.sum().clamp(min=1))
 
-    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """The vectors of the words. No gradient goes further: words are chosen, not computed.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        words, frame_lengths = self.tokens(wave, lengths)
+        words, frame_lengths = self.tokens(waveform, lengths)
         return Frames(self.words(words), frame_lengths)
 
     def context(
@@ -319,7 +319,7 @@ class CodeBert(nn.Module):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -329,7 +329,7 @@ class CodeBert(nn.Module):
         """From waveform to all layers: for fine-tuning and for reading out.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             mask: hide frames, behind the mask vector, and channels, by zeros.
             rng: for the mask.
@@ -338,12 +338,12 @@ class CodeBert(nn.Module):
         Returns:
             The layers, as in `context`, and the number of frames of each utterance.
         """
-        frames = self.features(wave, lengths)
+        frames = self.features(waveform, lengths)
         masked, channels = draw_hidden(mask, frames.lengths, self.config.dim, rng)
         return self.context(frames, masked=masked, channels=channels), frames.lengths
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer: 0 is the input of the first block, None the output of the last.
 
@@ -351,10 +351,10 @@ class CodeBert(nn.Module):
             ValueError: for a layer that the model does not have.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the input of the first block")
-        layers, frame_lengths = self.encode(wave, lengths)
+        layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
-    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
+    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
         """What is to be guessed and what is shown there, from `rng["mask"]` and `rng["words"]`, on the host.
 
         Args:
@@ -375,9 +375,9 @@ class CodeBert(nn.Module):
         other = torch.randint(1, self.num_words, guessed.shape, generator=host["words"])
         swapped = guessed & (fate >= c.kept_share) & (fate < c.kept_share + c.swapped_share)
         masked = guessed & (fate >= c.kept_share + c.swapped_share)
-        return Draws(guessed.to(device), masked.to(device), torch.where(swapped, other, -1).to(device))
+        return RandomDraws(guessed.to(device), masked.to(device), torch.where(swapped, other, -1).to(device))
 
-    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:  # noqa: ARG002 - every system takes it
+    def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:  # noqa: ARG002 - every system takes it
         """Pre-training loss of one micro-batch, summed over the words to be guessed.
 
         Args:
@@ -393,9 +393,9 @@ class CodeBert(nn.Module):
                 "this encoder has no output layer, which pre-training needs; it can be read out or fine-tuned"
             )
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        return self.objective(batch, self.draw(frame_lengths, rng, batch.wave.device))
+        return self.objective(batch, self.draw(frame_lengths, rng, batch.waveform.device))
 
-    def objective(self, batch: WaveBatch, draws: Draws) -> LossSum:
+    def objective(self, batch: WaveformBatch, draws: RandomDraws) -> LossSum:
         """The loss for given draws: -log of the probability of the right word.
 
         Terms, all on the scale of the sum: `contrastive`, the loss itself, by the name that all encoders give what
@@ -406,7 +406,7 @@ class CodeBert(nn.Module):
             batch: waveforms.
             draws: see `draw`.
         """
-        words, lengths = self.tokens(batch.wave, batch.lengths)
+        words, lengths = self.tokens(batch.waveform, batch.lengths)
         shown = torch.where(draws.swapped >= 0, draws.swapped, words)
         top = self.context(Frames(self.words(shown), lengths), masked=draws.masked)[-1]
         logits, targets = self.head(top[draws.guessed], self.words.weight), words[draws.guessed]

@@ -29,7 +29,7 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.config import Config
 from sori.core.seeds import Rng
 from sori.core.shapes import Bool, Float, Frames, Int, Tensor
@@ -94,7 +94,7 @@ class CpcConfig(Config):
         return self
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective, but for dropout."""
 
     negatives: Int[Tensor, "batch position negative"]
@@ -137,17 +137,17 @@ class Cpc(nn.Module):
         """Loss of a guess among the target and its distractors, for each of the steps."""
         return math.log(1 + self.config.num_negatives)
 
-    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """What the front end makes of the waveform: z, without a look beyond the field of each frame.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        return self.front(wave, lengths)  # type: ignore[no-any-return]
+        return self.front(waveform, lengths)  # type: ignore[no-any-return]
 
     def context(
         self,
@@ -175,7 +175,7 @@ class Cpc(nn.Module):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -185,7 +185,7 @@ class Cpc(nn.Module):
         """From waveform to all layers: for fine-tuning and for reading out.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             mask: hide frames and channels of z, which become 0 (there is no learned mask vector).
             rng: for the mask.
@@ -195,13 +195,13 @@ class Cpc(nn.Module):
             The layers, as in `context`, and the number of frames of each utterance.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
-            frames = self.features(wave, lengths)
+            frames = self.features(waveform, lengths)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
         masked, channels = draw_hidden(mask, frames.lengths, self.front.dim, rng)
         return self.context(frames, masked=masked, channels=channels), frames.lengths
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer: 0 is z, None the last, c.
 
@@ -209,10 +209,10 @@ class Cpc(nn.Module):
             ValueError: for a layer that the model does not have.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the front end")
-        layers, frame_lengths = self.encode(wave, lengths)
+        layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
-    def draw(self, batch_size: int, num_frames: int, rng: Rng, device: torch.device) -> Draws:
+    def draw(self, batch_size: int, num_frames: int, rng: Rng, device: torch.device) -> RandomDraws:
         """Distractors for one batch, from `rng["negatives"]`; drawn on the host, the same on every device.
 
         Args:
@@ -238,9 +238,9 @@ class Cpc(nn.Module):
             source=c.negatives,
             generator=Rng(*rng.key)["negatives"],
         )
-        return Draws(negatives.to(device))
+        return RandomDraws(negatives.to(device))
 
-    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+    def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over positions and steps.
 
         Args:
@@ -256,16 +256,16 @@ class Cpc(nn.Module):
             raise ValueError(
                 "this encoder has no predictors, which pre-training needs; it can be read out or fine-tuned"
             )
-        shortest, longest = int(batch.lengths.min()), batch.wave.shape[1]
+        shortest, longest = int(batch.lengths.min()), batch.waveform.shape[1]
         if shortest != longest:
             raise ValueError(
                 f"CPC is pre-trained on crops of equal length, got {shortest} to {longest} samples in one batch; "
                 "crops are cut so by the pre-training data (data.max_crop_seconds)"
             )
         num_frames = (longest - self.field_samples) // self.hop_samples + 1
-        return self.objective(batch, self.draw(len(batch.wave), num_frames, rng, batch.wave.device))
+        return self.objective(batch, self.draw(len(batch.waveform), num_frames, rng, batch.waveform.device))
 
-    def objective(self, batch: WaveBatch, draws: Draws) -> LossSum:
+    def objective(self, batch: WaveformBatch, draws: RandomDraws) -> LossSum:
         """The loss for given draws (equation 4 of the paper), each of the K steps of a position counted.
 
         Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, frames that were found among
@@ -275,12 +275,12 @@ class Cpc(nn.Module):
             batch: waveforms of equal length.
             draws: see `draw`.
         """
-        z, c = self.context(self.features(batch.wave, batch.lengths))[:: self.config.num_layers]
+        z, c = self.context(self.features(batch.waveform, batch.lengths))[:: self.config.num_layers]
         contrast = self._contrast(z, self.predictors(c[:, : draws.negatives.shape[1]]), draws.negatives)
         num_steps, num_positions = self.config.num_steps, draws.negatives[..., 0].numel()
         terms = {"contrastive": contrast.loss, "correct": contrast.num_correct.sum()}
         terms |= {f"correct_{k}": num_steps * found for k, found in enumerate(contrast.num_correct.unbind(), start=1)}
-        count = torch.tensor(num_positions * num_steps, device=batch.wave.device)
+        count = torch.tensor(num_positions * num_steps, device=batch.waveform.device)
         return LossSum(contrast.loss, count, {name: term.detach().float() for name, term in terms.items()})
 
     def _contrast(self, z: Tensor, predictions: Tensor, negatives: Tensor) -> StepContrast:

@@ -77,7 +77,7 @@ class Encoder(Protocol):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -87,8 +87,8 @@ class Encoder(Protocol):
         """Every layer's vectors `batch frame dim`, the last one the output, and the number of frames of each."""
         ...
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer (None: the last)."""
         ...
@@ -130,15 +130,15 @@ class Ctc(nn.Module):
         """Learning-rate factors by prefix of the parameter names, for the training loop."""
         return {"encoder": self.config.encoder_lr_factor}
 
-    def logits(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def logits(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Unnormalised log-probabilities of the classes, `dim` being the class; nothing is hidden."""
-        return self._read(*self.encoder.encode(wave, lengths))
+        return self._read(*self.encoder.encode(waveform, lengths))
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """The encoder's vectors (None: its last layer), to see what fine-tuning did to them."""
-        return self.encoder.frames(wave, lengths, layer=layer)
+        return self.encoder.extract_features(waveform, lengths, layer=layer)
 
     def loss(self, batch: TextBatch, *, step: int, rng: Rng) -> LossSum:
         """CTC loss in nats summed over utterances; the targets counted are utterances (fairseq: sentence_avg).
@@ -151,7 +151,7 @@ class Ctc(nn.Module):
         mask = self.config.mask if self.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             layers, num_frames = self.encoder.encode(
-                batch.wave, batch.lengths, mask=mask, rng=rng, feature_gradient=self.config.feature_gradient
+                batch.waveform, batch.lengths, mask=mask, rng=rng, feature_gradient=self.config.feature_gradient
             )
         logits = self._read(layers, num_frames)
         losses = ctc_loss(logits, batch.labels, batch.label_lengths)

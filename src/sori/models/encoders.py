@@ -60,7 +60,7 @@ def settings_of(config: EncoderConfig, changes: Mapping[str, Any]) -> tuple[dict
     return {name: value for name, value in changes.items() if name not in foreign}, foreign
 
 
-def has_codes(encoder: Encoder) -> TypeGuard[Quantizing]:
+def has_units(encoder: Encoder) -> TypeGuard[Quantizing]:
     """Whether an encoder still has a quantiser: it then has `codes`, which gives the units of every frame."""
     return isinstance(encoder, CodeBert) or (isinstance(encoder, Quantizing) and hasattr(encoder, "quantizer"))
 
@@ -93,7 +93,7 @@ def take_units(system: CodeBert, weights: Mapping[str, Tensor], config: EncoderC
             )
 
 
-def untrained(encoder: Encoder) -> Encoder:
+def random_initialisation(encoder: Encoder) -> Encoder:
     """An encoder of the same settings with random weights; BERT over units keeps its units and its vocabulary."""
     fresh = build(encoder.config, objective=False)
     if isinstance(fresh, CodeBert):

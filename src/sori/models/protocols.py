@@ -38,8 +38,8 @@ class FrameEncoder(Protocol):
         """Samples from one frame to the next."""
         ...
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer (None: the last)."""
         ...

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from sori.core import distributed
-from sori.core.batch import ViewBatch, WaveBatch
+from sori.core.batch import ViewBatch, WaveformBatch
 from sori.core.config import Config
 from sori.core.seeds import Rng
 from sori.core.shapes import Bool, Float, Frames, Int, Tensor
@@ -71,7 +71,7 @@ class SimClrImagesConfig(Config):
     """tau. Paper: 0.1 for ImageNet, 0.5 for CIFAR-10 (appendix B.9)."""
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective on speech."""
 
     views: SpeechDraws
@@ -101,17 +101,17 @@ class SimClr(nn.Module):
         """Shortest input, which gives one frame."""
         return self.front.field_samples
 
-    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Log-mel frames, normalised over the utterance.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        return self.front(wave, lengths)  # type: ignore[no-any-return]
+        return self.front(waveform, lengths)  # type: ignore[no-any-return]
 
     def context(
         self,
@@ -144,7 +144,7 @@ class SimClr(nn.Module):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -154,7 +154,7 @@ class SimClr(nn.Module):
         """From waveform to all layers: for fine-tuning and for reading out.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             mask: hide frames and channels of the spectrum, which become 0 (there is no learned mask vector).
             rng: for the mask.
@@ -163,13 +163,13 @@ class SimClr(nn.Module):
         Returns:
             The layers, as in `context`, and the number of frames of each utterance.
         """
-        frames = self.features(wave, lengths)
+        frames = self.features(waveform, lengths)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
         masked, channels = draw_hidden(mask, frames.lengths, self.front.dim, rng)
         return self.context(frames, masked=masked, channels=channels), frames.lengths
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer: 0 is the spectrum, None the last.
 
@@ -177,10 +177,10 @@ class SimClr(nn.Module):
             ValueError: for a layer that the model does not have.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the front end")
-        layers, frame_lengths = self.encode(wave, lengths)
+        layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
-    def draw(self, batch_size: int, num_samples: int, rng: Rng, device: torch.device) -> Draws:
+    def draw(self, batch_size: int, num_samples: int, rng: Rng, device: torch.device) -> RandomDraws:
         """Two views of each stretch, from `rng["views"]`; drawn on the host, the same on every device.
 
         Args:
@@ -206,9 +206,9 @@ class SimClr(nn.Module):
             hop_samples=self.hop_samples,
             generator=Rng(*rng.key)["views"],
         )
-        return Draws(SpeechDraws(*(x.to(device) for x in drawn)))
+        return RandomDraws(SpeechDraws(*(x.to(device) for x in drawn)))
 
-    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+    def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over views.
 
         Args:
@@ -225,22 +225,22 @@ class SimClr(nn.Module):
             raise ValueError(
                 "this encoder has no projection head, which pre-training needs; it can be read out or fine-tuned"
             )
-        shortest, longest = int(batch.lengths.min()), batch.wave.shape[1]
+        shortest, longest = int(batch.lengths.min()), batch.waveform.shape[1]
         if shortest != longest:
             raise ValueError(
                 f"SimCLR is pre-trained on crops of equal length, got {shortest} to {longest} samples in one batch; "
                 "crops are cut so by the pre-training data (data.max_crop_seconds)"
             )
-        return self.objective(batch, self.draw(len(batch.wave), longest, rng, batch.wave.device))
+        return self.objective(batch, self.draw(len(batch.waveform), longest, rng, batch.waveform.device))
 
-    def objective(self, batch: WaveBatch, draws: Draws) -> LossSum:
+    def objective(self, batch: WaveformBatch, draws: RandomDraws) -> LossSum:
         """The loss for given views; see `compare`.
 
         Args:
             batch: waveforms of equal length.
             draws: see `draw`.
         """
-        views = cut_views(batch.wave, draws.views).flatten(0, 1)
+        views = cut_views(batch.waveform, draws.views).flatten(0, 1)
         lengths = torch.full((len(views),), views.shape[1], device=views.device)
         frames = self.front(views, lengths, warp=draws.views.warps.flatten())
         last = self.context(frames, masked=draws.views.gaps.flatten(0, 1))[-1]

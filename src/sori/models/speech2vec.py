@@ -144,7 +144,7 @@ class Speech2Vec(nn.Module):
 
     def vectors(self, batch: SegmentBatch) -> Float[Tensor, "segment dim"]:
         """The vector of every segment; the pairs are not looked at."""
-        with torch.autocast(batch.wave.device.type, enabled=False):
+        with torch.autocast(batch.waveform.device.type, enabled=False):
             encoded: Encoded = self.encoder(self.segments(batch))
         return encoded.vectors
 
@@ -155,7 +155,7 @@ class Speech2Vec(nn.Module):
             ValueError: a waveform is shorter than one frame.
         """
         with torch.no_grad():
-            x, lengths = self.cepstrum(batch.wave, batch.lengths)
+            x, lengths = self.cepstrum(batch.waveform, batch.lengths)
             middle = self.field_samples // 2
             last = lengths[batch.rows]
             first = _num_before(batch.starts - middle, self.hop_samples).minimum(last - 1)

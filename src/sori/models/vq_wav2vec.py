@@ -32,10 +32,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.config import Config
 from sori.core.seeds import Rng
-from sori.core.shapes import Codes, Float, Frames, Int, Tensor
+from sori.core.shapes import Float, Frames, Int, Tensor, Units
 from sori.models.protocols import LossSum
 from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import Activation, ClipConv, activate
@@ -120,7 +120,7 @@ class VqWav2VecConfig(Config):
         return len(self.context_kernels)
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective."""
 
     negatives: Int[Tensor, "batch frame negative"]
@@ -129,7 +129,7 @@ class Draws(NamedTuple):
     """Of the Gumbel quantiser; None: its likeliest choice."""
 
 
-class Units(NamedTuple):
+class QuantizedFrames(NamedTuple):
     """What the quantiser makes of frames."""
 
     frames: Frames
@@ -224,11 +224,11 @@ class VqWav2Vec(nn.Module):
         c = self.config
         return c.gumbel_start + min(step / c.gumbel_updates, 1) * (c.gumbel_end - c.gumbel_start)
 
-    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """z, section 2.1, before it is quantised.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
 
         Raises:
@@ -236,10 +236,10 @@ class VqWav2Vec(nn.Module):
         """
         num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)  # refuses short ones
         if self.spectrum is None:
-            return self.front(wave.unsqueeze(-1), lengths)  # type: ignore[no-any-return]
-        return self.front(*self.spectrum(wave, lengths))  # type: ignore[no-any-return]
+            return self.front(waveform.unsqueeze(-1), lengths)  # type: ignore[no-any-return]
+        return self.front(*self.spectrum(waveform, lengths))  # type: ignore[no-any-return]
 
-    def quantize(self, frames: Frames, *, temperature: float = 1.0, noise: Tensor | None = None) -> Units:
+    def quantize(self, frames: Frames, *, temperature: float = 1.0, noise: Tensor | None = None) -> QuantizedFrames:
         """z^, section 3.
 
         Args:
@@ -251,29 +251,31 @@ class VqWav2Vec(nn.Module):
         if isinstance(self.quantizer, KMeansQuantizer):
             found = self.quantizer(x, lengths)
             penalty = self.config.kmeans_weight * (found.codebook_loss + self.config.commitment * found.commitment)
-            return Units(Frames(found.vectors, lengths), found.codes, found.hard_probs, found.hard_probs, penalty)
+            return QuantizedFrames(
+                Frames(found.vectors, lengths), found.codes, found.hard_probs, found.hard_probs, penalty
+            )
         if self.hidden is not None:
             x = activate(self.hidden(x), self.config.activation)
         quantized = self.quantizer(x, temperature=temperature, noise=noise)
         penalty = self.config.diversity_weight * diversity(quantized.probs)
-        return Units(
+        return QuantizedFrames(
             Frames(quantized.vectors, lengths), quantized.codes, quantized.hard_probs, quantized.probs, penalty
         )
 
-    def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
+    def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
         """The units of every frame, one for each group: indices from 0 to V - 1, -1 in padding.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
 
         Raises:
             ValueError: for an utterance shorter than one frame.
         """
-        frames = self.features(wave, lengths)
+        frames = self.features(waveform, lengths)
         codes = self.quantize(frames).codes
         real = valid(frames.lengths, codes.shape[1])
-        return Codes(codes.masked_fill(~real.unsqueeze(-1), -1), frames.lengths)
+        return Units(codes.masked_fill(~real.unsqueeze(-1), -1), frames.lengths)
 
     def context(self, frames: Frames) -> list[Tensor]:
         """All layers: z^, then the output of every causal layer, the last one c.
@@ -288,7 +290,7 @@ class VqWav2Vec(nn.Module):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -298,7 +300,7 @@ class VqWav2Vec(nn.Module):
         """From waveform to all layers: for fine-tuning and for reading out.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             mask: hide frames and channels of z^, by zeros.
             rng: for the mask.
@@ -308,7 +310,7 @@ class VqWav2Vec(nn.Module):
             The layers, as in `context`, and the number of frames of each utterance.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
-            frames = self.features(wave, lengths)
+            frames = self.features(waveform, lengths)
         z = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
         # No noise, and yet a gradient to the logits.
         noise = z.data.new_zeros(*z.data.shape[:2], self._num_logits) if torch.is_grad_enabled() else None
@@ -316,8 +318,8 @@ class VqWav2Vec(nn.Module):
         units = hide(units, *draw_hidden(mask, z.lengths, self.config.dim, rng))
         return self.context(Frames(units, z.lengths)), z.lengths
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer: 0 is z^, None the last, c.
 
@@ -325,14 +327,14 @@ class VqWav2Vec(nn.Module):
             ValueError: for a layer that the model does not have.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the entries of the units")
-        layers, frame_lengths = self.encode(wave, lengths)
+        layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
     @property
     def _num_logits(self) -> int:
         return self.config.num_groups * self.config.num_codes
 
-    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
+    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
         """Distractors and, in training, noise for one batch, from `rng["negatives"]` and `rng["gumbel"]`.
 
         Distractors are drawn on the host, so that they are the same on every device.
@@ -353,10 +355,10 @@ class VqWav2Vec(nn.Module):
         if self.training and c.quantizer == "gumbel":
             shape = (len(lengths), int(lengths.max()))
             noise = gumbel_noise(*shape, num_logits=self._num_logits, generator=rng["gumbel"]).to(device)
-        return Draws(negatives.to(device), noise)
+        return RandomDraws(negatives.to(device), noise)
 
     @torch.no_grad()
-    def start_codebook(self, batches: Iterable[WaveBatch], rng: Rng) -> None:
+    def start_codebook(self, batches: Iterable[WaveformBatch], rng: Rng) -> None:
         """Let the units begin as clusters of z, with `start_sharpness`, before the first update.
 
         Each group looks at its own part of the channels, and at the others a third as much.
@@ -371,7 +373,7 @@ class VqWav2Vec(nn.Module):
         assert isinstance(self.quantizer, GumbelQuantizer)  # noqa: S101 - the settings are checked
         found, generator = [], Rng(*rng.key)["codebook"]
         for batch in batches:
-            frames = self.features(batch.wave, batch.lengths)
+            frames = self.features(batch.waveform, batch.lengths)
             found.append(frames.data[valid(frames.lengths, frames.data.shape[1])].cpu())
         every = torch.cat(found)
         some = every[torch.randperm(len(every), generator=generator)[:20_000]]
@@ -382,7 +384,7 @@ class VqWav2Vec(nn.Module):
         self.quantizer.codebook.mul_(some.std())  # as large as what they stand for
         self.quantizer.to(device)
 
-    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+    def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over all pairs of a context and a target.
 
         Args:
@@ -398,10 +400,10 @@ class VqWav2Vec(nn.Module):
                 "this encoder has no predictors, which pre-training needs; it can be read out or fine-tuned"
             )
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        draws = self.draw(frame_lengths, rng, batch.wave.device)
+        draws = self.draw(frame_lengths, rng, batch.waveform.device)
         return self.objective(batch, draws, temperature=self.gumbel_temperature(step))
 
-    def objective(self, batch: WaveBatch, draws: Draws, *, temperature: float) -> LossSum:
+    def objective(self, batch: WaveformBatch, draws: RandomDraws, *, temperature: float) -> LossSum:
         """The loss for given draws, section 2.1 with the terms of section 3.
 
         Terms, all on the scale of the sum: `contrastive`; `correct`, pairs whose target scored higher than all its
@@ -414,7 +416,7 @@ class VqWav2Vec(nn.Module):
             draws: see `draw`.
             temperature: of the Gumbel softmax.
         """
-        units = self.quantize(self.features(batch.wave, batch.lengths), temperature=temperature, noise=draws.noise)
+        units = self.quantize(self.features(batch.waveform, batch.lengths), temperature=temperature, noise=draws.noise)
         predictions = self.predictors(self.context(units.frames)[-1])
         ahead = step_ahead(predictions, *units.frames, draws.negatives, offset=self.offset)
         count = ahead.pairs.sum()

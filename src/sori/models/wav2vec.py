@@ -29,7 +29,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.config import Config
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Frames, Int, Tensor
@@ -84,7 +84,7 @@ class Wav2VecConfig(Config):
         return len(self.context_kernels)
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective."""
 
     negatives: Int[Tensor, "batch frame negative"]
@@ -150,11 +150,11 @@ class Wav2Vec(nn.Module):
         n = self.config.num_negatives
         return (n + 1) * math.log(n + 1) - n * math.log(n)
 
-    def features(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """z, section 2.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
 
         Raises:
@@ -162,8 +162,8 @@ class Wav2Vec(nn.Module):
         """
         num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)  # refuses short ones
         if self.spectrum is None:
-            return self.front(wave.unsqueeze(-1), lengths)  # type: ignore[no-any-return]
-        return self.front(*self.spectrum(wave, lengths))  # type: ignore[no-any-return]
+            return self.front(waveform.unsqueeze(-1), lengths)  # type: ignore[no-any-return]
+        return self.front(*self.spectrum(waveform, lengths))  # type: ignore[no-any-return]
 
     def context(self, frames: Frames) -> list[Tensor]:
         """All layers: z, then the output of every causal layer, the last one c.
@@ -178,7 +178,7 @@ class Wav2Vec(nn.Module):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -188,7 +188,7 @@ class Wav2Vec(nn.Module):
         """From waveform to all layers: for fine-tuning and for reading out.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             mask: hide frames and channels of z, by zeros.
             rng: for the mask.
@@ -198,13 +198,13 @@ class Wav2Vec(nn.Module):
             The layers, as in `context`, and the number of frames of each utterance.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
-            frames = self.features(wave, lengths)
+            frames = self.features(waveform, lengths)
         z = scale_gradient(frames.data, feature_gradient)
         z = hide(z, *draw_hidden(mask, frames.lengths, self.config.dim, rng))
         return self.context(Frames(z, frames.lengths)), frames.lengths
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer: 0 is z, None the last, c.
 
@@ -212,10 +212,10 @@ class Wav2Vec(nn.Module):
             ValueError: for a layer that the model does not have.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="z")
-        layers, frame_lengths = self.encode(wave, lengths)
+        layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
-    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
+    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
         """Distractors for one batch, from `rng["negatives"]`; drawn on the host, the same for every device.
 
         Args:
@@ -230,9 +230,9 @@ class Wav2Vec(nn.Module):
             exclusion=c.exclusion,
             generator=Rng(*rng.key)["negatives"],
         )
-        return Draws(negatives.to(device))
+        return RandomDraws(negatives.to(device))
 
-    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:  # noqa: ARG002 - nothing depends on the step
+    def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:  # noqa: ARG002 - nothing depends on the step
         """Pre-training loss of one micro-batch, summed over all pairs of a context and a target.
 
         Args:
@@ -248,15 +248,15 @@ class Wav2Vec(nn.Module):
                 "this encoder has no predictors, which pre-training needs; it can be read out or fine-tuned"
             )
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        return self.objective(batch, self.draw(frame_lengths, rng, batch.wave.device))
+        return self.objective(batch, self.draw(frame_lengths, rng, batch.waveform.device))
 
-    def objective(self, batch: WaveBatch, draws: Draws) -> LossSum:
+    def objective(self, batch: WaveformBatch, draws: RandomDraws) -> LossSum:
         """The loss for given draws, section 2.
 
         Terms, all on the scale of the sum: `contrastive`; `correct`, pairs whose target scored higher than all its
         distractors; `correct_1` to `correct_K`, the same share for each step, times the count.
         """
-        frames = self.features(batch.wave, batch.lengths)
+        frames = self.features(batch.waveform, batch.lengths)
         predictions = self.predictors(self.context(frames)[-1])
         ahead = step_ahead(predictions, *frames, draws.negatives, offset=self.offset)
         count = ahead.pairs.sum()

@@ -28,10 +28,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
 from sori.core.config import Config
 from sori.core.seeds import Rng
-from sori.core.shapes import Bool, Codes, Float, Frames, Int, Tensor
+from sori.core.shapes import Bool, Float, Frames, Int, Tensor, Units
 from sori.models.protocols import LossSum
 from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
 from sori.nn.dropout import Dropout
@@ -135,7 +135,7 @@ class Wav2Vec2Config(Config):
         return self
 
 
-class Guessed(NamedTuple):
+class PredictionTargets(NamedTuple):
     """Frames whose codes are to be told from those of others."""
 
     positions: Int[Tensor, "batch guessed"]
@@ -146,13 +146,13 @@ class Guessed(NamedTuple):
     """Of the quantiser; None: its likeliest choice."""
 
 
-class Draws(NamedTuple):
+class RandomDraws(NamedTuple):
     """All that is random in the objective, but for dropout."""
 
     masked: Bool[Tensor, "batch frame"]
-    hidden: Guessed
+    hidden: PredictionTargets
     """The masked frames."""
-    visible: Guessed | None = None
+    visible: PredictionTargets | None = None
     """The others, where `visible_weight` asks for them."""
     warp: Float[Tensor, " batch"] | None = None
     """Factor on the frequencies that the context hears, where `warp` asks for one."""
@@ -234,7 +234,7 @@ class Wav2Vec2(nn.Module):
 
     def features(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         warp: Float[Tensor, " batch"] | None = None,
@@ -242,7 +242,7 @@ class Wav2Vec2(nn.Module):
         """What the front end makes of the waveform, before the normalisation that context and quantiser share.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             warp: factor on the frequencies of each utterance, for a front end that is a spectrum.
 
@@ -250,8 +250,8 @@ class Wav2Vec2(nn.Module):
             ValueError: for an utterance shorter than one frame.
         """
         if warp is None:
-            return self.front(wave, lengths)  # type: ignore[no-any-return]
-        return self.front(wave, lengths, warp=warp)  # type: ignore[no-any-return]
+            return self.front(waveform, lengths)  # type: ignore[no-any-return]
+        return self.front(waveform, lengths, warp=warp)  # type: ignore[no-any-return]
 
     def context(
         self,
@@ -299,7 +299,7 @@ class Wav2Vec2(nn.Module):
 
     def encode(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         mask: MaskConfig | None = None,
@@ -309,7 +309,7 @@ class Wav2Vec2(nn.Module):
         """From waveform to all layers: for fine-tuning and for reading out.
 
         Args:
-            wave: raw amplitude.
+            waveform: raw amplitude.
             lengths: real samples.
             mask: hide frames and channels as fine-tuning does (section 3.1 and appendix B of the paper). Unlike in
                 pre-training, utterances may hide different numbers of frames.
@@ -320,13 +320,13 @@ class Wav2Vec2(nn.Module):
             The layers, as in `context`, and the number of frames of each utterance.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
-            frames = self.features(wave, lengths)
+            frames = self.features(waveform, lengths)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
         masked, channels = draw_hidden(mask, frames.lengths, self.config.dim, rng)
         return self.context(frames, masked=masked, channels=channels, rng=rng), frames.lengths
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer: 0 is the input of the first block, None the output of the last.
 
@@ -334,10 +334,10 @@ class Wav2Vec2(nn.Module):
             ValueError: for a layer that the model does not have.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="input of the first block")
-        layers, frame_lengths = self.encode(wave, lengths)
+        layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
-    def codes(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Codes:
+    def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
         """The quantiser's likeliest code of every frame, one for each group; -1 in padding.
 
         Raises:
@@ -345,12 +345,12 @@ class Wav2Vec2(nn.Module):
         """
         self._needs_quantizer()
         heard = self.targets or self.front
-        frames = heard(wave, lengths)
+        frames = heard(waveform, lengths)
         x = frames.data if self.targets else self.feature_norm(frames.data)
         codes = self.quantizer(x).codes
-        return Codes(codes.masked_fill(~valid(frames.lengths, codes.shape[1])[..., None], -1), frames.lengths)
+        return Units(codes.masked_fill(~valid(frames.lengths, codes.shape[1])[..., None], -1), frames.lengths)
 
-    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> Draws:
+    def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
         """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
 
         Mask, distractors and warp are drawn on the host, so that they are the same on every device.
@@ -376,9 +376,9 @@ class Wav2Vec2(nn.Module):
             visible = self._guess(equalise_counts(rest, generator=host["visible"]), rng, device, part="visible_")
         if c.warp and self.training:
             warp = 1 + c.warp * (2 * torch.rand(len(lengths), generator=host["warp"]) - 1).to(device)
-        return Draws(masked.to(device), hidden, visible, warp)
+        return RandomDraws(masked.to(device), hidden, visible, warp)
 
-    def _guess(self, chosen: Tensor, rng: Rng, device: torch.device, *, part: str = "") -> Guessed:
+    def _guess(self, chosen: Tensor, rng: Rng, device: torch.device, *, part: str = "") -> PredictionTargets:
         c, host = self.config, Rng(*rng.key)
         positions = masked_positions(chosen)
         negatives = within_utterance(
@@ -388,10 +388,10 @@ class Wav2Vec2(nn.Module):
         if self.training:
             logits = c.num_groups * c.num_codes
             noise = gumbel_noise(*positions.shape, num_logits=logits, generator=rng[f"{part}gumbel"]).to(device)
-        return Guessed(positions.to(device), negatives.to(device), noise)
+        return PredictionTargets(positions.to(device), negatives.to(device), noise)
 
     @torch.no_grad()
-    def start_codebook(self, batches: Iterable[WaveBatch], rng: Rng) -> None:
+    def start_codebook(self, batches: Iterable[WaveformBatch], rng: Rng) -> None:
         """Let the codes begin as clusters of the targets; for models with `targets`, before the first update.
 
         Args:
@@ -405,7 +405,7 @@ class Wav2Vec2(nn.Module):
             raise ValueError("only a model with targets of its own can start from clusters of them")
         frames, generator = [], Rng(*rng.key)["codebook"]
         for batch in batches:
-            targets = self.targets(batch.wave, batch.lengths)
+            targets = self.targets(batch.waveform, batch.lengths)
             frames.append(targets.data[valid(targets.lengths, targets.data.shape[1])].cpu())
         every = torch.cat(frames)
         some = every[torch.randperm(len(every), generator=generator)[:20_000]]
@@ -415,7 +415,7 @@ class Wav2Vec2(nn.Module):
         self.quantizer.to(self.mask_vector.device)
         nn.init.zeros_(self.project_codes.bias)
 
-    def loss(self, batch: WaveBatch, *, step: int, rng: Rng) -> LossSum:
+    def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
         """Pre-training loss of one micro-batch, summed over its hidden frames.
 
         Args:
@@ -428,7 +428,7 @@ class Wav2Vec2(nn.Module):
         """
         self._needs_quantizer()
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        draws = self.draw(frame_lengths, rng, batch.wave.device)
+        draws = self.draw(frame_lengths, rng, batch.waveform.device)
         return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)
 
     def _needs_quantizer(self) -> None:
@@ -437,7 +437,9 @@ class Wav2Vec2(nn.Module):
                 "this encoder has no quantiser, which pre-training needs; it can be read out or fine-tuned"
             )
 
-    def objective(self, batch: WaveBatch, draws: Draws, *, temperature: float, rng: Rng | None = None) -> LossSum:
+    def objective(
+        self, batch: WaveformBatch, draws: RandomDraws, *, temperature: float, rng: Rng | None = None
+    ) -> LossSum:
         """The loss for given draws: contrastive + weighted diversity and feature penalty (section 3.2 of the paper).
 
         Terms, all on the scale of the sum: `contrastive`; `correct`, frames whose target was found; `diversity`,
@@ -452,13 +454,13 @@ class Wav2Vec2(nn.Module):
             rng: needed in training with layerdrop.
         """
         c = self.config
-        raw = self.features(batch.wave, batch.lengths, warp=draws.warp)
+        raw = self.features(batch.waveform, batch.lengths, warp=draws.warp)
         x = self.feature_norm(scale_gradient(raw.data, c.feature_gradient))
         top = self._context(x, raw.lengths, masked=draws.masked, channels=None, rng=rng)[-1]
-        seen = x if self.targets is None else self.targets(batch.wave, batch.lengths).data
+        seen = x if self.targets is None else self.targets(batch.waveform, batch.lengths).data
 
         quantized, contrast = self._contrast(top, seen, draws.hidden, temperature)
-        count = torch.tensor(draws.hidden.positions.numel(), device=batch.wave.device)
+        count = torch.tensor(draws.hidden.positions.numel(), device=batch.waveform.device)
         unused = diversity(quantized.probs)
         total = contrast.loss + count * c.diversity_weight * unused
         terms = {
@@ -480,7 +482,9 @@ class Wav2Vec2(nn.Module):
             terms["feature_penalty"] = count * penalty
         return LossSum(total, count, {name: term.detach().float() for name, term in terms.items()})
 
-    def _contrast(self, top: Tensor, seen: Tensor, guessed: Guessed, temperature: float) -> tuple[Quantized, Contrast]:
+    def _contrast(
+        self, top: Tensor, seen: Tensor, guessed: PredictionTargets, temperature: float
+    ) -> tuple[Quantized, Contrast]:
         """The codes of some frames, and how well the context tells each from its distractors."""
         c = self.config
         quantized = self.quantizer(

@@ -50,7 +50,7 @@ class WaveConv(nn.Module):
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.get_parameter("weight"))
 
-    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Vectors of the last layer, the same for an utterance alone and padded.
 
         With norm "group", utterances of different lengths are computed one after the other, each without its padding,
@@ -61,17 +61,17 @@ class WaveConv(nn.Module):
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         if self.config.normalize:
-            wave = normalize_wave(wave, lengths, floor=self.config.normalize_floor)
+            waveform = normalize_wave(waveform, lengths, floor=self.config.normalize_floor)
         longest = int(lengths.max())
         if self.config.norm == "group" and int(lengths.min()) < longest:
-            alone = [self._stack(row[None, :length])[0] for row, length in zip(wave, lengths.tolist(), strict=True)]
+            alone = [self._stack(row[None, :length])[0] for row, length in zip(waveform, lengths.tolist(), strict=True)]
             return Frames(nn.utils.rnn.pad_sequence(alone, batch_first=True), frame_lengths)
-        return Frames(self._stack(wave[:, :longest]), frame_lengths)
+        return Frames(self._stack(waveform[:, :longest]), frame_lengths)
 
-    def _stack(self, wave: Tensor) -> Tensor:
+    def _stack(self, waveform: Tensor) -> Tensor:
         first, *others = cast("list[nn.Conv1d]", list(self.convs))
         weight = first.weight[:, 0]
-        windows = wave.unfold(1, weight.shape[1], self.config.strides[0])
+        windows = waveform.unfold(1, weight.shape[1], self.config.strides[0])
         if self.config.norm == "group":
             x = functional.gelu(self._normalized_first(windows, weight))
         else:
@@ -133,11 +133,11 @@ def strided_conv(
 
 
 def normalize_wave(
-    wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, floor: float = 1e-5
+    waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, floor: float = 1e-5
 ) -> Float[Tensor, "batch sample"]:
     """Mean 0 and variance 1 (population, + floor) over the real samples of each utterance; padding becomes 0."""
-    real = valid(lengths, wave.shape[1])
-    x = wave - (wave * real).sum(1, keepdim=True) / lengths[:, None]
+    real = valid(lengths, waveform.shape[1])
+    x = waveform - (waveform * real).sum(1, keepdim=True) / lengths[:, None]
     variance = (x.square() * real).sum(1, keepdim=True) / lengths[:, None]
     return torch.where(real, x * (variance + floor).rsqrt(), 0)
 

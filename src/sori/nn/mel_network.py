@@ -42,7 +42,7 @@ class MelNetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(width, config.dim) for width in widths)
         self.norms = nn.ModuleList(ChannelNorm(config.dim) for _ in widths)
 
-    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Vectors of the last layer, the same for an utterance alone and padded.
 
         Raises:
@@ -50,8 +50,8 @@ class MelNetwork(nn.Module):
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         longest, stack = int(frame_lengths.max()), self.config.windows.stack
-        windows = self.spectrum.log_mel(wave)[:, : longest * stack]
-        spectra = windows.reshape(len(wave), longest, -1)
+        windows = self.spectrum.log_mel(waveform)[:, : longest * stack]
+        spectra = windows.reshape(len(waveform), longest, -1)
         # 0 for digital silence, about 1 for the loudest bands
         level = spectra.mean(-1, keepdim=True) / -math.log(FLOOR) + 1
         x = torch.cat([self.frame_norm(spectra), level], dim=-1)

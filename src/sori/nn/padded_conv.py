@@ -52,7 +52,7 @@ class PaddedConv(nn.Module):
         norm = ChannelNorm if config.norm == "channel" else BatchNorm
         self.norms = nn.ModuleList(norm(config.dim) for _ in config.kernels)
 
-    def forward(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Vectors of the last layer, the same for an utterance alone and padded (in evaluation).
 
         What a layer computes beyond the end of an utterance becomes 0, the padding that the next layer would add there.
@@ -61,7 +61,7 @@ class PaddedConv(nn.Module):
             ValueError: for an utterance shorter than one frame.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        x = wave[:, : int(lengths.max())]
+        x = waveform[:, : int(lengths.max())]
         padded = int(lengths.min()) < x.shape[1]
         if padded:
             x = torch.where(valid(lengths, x.shape[1]), x, 0)

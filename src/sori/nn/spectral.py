@@ -64,7 +64,7 @@ class LogMel(nn.Module):
 
     def forward(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         warp: Float[Tensor, " batch"] | None = None,
@@ -74,15 +74,15 @@ class LogMel(nn.Module):
         With `warp`, the mel axis of each utterance is stretched by its factor before that.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
-        x = self.log_mel(wave, warp)[:, : int(frame_lengths.max()) * self.config.stack]
+        x = self.log_mel(waveform, warp)[:, : int(frame_lengths.max()) * self.config.stack]
         return Frames(_side_by_side(normalize(x, frame_lengths * self.config.stack), self.config.stack), frame_lengths)
 
     def log_mel(
-        self, wave: Float[Tensor, "batch sample"], warp: Float[Tensor, " batch"] | None = None
+        self, waveform: Float[Tensor, "batch sample"], warp: Float[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch window mel"]:
         """Logarithm of the mel power of each window, after pre-emphasis; with `warp`, see `stretch`."""
-        with torch.autocast(wave.device.type, enabled=False):
-            emphasised = torch.cat([wave[:, :1], wave[:, 1:] - EMPHASIS * wave[:, :-1]], dim=1)
+        with torch.autocast(waveform.device.type, enabled=False):
+            emphasised = torch.cat([waveform[:, :1], waveform[:, 1:] - EMPHASIS * waveform[:, :-1]], dim=1)
             windows = emphasised.unfold(1, self.config.window_samples, self.config.hop_samples) * self.window
             spectrum = torch.fft.rfft(windows, n=FFT_SIZE)
             power = spectrum.real.square() + spectrum.imag.square()
@@ -107,7 +107,7 @@ class Cepstrum(nn.Module):
 
     def forward(
         self,
-        wave: Float[Tensor, "batch sample"],
+        waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         *,
         warp: Float[Tensor, " batch"] | None = None,
@@ -118,8 +118,8 @@ class Cepstrum(nn.Module):
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         window_lengths = frame_lengths * self.stack
-        log_mel = self.spectrum.log_mel(wave, warp)[:, : int(window_lengths.max())]
-        with torch.autocast(wave.device.type, enabled=False):
+        log_mel = self.spectrum.log_mel(waveform, warp)[:, : int(window_lengths.max())]
+        with torch.autocast(waveform.device.type, enabled=False):
             x = log_mel @ self.transform
             if self.config.delta_windows:
                 slope = delta(x, window_lengths, num_windows=self.config.delta_windows)

@@ -98,10 +98,10 @@ def draw_views(
     return SpeechDraws(starts, gains, noise, levels, warps, gaps)
 
 
-def cut_views(wave: Float[Tensor, "batch sample"], draws: SpeechDraws) -> Float[Tensor, "batch view view_sample"]:
+def cut_views(waveform: Float[Tensor, "batch sample"], draws: SpeechDraws) -> Float[Tensor, "batch view view_sample"]:
     """The stretches as the draws have them: cut, with noise, at another loudness (without warps and gaps)."""
-    place = draws.starts.unsqueeze(-1) + torch.arange(draws.noise.shape[2], device=wave.device)
-    views = wave.unsqueeze(1).expand(-1, 2, -1).gather(2, place)
+    place = draws.starts.unsqueeze(-1) + torch.arange(draws.noise.shape[2], device=waveform.device)
+    views = waveform.unsqueeze(1).expand(-1, 2, -1).gather(2, place)
     spread = views.square().mean(-1, keepdim=True).sqrt()
     noisy = views + draws.noise * spread * draws.levels.unsqueeze(-1)
     return noisy * draws.gains.unsqueeze(-1)

@@ -36,7 +36,7 @@ def code_use(counts: Int[Tensor, "group code"]) -> Figure:
 
 
 @rc_context(STYLE)
-def codes_over_time(
+def units_over_time(
     frames: Float[Tensor, "frame dim"], codes: Int[Tensor, "step group"], *, num_codes: int, seconds: float
 ) -> Figure:
     """Features, and below them the code that each group chose for each moment; runs are drawn as lines.

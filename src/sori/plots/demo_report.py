@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from sori.core.shapes import Bool, Float, Int, Tensor
 from sori.plots import html_page
-from sori.plots.codebook_heatmap import code_use, codes_over_time
+from sori.plots.codebook_heatmap import code_use, units_over_time
 from sori.plots.error_bars import error_rates, losses
 from sori.plots.features import features, masking
 from sori.plots.signal import TimedWord, transcript
@@ -34,7 +34,7 @@ class Score(NamedTuple):
 class Example(NamedTuple):
     """A test utterance, and what each recogniser heard."""
 
-    wave: Float[Tensor, " sample"]
+    waveform: Float[Tensor, " sample"]
     reference: str
     heard: list[list[TimedWord]]
     """In the order of the scores."""
@@ -43,7 +43,7 @@ class Example(NamedTuple):
 class Inside(NamedTuple):
     """What pre-training makes of one utterance."""
 
-    wave: Float[Tensor, " sample"]
+    waveform: Float[Tensor, " sample"]
     log_mel: Float[Tensor, "window mel"]
     masked: Bool[Tensor, " frame"]
     codes: Int[Tensor, "frame group"]
@@ -105,7 +105,7 @@ def _answer(findings: Findings) -> Iterator[str]:
     example = findings.examples[0]
     heard = [(score.label, words) for score, words in zip(findings.scores, example.heard, strict=True)]
     yield html_page.picture(
-        transcript(example.wave, reference=example.reference, rows=heard),
+        transcript(example.waveform, reference=example.reference, rows=heard),
         "One test recording and the words recognised in it, where they were heard. Green: right. Red: wrong "
         "(\N{MULTIPLICATION SIGN}), too many (+) or missing (in brackets).",
     )
@@ -117,14 +117,14 @@ def _fewer(change: float) -> str:
 
 def _pretraining(findings: Findings) -> Iterator[str]:
     inside = findings.inside
-    seconds = len(inside.wave) / 16_000
+    seconds = len(inside.waveform) / 16_000
     yield html_page.heading("Listening without transcripts")
     yield html_page.paragraph(
         "A recording becomes frames of sound energy by pitch. In pre-training, stretches of them are hidden; from what "
         "remains, the model has to tell which sound was there, among others from the same recording."
     )
     yield html_page.picture(
-        features(inside.wave, inside.log_mel), "A test recording as a waveform and as the model's input."
+        features(inside.waveform, inside.log_mel), "A test recording as a waveform and as the model's input."
     )
     yield html_page.picture(
         masking(inside.log_mel, inside.masked, seconds=seconds),
@@ -141,7 +141,7 @@ def _pretraining(findings: Findings) -> Iterator[str]:
     )
     num_codes = inside.code_counts.shape[1]
     yield html_page.picture(
-        codes_over_time(inside.log_mel, inside.codes, num_codes=num_codes, seconds=seconds),
+        units_over_time(inside.log_mel, inside.codes, num_codes=num_codes, seconds=seconds),
         "The codes chosen for the recording: one from each group for each frame.",
     )
     yield html_page.picture(code_use(inside.code_counts), "How evenly the codes are used over all test recordings.")
@@ -158,7 +158,7 @@ def _examples(findings: Findings) -> Iterator[str]:
             (score.label, " ".join(word.text for word in words))
             for score, words in zip(findings.scores, example.heard, strict=True)
         ]
-        yield html_page.heard(example.wave, reference=example.reference, rows=rows)
+        yield html_page.heard(example.waveform, reference=example.reference, rows=rows)
 
 
 def _details(findings: Findings) -> Iterator[str]:

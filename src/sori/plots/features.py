@@ -26,17 +26,19 @@ def draw_frames(axes: Axes, frames: Float[Tensor, "frame dim"], *, seconds: floa
 
 
 @rc_context(STYLE)
-def features(wave: Float[Tensor, " sample"], frames: Float[Tensor, "frame dim"], *, name: str = "mel band") -> Figure:
+def features(
+    waveform: Float[Tensor, " sample"], frames: Float[Tensor, "frame dim"], *, name: str = "mel band"
+) -> Figure:
     """A waveform and its features below each other, over the same seconds.
 
     Args:
-        wave: 16 kHz.
+        waveform: 16 kHz.
         frames: evenly spaced over the waveform.
         name: of the feature axis.
     """
     made, (top, below) = figure([1.3, 2.3])
-    draw_waveform(top, wave)
-    draw_frames(below, frames, seconds=len(wave) / 16_000, name=name)
+    draw_waveform(top, waveform)
+    draw_frames(below, frames, seconds=len(waveform) / 16_000, name=name)
     below.set(xlabel="time in seconds")
     return made
 

@@ -150,39 +150,39 @@ def svg(figure: Figure, *, label: str) -> str:
     return drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{size}"', 1)
 
 
-def audio(wave: Float[Tensor, " sample"], *, small: bool = False) -> str:
+def audio(waveform: Float[Tensor, " sample"], *, small: bool = False) -> str:
     """A player holding its sound, scaled to a comfortable level.
 
     Args:
-        wave: 16 kHz.
+        waveform: 16 kHz.
         small: MP3 of about 6 kB a second, loaded when it is played, for pages with many; otherwise FLAC. Every browser
             plays both.
     """
-    data = base64.b64encode(encoded(wave, small=small)).decode()
+    data = base64.b64encode(encoded(waveform, small=small)).decode()
     kind, preload = ("mpeg", "none") if small else ("flac", "metadata")
     return f'<audio controls preload="{preload}" src="data:audio/{kind};base64,{data}"></audio>'
 
 
-def encoded(wave: Float[Tensor, " sample"], *, small: bool) -> bytes:
+def encoded(waveform: Float[Tensor, " sample"], *, small: bool) -> bytes:
     """The file of a sound, as `audio` holds it."""
-    loud = 0.8 * wave / wave.abs().max().clamp(min=1e-6)
+    loud = 0.8 * waveform / waveform.abs().max().clamp(min=1e-6)
     buffer = io.BytesIO()
     coding, subtype = ("MP3", "MPEG_LAYER_III") if small else ("FLAC", "PCM_16")
     soundfile.write(buffer, loud.numpy(), 16_000, format=coding, subtype=subtype)
     return buffer.getvalue()
 
 
-def heard(wave: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tuple[str, str]]) -> str:
+def heard(waveform: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tuple[str, str]]) -> str:
     """An utterance to listen to, what was said, and what each recogniser made of it with its errors marked.
 
     Args:
-        wave: 16 kHz.
+        waveform: 16 kHz.
         reference: what was said.
         rows: a label and a hypothesis each.
     """
     items = [("said", html.escape(reference)), *((label, marked(_steps(reference, text))) for label, text in rows)]
     listed = "".join(f"<dt>{html.escape(label)}</dt><dd>{text}</dd>" for label, text in items)
-    return f"<div class=heard>{audio(wave)}<dl>{listed}</dl></div>"
+    return f"<div class=heard>{audio(waveform)}<dl>{listed}</dl></div>"
 
 
 def _steps(reference: str, hypothesis: str) -> list[Step]:

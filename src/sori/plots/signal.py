@@ -56,49 +56,49 @@ def judge(reference: str, hypothesis: str) -> list[Judged]:
     return judged
 
 
-def draw_waveform(axes: Axes, wave: Float[Tensor, " sample"], *, num_columns: int = 900) -> None:
+def draw_waveform(axes: Axes, waveform: Float[Tensor, " sample"], *, num_columns: int = 900) -> None:
     """The outline of a waveform: smallest and largest sample of each column, over seconds."""
-    size = max(1, len(wave) // num_columns)
-    columns = wave[: len(wave) // size * size].reshape(-1, size)
+    size = max(1, len(waveform) // num_columns)
+    columns = waveform[: len(waveform) // size * size].reshape(-1, size)
     time = (np.arange(len(columns)) + 0.5) * size / SAMPLE_RATE
     axes.fill_between(time, columns.amin(1).numpy(), columns.amax(1).numpy(), color=BLUE, linewidth=0.4)
-    limit = 1.1 * float(wave.abs().max().clamp(min=1e-3))
-    axes.set(xlim=(0, len(wave) / SAMPLE_RATE), ylim=(-limit, limit), ylabel="amplitude")
+    limit = 1.1 * float(waveform.abs().max().clamp(min=1e-3))
+    axes.set(xlim=(0, len(waveform) / SAMPLE_RATE), ylim=(-limit, limit), ylabel="amplitude")
 
 
 @rc_context(STYLE)
-def waveform(wave: Float[Tensor, " sample"], *, title: str = "Waveform") -> Figure:
+def waveform(waveform: Float[Tensor, " sample"], *, title: str = "Waveform") -> Figure:
     """A waveform over seconds.
 
     Args:
-        wave: 16 kHz.
+        waveform: 16 kHz.
         title: above it.
     """
     made, (axes,) = figure([1.8])
-    draw_waveform(axes, wave)
+    draw_waveform(axes, waveform)
     axes.set(title=title, xlabel="time in seconds")
     return made
 
 
 @rc_context(STYLE)
 def transcript(
-    wave: Float[Tensor, " sample"], *, reference: str, rows: Sequence[tuple[str, Sequence[TimedWord]]]
+    waveform: Float[Tensor, " sample"], *, reference: str, rows: Sequence[tuple[str, Sequence[TimedWord]]]
 ) -> Figure:
     """A waveform with recognised words below it, at their times.
 
     Errors are red: wrong words carry a cross, extra ones a plus, missing ones stand in brackets.
 
     Args:
-        wave: 16 kHz.
+        waveform: 16 kHz.
         reference: what was said.
         rows: a label and the words of one recogniser each.
     """
     made, (top, below) = figure([1.5, 0.4 + 0.62 * len(rows)])
-    draw_waveform(top, wave)
+    draw_waveform(top, waveform)
     top.set_title(f"Said: \N{LEFT DOUBLE QUOTATION MARK}{reference}\N{RIGHT DOUBLE QUOTATION MARK}")
     for row, (_, words) in enumerate(rows):
         _draw_words(below, words, reference=reference, row=row)
-    below.set(ylim=(0.3 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(wave) / SAMPLE_RATE))
+    below.set(ylim=(0.3 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(waveform) / SAMPLE_RATE))
     below.set_yticks([-row for row in range(len(rows))], [label for label, _ in rows])
     below.tick_params(left=False)
     below.spines["left"].set_visible(False)

@@ -21,7 +21,7 @@ from sori.recipes import (
     wav2vec2,
     word2vec,
 )
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import Recipe, RecogniserRecipe, SpeechRecipe
 from sori.recipes.word2vec import WordRecipe
 
 AnyRecipe = Recipe | WordRecipe
@@ -100,15 +100,27 @@ RECIPES: tuple[Callable[[], AnyRecipe], ...] = (
 """Every built-in recipe, in the order of `sori list`."""
 
 
-def of_loop(name: str) -> Recipe:
-    """As `by_name`, for what trains with the loop.
+def speech(name: str) -> SpeechRecipe:
+    """A built-in recipe that pre-trains on speech.
 
     Raises:
-        ValueError: also where the recipe is one of written words.
+        ValueError: the recipe is of another kind.
     """
     recipe = by_name(name)
-    if not isinstance(recipe, Recipe):
-        raise ValueError(f"expected a recipe of speech, got {name}, which learns from plain text")  # noqa: TRY004 - for users
+    if not isinstance(recipe, SpeechRecipe):
+        raise ValueError(f"expected a recipe that pre-trains on speech, got {name}")  # noqa: TRY004 - for users
+    return recipe
+
+
+def recogniser(name: str) -> RecogniserRecipe:
+    """A built-in recipe that trains a recogniser.
+
+    Raises:
+        ValueError: the recipe is of another kind.
+    """
+    recipe = by_name(name)
+    if not isinstance(recipe, RecogniserRecipe):
+        raise ValueError(f"expected a recipe that trains a recogniser, got {name}")  # noqa: TRY004 - for users
     return recipe
 
 

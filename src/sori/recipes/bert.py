@@ -1,9 +1,8 @@
 """Pre-training BERT, by size."""
 
-from sori.data.batches.sampler import DataConfig
 from sori.data.batches.sentence_pairs import TextsConfig
 from sori.models.bert import BertConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import TextRecipe
 from sori.text.wordpiece import WordPieceConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
@@ -46,23 +45,22 @@ def smoke() -> BertConfig:
     )
 
 
-def bert_tiny() -> Recipe:
+def bert_tiny() -> TextRecipe:
     """Our size: some ten million words of text, an hour on one or two CPU cores.
 
     Command: `OMP_NUM_THREADS=2 sori train bert_tiny --data TEXTS --into runs/bert`
     """
-    return Recipe(
+    return TextRecipe(
         name="bert_tiny",
         system=tiny(),
         texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=8_000), batch_size=32),
-        data=DataConfig(),
         optim=OptimConfig(lr=1e-3, betas=(0.9, 0.98), max_norm=1.0, decay_vectors=False),
         schedule=ScheduleConfig(warmup_fraction=0.05),
         train=TrainConfig(num_steps=5_000, evaluate_every=500),
     )
 
 
-def bert_base() -> Recipe:
+def bert_base() -> TextRecipe:
     """BERT BASE as published: 1,000,000 updates of 256 pairs; see `docs/systems/bert.md` for the last tenth of them.
 
     Expected: 1.4 nats for a hidden piece (its authors). For many GPUs; not trained here.
@@ -72,7 +70,7 @@ def bert_base() -> Recipe:
     return _published("bert_base", base())
 
 
-def bert_large() -> Recipe:
+def bert_large() -> TextRecipe:
     """BERT LARGE as published; not trained here.
 
     Command: `torchrun --nproc-per-node 64 -m sori train bert_large --data TEXTS --into runs/bert_large`
@@ -80,7 +78,7 @@ def bert_large() -> Recipe:
     return _published("bert_large", large())
 
 
-def bert_base_long() -> Recipe:
+def bert_base_long() -> TextRecipe:
     """The last tenth of BERT BASE: 100,000 updates of pairs of up to 512 tokens, from `bert_base`; not trained here.
 
     The paper's rate goes on falling from a tenth of its peak to 0, and so does this one.
@@ -92,7 +90,7 @@ def bert_base_long() -> Recipe:
     )
 
 
-def bert_mini() -> Recipe:
+def bert_mini() -> TextRecipe:
     """The published size of 4 layers of 256 (11 M parameters); not trained here.
 
     Command: `sori train bert_mini --data TEXTS --into runs/bert_mini`
@@ -100,7 +98,7 @@ def bert_mini() -> Recipe:
     return _published("bert_mini", of_size(4, 256))
 
 
-def bert_small() -> Recipe:
+def bert_small() -> TextRecipe:
     """The published size of 4 layers of 512 (29 M parameters); not trained here.
 
     Command: `sori train bert_small --data TEXTS --into runs/bert_small`
@@ -108,7 +106,7 @@ def bert_small() -> Recipe:
     return _published("bert_small", of_size(4, 512))
 
 
-def bert_medium() -> Recipe:
+def bert_medium() -> TextRecipe:
     """The published size of 8 layers of 512 (41 M parameters); not trained here.
 
     Command: `sori train bert_medium --data TEXTS --into runs/bert_medium`
@@ -116,12 +114,11 @@ def bert_medium() -> Recipe:
     return _published("bert_medium", of_size(8, 512))
 
 
-def _published(name: str, config: BertConfig) -> Recipe:
-    return Recipe(
+def _published(name: str, config: BertConfig) -> TextRecipe:
+    return TextRecipe(
         name=name,
         system=config,
         texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=30_522)),
-        data=DataConfig(),
         optim=OptimConfig(lr=1e-4, betas=(0.9, 0.999), max_norm=1.0, decay_vectors=False),
         schedule=ScheduleConfig(warmup_fraction=0.01),
         train=TrainConfig(num_steps=1_000_000, evaluate_every=10_000),

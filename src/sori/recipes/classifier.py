@@ -1,15 +1,14 @@
 """Fine-tuning BERT to tell classes of texts and of words."""
 
-from sori.data.batches.sampler import DataConfig
 from sori.data.sources.labelled_texts import LabelledTextsConfig
 from sori.models.classifier import ClassifierConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import ClassifierRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def bert_classify() -> Recipe:
+def bert_classify() -> ClassifierRecipe:
     """Classes of texts, from a table of texts and labels; 3 epochs of 10,000 texts.
 
     The paper tries rates of 5e-5, 3e-5 and 2e-5, and 2 to 4 epochs of the data at hand: set `--train.num-steps` to
@@ -17,18 +16,17 @@ def bert_classify() -> Recipe:
 
     Command: `sori train bert_classify --init BERT --data reviews.tsv --into runs/reviews`
     """
-    return Recipe(
+    return ClassifierRecipe(
         name="bert_classify",
         system=ClassifierConfig(),
         labelled=LabelledTextsConfig(),
-        data=DataConfig(),
         optim=OptimConfig(lr=5e-5, betas=(0.9, 0.999), max_norm=1.0, decay_vectors=False),
         schedule=ScheduleConfig(warmup_fraction=0.1),
         train=TrainConfig(num_steps=940),
     )
 
 
-def bert_tag() -> Recipe:
+def bert_tag() -> ClassifierRecipe:
     """Classes of words (names, parts of speech), from a table of tokens and labels; else as `bert_classify`.
 
     Command: `sori train bert_tag --init BERT --data names.jsonl --into runs/names`

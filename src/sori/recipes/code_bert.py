@@ -10,13 +10,13 @@ from sori.models.encoders import VqCodeBertConfig
 from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import vq_wav2vec
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def code_bert_tiny() -> Recipe:
+def code_bert_tiny() -> SpeechRecipe:
     """Our small size over `vq_wav2vec_tiny` (2 M parameters): hours of speech, two CPU cores, half an hour.
 
     Expected: on six hours of English, over units of 1,200 updates, the loss falls from 7.3 to 5.0 nats in 2,300;
@@ -24,7 +24,7 @@ def code_bert_tiny() -> Recipe:
 
     Command: `sori train code_bert_tiny --data PREPARED --init runs/vq_wav2vec_tiny --into runs/code_bert_tiny`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="code_bert_tiny",
         system=VqCodeBertConfig(
             units=_units(vq_wav2vec.vq_wav2vec_tiny()),
@@ -47,7 +47,7 @@ def code_bert_tiny() -> Recipe:
     )
 
 
-def code_bert_small() -> Recipe:
+def code_bert_small() -> SpeechRecipe:
     """As published, small: 512 wide, 8 heads; 12 layers are assumed, the paper does not say (section 5.3).
 
     Expected: 11.64 % phone errors on TIMIT's test set over the Gumbel units of LibriSpeech, 11.40 % over the k-means
@@ -67,7 +67,7 @@ def code_bert_small() -> Recipe:
     )
 
 
-def code_bert_base() -> Recipe:
+def code_bert_base() -> SpeechRecipe:
     """As published, base: 12 layers, 768 wide, over the units of LibriSpeech (arXiv 1910.05453, section 5.3).
 
     Expected: 2.34 % word errors on WSJ's nov92 with a language model of characters (table 1). The paper took 128 GPUs.
@@ -75,7 +75,7 @@ def code_bert_base() -> Recipe:
     Command: `sori train code_bert_base --data PREPARED --init runs/vq_wav2vec_base --into runs/code_bert_base`
     """
     num_steps = 250_000
-    return Recipe(
+    return SpeechRecipe(
         name="code_bert_base",
         system=VqCodeBertConfig(units=_units(vq_wav2vec.vq_wav2vec_base())),
         data=DataConfig(batch_seconds=30.72, max_crop_seconds=30.72, min_seconds=0.5, num_buckets=32),
@@ -85,6 +85,6 @@ def code_bert_base() -> Recipe:
     )
 
 
-def _units(recipe: Recipe) -> VqWav2VecConfig:
+def _units(recipe: SpeechRecipe) -> VqWav2VecConfig:
     assert isinstance(recipe.system, VqWav2VecConfig)  # noqa: S101 - as its name says
     return recipe.system

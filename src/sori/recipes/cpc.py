@@ -5,7 +5,7 @@ from sori.models.cpc import BlockPredictorConfig, CpcConfig
 from sori.nn.mel_network import MelNetworkConfig
 from sori.nn.padded_conv import PaddedConvConfig
 from sori.nn.spectral import LogMelConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -33,7 +33,7 @@ def smoke() -> CpcConfig:
     return tiny().model_copy(update={"front": front, "dim": 24, "num_steps": 4, "num_negatives": 10})
 
 
-def cpc_tiny() -> Recipe:
+def cpc_tiny() -> SpeechRecipe:
     """Our smallest useful size (1.4 M parameters): some hours of speech, one idle CPU core, some twenty minutes.
 
     Expected: on six hours of read English, 10 h heard (891 updates), the loss falls from 4.86 to 4.11 nats and 28 % of
@@ -41,7 +41,7 @@ def cpc_tiny() -> Recipe:
 
     Command: `OMP_NUM_THREADS=1 sori train cpc_tiny --data PREPARED --into runs/cpc`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="cpc_tiny",
         system=tiny(),
         data=DataConfig(batch_seconds=40.96, max_crop_seconds=2.56, min_seconds=2.56, num_buckets=1),
@@ -51,7 +51,7 @@ def cpc_tiny() -> Recipe:
     )
 
 
-def cpc_paper() -> Recipe:
+def cpc_paper() -> SpeechRecipe:
     """CPC as published (7.4 M): LibriSpeech train-clean-100, about 300,000 updates of 64 windows (section 3.1).
 
     Expected: linear probes of c find 64.6 % of 41 phones and 97.4 % of 251 speakers (table 1). The paper took 8 GPUs of
@@ -59,7 +59,7 @@ def cpc_paper() -> Recipe:
 
     Command: `sori train cpc_paper --data PREPARED --into runs/cpc_paper`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="cpc_paper",
         system=paper(),
         data=_windows(),
@@ -69,7 +69,7 @@ def cpc_paper() -> Recipe:
     )
 
 
-def cpc_modified() -> Recipe:
+def cpc_modified() -> SpeechRecipe:
     """The default of CPC_audio (6.6 M with predictors): train-clean-100, 200 epochs of 8 windows a GPU.
 
     Expected: frozen, with 1 h of CommonVoice in five languages, 43.9 % phone errors on average (arXiv 2002.02848);

@@ -13,13 +13,13 @@ from sori.data.batches.sampler import DataConfig
 from sori.models.ctc import CtcConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import sizes
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def ctc_10min() -> Recipe:
+def ctc_10min() -> RecogniserRecipe:
     """Ten minutes of transcripts over a pre-trained `tiny`, on a laptop: some minutes.
 
     Command: `sori train ctc_10min --data PREPARED --init runs/tiny --into runs/ctc_10min`
@@ -29,7 +29,7 @@ def ctc_10min() -> Recipe:
     return recipe.override(more_hidden)  # ten minutes are soon known by heart, an hour is not
 
 
-def ctc_10min_scratch() -> Recipe:
+def ctc_10min_scratch() -> RecogniserRecipe:
     """The same without pre-training, for comparison.
 
     Command: `sori train ctc_10min_scratch --data PREPARED --into runs/ctc_10min_scratch`
@@ -38,7 +38,7 @@ def ctc_10min_scratch() -> Recipe:
     return _from_scratch(ctc_10min()).override(less_hidden)  # more prolongs the stay on the blank plateau
 
 
-def ctc_1h() -> Recipe:
+def ctc_1h() -> RecogniserRecipe:
     """An hour of transcripts over a pre-trained `tiny`, on a laptop.
 
     Command: `sori train ctc_1h --data PREPARED --init runs/tiny --into runs/ctc_1h`
@@ -46,7 +46,7 @@ def ctc_1h() -> Recipe:
     return _laptop("ctc_1h", minutes=60.0, num_steps=3000, batch_seconds=24.0, more_voices=True)
 
 
-def ctc_1h_scratch() -> Recipe:
+def ctc_1h_scratch() -> RecogniserRecipe:
     """The same without pre-training, for comparison.
 
     Command: `sori train ctc_1h_scratch --data PREPARED --into runs/ctc_1h_scratch`
@@ -54,7 +54,7 @@ def ctc_1h_scratch() -> Recipe:
     return _from_scratch(ctc_1h())
 
 
-def ctc_10h() -> Recipe:
+def ctc_10h() -> RecogniserRecipe:
     """Ten hours of transcripts over a pre-trained `tiny` or `small`.
 
     Command: `sori train ctc_10h --data PREPARED --init runs/tiny --into runs/ctc_10h`
@@ -62,7 +62,7 @@ def ctc_10h() -> Recipe:
     return _laptop("ctc_10h", minutes=600.0, num_steps=10_000, batch_seconds=48.0, more_voices=False)
 
 
-def ctc_10h_scratch() -> Recipe:
+def ctc_10h_scratch() -> RecogniserRecipe:
     """The same without pre-training, for comparison.
 
     Command: `sori train ctc_10h_scratch --data PREPARED --into runs/ctc_10h_scratch`
@@ -70,7 +70,7 @@ def ctc_10h_scratch() -> Recipe:
     return _from_scratch(ctc_10h())
 
 
-def ctc_100h() -> Recipe:
+def ctc_100h() -> RecogniserRecipe:
     """A hundred hours of transcripts over a pre-trained `tiny` or `small`.
 
     Command: `sori train ctc_100h --data PREPARED --init runs/small --into runs/ctc_100h`
@@ -78,7 +78,7 @@ def ctc_100h() -> Recipe:
     return _laptop("ctc_100h", minutes=6000.0, num_steps=30_000, batch_seconds=96.0, more_voices=False)
 
 
-def ctc_960h() -> Recipe:
+def ctc_960h() -> RecogniserRecipe:
     """All the transcripts there are, hundreds of hours, over a pre-trained `small`.
 
     Command: `sori train ctc_960h --data PREPARED --init runs/small --into runs/ctc_960h`
@@ -86,7 +86,7 @@ def ctc_960h() -> Recipe:
     return _laptop("ctc_960h", minutes=None, num_steps=100_000, batch_seconds=96.0, more_voices=False)
 
 
-def ctc_10min_base() -> Recipe:
+def ctc_10min_base() -> RecogniserRecipe:
     """BASE, ten minutes: 46.9 / 50.9 % WER on test-clean / test-other (paper, table 1); file base_10m.
 
     Command: `sori train ctc_10min_base --data PREPARED --init runs/base --into runs/ctc_10min_base`
@@ -94,7 +94,7 @@ def ctc_10min_base() -> Recipe:
     return _base("ctc_10min_base", 10.0, mask=_mask(0.75, 0.512), num_steps=12_000, layerdrop=0.1)
 
 
-def ctc_1h_base() -> Recipe:
+def ctc_1h_base() -> RecogniserRecipe:
     """BASE, one hour: 24.5 / 29.7 % WER (paper, table 1); file base_1h.
 
     Command: `sori train ctc_1h_base --data PREPARED --init runs/base --into runs/ctc_1h_base`
@@ -102,7 +102,7 @@ def ctc_1h_base() -> Recipe:
     return _base("ctc_1h_base", 60.0, mask=_mask(0.75, 0.256), num_steps=13_000, layerdrop=0.1)
 
 
-def ctc_10h_base() -> Recipe:
+def ctc_10h_base() -> RecogniserRecipe:
     """BASE, ten hours: 11.1 / 17.6 % WER (paper, table 1); file base_10h.
 
     Command: `sori train ctc_10h_base --data PREPARED --init runs/base --into runs/ctc_10h_base`
@@ -110,7 +110,7 @@ def ctc_10h_base() -> Recipe:
     return _base("ctc_10h_base", 600.0, mask=_mask(0.65, 0.256), num_steps=20_000, layerdrop=0.05)
 
 
-def ctc_100h_base() -> Recipe:
+def ctc_100h_base() -> RecogniserRecipe:
     """BASE, a hundred hours: 6.1 / 13.3 % WER (paper, table 1); file base_100h, which freezes nothing.
 
     Command: `sori train ctc_100h_base --data PREPARED --init runs/base --into runs/ctc_100h_base`
@@ -120,7 +120,7 @@ def ctc_100h_base() -> Recipe:
     )
 
 
-def ctc_960h_base() -> Recipe:
+def ctc_960h_base() -> RecogniserRecipe:
     """BASE, all of LibriSpeech: 3.4 / 8.5 % WER (paper, table 1); file base_960h, which freezes nothing.
 
     Command: `sori train ctc_960h_base --data PREPARED --init runs/base --into runs/ctc_960h_base`
@@ -130,7 +130,7 @@ def ctc_960h_base() -> Recipe:
     )
 
 
-def ctc_10min_large() -> Recipe:
+def ctc_10min_large() -> RecogniserRecipe:
     """LARGE on LibriVox, ten minutes: 40.2 / 38.7 % WER (paper, table 1); file vox_10m.
 
     Command: `sori train ctc_10min_large --data PREPARED --init runs/lv60k --into runs/ctc_10min_large`
@@ -138,7 +138,7 @@ def ctc_10min_large() -> Recipe:
     return _large("ctc_10min_large", 10.0, mask=_mask(0.75, 0.512), num_steps=12_000, lr=1e-4)
 
 
-def ctc_1h_large() -> Recipe:
+def ctc_1h_large() -> RecogniserRecipe:
     """LARGE on LibriVox, one hour: 17.2 / 20.3 % WER (paper, table 1); file vox_1h.
 
     Command: `sori train ctc_1h_large --data PREPARED --init runs/lv60k --into runs/ctc_1h_large`
@@ -146,7 +146,7 @@ def ctc_1h_large() -> Recipe:
     return _large("ctc_1h_large", 60.0, mask=_mask(0.75, 0.256), num_steps=13_000, lr=3e-4)
 
 
-def ctc_10h_large() -> Recipe:
+def ctc_10h_large() -> RecogniserRecipe:
     """LARGE on LibriVox, ten hours: 6.3 / 10.0 % WER (paper, table 1); file vox_10h.
 
     Command: `sori train ctc_10h_large --data PREPARED --init runs/lv60k --into runs/ctc_10h_large`
@@ -154,7 +154,7 @@ def ctc_10h_large() -> Recipe:
     return _large("ctc_10h_large", 600.0, mask=_mask(0.65, 0.256), num_steps=20_000, lr=1e-4)
 
 
-def ctc_100h_large() -> Recipe:
+def ctc_100h_large() -> RecogniserRecipe:
     """LARGE on LibriVox, a hundred hours: 3.1 / 6.3 % WER (paper, table 1); file vox_100h.
 
     Command: `sori train ctc_100h_large --data PREPARED --init runs/lv60k --into runs/ctc_100h_large`
@@ -162,7 +162,7 @@ def ctc_100h_large() -> Recipe:
     return _large("ctc_100h_large", 6000.0, mask=_mask(0.5, 0.512), num_steps=50_000, lr=3e-5)
 
 
-def ctc_960h_large() -> Recipe:
+def ctc_960h_large() -> RecogniserRecipe:
     """LARGE on LibriVox, all of LibriSpeech: 2.2 / 4.5 % WER (paper, table 1); file vox_960h.
 
     Command: `sori train ctc_960h_large --data PREPARED --init runs/lv60k --into runs/ctc_960h_large`
@@ -179,9 +179,11 @@ def _tri_stage() -> ScheduleConfig:
     return ScheduleConfig(kind="tri_stage", warmup_fraction=0.1, hold_fraction=0.4, final_factor=0.05)
 
 
-def _laptop(name: str, *, minutes: float | None, num_steps: int, batch_seconds: float, more_voices: bool) -> Recipe:
+def _laptop(
+    name: str, *, minutes: float | None, num_steps: int, batch_seconds: float, more_voices: bool
+) -> RecogniserRecipe:
     """Few letters hidden, batches small: both shorten the stay on the blank plateau."""
-    return Recipe(
+    return RecogniserRecipe(
         name=name,
         system=CtcConfig(
             mask=MaskConfig(time_prob=0.1, time_length=5, channel_prob=0.1, channel_length=16),
@@ -196,7 +198,7 @@ def _laptop(name: str, *, minutes: float | None, num_steps: int, batch_seconds: 
     )
 
 
-def _from_scratch(recipe: Recipe) -> Recipe:
+def _from_scratch(recipe: RecogniserRecipe) -> RecogniserRecipe:
     """From random weights a mix of layers does better than the last one, over a pre-trained encoder no better."""
     changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.read": "mix"}
     return recipe.override(changes).model_copy(update={"encoder": sizes.tiny()})
@@ -211,8 +213,8 @@ def _base(
     layerdrop: float,
     lr: float = 5e-5,
     freeze_steps: int = 10_000,
-) -> Recipe:
-    return Recipe(
+) -> RecogniserRecipe:
+    return RecogniserRecipe(
         name=name,
         system=CtcConfig(mask=mask, freeze_steps=freeze_steps),
         encoder_changes=_dropouts(layerdrop),
@@ -224,7 +226,7 @@ def _base(
     )
 
 
-def _large(name: str, minutes: float | None, *, mask: MaskConfig, num_steps: int, lr: float) -> Recipe:
+def _large(name: str, minutes: float | None, *, mask: MaskConfig, num_steps: int, lr: float) -> RecogniserRecipe:
     recipe = _base(name, minutes, mask=mask, num_steps=num_steps, layerdrop=0.1, lr=lr)
     changes = {
         "data": DataConfig(batch_seconds=80.0),

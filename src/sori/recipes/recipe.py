@@ -1,8 +1,8 @@
-"""A recipe: everything that decides what a run computes, as plain data."""
+"""A recipe: everything that decides what a run computes, as plain data; one shape for each kind of training data."""
 
 import contextlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field
 
@@ -12,78 +12,193 @@ from sori.data.batches.segment_pairs import SegmentConfig
 from sori.data.batches.sentence_pairs import TextsConfig
 from sori.data.sources.images import ImagesConfig
 from sori.data.sources.labelled_texts import LabelledTextsConfig
-from sori.models.factory import ReadConfig, SystemConfig
+from sori.models.bert import BertConfig
+from sori.models.classifier import ClassifierConfig
+from sori.models.ctc import CtcConfig
+from sori.models.encoders import EncoderConfig
+from sori.models.factory import SystemConfig
+from sori.models.simclr import SimClrImagesConfig
+from sori.models.speech2vec import Speech2VecConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 from sori.training.watch import WatchConfig
 
+R = TypeVar("R", bound="Recipe")
+
+_OPTIONAL_IN_0_1 = ("encoder", "grow_quantizer", "encoder_changes", "labels", "segments", "images", "texts", "labelled")
+"""Fields that every recipe of version 0.1 had, whatever it trained on; unused ones were empty."""
+
 
 class LabelConfig(Config):
-    """Which transcripts a recogniser learns from, and how it writes."""
+    """Which transcripts a recogniser learns from, and how they are spelled."""
 
     minutes: float | None = Field(default=None, gt=0)
-    """Learn from at most so many minutes, chosen from as many speakers as possible; None: from all there are."""
+    """Minutes of transcribed speech to use, taken from as many speakers as possible; None: all."""
     seed: int = 0
-    """Of the choice; another seed, other utterances."""
+    """Seed of that selection."""
     unit: Literal["grapheme", "jamo"] = "jamo"
-    """What one symbol is: a letter as a reader sees it, `jamo` with Hangul syllables cut into their letters."""
+    """What one symbol is: a grapheme cluster; `jamo` also splits Hangul syllables into their letters."""
     case: Literal["upper", "lower", "keep"] = "lower"
-    """`keep` writes capitals as transcribed, which doubles the alphabet of a cased script."""
+    """`keep` preserves capitals, which doubles the alphabet of a cased script."""
     punctuation: Literal["drop", "keep"] = "drop"
-    """`drop` keeps apostrophes and hyphens inside words only."""
+    """`drop` keeps only apostrophes and hyphens inside words."""
     speeds: tuple[float, ...] = (1.0,)
-    """Every utterance is heard at each of these speeds, as if by so many times more speakers (Ko et al. 2015)."""
+    """Speed perturbation: every utterance is used at each of these speeds (Ko et al. 2015)."""
     dev_split: str = "dev"
-    """Utterances on which the error rate is measured while training; without any, it is not."""
+    """Split on which error rates are measured during training; without it, they are not."""
     dev_minutes: float = Field(default=10.0, gt=0)
-    """At most so much of the split is used."""
+    """Minutes of that split to use at most."""
 
 
 class Recipe(Config):
-    """What a run computes. The run folder keeps it as `recipe.yaml`, so that any run can be repeated from it."""
+    """What every recipe of the training loop has. The run folder stores it as `recipe.yaml`.
+
+    `Recipe.from_yaml` and `Recipe.from_data` return the shape that belongs to `system.kind`.
+    """
 
     name: str
-    """For people; the run folder's name decides how the model is called."""
+    """A label; models are named by their run folder."""
     system: SystemConfig
-    """What is trained: `kind: wav2vec2` pre-trains an encoder, `kind: ctc` trains a recogniser, `kind: speech2vec`
-    learns vectors of words."""
-    encoder: ReadConfig | None = None
-    """Of a recogniser that starts from random weights; one that starts from `init` takes the encoder found there."""
+    """What is trained."""
     init: str | None = None
-    """Model folder, run folder or name to start from; None: random weights."""
-    grow_quantizer: bool = False
-    """Of pre-training that starts from a model without a quantiser (a recogniser, an encoder alone): draw a new one."""
-    encoder_changes: dict[str, float] = Field(default_factory=dict)
-    """Of a recogniser: settings of its encoder that differ from how it was pre-trained, such as `layerdrop: 0.1`."""
+    """Model folder, run folder or name to start from; None: random initialisation."""
     corpora: tuple[str, ...] = ()
-    """Prepared folders."""
+    """Training data: prepared folders, image folders, texts or tables, as the kind of recipe asks for."""
     held_out: tuple[str, ...] = ("dev", "test", "valid", "eval")
-    """Splits whose names begin so (`dev-clean`, `validation`) are never trained on, neither with nor without labels."""
-    labels: LabelConfig | None = None
-    """Of a recogniser."""
-    segments: SegmentConfig | None = None
-    """Of word vectors: which words, and which are neighbours."""
-    images: ImagesConfig | None = None
-    """Of SimCLR on images, whose `corpora` is a folder of images and which has no use for `data`."""
-    texts: TextsConfig | None = None
-    """Of BERT, whose `corpora` are text files or folders of them and which has no use for `data`."""
-    labelled: LabelledTextsConfig | None = None
-    """Of a classifier of texts, whose `corpora` are tables (`data/sources/labelled_texts.py`)."""
-    data: DataConfig
+    """Splits whose names begin like this (`dev-clean`, `validation`) are never trained on."""
     optim: OptimConfig
     schedule: ScheduleConfig
     train: TrainConfig
     watch: WatchConfig = WatchConfig()
 
-    def as_stored(self, path: Path) -> str:
-        """The recipe as YAML; as it stands in a file, where that is the same recipe.
+    @classmethod
+    def from_data(cls: type[R], data: Any, *, origin: str) -> R:  # noqa: PYI019 - as in `Config`
+        """Validate plain data, also that of a `recipe.yaml` of version 0.1; see `Config.from_data`."""
+        shape = _shape_of(data) if cls is Recipe else cls
+        return cast("R", super(Recipe, shape).from_data(_without_unused(data, shape), origin=origin))
 
-        A setting that came into being after a run was begun has its default there: with a newer version, the run can be
-        continued all the same.
+    @property
+    def batch_description(self) -> str:
+        """What one micro-batch holds, for the screen."""
+        raise NotImplementedError
+
+    def as_stored(self, path: Path) -> str:
+        """Return the recipe as YAML; the text of the file where that already holds the same recipe.
+
+        A setting that is newer than the run has its default in the stored recipe, so an older run can be continued.
         """
         if path.is_file():
             with contextlib.suppress(ValueError):
-                if Recipe.from_yaml(path) == self:
+                if type(self).from_yaml(path) == self:
                     return path.read_text(encoding="utf-8")
         return self.to_yaml()
+
+
+class SpeechRecipe(Recipe):
+    """Pre-train an encoder on untranscribed speech."""
+
+    system: EncoderConfig
+    grow_quantizer: bool = False
+    """When starting from a model without a quantiser (a recogniser, an encoder alone): draw a new one."""
+    data: DataConfig
+
+    @property
+    def batch_description(self) -> str:
+        """See `Recipe`."""
+        return f"{self.data.batch_seconds:g} s"
+
+
+class RecogniserRecipe(Recipe):
+    """Train a recogniser on transcribed speech."""
+
+    system: CtcConfig
+    encoder: EncoderConfig | None = None
+    """Encoder of a recogniser that starts from random weights; with `init`, the encoder found there is used."""
+    encoder_changes: dict[str, float] = Field(default_factory=dict)
+    """Encoder settings that differ from pre-training, such as `layerdrop: 0.1`."""
+    labels: LabelConfig = LabelConfig()
+    data: DataConfig
+
+    @property
+    def batch_description(self) -> str:
+        """See `Recipe`."""
+        return f"{self.data.batch_seconds:g} s"
+
+
+class SpokenWordRecipe(Recipe):
+    """Learn vectors of spoken words."""
+
+    system: Speech2VecConfig
+    segments: SegmentConfig = SegmentConfig()
+    """Which words, and which are neighbours."""
+    data: DataConfig
+
+    @property
+    def batch_description(self) -> str:
+        """See `Recipe`."""
+        return f"{self.data.batch_seconds:g} s"
+
+
+class ImageRecipe(Recipe):
+    """Train SimCLR on a folder of images."""
+
+    system: SimClrImagesConfig
+    images: ImagesConfig
+
+    @property
+    def batch_description(self) -> str:
+        """See `Recipe`."""
+        return f"{self.images.batch_size} images"
+
+
+class TextRecipe(Recipe):
+    """Pre-train BERT on text files or folders of them."""
+
+    system: BertConfig
+    texts: TextsConfig
+
+    @property
+    def batch_description(self) -> str:
+        """See `Recipe`."""
+        return f"{self.texts.batch_size} pairs of up to {self.texts.max_tokens} tokens"
+
+
+class ClassifierRecipe(Recipe):
+    """Train a classifier of texts on tables."""
+
+    system: ClassifierConfig
+    labelled: LabelledTextsConfig = LabelledTextsConfig()
+
+    @property
+    def batch_description(self) -> str:
+        """See `Recipe`."""
+        return f"{self.labelled.batch_size} texts"
+
+
+def _shape_of(data: Any) -> type[Recipe]:
+    """Return the class that belongs to `system.kind`."""
+    system = data.get("system") if isinstance(data, dict) else None
+    match system.get("kind") if isinstance(system, dict) else None:
+        case "ctc":
+            return RecogniserRecipe
+        case "speech2vec":
+            return SpokenWordRecipe
+        case "simclr_images":
+            return ImageRecipe
+        case "bert":
+            return TextRecipe
+        case "classifier":
+            return ClassifierRecipe
+        case _:
+            return SpeechRecipe
+
+
+def _without_unused(data: Any, shape: type[Recipe]) -> Any:
+    """Drop what recipes of version 0.1 held beside the fields of their kind; a set field stays, to be refused."""
+    if not isinstance(data, dict):
+        return data
+    unused = {name for name in _OPTIONAL_IN_0_1 if name in data and not data[name]}
+    if shape in (ImageRecipe, TextRecipe, ClassifierRecipe):
+        unused.add("data")
+    return {name: value for name, value in data.items() if name not in unused}

@@ -7,7 +7,7 @@ from sori.models.simclr import SimClrConfig, SimClrImagesConfig
 from sori.nn.resnet import ResNetConfig
 from sori.nn.spectral import LogMelConfig
 from sori.nn.speech_views import SpeechViewsConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import ImageRecipe, SpeechRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -41,25 +41,24 @@ def smoke() -> SimClrConfig:
     )
 
 
-def simclr_images_tiny() -> Recipe:
+def simclr_images_tiny() -> ImageRecipe:
     """Our size on images: some thousand images of 32x32, a CPU core, three quarters of an hour.
 
     Expected: after 196 epochs of 6,000 images a linear classifier reads 58 % of CIFAR-10 (`docs/systems/simclr.md`).
 
     Command: `OMP_NUM_THREADS=1 sori train simclr_images_tiny --data IMAGES --into runs/simclr_images`
     """
-    return Recipe(
+    return ImageRecipe(
         name="simclr_images_tiny",
         system=images_tiny(),
         images=ImagesConfig(batch_size=256),
-        data=DataConfig(),
         optim=OptimConfig(lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4),
         schedule=ScheduleConfig(kind="cosine", warmup_fraction=0.05),
         train=TrainConfig(num_steps=4_600),
     )
 
 
-def simclr_images_cifar() -> Recipe:
+def simclr_images_cifar() -> ImageRecipe:
     """The command of the paper's code for CIFAR-10: ResNet-18, 1,000 epochs of 50,000 images, batches of 512, LARS.
 
     Expected: a linear classifier on h then gets about 91 % right (the code's README). Images are read as files, so that
@@ -67,18 +66,17 @@ def simclr_images_cifar() -> Recipe:
 
     Command: `sori train simclr_images_cifar --data IMAGES --into runs/simclr_cifar`
     """
-    return Recipe(
+    return ImageRecipe(
         name="simclr_images_cifar",
         system=cifar(),
         images=ImagesConfig(batch_size=512, views=ImageViewsConfig(colour=0.5)),
-        data=DataConfig(),
         optim=OptimConfig(kind="lars", lr=1.0, weight_decay=1e-4),
         schedule=ScheduleConfig(kind="cosine", warmup_fraction=0.01),
         train=TrainConfig(num_steps=97_000, precision="float32"),
     )
 
 
-def simclr_tiny() -> Recipe:
+def simclr_tiny() -> SpeechRecipe:
     """Our size on speech (1.7 M parameters): some hours of recordings, one or two CPU cores.
 
     Expected: after 40 hours heard, six minutes of one core, 62 % of the views find each other, and frames of layer 4
@@ -86,7 +84,7 @@ def simclr_tiny() -> Recipe:
 
     Command: `OMP_NUM_THREADS=1 sori train simclr_tiny --data PREPARED --into runs/simclr`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="simclr_tiny",
         system=SimClrConfig(),
         data=DataConfig(batch_seconds=163.84, max_crop_seconds=2.56, min_seconds=2.56, num_buckets=1),

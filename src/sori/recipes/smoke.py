@@ -11,21 +11,21 @@ from sori.models.wav2vec import Wav2VecConfig
 from sori.nn.mask import MaskConfig
 from sori.nn.spectral import LogMelConfig
 from sori.recipes import bert, cpc, simclr, sizes
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import LabelConfig, RecogniserRecipe, SpeechRecipe, SpokenWordRecipe, TextRecipe
 from sori.text.wordpiece import WordPieceConfig
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def wav2vec2_smoke() -> Recipe:
+def wav2vec2_smoke() -> SpeechRecipe:
     """Whether pre-training runs at all: a toy model, seconds on a CPU.
 
     Expected: on clear tones the loss falls from chance, 2.4 nats, below 1.9; on speech it teaches nothing of use.
 
     Command: `sori train wav2vec2_smoke --data PREPARED --into runs/smoke`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec2_smoke",
         # spans shorter than a tone, so that what is hidden can be told from its surroundings
         system=sizes.smoke().model_copy(update={"mask": MaskConfig(time_prob=0.3, time_length=3)}),
@@ -36,14 +36,14 @@ def wav2vec2_smoke() -> Recipe:
     )
 
 
-def cpc_smoke() -> Recipe:
+def cpc_smoke() -> SpeechRecipe:
     """Whether CPC pre-training runs at all: a toy model, seconds on a CPU.
 
     Expected: on clear tones the loss falls from chance, 2.4 nats, below 1.9; on speech it teaches nothing of use.
 
     Command: `sori train cpc_smoke --data PREPARED --into runs/smoke`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="cpc_smoke",
         system=cpc.smoke(),
         data=DataConfig(batch_seconds=10.0, max_crop_seconds=1.5, min_seconds=1.5, num_buckets=1),
@@ -53,14 +53,14 @@ def cpc_smoke() -> Recipe:
     )
 
 
-def simclr_smoke() -> Recipe:
+def simclr_smoke() -> SpeechRecipe:
     """Whether SimCLR on speech runs at all: a toy model, seconds on a CPU.
 
     Expected: on clear tones the loss falls below 0.85 of chance; on speech it teaches nothing of use.
 
     Command: `sori train simclr_smoke --data PREPARED --into runs/smoke`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="simclr_smoke",
         system=simclr.smoke(),
         data=DataConfig(batch_seconds=24.0, max_crop_seconds=1.5, min_seconds=1.5, num_buckets=1),
@@ -70,14 +70,14 @@ def simclr_smoke() -> Recipe:
     )
 
 
-def wav2vec_smoke() -> Recipe:
+def wav2vec_smoke() -> SpeechRecipe:
     """Whether wav2vec runs at all: a toy model over a spectrum, seconds on a CPU.
 
     Expected: on clear tones the loss falls below 2.8 nats (equal scores: 3.35); on speech it teaches nothing of use.
 
     Command: `sori train wav2vec_smoke --data PREPARED --into runs/wav2vec_smoke`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec_smoke",
         system=Wav2VecConfig(
             spectrum=LogMelConfig(num_mels=20),
@@ -96,7 +96,7 @@ def wav2vec_smoke() -> Recipe:
     )
 
 
-def vq_wav2vec_smoke() -> Recipe:
+def vq_wav2vec_smoke() -> SpeechRecipe:
     """Whether vq-wav2vec runs at all: a toy model over a spectrum, seconds on a CPU.
 
     Expected: on clear tones the loss falls below 3.1 nats (equal scores: 3.35); on speech it teaches nothing of use.
@@ -127,7 +127,7 @@ def vq_wav2vec_smoke() -> Recipe:
     )
 
 
-def code_bert_smoke() -> Recipe:
+def code_bert_smoke() -> SpeechRecipe:
     """Whether BERT over units runs at all: a toy model over `vq_wav2vec_smoke`, seconds on a CPU.
 
     Expected: on clear tones the loss falls below 0.8 of chance; on speech it teaches nothing of use.
@@ -137,7 +137,7 @@ def code_bert_smoke() -> Recipe:
     units = vq_wav2vec_smoke().system
     assert isinstance(units, VqWav2VecConfig)  # noqa: S101 - see above
     size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
-    return Recipe(
+    return SpeechRecipe(
         name="code_bert_smoke",
         system=VqCodeBertConfig(
             units=units,
@@ -156,14 +156,14 @@ def code_bert_smoke() -> Recipe:
     )
 
 
-def ctc_smoke() -> Recipe:
+def ctc_smoke() -> RecogniserRecipe:
     """Whether fine-tuning runs at all: a toy recogniser, seconds on a CPU; starts from nothing or from `--init`.
 
     Expected: on clear tones most letters are right in the end; on speech it writes nothing of use.
 
     Command: `sori train ctc_smoke --data PREPARED --into runs/ctc_smoke`
     """
-    return Recipe(
+    return RecogniserRecipe(
         name="ctc_smoke",
         system=CtcConfig(mask=MaskConfig(time_prob=0.05, time_length=2)),
         encoder=sizes.smoke(),
@@ -175,14 +175,14 @@ def ctc_smoke() -> Recipe:
     )
 
 
-def speech2vec_smoke() -> Recipe:
+def speech2vec_smoke() -> SpokenWordRecipe:
     """Whether vectors of words can be made at all: a toy model, seconds on a CPU.
 
     Expected: on clear tones the squared error falls below half of `chance`.
 
     Command: `sori train speech2vec_smoke --data PREPARED --into runs/words_smoke`
     """
-    return Recipe(
+    return SpokenWordRecipe(
         name="speech2vec_smoke",
         system=Speech2VecConfig(dim=16),
         segments=SegmentConfig(window=2),
@@ -193,18 +193,17 @@ def speech2vec_smoke() -> Recipe:
     )
 
 
-def bert_smoke() -> Recipe:
+def bert_smoke() -> TextRecipe:
     """Whether BERT runs at all: a toy model, seconds on a CPU.
 
     Expected: on sentences of a few words the loss for a hidden word falls below its unigram entropy.
 
     Command: `sori train bert_smoke --data TEXTS --into runs/bert_smoke`
     """
-    return Recipe(
+    return TextRecipe(
         name="bert_smoke",
         system=bert.smoke(),
         texts=TextsConfig(wordpiece=WordPieceConfig(num_tokens=200), batch_size=16, max_tokens=32),
-        data=DataConfig(),
         optim=OptimConfig(lr=5e-3, max_norm=1.0, decay_vectors=False),
         schedule=ScheduleConfig(),
         train=TrainConfig(num_steps=300, log_every=25, precision="float32"),

@@ -7,13 +7,13 @@ differs is the amount of speech, and how long and how slowly it is learnt from.
 from sori.data.batches.sampler import DataConfig
 from sori.data.batches.segment_pairs import SegmentConfig
 from sori.models.speech2vec import Speech2VecConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpokenWordRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def speech2vec_skipgram() -> Recipe:
+def speech2vec_skipgram() -> SpokenWordRecipe:
     """A word says the words around it: some hours of speech with the places of words, minutes on a CPU core.
 
     Expected: on 1.8 h of one speaker the error falls to 0.30; repeating the last frame (`previous` in the log) gives
@@ -25,7 +25,7 @@ def speech2vec_skipgram() -> Recipe:
     return _recipe("speech2vec_skipgram", Speech2VecConfig(objective="skipgram"))
 
 
-def speech2vec_cbow() -> Recipe:
+def speech2vec_cbow() -> SpokenWordRecipe:
     """The words around a word say it, all together: otherwise as `speech2vec_skipgram`.
 
     Expected: likewise; the vectors matter a little more to the decoder, which is told of six words instead of one.
@@ -35,7 +35,7 @@ def speech2vec_cbow() -> Recipe:
     return _recipe("speech2vec_cbow", Speech2VecConfig(objective="cbow"))
 
 
-def speech2vec_librispeech() -> Recipe:
+def speech2vec_librispeech() -> SpokenWordRecipe:
     """500 h of read English with aligned words, as published but for the optimiser (arXiv 1803.08976, section 3).
 
     Expected: MEN 0.08 and WS-353-SIM 0.15 after 500 epochs, hardly better than random weights (0.08 and 0.10); the
@@ -53,8 +53,8 @@ def speech2vec_librispeech() -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def _recipe(name: str, system: Speech2VecConfig) -> Recipe:
-    return Recipe(
+def _recipe(name: str, system: Speech2VecConfig) -> SpokenWordRecipe:
+    return SpokenWordRecipe(
         name=name,
         system=system,
         segments=SegmentConfig(),

@@ -8,13 +8,13 @@ divide it by N.
 from sori.data.batches.sampler import DataConfig
 from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.nn.spectral import CepstrumConfig, LogMelConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def vq_wav2vec_tiny() -> Recipe:
+def vq_wav2vec_tiny() -> SpeechRecipe:
     """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
 
     Expected: on six hours of English, the loss falls to 3.08 nats (equal scores: 3.35) in a run of 1,200 updates, with
@@ -23,7 +23,7 @@ def vq_wav2vec_tiny() -> Recipe:
     Command: `sori train vq_wav2vec_tiny --data PREPARED --into runs/vq_wav2vec_tiny`
     """
     num_steps = 4_000
-    return Recipe(
+    return SpeechRecipe(
         name="vq_wav2vec_tiny",
         system=VqWav2VecConfig(
             spectrum=CepstrumConfig(windows=LogMelConfig(stack=4), num_cepstra=20),
@@ -47,7 +47,7 @@ def vq_wav2vec_tiny() -> Recipe:
     )
 
 
-def vq_wav2vec_base() -> Recipe:
+def vq_wav2vec_base() -> SpeechRecipe:
     """Gumbel model as published (33 M, codebook shared): LibriSpeech, 400,000 updates (arXiv 1910.05453, section 5).
 
     Expected: 17.78 % phone errors on TIMIT's test set with the units' vectors as input, 11.64 % with a small BERT over
@@ -56,7 +56,7 @@ def vq_wav2vec_base() -> Recipe:
     Command: `sori train vq_wav2vec_base --data PREPARED --into runs/vq_wav2vec_base`
     """
     num_steps = 400_000
-    return Recipe(
+    return SpeechRecipe(
         name="vq_wav2vec_base",
         system=VqWav2VecConfig(),
         data=DataConfig(batch_seconds=93.75, max_crop_seconds=9.375, min_seconds=0.5),
@@ -68,7 +68,7 @@ def vq_wav2vec_base() -> Recipe:
     )
 
 
-def vq_wav2vec_kmeans() -> Recipe:
+def vq_wav2vec_kmeans() -> SpeechRecipe:
     """k-means model as published (32 M, codebook shared): as `vq_wav2vec_base` but for the quantiser.
 
     Expected: 18.73 % phone errors on TIMIT's test set with the units' vectors as input, 11.40 % with a small BERT over

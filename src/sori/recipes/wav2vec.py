@@ -7,13 +7,13 @@ at a time and adds up `train.num_accumulate` micro-batches. With N processes und
 from sori.data.batches.sampler import DataConfig
 from sori.models.wav2vec import Wav2VecConfig
 from sori.nn.spectral import LogMelConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def wav2vec_tiny() -> Recipe:
+def wav2vec_tiny() -> SpeechRecipe:
     """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
 
     Expected: on six hours of English, the loss falls to 2.82 nats (equal scores: 3.35) in the first 1,500 updates of a
@@ -21,7 +21,7 @@ def wav2vec_tiny() -> Recipe:
 
     Command: `sori train wav2vec_tiny --data PREPARED --into runs/wav2vec_tiny`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec_tiny",
         system=Wav2VecConfig(
             spectrum=LogMelConfig(stack=4),
@@ -40,7 +40,7 @@ def wav2vec_tiny() -> Recipe:
     )
 
 
-def wav2vec_base() -> Recipe:
+def wav2vec_base() -> SpeechRecipe:
     """The ablations' size as published (15.5 M): 80 h of LibriSpeech, 40,000 updates (arXiv 1904.05862, section 4).
 
     Expected: phone error rate of 15.5 % on TIMIT's development set with its context vectors as input (table 3; from
@@ -49,7 +49,7 @@ def wav2vec_base() -> Recipe:
     Command: `sori train wav2vec_base --data PREPARED --into runs/wav2vec_base`
     """
     num_steps = 40_000
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec_base",
         system=Wav2VecConfig(),
         data=DataConfig(batch_seconds=93.75, max_crop_seconds=9.375, min_seconds=0.5),
@@ -59,7 +59,7 @@ def wav2vec_base() -> Recipe:
     )
 
 
-def wav2vec_large() -> Recipe:
+def wav2vec_large() -> SpeechRecipe:
     """The large size as published (32.5 M): LibriSpeech, 960 h, 400,000 updates (arXiv 1904.05862, section 4).
 
     Expected: 2.43 % WER on WSJ nov92 with a character language model, its context vectors as input of a wav2letter

@@ -8,13 +8,13 @@ an update. With N processes under `torchrun`, divide `num_accumulate` by N.
 from sori.data.batches.sampler import DataConfig
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.recipes import sizes
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.training.loop import TrainConfig
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 
 
-def wav2vec2_tiny() -> Recipe:
+def wav2vec2_tiny() -> SpeechRecipe:
     """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
 
     Expected: on six hours of read English, 69 hours heard, the loss of hidden frames falls to 3.5 nats and that of
@@ -24,7 +24,7 @@ def wav2vec2_tiny() -> Recipe:
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
     --into runs/tiny --data.batch-seconds 12`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec2_tiny",
         system=sizes.tiny(),
         data=DataConfig(batch_seconds=24.0),
@@ -34,14 +34,14 @@ def wav2vec2_tiny() -> Recipe:
     )
 
 
-def wav2vec2_small() -> Recipe:
+def wav2vec2_small() -> SpeechRecipe:
     """Our next size (15 M parameters): tens of hours of speech, one GPU, or patience. Not yet tuned.
 
     Expected: below `wav2vec2_tiny` on the same data, at about seven times the work.
 
     Command: `sori train wav2vec2_small --data PREPARED --into runs/small`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec2_small",
         system=sizes.small(),
         data=DataConfig(batch_seconds=96.0, max_crop_seconds=12.0, min_seconds=1.0),
@@ -51,7 +51,7 @@ def wav2vec2_small() -> Recipe:
     )
 
 
-def wav2vec2_base() -> Recipe:
+def wav2vec2_base() -> SpeechRecipe:
     """BASE as published (95 M): LibriSpeech, 960 h, 400,000 updates of 1.6 h (arXiv 2006.11477, section 4.2).
 
     Expected: fine-tuned on 10 minutes, 46.9 / 50.9 % WER on test-clean / test-other without a language model (table 1).
@@ -60,7 +60,7 @@ def wav2vec2_base() -> Recipe:
 
     Command: `sori train wav2vec2_base --data PREPARED --into runs/base`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec2_base",
         system=sizes.base(),
         data=DataConfig(batch_seconds=87.5, max_crop_seconds=15.625, min_seconds=2.0),
@@ -70,7 +70,7 @@ def wav2vec2_base() -> Recipe:
     )
 
 
-def wav2vec2_large() -> Recipe:
+def wav2vec2_large() -> SpeechRecipe:
     """LARGE as published (317 M): LibriSpeech, 960 h, 250,000 updates of 2.7 h (arXiv 2006.11477, section 4.2).
 
     Expected: fine-tuned on 10 minutes, 43.5 / 45.3 % WER without a language model (table 1). The paper took 128 V100
@@ -78,7 +78,7 @@ def wav2vec2_large() -> Recipe:
 
     Command: `sori train wav2vec2_large --data PREPARED --into runs/large`
     """
-    return Recipe(
+    return SpeechRecipe(
         name="wav2vec2_large",
         system=sizes.large(),
         data=DataConfig(batch_seconds=75.0, max_crop_seconds=20.0, min_seconds=2.0),
@@ -88,7 +88,7 @@ def wav2vec2_large() -> Recipe:
     )
 
 
-def wav2vec2_lv60k() -> Recipe:
+def wav2vec2_lv60k() -> SpeechRecipe:
     """LARGE as published for LibriVox (317 M): 53,200 h, 600,000 updates of 2.7 h (arXiv 2006.11477, section 4.2).
 
     Expected: fine-tuned on 10 minutes, 40.2 / 38.7 % WER without a language model (table 1). The paper took 128 V100
@@ -103,7 +103,7 @@ def wav2vec2_lv60k() -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def wav2vec2_xlsr_tiny() -> Recipe:
+def wav2vec2_xlsr_tiny() -> SpeechRecipe:
     """`wav2vec2_tiny` for several languages, the small ones favoured as in XLSR: some hours, two CPU cores.
 
     Utterances from 1 s on are heard, so that word lists of a language with little else count.
@@ -115,7 +115,7 @@ def wav2vec2_xlsr_tiny() -> Recipe:
     return _balanced(wav2vec2_tiny(), "wav2vec2_xlsr_tiny").override({"data.min_seconds": 1.0})
 
 
-def wav2vec2_xlsr_base() -> Recipe:
+def wav2vec2_xlsr_base() -> SpeechRecipe:
     """XLSR Base (95 M), as `wav2vec2_base`, for ten languages of CommonVoice (arXiv 2006.13979).
 
     Expected: 13.6 % phoneme errors on average over the ten languages, with an hour of labels each. The paper's updates
@@ -126,7 +126,7 @@ def wav2vec2_xlsr_base() -> Recipe:
     return _balanced(wav2vec2_base(), "wav2vec2_xlsr_base")
 
 
-def wav2vec2_xlsr_large() -> Recipe:
+def wav2vec2_xlsr_large() -> SpeechRecipe:
     """XLSR-10 Large (317 M), as `wav2vec2_large`, for ten languages (arXiv 2006.13979).
 
     Expected: 12.3 % phoneme errors on average over ten languages of CommonVoice, with an hour of labels each.
@@ -136,7 +136,7 @@ def wav2vec2_xlsr_large() -> Recipe:
     return _balanced(wav2vec2_large(), "wav2vec2_xlsr_large")
 
 
-def wav2vec2_xlsr_300m() -> Recipe:
+def wav2vec2_xlsr_300m() -> SpeechRecipe:
     """XLSR-53's and XLS-R's smallest size (317 M) with the training settings of `wav2vec2_lv60k`.
 
     For recordings of several languages that tell their language: small ones are favoured as in the papers (arXiv
@@ -150,7 +150,7 @@ def wav2vec2_xlsr_300m() -> Recipe:
     return _balanced(wav2vec2_lv60k(), "wav2vec2_xlsr_300m", sizes.xlsr_300m())
 
 
-def wav2vec2_xlsr_1b() -> Recipe:
+def wav2vec2_xlsr_1b() -> SpeechRecipe:
     """XLS-R 1B (966 M parameters) with the training settings of `wav2vec2_lv60k` and languages in balance; 80 GB.
 
     Command: `sori train wav2vec2_xlsr_1b --data PREPARED --into runs/xlsr_1b`
@@ -158,7 +158,7 @@ def wav2vec2_xlsr_1b() -> Recipe:
     return _balanced(wav2vec2_lv60k(), "wav2vec2_xlsr_1b", sizes.xlsr_1b())
 
 
-def wav2vec2_xlsr_2b() -> Recipe:
+def wav2vec2_xlsr_2b() -> SpeechRecipe:
     """XLS-R 2B (2.2 G parameters) with the training settings of `wav2vec2_lv60k` and languages in balance.
 
     For several GPUs of 80 GB.
@@ -169,7 +169,7 @@ def wav2vec2_xlsr_2b() -> Recipe:
     return _balanced(wav2vec2_lv60k(), "wav2vec2_xlsr_2b", sizes.xlsr_2b())
 
 
-def _balanced(recipe: Recipe, name: str, system: Wav2Vec2Config | None = None) -> Recipe:
+def _balanced(recipe: SpeechRecipe, name: str, system: Wav2Vec2Config | None = None) -> SpeechRecipe:
     """Languages heard in proportion to the square root of their hours (XLSR, section 2)."""
     data = recipe.data.model_copy(update={"language_exponent": 0.5})
     changes = {"name": name, "system": system or recipe.system, "data": data}

@@ -11,7 +11,7 @@ SAMPLE_RATE = 16_000
 
 
 def record(
-    wave: Float[Tensor, " sample"], generator: torch.Generator, *, margin_seconds: float = 0.2
+    waveform: Float[Tensor, " sample"], generator: torch.Generator, *, margin_seconds: float = 0.2
 ) -> Float[Tensor, " longer"]:
     """A clean waveform as if recorded somewhere: every circumstance is drawn from the generator.
 
@@ -19,22 +19,22 @@ def record(
     octave around 1 kHz; noise between white and brown, 25 to 45 dB below the speech; a level of -32 to -16 dB.
 
     Args:
-        wave: 16 kHz mono.
+        waveform: 16 kHz mono.
         generator: of every draw.
         margin_seconds: longest pause before and after.
     """
     uniform = partial(_uniform, generator)
     before, after = (int(SAMPLE_RATE * margin_seconds * uniform(0.3, 1.0)) for _ in range(2))
     response = _response(seconds=uniform(0.1, 0.4), direct_db=uniform(8.0, 25.0), generator=generator)
-    noise = torch.randn(len(wave) + before + after, generator=generator)
-    wave = torch.nn.functional.pad(wave, (before, after))
-    wave = _filter(wave, response, db_per_octave=uniform(-2.0, 2.0))
+    noise = torch.randn(len(waveform) + before + after, generator=generator)
+    waveform = torch.nn.functional.pad(waveform, (before, after))
+    waveform = _filter(waveform, response, db_per_octave=uniform(-2.0, 2.0))
     noise = _filter(noise, None, db_per_octave=uniform(-6.0, 0.0))
-    wave = wave / wave.square().mean().sqrt()
-    wave = wave + noise / noise.square().mean().sqrt() * _amplitude(-uniform(25.0, 45.0))
-    wave = wave / wave.square().mean().sqrt() * _amplitude(uniform(-32.0, -16.0))
-    wave = wave - wave.mean()  # no microphone hears a constant pressure
-    return wave / wave.abs().max().clamp(min=1.0)
+    waveform = waveform / waveform.square().mean().sqrt()
+    waveform = waveform + noise / noise.square().mean().sqrt() * _amplitude(-uniform(25.0, 45.0))
+    waveform = waveform / waveform.square().mean().sqrt() * _amplitude(uniform(-32.0, -16.0))
+    waveform = waveform - waveform.mean()  # no microphone hears a constant pressure
+    return waveform / waveform.abs().max().clamp(min=1.0)
 
 
 def _uniform(generator: torch.Generator, low: float, high: float) -> float:
@@ -59,13 +59,13 @@ def _response(*, seconds: float, direct_db: float, generator: torch.Generator) -
 
 
 def _filter(
-    wave: Float[Tensor, " sample"], response: Float[Tensor, " tap"] | None, *, db_per_octave: float
+    waveform: Float[Tensor, " sample"], response: Float[Tensor, " tap"] | None, *, db_per_octave: float
 ) -> Float[Tensor, " sample"]:
     """Apply a response and a spectral slope that is 0 dB at 1 kHz and level below 50 Hz."""
-    size = 1 << (len(wave) + (0 if response is None else len(response))).bit_length()
+    size = 1 << (len(waveform) + (0 if response is None else len(response))).bit_length()
     octaves = torch.log2(torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=50.0) / 1000)
     gain = torch.pow(10.0, octaves * db_per_octave / 20).to(torch.complex64)
     if response is not None:
         gain = gain * torch.fft.rfft(response, size)
-    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(wave, size) * gain, size)
-    return filtered[: len(wave)]
+    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(waveform, size) * gain, size)
+    return filtered[: len(waveform)]

@@ -106,12 +106,12 @@ def speak(text: str, voice: Voice = Voice()) -> Float[Tensor, " sample"]:  # noq
         ModuleNotFoundError: neither the extra `synth` nor the program `espeak-ng` is installed.
         ValueError: the engine does not know the voice or says nothing to this text.
     """
-    wave = _engine()(text, voice)
-    if not wave.size or not wave.any():
+    waveform = _engine()(text, voice)
+    if not waveform.size or not waveform.any():
         raise ValueError(
             f"expected a text that can be spoken; espeak-ng has no sound for {text!r} in {voice.dialect!r}"
         )
-    at_16_khz = soxr.resample(wave.astype(np.float32) / 32768, ENGINE_RATE, SAMPLE_RATE)
+    at_16_khz = soxr.resample(waveform.astype(np.float32) / 32768, ENGINE_RATE, SAMPLE_RATE)
     return torch.from_numpy(at_16_khz).clamp(-1, 1)
 
 
@@ -159,9 +159,9 @@ class _Library:
         self._lib.espeak_Synchronize()
         return np.frombuffer(b"".join(self._pieces), dtype=np.int16)
 
-    def _take(self, wave: int | None, num_samples: int, _events: Any) -> int:
-        if wave and num_samples > 0:
-            self._pieces.append(ctypes.string_at(wave, 2 * num_samples))
+    def _take(self, waveform: int | None, num_samples: int, _events: Any) -> int:
+        if waveform and num_samples > 0:
+            self._pieces.append(ctypes.string_at(waveform, 2 * num_samples))
         return 0
 
 

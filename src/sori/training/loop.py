@@ -18,19 +18,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, Literal, final
 
 import torch
-import yaml
 from pydantic import Field
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sori.core import distributed
 from sori.core.config import Config
+from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng, derive
 from sori.core.shapes import Tensor
 from sori.data.batches.loader import Batches, prefetch
@@ -39,9 +38,6 @@ from sori.training.metrics import Reporter, Window
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
 from sori.training.schedule import ScheduleConfig, factor
 from sori.training.watch import Diverged, Facts, Finding, Watch, WatchConfig, non_finite_error
-
-CHECKPOINT = "checkpoint.safetensors"
-RECIPE = "recipe.yaml"
 
 Evaluation = Callable[[Any], Mapping[str, float]]
 """Takes the system in eval mode, returns named numbers; runs in the first process alone."""
@@ -79,10 +75,9 @@ def train(
     train: TrainConfig,
     optim: OptimConfig,
     schedule: ScheduleConfig,
-    into: Path,
+    folder: RunFolder,
     evaluations: Sequence[Evaluation] = (),
     watch: WatchConfig = WatchConfig(),  # noqa: B008 - frozen
-    fingerprint: str = "",
 ) -> bool:
     """Train a system, or go on with a run that was interrupted.
 
@@ -92,30 +87,27 @@ def train(
         train: length, precision, reports, checkpoints.
         optim: AdamW.
         schedule: of the learning rate.
-        into: the run's folder: checkpoint, metrics, recipe. Several processes must share it.
+        folder: of the run, begun (`RunFolder.begin`). Several processes must share it.
         evaluations: run every `train.evaluate_every` updates and after the last.
         watch: what to look for in the reports.
-        fingerprint: YAML of everything that decides the result; stored as `recipe.yaml` and compared when the run goes
-            on. Empty: nothing is compared.
 
     Returns:
         Whether all updates are done; False after SIGTERM or Ctrl-C, when the state was saved.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, system or number of micro-batches an update.
+        ValueError: the folder holds a run of another system or number of micro-batches an update.
         Diverged: the loss stayed infinite or NaN, or the codebook collapsed; names cause and cure.
         OSError: a checkpoint cannot be written; the last one is whole.
     """
-    claim(into, fingerprint)
-    run = _Run(system, train=train, optim=optim, schedule=schedule, into=into, watch=watch)
+    run = _Run(system, train=train, optim=optim, schedule=schedule, folder=folder, watch=watch)
     run.resume()
     main = distributed.rank() == 0
-    with Reporter(into, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
+    with Reporter(folder, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
         if run.step >= train.num_steps:
-            reporter.say(f"{into} is finished ({run.step} updates); nothing to do")
+            reporter.say(f"{folder.path} is finished ({run.step} updates); nothing to do")
             return True
         if run.step:
-            reporter.say(f"going on with {into} after update {run.step}")
+            reporter.say(f"continuing {folder.path} after update {run.step}")
         with contextlib.closing(prefetch(batches, run.indices(), num_threads=train.num_loader_threads)) as stream:
             while run.step < train.num_steps:
                 stopping = run.update(stream, stop_requested=stop.requested)
@@ -143,10 +135,10 @@ class _Run:
         train: TrainConfig,
         optim: OptimConfig,
         schedule: ScheduleConfig,
-        into: Path,
+        folder: RunFolder,
         watch: WatchConfig,
     ) -> None:
-        self.train, self.optim, self.schedule, self.path = train, optim, schedule, into / CHECKPOINT
+        self.train, self.optim, self.schedule, self.path = train, optim, schedule, folder.checkpoint
         self.device = distributed.device()
         self.system: Any = system.to(self.device)
         self.system.train()
@@ -365,54 +357,3 @@ class StopSignals:
 
 def _due(every: int | None, step: int, num_steps: int) -> bool:
     return step == num_steps or (every is not None and step % every == 0)
-
-
-def check_new(into: Path, names: Iterable[str]) -> None:
-    """Make sure that a folder which holds no run yet has nothing that one would write over.
-
-    Args:
-        into: the run's folder.
-        names: of what the run will make there.
-
-    Raises:
-        ValueError: it has; names it.
-    """
-    held = [] if os.path.lexists(into / RECIPE) else [name for name in names if os.path.lexists(into / name)]
-    if held:
-        raise ValueError(
-            f"{into} holds {', '.join(held)} and no {RECIPE}: expected the folder of a run, or one where these names "
-            "are free. Likely they are something of yours, which is left as it is: choose another folder"
-        )
-
-
-def claim(into: Path, fingerprint: str) -> None:
-    """Make a run's folder and keep its recipe there; whoever writes into it before `train` does, calls this first.
-
-    Raises:
-        ValueError: the folder holds a run of another recipe.
-    """
-    into.mkdir(parents=True, exist_ok=True)
-    if not fingerprint:
-        return
-    path = into / RECIPE
-    if path.exists():
-        stored, given = (_flat(yaml.safe_load(t)) for t in (path.read_text(encoding="utf-8"), fingerprint))
-        different = [k for k in {**stored, **given} if stored.get(k, "absent") != given.get(k, "absent")]
-        if different:
-            lines = [f"  {k}: {stored.get(k, 'absent')!r}, now {given.get(k, 'absent')!r}" for k in different]
-            raise ValueError(
-                f"{into} holds a run with other settings:\n" + "\n".join(lines) + "\nRepeat the command with the "
-                "settings of the run to continue it, or choose another folder to begin anew"
-            )
-    elif distributed.rank() == 0:
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(fingerprint, encoding="utf-8")
-        partial.replace(path)
-    distributed.barrier()
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as dotted keys."""
-    if not isinstance(data, dict) or not data:
-        return {prefix.removesuffix("."): data}
-    return {key: value for name, below in data.items() for key, value in _flat(below, f"{prefix}{name}.").items()}

@@ -17,6 +17,7 @@ that are not finite are null.
 
 import importlib.util
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,9 +29,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.training.watch import Facts, Finding, Report, contrastive
-
-METRICS = "metrics.jsonl"
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Reporter:
         active: False: keeps silent and writes nothing.
     """
 
-    def __init__(self, folder: Path, *, step: int, facts: Facts, active: bool = True) -> None:
+    def __init__(self, folder: RunFolder, *, step: int, facts: Facts, active: bool = True) -> None:
         self.folder, self.step, self.facts, self.active = folder, step, facts, active
         self.console = Console(stderr=True, highlight=False, markup=False, quiet=not active)
         self._live: Live | None = None
@@ -97,9 +98,9 @@ class Reporter:
     def __enter__(self) -> "Reporter":
         if not self.active:
             return self
-        cut_metrics(self.folder / METRICS, self.step)
-        self._board = _open_board(self.folder / "board", self.step)
-        if self.console.is_terminal:
+        cut_metrics(self.folder.metrics, self.step)
+        self._board = _open_board(self.folder.board, self.step)
+        if self.console.is_terminal and logger.isEnabledFor(logging.INFO):
             self._live = Live(console=self.console, transient=True, refresh_per_second=4)
             self._live.start()
         return self
@@ -131,18 +132,20 @@ class Reporter:
 
     def warn(self, step: int, finding: Finding) -> None:
         """Show a finding and keep it."""
-        self.say(f"WARNING at update {step}, {finding}")
+        if self.active:
+            logger.warning("WARNING at update %d, %s", step, finding)
         self._write("warning", {"step": step, "name": finding.name, "cause": finding.cause, "cure": finding.cure})
 
     def say(self, text: str) -> None:
-        """Print above the live line."""
-        self.console.print(text, soft_wrap=True)
+        """Log a line; a live line stays below it."""
+        if self.active:
+            logger.info(text)
 
     def _write(self, kind: str, values: Mapping[str, Any]) -> None:
         if not self.active:
             return
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-        path = self.folder / METRICS
+        path = self.folder.metrics
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"kind": kind, **plain}) + "\n")

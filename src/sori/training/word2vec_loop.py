@@ -10,7 +10,6 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, final
 
 import numpy as np
@@ -20,13 +19,14 @@ from pydantic import Field
 from torch import nn
 
 from sori.core.config import Config
+from sori.core.run_folder import RunFolder
 from sori.core.seeds import derive
 from sori.models.word2vec import Word2Vec, Word2VecConfig
 from sori.nn.huffman import Tree, huffman
 from sori.nn.word_draws import keep_thresholds, noise_shares, noise_table
 from sori.nn.word_update import row_floats
 from sori.training import checkpoint
-from sori.training.loop import CHECKPOINT, StopSignals
+from sori.training.loop import StopSignals
 from sori.training.metrics import Reporter
 from sori.training.watch import Diverged, Facts, Report
 from sori.training.word2vec_kernel import MODES, Room, Rows, Shape, Tables, room_for, train_piece, zero_rows
@@ -65,14 +65,14 @@ class Learner(NamedTuple):
     shape: Shape
 
 
-def train(system: Word2Vec, tokens: NDArray[np.int32], *, train: WordTrainConfig, into: Path) -> bool:
+def train(system: Word2Vec, tokens: NDArray[np.int32], *, train: WordTrainConfig, folder: RunFolder) -> bool:
     """Train in place, continuing a checkpoint where there is one.
 
     Args:
         system: with random weights (`start`).
         tokens: the text as numbers of its words, 0 after each sentence.
         train: how.
-        into: run folder.
+        folder: of the run.
 
     Returns:
         Whether all epochs are done; False after SIGTERM or Ctrl-C, when the state was saved.
@@ -82,15 +82,15 @@ def train(system: Word2Vec, tokens: NDArray[np.int32], *, train: WordTrainConfig
         Diverged: the vectors became infinite.
         OSError: a checkpoint cannot be written; the last one is whole.
     """
-    run = _Run(system, tokens, train, into)
+    run = _Run(system, tokens, train, folder)
     run.resume()
     facts = Facts(run.num_pieces * train.epochs, None, None)
-    with Reporter(into, step=run.step, facts=facts) as reporter, StopSignals() as stop, run.threads:
+    with Reporter(folder, step=run.step, facts=facts) as reporter, StopSignals() as stop, run.threads:
         if run.step >= run.num_steps:
-            reporter.say(f"{into} is finished ({train.epochs} epochs); nothing to do")
+            reporter.say(f"{folder.path} is finished ({train.epochs} epochs); nothing to do")
             return True
         if run.step:
-            reporter.say(f"going on with {into} after {run.step * PIECE / len(tokens):.2f} epochs")
+            reporter.say(f"continuing {folder.path} after {run.step * PIECE / len(tokens):.2f} epochs")
         while run.step < run.num_steps:
             run.round()
             reporter.tick(run.step)
@@ -145,8 +145,8 @@ def _laid_out(matrix: nn.Parameter | None, row: int) -> NDArray[np.float32]:
 class _Run:
     """A text being learnt from; `step` counts finished pieces."""
 
-    def __init__(self, system: Word2Vec, tokens: NDArray[np.int32], train: WordTrainConfig, into: Path) -> None:
-        self.system, self.tokens, self.train, self.path = system, tokens, train, into / CHECKPOINT
+    def __init__(self, system: Word2Vec, tokens: NDArray[np.int32], train: WordTrainConfig, folder: RunFolder) -> None:
+        self.system, self.tokens, self.train, self.path = system, tokens, train, folder.checkpoint
         self.learner = learner(system)
         num_threads = train.num_threads or os.cpu_count() or 1
         self.rooms = [room_for(self.learner.shape, self.learner.rows, self.learner.tables) for _ in range(num_threads)]

@@ -108,10 +108,10 @@ def twin(layout, tensors, kind):
     return model.eval()
 
 
-def waves(layout):
+def waveforms(layout):
     generator = torch.Generator().manual_seed(1)
-    wave = 0.1 * torch.randn(2, 9000, generator=generator)
-    return wave, torch.full((2,), 9000), functional.layer_norm(wave, (9000,)) if layout == "layer" else wave
+    waveform = 0.1 * torch.randn(2, 9000, generator=generator)
+    return waveform, torch.full((2,), 9000), functional.layer_norm(waveform, (9000,)) if layout == "layer" else waveform
 
 
 @pytest.mark.foreign
@@ -121,11 +121,11 @@ def test_a_pretrained_model_computes_what_its_twin_in_transformers_does(tmp_path
     tensors = tensors_of(layout)
     imported = fairseq.read(saved(tmp_path, settings(layout, generation), tensors))
     ours, theirs = built(imported.model), twin(layout, tensors, "Wav2Vec2ForPreTraining")
-    wave, lengths, heard = waves(layout)
+    waveform, lengths, heard = waveforms(layout)
     with torch.no_grad():
         expected = theirs.wav2vec2(heard, output_hidden_states=True)
-        layers, _ = ours.encode(wave, lengths)
-        features = ours.feature_norm(ours.features(wave, lengths).data)
+        layers, _ = ours.encode(waveform, lengths)
+        features = ours.feature_norm(ours.features(waveform, lengths).data)
         quantized, _ = theirs.quantizer(theirs.wav2vec2.feature_extractor(heard).transpose(1, 2) * 0 + features)
         torch.testing.assert_close(ours.quantizer(features).vectors, quantized, rtol=0, atol=1e-5)
         torch.testing.assert_close(ours.project_codes(quantized), theirs.project_q(quantized), rtol=0, atol=1e-5)
@@ -144,9 +144,9 @@ def test_a_pretrained_model_computes_what_its_twin_in_transformers_does(tmp_path
 def test_a_recogniser_gives_the_logits_of_its_twin_in_transformers(tmp_path, layout, generation):
     tensors = tensors_of(layout, fine_tuned=True)
     imported = fairseq.read(saved(tmp_path, settings(layout, generation, fine_tuned=True), tensors))
-    wave, lengths, heard = waves(layout)
+    waveform, lengths, heard = waveforms(layout)
     with torch.no_grad():
-        logits = built(imported.model).logits(wave, lengths).data
+        logits = built(imported.model).logits(waveform, lengths).data
         torch.testing.assert_close(logits, twin(layout, tensors, "Wav2Vec2ForCTC")(heard).logits, rtol=0, atol=1e-5)
     assert logits.std() > 0.1
 

@@ -104,10 +104,10 @@ def file_of(folder, kind, generation="cfg", **changes):
     return saved(folder, settings(kind, generation, **changes), tensors_of(kind), lines=None)
 
 
-def theirs(tensors, kind, wave):
+def theirs(tensors, kind, waveform):
     """z, codes, z^, c and predictions by the specifications, one utterance, with torch's own layers."""
     act = functional.gelu if KINDS[kind].get("activation") == "gelu" else functional.relu
-    x = wave[None, None]
+    x = waveform[None, None]
     for i, (_, _, stride) in enumerate(ENCODER):
         name = f"feature_extractor.conv_layers.{i}"
         x = functional.conv1d(x, tensors[f"{name}.0.weight"], stride=stride)
@@ -149,18 +149,18 @@ def test_it_computes_what_the_specification_says(kind, generation, tmp_path):
     path = file_of(tmp_path, kind, generation)
     model = store.load(path)
     assert isinstance(model, Wav2Vec if kind == "wav2vec" else VqWav2Vec)
-    wave = 0.1 * torch.randn(4_000)
+    waveform = 0.1 * torch.randn(4_000)
     lengths = torch.tensor([4_000])
-    z, codes, quantised, context, ahead = theirs(tensors_of(kind), kind, wave)
+    z, codes, quantised, context, ahead = theirs(tensors_of(kind), kind, waveform)
     with torch.no_grad():
-        torch.testing.assert_close(model.features(wave[None], lengths).data[0], z, rtol=1e-5, atol=1e-5)
-        layers, _ = model.encode(wave[None], lengths)
+        torch.testing.assert_close(model.features(waveform[None], lengths).data[0], z, rtol=1e-5, atol=1e-5)
+        layers, _ = model.encode(waveform[None], lengths)
         torch.testing.assert_close(layers[0][0], quantised, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(layers[-1][0], context, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(model.predictors(layers[-1])[0], ahead, rtol=1e-5, atol=1e-5)
         if codes is not None:
             assert len(codes.unique()) > 3
-            assert torch.equal(model.codes(wave[None], lengths).data[0], codes)
+            assert torch.equal(model.units(waveform[None], lengths).data[0], codes)
 
 
 @EACH
@@ -216,7 +216,7 @@ def test_without_predictors_it_can_be_read_out_only(tmp_path):
     path = saved(tmp_path, settings("kmeans"), tensors, lines=None)
     model = store.load(path)
     assert not hasattr(model, "predictors")
-    assert model.codes(torch.randn(1, 4_000), torch.tensor([4_000])).data.shape[2] == GROUPS
+    assert model.units(torch.randn(1, 4_000), torch.tensor([4_000])).data.shape[2] == GROUPS
     with pytest.raises(ValueError, match="no predictors, without which fairseq"):
         fairseq.write(fairseq.read(path).model, tmp_path)
 

@@ -100,22 +100,24 @@ def small_recogniser(exported):
     return exported("smoke")
 
 
-def waves(lengths: list[int], *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def waveforms(lengths: list[int], *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise whose loudness changes, loud padding."""
     draw = torch.Generator().manual_seed(seed)
-    wave = torch.randn(len(lengths), max(lengths), generator=draw)
-    wave *= 0.1 + 0.05 * torch.sin(torch.arange(max(lengths)) / 1000)
+    waveform = torch.randn(len(lengths), max(lengths), generator=draw)
+    waveform *= 0.1 + 0.05 * torch.sin(torch.arange(max(lengths)) / 1000)
     where = torch.tensor(lengths)
-    return torch.where(valid(where, max(lengths)), wave, 0.7), where
+    return torch.where(valid(where, max(lengths)), waveform, 0.7), where
 
 
-def from_torch(system, wave, lengths):
+def from_torch(system, waveform, lengths):
     with torch.no_grad():
-        return system.logits(wave, lengths) if isinstance(system, Ctc) else system.frames(wave, lengths)
+        return (
+            system.logits(waveform, lengths) if isinstance(system, Ctc) else system.extract_features(waveform, lengths)
+        )
 
 
-def from_file(model, wave, lengths):
-    return getattr(model, model.facts.output)(wave, lengths)
+def from_file(model, waveform, lengths):
+    return getattr(model, model.facts.output)(waveform, lengths)
 
 
 def largest_difference(one, other) -> float:
@@ -128,16 +130,16 @@ def test_the_file_computes_what_torch_computes(pair):
     system, path = pair
     model = OnnxModel(path)
     for number, lengths in enumerate(LENGTHS):
-        batch = waves(lengths, seed=number)
+        batch = waveforms(lengths, seed=number)
         assert largest_difference(from_file(model, *batch), from_torch(system, *batch)) < 1e-4
 
 
 def test_a_padded_row_gets_what_it_gets_alone(pair):
     system, path = pair
     model = OnnxModel(path)
-    wave, lengths = waves([33_333, 20_000, 4_100])
-    padded = from_file(model, torch.cat([wave, torch.ones(3, 5000)], 1), lengths)
-    for row, length, frames, num_frames in zip(wave, lengths, *padded, strict=True):
+    waveform, lengths = waveforms([33_333, 20_000, 4_100])
+    padded = from_file(model, torch.cat([waveform, torch.ones(3, 5000)], 1), lengths)
+    for row, length, frames, num_frames in zip(waveform, lengths, *padded, strict=True):
         alone = from_torch(system, row[None, :length], length[None])
         assert torch.equal(alone.lengths, num_frames[None])
         torch.testing.assert_close(frames[:num_frames], alone.data[0], rtol=0, atol=1e-4)
@@ -146,14 +148,14 @@ def test_a_padded_row_gets_what_it_gets_alone(pair):
 def test_a_row_that_is_too_short_disturbs_no_other(pair):
     _, path = pair
     model = OnnxModel(path)
-    wave, lengths = waves([16_000, 16_000])
-    feed = {"wave": wave.numpy(), "lengths": torch.tensor([16_000, 20]).numpy()}
+    waveform, lengths = waveforms([16_000, 16_000])
+    feed = {"wave": waveform.numpy(), "lengths": torch.tensor([16_000, 20]).numpy()}
     data, data_lengths = model._session.run(None, feed)
     assert data_lengths[1] == 0
-    expected = from_file(model, wave, lengths)
+    expected = from_file(model, waveform, lengths)
     torch.testing.assert_close(torch.from_numpy(data[0]), expected.data[0], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="an utterance of 20 samples is shorter than one frame"):
-        from_file(model, wave, torch.tensor([16_000, 20]))
+        from_file(model, waveform, torch.tensor([16_000, 20]))
 
 
 def test_the_file_explains_itself(pair):
@@ -191,7 +193,7 @@ def test_quantised_matrices_only(pair, tmp_path):
     assert count(after, "MatMulInteger") == in_blocks + 1 + isinstance(system, Ctc)
     assert OnnxModel(into).facts == OnnxModel(path).facts
     assert {entry.key: entry.value for entry in after.metadata_props} == {e.key: e.value for e in before.metadata_props}
-    batch = waves([33_333, 20_000, 4_100])
+    batch = waveforms([33_333, 20_000, 4_100])
     exact, rounded = (from_file(OnnxModel(file), *batch) for file in (path, into))
     assert 0 < largest_difference(exact, rounded) < 0.1 * exact.data.abs().max()
 
@@ -212,7 +214,7 @@ def test_large_models_keep_their_weights_beside_them_and_nothing_is_printed(tmp_
     assert exported.num_bytes == path.stat().st_size + weights_beside(path).stat().st_size
     assert 0 < exported.difference < TOLERANCE
 
-    batch = waves([20_000])
+    batch = waveforms([20_000])
     exact, rounded = (OnnxModel(file).logits(*batch) for file in (path, into))
     assert largest_difference(exact, from_torch(system, *batch)) < 1e-4
     assert 0 < largest_difference(exact, rounded) < 0.1 * exact.data.abs().max()
@@ -263,7 +265,7 @@ def test_what_is_no_file_of_ours(small_recogniser, tmp_path):
     with pytest.raises(ValueError, match="does not say its 'output'"):
         OnnxModel(tmp_path / "foreign.onnx")
     with pytest.raises(ValueError, match="expected a file that gives frames"):
-        OnnxModel(path).frames(*waves([16_000]))
+        OnnxModel(path).extract_features(*waveforms([16_000]))
 
 
 def test_the_gate_measures_both_files(small_recogniser, tmp_path):
@@ -271,7 +273,7 @@ def test_the_gate_measures_both_files(small_recogniser, tmp_path):
     into = tmp_path / "int8.onnx"
     quantize_onnx(path, into)
     exact = OnnxModel(path)
-    batches = [waves([16_000 + 3000 * number], seed=number) for number in range(3)]
+    batches = [waveforms([16_000 + 3000 * number], seed=number) for number in range(3)]
     labels = [exact.logits(*batch).data.argmax(-1) for batch in batches]
 
     def score(model: OnnxModel) -> ErrorRates:
@@ -290,7 +292,7 @@ def test_the_gate_measures_both_files(small_recogniser, tmp_path):
 
 def test_the_gate_refuses(small_recogniser):
     _, path = small_recogniser
-    batch = waves([16_000])
+    batch = waveforms([16_000])
 
     def constant(*rates: ErrorRates):
         left = list(rates)
@@ -322,6 +324,6 @@ def test_full_size(tmp_path):
     export_onnx(system, path)
     model = OnnxModel(path)
     for lengths in ([16_000], [50_000, 31_000]):
-        batch = waves(lengths)
-        assert largest_difference(model.frames(*batch), from_torch(system, *batch)) < 1e-4
+        batch = waveforms(lengths)
+        assert largest_difference(model.extract_features(*batch), from_torch(system, *batch)) < 1e-4
     assert quantize_onnx(path, into) < 0.35 * num_bytes(path)

@@ -38,7 +38,7 @@ def test_a_cache_gives_the_same_samples_as_the_files(utterances, tmp_path, capfd
     config = DataConfig(min_seconds=0.1)
     for index in range(3):
         from_cache = CropBatches(utterances, config, seed=0, reader=reader)[index]
-        assert torch.equal(from_cache.wave, CropBatches(utterances, config, seed=0)[index].wave)
+        assert torch.equal(from_cache.waveform, CropBatches(utterances, config, seed=0)[index].waveform)
 
 
 def test_a_cache_serves_any_part_of_its_utterances_in_any_order_and_outlives_the_files(

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sori.core.batch import TextBatch, WaveBatch
+from sori.core.batch import TextBatch, WaveformBatch
 from sori.data.batches.language_balance import balance, shares
 from sori.data.batches.loader import CropBatches, TextBatches
 from sori.data.batches.sampler import DataConfig, crops, plan_crops, plan_texts
@@ -245,8 +245,8 @@ def two_languages(tmp_path):
     ]
 
 
-def quiet(batch: WaveBatch | TextBatch) -> list[bool]:
-    return [bool(wave.abs().max() < 0.3) for wave in batch.wave]
+def quiet(batch: WaveformBatch | TextBatch) -> list[bool]:
+    return [bool(waveform.abs().max() < 0.3) for waveform in batch.waveform]
 
 
 def test_what_is_read_is_balanced(two_languages):

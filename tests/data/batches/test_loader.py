@@ -42,12 +42,12 @@ def test_crops_hold_the_samples_they_should(utterances):
     seen = set()
     for index in range(20):
         batch = batches[index]
-        assert batch.wave.shape == (3, 4_000)
+        assert batch.waveform.shape == (3, 4_000)
         assert batch.lengths.tolist() == [4_000] * 3
         assert batch.seconds == 0.75
-        firsts = (batch.wave[:, 0] * 32768).round().int() + RATE
+        firsts = (batch.waveform[:, 0] * 32768).round().int() + RATE
         expected = torch.stack([torch.arange(int(first), int(first) + 4_000) for first in firsts])
-        assert torch.equal((batch.wave * 32768).int() + RATE, expected.int())
+        assert torch.equal((batch.waveform * 32768).int() + RATE, expected.int())
         seen |= {int(first) for first in firsts}
     assert len(seen) > 40
     assert max(seen) + 4_000 <= 2 * RATE
@@ -62,21 +62,21 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for(utterances):
     config = DataConfig(min_seconds=0.1, max_crop_seconds=0.25)
     first, second = (CropBatches(utterances, config, seed=5) for _ in range(2))
     for index in (9, 0, 4):
-        assert torch.equal(first[index].wave, second[index].wave)
-    assert not torch.equal(first[0].wave, CropBatches(utterances, config, seed=6)[0].wave)
+        assert torch.equal(first[index].waveform, second[index].waveform)
+    assert not torch.equal(first[0].waveform, CropBatches(utterances, config, seed=6)[0].waveform)
 
 
 def test_texts_are_padded_with_silence_and_minus_one(utterances):
     batches = TextBatches(utterances, [[1, 2, 3], [], [4]], DataConfig(), seed=0)
     batch = batches[0]
     row = {int(length): number for number, length in enumerate(batch.label_lengths)}
-    assert batch.wave.shape == (3, RATE)
+    assert batch.waveform.shape == (3, RATE)
     assert batch.labels[row[3]].tolist() == [1, 2, 3]
     assert batch.labels[row[0]].tolist() == [-1, -1, -1]
     assert batch.labels[row[1]].tolist() == [4, -1, -1]
     assert batch.lengths[row[0]] == RATE // 2
-    assert not batch.wave[row[0], RATE // 2 :].any()
-    assert torch.equal(batch.wave[row[0], : RATE // 2] * 32768, torch.arange(RATE // 2, RATE).float())
+    assert not batch.waveform[row[0], RATE // 2 :].any()
+    assert torch.equal(batch.waveform[row[0], : RATE // 2] * 32768, torch.arange(RATE // 2, RATE).float())
     assert batch.seconds == 2.5
 
 
@@ -84,20 +84,20 @@ def test_whole_utterances_are_padded_and_long_ones_cut(utterances):
     whole = WholeBatches(utterances, DataConfig(min_seconds=0.4, num_buckets=1), seed=0)[0]
     assert sorted(whole.lengths.tolist()) == [8_000, 16_000, 16_000]
     short = int(whole.lengths.argmin())
-    assert torch.equal(whole.wave[short, :8_000], FileReader(utterances)(1, 0, 8_000))
-    assert not bool(whole.wave[short, 8_000:].any())
+    assert torch.equal(whole.waveform[short, :8_000], FileReader(utterances)(1, 0, 8_000))
+    assert not bool(whole.waveform[short, 8_000:].any())
     batches = WholeBatches(utterances, DataConfig(min_seconds=0.4, max_crop_seconds=0.75, num_buckets=1), seed=0)
     starts = set()
     for index in range(10):
         batch = batches[index]
         assert sorted(batch.lengths.tolist()) == [8_000, 12_000, 12_000]
-        for wave, count in zip(batch.wave, batch.lengths.tolist(), strict=True):
-            samples = (wave[:count] * 32_768).round().long()
+        for waveform, count in zip(batch.waveform, batch.lengths.tolist(), strict=True):
+            samples = (waveform[:count] * 32_768).round().long()
             assert torch.equal(samples, samples[0] + torch.arange(count))  # a stretch of the ramp, from anywhere
             starts.add(int(samples[0]))
     assert len(starts) > 10
     again = WholeBatches(utterances, DataConfig(min_seconds=0.4, max_crop_seconds=0.75, num_buckets=1), seed=0)[7]
-    assert torch.equal(again.wave, batches[7].wave)
+    assert torch.equal(again.waveform, batches[7].waveform)
 
 
 def test_utterances_too_short_to_be_heard_whole_are_left_out(utterances):

@@ -62,13 +62,13 @@ def test_a_batch_holds_whole_utterances_their_segments_and_pairs(corpus):
     seen = Counter()
     for index in range(batches.num_batches):
         batch = batches[index]
-        assert int(batch.lengths.max()) == batch.wave.shape[1]
-        for row, wave in enumerate(batch.wave):
-            samples = (wave[: int(batch.lengths[row])] * 32768).round().int()
+        assert int(batch.lengths.max()) == batch.waveform.shape[1]
+        for row, waveform in enumerate(batch.waveform):
+            samples = (waveform[: int(batch.lengths[row])] * 32768).round().int()
             number = round(int(samples[0]) / 1600)
             seen[f"u{number}"] += 1
             assert torch.equal(samples, 1600 * number + torch.arange(len(samples)).int())
-            assert not wave[int(batch.lengths[row]) :].any()
+            assert not waveform[int(batch.lengths[row]) :].any()
             own = (batch.rows == row).nonzero().flatten()
             expected = kept.segments[[u.id for u in kept.utterances].index(f"u{number}")]
             assert batch.starts[own].tolist() == [round(one.start * RATE) for one in expected]
@@ -88,7 +88,7 @@ def test_windows_may_go_on_through_the_utterances_of_a_speaker(corpus):
     assert batches.num_batches == 2
     for index in range(2):
         batch = batches[index]
-        numbers = [round(float(wave[0]) * 32768 / 1600) for wave in batch.wave]
+        numbers = [round(float(waveform[0]) * 32768 / 1600) for waveform in batch.waveform]
         assert numbers in ([0, 2], [1, 3, 5])
         count = len(batch.rows)
         expected = [[a, b] for a, b in product(range(count), repeat=2) if 0 < abs(a - b) <= 2]
@@ -101,7 +101,9 @@ def test_long_streams_are_divided(corpus):
     batches = SegmentBatches(kept, config, DataConfig(batch_seconds=1.2), seed=0)
     assert batches.num_batches > 2
     heard = Counter(
-        round(float(wave[0]) * 32768 / 1600) for index in range(batches.num_batches) for wave in batches[index].wave
+        round(float(waveform[0]) * 32768 / 1600)
+        for index in range(batches.num_batches)
+        for waveform in batches[index].waveform
     )
     assert set(heard.values()) == {1}
 

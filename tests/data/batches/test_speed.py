@@ -35,11 +35,11 @@ def test_copies_are_listed_speed_by_speed():
 def test_pitch_and_length_follow_the_speed(row):
     speed, original = SPEEDS[row // 3], row % 3
     copies = speed_copies(UTTERANCES, SPEEDS)
-    wave = SpeedReader(read, UTTERANCES, SPEEDS)(row, 0, copies[row].num_samples)
-    assert len(wave) == copies[row].num_samples
-    inner = slice(500, len(wave) - 500)  # the filter rings at the ends
-    expected = tone(speed * (500 + 100 * original), len(wave))
-    torch.testing.assert_close(wave[inner], expected[inner], rtol=0, atol=2e-3)
+    waveform = SpeedReader(read, UTTERANCES, SPEEDS)(row, 0, copies[row].num_samples)
+    assert len(waveform) == copies[row].num_samples
+    inner = slice(500, len(waveform) - 500)  # the filter rings at the ends
+    expected = tone(speed * (500 + 100 * original), len(waveform))
+    torch.testing.assert_close(waveform[inner], expected[inner], rtol=0, atol=2e-3)
 
 
 def test_a_part_is_the_same_as_in_the_whole():

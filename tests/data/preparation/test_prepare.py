@@ -61,8 +61,8 @@ def test_a_folder_of_recordings(recordings, tmp_path, monkeypatch):
     assert by_id["anna/two"].num_samples == 24_000
     assert by_id["anna/two"].speaker == "anna"
     for utterance in utterances:
-        wave = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
-        assert len(wave) == utterance.num_samples
+        waveform = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
+        assert len(waveform) == utterance.num_samples
     (flag,) = lines(tmp_path / "out/flagged.jsonl")
     assert (flag["id"], flag["warning"]) == ("three", "empty transcript")
     assert (report.num_utterances, report.num_files, report.num_speakers) == (6, 5, 1)
@@ -216,7 +216,7 @@ def test_peculiar_recordings_are_kept_and_flagged(tmp_path):
     peaks[::700] = 1.0
     spectrum = np.fft.rfft(noise(2.0, 7))
     spectrum[np.fft.rfftfreq(2 * RATE, 1 / RATE) > 3_800] = 0
-    for name, wave in {
+    for name, waveform in {
         "quiet": 0.01 * noise(2.0, 8),
         "offset": noise(2.0, 9) + 0.1,
         "mostly zeros": half,
@@ -224,7 +224,7 @@ def test_peculiar_recordings_are_kept_and_flagged(tmp_path):
         "telephone": np.fft.irfft(spectrum),
         "fine": noise(2.0, 10),
     }.items():
-        soundfile.write(folder / f"{name}.wav", wave, RATE)
+        soundfile.write(folder / f"{name}.wav", waveform, RATE)
     prepare(folder, tmp_path / "out")
     flags = {(row["id"], row["warning"]) for row in lines(tmp_path / "out/flagged.jsonl")}
     names = ("offset", "mostly zeros", "some clipping", "telephone")

@@ -25,8 +25,10 @@ def test_the_units_are_those_of_the_starting_model_and_the_vocabulary_is_counted
     run.train(recipe, into=tmp_path / "run", data=prepared_tones, init=units)
     start, found = store.load(units), store.load(tmp_path / "run")
     assert found.config.units == start.config
-    wave = 0.1 * torch.randn(1, 20_000)
-    assert torch.equal(found.codes(wave, torch.tensor([20_000])).data, start.codes(wave, torch.tensor([20_000])).data)
+    waveform = 0.1 * torch.randn(1, 20_000)
+    assert torch.equal(
+        found.units(waveform, torch.tensor([20_000])).data, start.units(waveform, torch.tensor([20_000])).data
+    )
     said = capsys.readouterr().err
     assert "of 36 tuples of codes occur; the 7 most frequent ones" in said
     known = found.token_of[found.token_of > 0]

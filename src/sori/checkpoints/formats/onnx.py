@@ -155,11 +155,11 @@ def _difference(system: Encoder | Ctc, model: OnnxModel) -> float:
     """To torch, over real frames; the lengths are others than those it was exported with."""
     # None is very short: dividing by the deviation of two or three windows would magnify rounding.
     lengths = torch.tensor([3 * SAMPLE_RATE + 7, SAMPLE_RATE, SAMPLE_RATE // 2])
-    wave = 0.1 * torch.randn(3, 3 * SAMPLE_RATE + 7, generator=torch.Generator().manual_seed(0))
-    inputs = [x.to(next(system.parameters()).device) for x in (wave, lengths)]
+    waveform = 0.1 * torch.randn(3, 3 * SAMPLE_RATE + 7, generator=torch.Generator().manual_seed(0))
+    inputs = [x.to(next(system.parameters()).device) for x in (waveform, lengths)]
     with torch.no_grad():
-        expected = system.logits(*inputs) if isinstance(system, Ctc) else system.frames(*inputs)
-    got = (model.logits if isinstance(system, Ctc) else model.frames)(wave, lengths)
+        expected = system.logits(*inputs) if isinstance(system, Ctc) else system.extract_features(*inputs)
+    got = (model.logits if isinstance(system, Ctc) else model.extract_features)(waveform, lengths)
     real = valid(got.lengths, got.data.shape[1])
     wanted = expected.data.cpu()[real]
     return float((got.data[real] - wanted).abs().max() / wanted.abs().max())

@@ -45,9 +45,11 @@ class Graph(nn.Module):
             self.system = Ctc(system.config, encoder, num_classes=system.num_classes)
         self.system.head, self.system.layer_weights = system.head, system.layer_weights
 
-    def forward(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of a recogniser, the last layer of an encoder; and the number of real ones in each row."""
-        answer = (self.system.logits if isinstance(self.system, Ctc) else self.system.frames)(wave, lengths)
+        answer = (self.system.logits if isinstance(self.system, Ctc) else self.system.extract_features)(
+            waveform, lengths
+        )
         return answer.data, answer.lengths
 
 
@@ -60,32 +62,32 @@ class Encoder(nn.Module):
         self.front = None if isinstance(system.front, WaveConv) else _Spectral(system.front)
 
     def encode(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], **_training: object
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], **_training: object
     ) -> tuple[list[Tensor], Tensor]:
         """All layers, and the number of frames of each row, 0 where it is too short."""
         inner, hop = self.inner, self.hop_samples
         num_frames = (lengths - inner.field_samples + hop).clamp(min=0) // hop
         if isinstance(inner.front, WaveConv):
-            features = _convolutions(inner.front, wave, lengths)
+            features = _convolutions(inner.front, waveform, lengths)
         else:
             assert self.front is not None  # noqa: S101 - made for every other front end
-            features = self.front(wave, num_frames)
+            features = self.front(waveform, num_frames)
         x = inner.projection(inner.feature_norm(features))
         real = valid(num_frames, x.shape[1])
         x = x.masked_fill(~real.unsqueeze(-1), 0)
         return inner.transformer(inner.position_norm(x + inner.positions(x)), real), num_frames
 
-    def frames(
-        self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
+    def extract_features(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Vectors of one layer (None: the last)."""
-        layers, num_frames = self.encode(wave, lengths)
+        layers, num_frames = self.encode(waveform, lengths)
         return Frames(layers[-1 if layer is None else layer], num_frames)
 
 
-def _convolutions(front: WaveConv, wave: Tensor, lengths: Tensor) -> Float[Tensor, "batch frame dim"]:
+def _convolutions(front: WaveConv, waveform: Tensor, lengths: Tensor) -> Float[Tensor, "batch frame dim"]:
     c = front.config
-    x = (normalize_wave(wave, lengths, floor=c.normalize_floor) if c.normalize else wave).unsqueeze(1)
+    x = (normalize_wave(waveform, lengths, floor=c.normalize_floor) if c.normalize else waveform).unsqueeze(1)
     for i, conv in enumerate(front.convs):
         x = conv(x)
         if c.norm == "layer":
@@ -117,16 +119,16 @@ class _Spectral(nn.Module):
         self.log_mel = front if isinstance(front, LogMel) else front.spectrum
         taps, bins = torch.arange(len(self.log_mel.window)), torch.arange(FFT_SIZE // 2 + 1)
         turns = torch.outer(bins, taps) % FFT_SIZE / FFT_SIZE  # exact: no angle is large
-        waves = torch.cat([torch.cos(2 * torch.pi * turns.double()), torch.sin(2 * torch.pi * turns.double())])
+        waveforms = torch.cat([torch.cos(2 * torch.pi * turns.double()), torch.sin(2 * torch.pi * turns.double())])
         window = self.log_mel.window.cpu().double()
         self.fourier: Tensor
-        self.register_buffer("fourier", (waves * window).float().unsqueeze(1).to(self.log_mel.window.device))
+        self.register_buffer("fourier", (waveforms * window).float().unsqueeze(1).to(self.log_mel.window.device))
 
-    def forward(self, wave: Tensor, num_frames: Tensor) -> Float[Tensor, "batch frame dim"]:
+    def forward(self, waveform: Tensor, num_frames: Tensor) -> Float[Tensor, "batch frame dim"]:
         """What the front end gives."""
         front, stack = self.front, self.log_mel.config.stack
-        lengths, longest = num_frames * stack, (wave.shape[1] - front.field_samples) // front.hop_samples + 1
-        x = self._log_mel(wave)
+        lengths, longest = num_frames * stack, (waveform.shape[1] - front.field_samples) // front.hop_samples + 1
+        x = self._log_mel(waveform)
         if isinstance(front, LogMel):
             x = normalize(x.transpose(1, 2)[:, : longest * stack], lengths)
             return x.reshape(x.shape[0], longest, -1)  # len() would fix the batch
@@ -138,8 +140,8 @@ class _Spectral(nn.Module):
         x = normalize(x, lengths).reshape(x.shape[0], longest, stack, -1)
         return x.mean(2) if front.config.pool == "mean" else x.flatten(2)
 
-    def _log_mel(self, wave: Tensor) -> Float[Tensor, "batch mel window"]:
-        emphasised = wave - EMPHASIS * functional.pad(wave[:, :-1], (1, 0))
+    def _log_mel(self, waveform: Tensor) -> Float[Tensor, "batch mel window"]:
+        emphasised = waveform - EMPHASIS * functional.pad(waveform[:, :-1], (1, 0))
         x = functional.conv1d(emphasised.unsqueeze(1), self.fourier, stride=self.log_mel.config.hop_samples)
         cosines, sines = x.chunk(2, dim=1)
         power = cosines.square() + sines.square()

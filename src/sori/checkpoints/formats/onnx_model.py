@@ -89,30 +89,30 @@ class OnnxModel:
         self.seconds_heard = self.seconds_taken = 0.0
         """Of audio until now, without padding, and of computing."""
 
-    def logits(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def logits(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """What `Ctc.logits` gives, on the CPU.
 
         Raises:
             ValueError: the file holds an encoder, or a row is shorter than one frame.
         """
-        return self._run("logits", wave, lengths)
+        return self._run("logits", waveform, lengths)
 
-    def frames(self, wave: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+    def extract_features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """What `Wav2Vec2.frames` gives for the last layer, on the CPU.
 
         Raises:
             ValueError: the file holds a recogniser, or a row is shorter than one frame.
         """
-        return self._run("frames", wave, lengths)
+        return self._run("frames", waveform, lengths)
 
-    def _run(self, output: str, wave: Tensor, lengths: Tensor) -> Frames:
+    def _run(self, output: str, waveform: Tensor, lengths: Tensor) -> Frames:
         if self.facts.output != output:
             raise ValueError(
                 f"expected a file that gives {output}, got {self.path}, which gives {self.facts.output}; a recogniser "
                 "is exported with its logits only, an encoder with its frames: export the other model"
             )
         num_frames(lengths, field_samples=self.facts.shortest_samples, hop_samples=1)  # complains of short ones
-        inputs = {"wave": wave.detach().cpu().numpy(), "lengths": lengths.cpu().numpy()}
+        inputs = {"wave": waveform.detach().cpu().numpy(), "lengths": lengths.cpu().numpy()}
         start = time.perf_counter()
         data, data_lengths = self._session.run(None, inputs)
         self.seconds_taken += time.perf_counter() - start

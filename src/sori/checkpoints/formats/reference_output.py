@@ -27,10 +27,10 @@ WAVE = "2 s of sines that glide from 100 to 3,000 Hz, 16 kHz"
 def fixed_wave() -> Float[Tensor, " sample"]:
     """The waveform; computed without random numbers, so that every machine has the same."""
     seconds = torch.arange(32_000, dtype=torch.float64) / 16_000
-    wave = torch.zeros_like(seconds)
+    waveform = torch.zeros_like(seconds)
     for low, high, loudness in ((100, 300, 0.1), (400, 1200, 0.05), (900, 3000, 0.02)):
-        wave += loudness * torch.sin(2 * math.pi * (low * seconds + (high - low) * seconds.square() / 4))
-    return wave.float()
+        waveform += loudness * torch.sin(2 * math.pi * (low * seconds + (high - low) * seconds.square() / 4))
+    return waveform.float()
 
 
 def fixed_tokens(config: BertConfig) -> TokenBatch:
@@ -48,9 +48,11 @@ def answer(system: Encoder | Ctc | Bert | Classifier) -> Float[Tensor, "frame di
     if isinstance(system, Classifier):
         assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `hub.build` puts there
         return system.logits(fixed_tokens(system.encoder.config))[0]
-    wave = fixed_wave()[None]
-    lengths = torch.tensor([wave.shape[1]])
-    return (system.logits(wave, lengths) if isinstance(system, Ctc) else system.frames(wave, lengths)).data[0]
+    waveform = fixed_wave()[None]
+    lengths = torch.tensor([waveform.shape[1]])
+    return (
+        system.logits(waveform, lengths) if isinstance(system, Ctc) else system.extract_features(waveform, lengths)
+    ).data[0]
 
 
 def summary(values: Float[Tensor, "frame dim"], *, of: str = WAVE) -> dict[str, Any]:
@@ -77,9 +79,9 @@ def answer_of_transformers(folder: Path, model: Model, *, language: str | None) 
         return _answer_of_bert(folder, model, getattr(transformers, known[0]))
     front = model.wav2vec2_config.front
     assert front.kind == "conv"  # noqa: S101 - transformers has no other
-    wave = fixed_wave()[None]
+    waveform = fixed_wave()[None]
     if front.normalize:
-        wave = (wave - wave.mean()) * (wave.var(correction=0) + front.normalize_floor).rsqrt()
+        waveform = (waveform - waveform.mean()) * (waveform.var(correction=0) + front.normalize_floor).rsqrt()
     architecture = (model.origin.config.get("architectures") or ["Wav2Vec2Model"])[0]
     options = {"target_lang": language, "ignore_mismatched_sizes": True} if language else {}
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -88,8 +90,8 @@ def answer_of_transformers(folder: Path, model: Model, *, language: str | None) 
     theirs.float().eval()
     if architecture != "Wav2Vec2ForCTC":
         encoder = getattr(theirs, "wav2vec2", theirs)
-        return encoder(wave).last_hidden_state[0]  # type: ignore[no-any-return]
-    return theirs(wave).logits[0][:, list(model.origin.order or ())]  # type: ignore[no-any-return]
+        return encoder(waveform).last_hidden_state[0]  # type: ignore[no-any-return]
+    return theirs(waveform).logits[0][:, list(model.origin.order or ())]  # type: ignore[no-any-return]
 
 
 def _answer_of_bert(folder: Path, model: Model, kind: Any) -> Float[Tensor, "frame dim"]:

@@ -22,6 +22,7 @@ from rich.progress import Progress
 
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
+from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
 from sori.data.batches.loader import FileReader, Reader, prefetch
 from sori.data.manifest import Utterance
@@ -73,8 +74,8 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
         with partial.open("wb") as file, Progress(console=Console(stderr=True), disable=not _terminal()) as progress:
             bar = progress.add_task("decoding once", total=len(unique))
             whole = _Whole(FileReader(unique))
-            for wave in prefetch(whole, range(len(unique)), num_threads=os.cpu_count() or 1):
-                file.write(wave.tobytes())
+            for waveform in prefetch(whole, range(len(unique)), num_threads=os.cpu_count() or 1):
+                file.write(waveform.tobytes())
                 progress.advance(bar)
             file.flush()
             os.fsync(file.fileno())
@@ -127,8 +128,8 @@ class _Whole:
         self.reader = reader
 
     def __getitem__(self, row: int) -> np.ndarray:
-        wave = self.reader(row, 0, self.reader.utterances[row].num_samples)
-        return wave.mul(32768).round_().clamp_(-32768, 32767).to(torch.int16).numpy().astype("<i2", copy=False)
+        waveform = self.reader(row, 0, self.reader.utterances[row].num_samples)
+        return waveform.mul(32768).round_().clamp_(-32768, 32767).to(torch.int16).numpy().astype("<i2", copy=False)
 
 
 def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
@@ -159,15 +160,19 @@ def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) 
     if policy == "always":
         if needed > free:
             raise OSError(f"no room for the decoded audio: it needs {sizes}; make room, or set data.cache to never")
-        _say(f"decoding all audio once into {sizes}")
+        logger.info(f"decoding all audio once into {sizes}")
         return True
     speed = decoding_speed(files)
     if speed >= FAST_ENOUGH:
         return False
     if needed > free / 2:
-        _say(f"audio decodes at {speed:.0f}x real time and would hold the training up, but a cache needs {sizes}")
+        logger.info(
+            f"audio decodes at {speed:.0f}x real time and would hold the training up, but a cache needs {sizes}"
+        )
         return False
-    _say(f"audio decodes at {speed:.0f}x real time, which would hold the training up: decoding it once into {sizes}")
+    logger.info(
+        f"audio decodes at {speed:.0f}x real time, which would hold the training up: decoding it once into {sizes}"
+    )
     return True
 
 
@@ -200,7 +205,3 @@ def _stamps(utterances: Sequence[Utterance]) -> dict[str, list[int]]:
 
 def _terminal() -> bool:
     return Console(stderr=True).is_terminal
-
-
-def _say(text: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(text)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sori.core.audio import SAMPLE_RATE, read
-from sori.core.batch import TextBatch, WaveBatch
+from sori.core.batch import TextBatch, WaveformBatch
 from sori.core.seeds import derive
 from sori.core.shapes import Float, Tensor
 from sori.data.batches.sampler import DataConfig, crops, plan_crops, plan_texts
@@ -82,13 +82,13 @@ class CropBatches:
         self.num_left_out = len(utterances) - len(self._plan.rows)
         """Utterances shorter than `min_seconds`."""
 
-    def __getitem__(self, index: int) -> WaveBatch:
+    def __getitem__(self, index: int) -> WaveformBatch:
         """Micro-batch `index`; numbers go on through the epochs."""
         rows, starts, length = crops(self._plan, self._num_samples, index)
-        wave = torch.empty(len(rows), length)
-        for place, row, start in zip(wave, rows, starts, strict=True):
+        waveform = torch.empty(len(rows), length)
+        for place, row, start in zip(waveform, rows, starts, strict=True):
             place.copy_(self._reader(int(row), int(start), length))
-        return WaveBatch(wave, torch.full((len(rows),), length))
+        return WaveformBatch(waveform, torch.full((len(rows),), length))
 
 
 @final
@@ -127,16 +127,16 @@ class WholeBatches:
         self.languages = self._plan.languages
         """How often each is heard; None: every utterance once an epoch."""
 
-    def __getitem__(self, index: int) -> WaveBatch:
+    def __getitem__(self, index: int) -> WaveformBatch:
         """Micro-batch `index`; numbers go on through the epochs."""
         rows, _ = self._plan.batch(index)
         heard = self._heard[rows]
         draw = np.random.Generator(np.random.Philox(derive(self._seed, index, "crop")))
         starts = draw.integers(0, self._num_samples[rows] - heard + 1)
-        wave = torch.zeros(len(rows), int(heard.max()))
-        for place, row, start, count in zip(wave, self._kept[rows], starts, heard, strict=True):
+        waveform = torch.zeros(len(rows), int(heard.max()))
+        for place, row, start, count in zip(waveform, self._kept[rows], starts, heard, strict=True):
             place[:count] = self._reader(int(row), int(start), int(count))
-        return WaveBatch(wave, torch.from_numpy(heard))
+        return WaveformBatch(waveform, torch.from_numpy(heard))
 
 
 @final
@@ -179,8 +179,8 @@ class TextBatches:
         """Micro-batch `index`; numbers go on through the epochs."""
         rows, _ = self._plan.batch(index)
         lengths = torch.from_numpy(self._num_samples[rows])
-        wave = torch.zeros(len(rows), int(lengths.max()))
-        for place, row in zip(wave, rows, strict=True):
+        waveform = torch.zeros(len(rows), int(lengths.max()))
+        for place, row in zip(waveform, rows, strict=True):
             num_samples = int(self._num_samples[row])
             place[:num_samples] = self._reader(int(row), 0, num_samples)
         chosen = [self._labels[row] for row in rows]
@@ -188,7 +188,7 @@ class TextBatches:
         labels = torch.full((len(rows), int(label_lengths.max())), -1)
         for place, ids in zip(labels, chosen, strict=True):
             place[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-        return TextBatch(wave, lengths, labels, label_lengths)
+        return TextBatch(waveform, lengths, labels, label_lengths)
 
 
 def prefetch(source: Batches, indices: Iterable[int], *, num_threads: int = 1) -> Generator[Any, None, None]:

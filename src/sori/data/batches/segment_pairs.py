@@ -112,7 +112,7 @@ class SegmentBatches:
         pairs = neighbours(stream[utterance], self._config.window)
         flat = [one for own in chosen for one in own]
         return SegmentBatch(
-            *read_waves(self._reader, rows, self._num_samples),
+            *read_waveforms(self._reader, rows, self._num_samples),
             torch.from_numpy(utterance),
             *borders(flat, self._num_samples[rows[utterance]]),
             torch.from_numpy(self._subsampled(pairs, flat, index)),
@@ -146,13 +146,13 @@ def neighbours(streams: Rows, window: int) -> Rows:
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
-def read_waves(reader: Reader, rows: Rows, num_samples: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+def read_waveforms(reader: Reader, rows: Rows, num_samples: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """Whole utterances `batch sample`, padded with zeros, and their lengths."""
     lengths = torch.from_numpy(num_samples[rows])
-    wave = torch.zeros(len(rows), int(lengths.max()))
-    for place, row in zip(wave, rows, strict=True):
+    waveform = torch.zeros(len(rows), int(lengths.max()))
+    for place, row in zip(waveform, rows, strict=True):
         place[: num_samples[row]] = reader(int(row), 0, int(num_samples[row]))
-    return wave, lengths
+    return waveform, lengths
 
 
 def borders(segments: Sequence[Segment], num_samples: Rows) -> tuple[torch.Tensor, torch.Tensor]:

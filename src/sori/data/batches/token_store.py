@@ -14,7 +14,6 @@ from sori.core.folders import whole_folder
 from sori.data.sources.plain_text import paragraphs
 from sori.text.wordpiece import WordPiece
 
-FOLDER = "tokens"
 _IDS, _SENTENCES, _DOCUMENTS = "ids.bin", "sentences.npy", "documents.npy"
 _LONGEST = 128
 _TOGETHER = 4096
@@ -40,7 +39,7 @@ def sentences(paragraph: str) -> list[str]:
     return [part for part in _END.split(paragraph) if part]
 
 
-def store(paths: Iterable[str | Path], wordpiece: WordPiece, folder: Path) -> Tokens:
+def store(paths: Iterable[str | Path], wordpiece: WordPiece, place: Path) -> Tokens:
     """The tokens of some texts, from the disk where they have been made before.
 
     What stands between two ends of sentences and is longer than 128 pieces counts as several sentences.
@@ -48,12 +47,11 @@ def store(paths: Iterable[str | Path], wordpiece: WordPiece, folder: Path) -> To
     Args:
         paths: as `texts.paragraphs` takes them.
         wordpiece: of the pieces.
-        folder: of the run; the files are in its subfolder `tokens`.
+        place: folder of the token files; made where there is none.
 
     Raises:
         FileNotFoundError, ValueError: there are no texts, they cannot be read, or they hold no two sentences.
     """
-    place = folder / FOLDER
     dtype: DType = np.dtype(np.uint16) if len(wordpiece) <= np.iinfo(np.uint16).max + 1 else np.dtype(np.int32)
     if not place.is_dir() and distributed.rank() == 0:
         with whole_folder(place) as fresh:

@@ -141,7 +141,7 @@ def evaluate(
     Raises:
         ValueError: a model is no recogniser, or there are no transcribed utterances of that split.
     """
-    systems = [(recognition.needs_recogniser(system, name), decoder) for name, system, decoder in recognisers]
+    systems = [(recognition.require_recogniser(system, name), decoder) for name, system, decoder in recognisers]
     recordings = transcribed(data, split)
     reports = [recognition.evaluate(system, data=data, split=split, decoder=decoder) for system, decoder in systems]
     spelled = {tuple(one.reference for one in report.utterances) for report in reports}

@@ -138,8 +138,8 @@ def _utterance(
 
 
 def _player(recording: Utterance) -> str:
-    wave = audio.read(recording.path, start=recording.start, duration=recording.duration_seconds)
-    return blocks.audio(wave, small=True)
+    waveform = audio.read(recording.path, start=recording.start, duration=recording.duration_seconds)
+    return blocks.audio(waveform, small=True)
 
 
 def _counted(edits: Edits) -> str:

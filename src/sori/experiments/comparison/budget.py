@@ -17,7 +17,7 @@ from sori.evaluation.data_split import SplitBy
 from sori.evaluation.probe_tasks import Task
 from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.models.wav2vec2 import Wav2Vec2Config
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.runs import run
 
 SYSTEMS = ("cpc", "wav2vec", "vq_wav2vec", "simclr", "wav2vec2")
@@ -56,7 +56,7 @@ class LabConfig(Config):
         return self
 
 
-def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, Recipe]:
+def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, SpeechRecipe]:
     """The recipe of each system that takes part.
 
     Args:
@@ -66,7 +66,7 @@ def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, Recipe]:
     Raises:
         FileNotFoundError, ValueError: the folders cannot be read, or no utterance is long enough.
     """
-    every = {name: run.complete(recipes.of_loop(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
+    every = {name: run.complete(recipes.speech(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
     shortest = max(recipe.data.min_seconds for recipe in every.values())  # so that all hear the same utterances
     hours = config.hours_heard or max(map(_hours_asked, every.values()))
     made = {}
@@ -78,7 +78,7 @@ def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, Recipe]:
     return made
 
 
-def seconds_an_update(recipe: Recipe, utterances: Sequence[Utterance]) -> float:
+def seconds_an_update(recipe: SpeechRecipe, utterances: Sequence[Utterance]) -> float:
     """Audio that one update of pre-training hears in one process, on average over an epoch."""
     lengths = np.array([one.num_samples for one in utterances], dtype=np.int64)
     plan = plan_crops(lengths, recipe.data, seed=recipe.train.seed)
@@ -86,7 +86,7 @@ def seconds_an_update(recipe: Recipe, utterances: Sequence[Utterance]) -> float:
     return epoch / plan.num_batches * recipe.train.num_accumulate
 
 
-def lasting(recipe: Recipe, num_steps: int) -> Recipe:
+def lasting(recipe: SpeechRecipe, num_steps: int) -> SpeechRecipe:
     """The same recipe in so many updates: what counts updates is stretched, what counts fractions of the run is not.
 
     Args:
@@ -113,5 +113,5 @@ def _ending(size: Size) -> str:
     return {"smoke": "smoke", "full": "tiny"}[size]
 
 
-def _hours_asked(recipe: Recipe) -> float:
+def _hours_asked(recipe: SpeechRecipe) -> float:
     return recipe.train.num_steps * recipe.train.num_accumulate * recipe.data.batch_seconds / 3600

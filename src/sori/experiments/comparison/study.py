@@ -7,7 +7,6 @@ The folder holds for each system `SYSTEM/pretrained` and `SYSTEM/ctc` (run folde
 
 import json
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +16,15 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from sori.checkpoints import resolve, store
+from sori.checkpoints import store
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.data.manifest import read_manifest
 from sori.data.sources.alignments import read_alignments
 from sori.data.utterances import training_utterances
 from sori.evaluation import probing
 from sori.evaluation.bootstrap import Estimate
-from sori.evaluation.probing import SheetConfig
+from sori.evaluation.probing import ProbingConfig
 from sori.experiments import low_resource
 from sori.experiments.comparison.budget import LabConfig, pretraining
 from sori.experiments.comparison.results import (
@@ -37,11 +38,9 @@ from sori.experiments.comparison.results import (
     rows_of,
     together,
 )
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpeechRecipe
 from sori.runs import run
-from sori.training import loop
-from sori.training.lock import sole_use
-from sori.training.metrics import METRICS, read_metrics
+from sori.training.metrics import read_metrics
 from sori.training.watch import contrastive
 
 PRETRAINED, RECOGNISER = "pretrained", "ctc"
@@ -111,12 +110,13 @@ def lab(
     _check(plan)
     recipes = pretraining(config, folders)
     found = dict[str, _Found]()
-    with sole_use(into):
+    run_folder = RunFolder(into)
+    with run_folder.locked():
         same = config.model_dump(mode="json", include={"size", "hours_heard", "updates", "seed"})
-        loop.check_new(into, (*FILES, *(f"{name}/{FAILED}" for name in config.systems)))
-        loop.claim(into, yaml.safe_dump(same | {"data": [str(folder.resolve()) for folder in folders]}))
+        run_folder.check_free(into / name for name in (*FILES, *(f"{name}/{FAILED}" for name in config.systems)))
+        run_folder.begin(yaml.safe_dump(same | {"data": [str(folder.resolve()) for folder in folders]}))
         for number, (name, recipe) in enumerate(recipes.items(), start=1):
-            _say(f"\n== {name} ({number} of {len(recipes)}), {into / name}")
+            logger.info(f"\n== {name} ({number} of {len(recipes)}), {into / name}")
             try:
                 found[name] = _one(plan, name, recipe)
             except _Interrupted:
@@ -142,7 +142,7 @@ def _check(plan: _Plan) -> None:
     low_resource.check(plan.labels)
 
 
-def _one(plan: _Plan, name: str, recipe: Recipe) -> _Found:
+def _one(plan: _Plan, name: str, recipe: SpeechRecipe) -> _Found:
     """Train and measure one system; what comes to nothing is noted and ends it, not the others."""
     home, found = plan.into / name, _Found()
     home.mkdir(exist_ok=True)
@@ -165,13 +165,13 @@ def _one(plan: _Plan, name: str, recipe: Recipe) -> _Found:
         (home / FAILED).write_text(traceback.format_exc(), encoding="utf-8")
         stage = "training" if found.training is None else "fine-tuning" if found.rows else "measuring"
         found = found._replace(failed=f"{stage}: {error!s} ({type(error).__name__})")
-        _say(f"{name} failed: {found.failed}")
+        logger.info(f"{name} failed: {found.failed}")
     return found
 
 
-def _trained(recipe: Recipe, home: Path) -> Training:
+def _trained(recipe: SpeechRecipe, home: Path) -> Training:
     folder, before = home / PRETRAINED, _read(home / COST, {"cpu_seconds": 0.0, "seconds": 0.0})
-    fresh = not (folder / resolve.MODEL).exists()
+    fresh = not (RunFolder(folder).model).exists()
     cpu, clock = time.process_time(), time.monotonic()
     try:
         finished = run.train(recipe, into=folder).finished
@@ -182,7 +182,7 @@ def _trained(recipe: Recipe, home: Path) -> Training:
             _write(home / COST, cost)
     if not finished:
         raise _Interrupted
-    last = [row for row in read_metrics(folder / METRICS) if row["kind"] == "train"][-1]
+    last = [row for row in read_metrics(RunFolder(folder).metrics) if row["kind"] == "train"][-1]
     model = store.load(folder)
     return Training(
         parameters=sum(one.numel() for one in model.parameters() if one.requires_grad),
@@ -198,7 +198,9 @@ def _measured(plan: _Plan, home: Path) -> dict[str, Any]:
     """The sheet of the trained encoder, its untrained self and spectra, as plain data."""
     config = plan.config
     minutes = _SMOKE_MINUTES if config.minutes is None and config.size == "smoke" else config.minutes
-    asked = SheetConfig(tasks=config.tasks, split_by=config.split_by, minutes=minutes, seed=config.seed, untrained=True)
+    asked = ProbingConfig(
+        tasks=config.tasks, split_by=config.split_by, minutes=minutes, seed=config.seed, untrained=True
+    )
     about = {
         "data": [str(folder.resolve()) for folder in plan.probe_data],
         "alignments": None if plan.alignments is None else str(plan.alignments.resolve()),
@@ -207,7 +209,7 @@ def _measured(plan: _Plan, home: Path) -> dict[str, Any]:
     }
 
     def measure() -> dict[str, Any]:
-        made = probing.probe(home / PRETRAINED, plan.probe_data, plan.alignments, config=asked, say=_say)
+        made = probing.probe(home / PRETRAINED, plan.probe_data, plan.alignments, config=asked, say=logger.info)
         (home / SHEET).with_suffix(".md").write_text(made.markdown(), encoding="utf-8")
         return made.to_data()
 
@@ -233,7 +235,7 @@ def _once(path: Path, asked: dict[str, Any], make: Callable[[], dict[str, Any]])
     return kept
 
 
-def _results(plan: _Plan, recipes: Mapping[str, Recipe], found: Mapping[str, _Found]) -> Results:
+def _results(plan: _Plan, recipes: Mapping[str, SpeechRecipe], found: Mapping[str, _Found]) -> Results:
     """The table so far."""
     config = plan.config
     heard = next(iter(recipes.values()))
@@ -286,7 +288,3 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -9,6 +9,8 @@ import torch
 
 from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.data import fingerprint
 from sori.data.batches.loader import TextBatches
 from sori.data.batches.speed import SpeedReader, speed_copies
@@ -17,32 +19,28 @@ from sori.data.manifest import Utterance, read_manifest
 from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
 from sori.models import factory
-from sori.models.bert import BertConfig
 from sori.models.ctc import Ctc
 from sori.models.encoders import settings_of
 from sori.nn.lengths import num_frames
-from sori.recipes.recipe import LabelConfig, Recipe
+from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.runs.tasks.pretraining import audio, balanced
-from sori.runs.tasks.task import Parts, say
+from sori.runs.tasks.task import Task
 from sori.text.vocabulary import Vocabulary
 from sori.training import loop
 
-EXCLUDED = "excluded.jsonl"
-"""Of a run folder: utterances that cannot be learnt from, and why."""
 
-
-def recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> Parts:
+def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
     """A recogniser over the encoder of `init` or a new one, and transcribed utterances.
 
     Raises:
         ValueError: recipe, recordings and starting model do not fit together.
     """
-    labels = recipe.labels or LabelConfig()
+    labels = recipe.labels
     chosen = transcribed = with_text(utterances)
     if labels.minutes is not None:
         chosen = _at_most(transcribed, labels.minutes, seed=labels.seed)
         if len(chosen) == len(transcribed):
-            say(
+            logger.info(
                 f"{recipe.name} takes {labels.minutes:g} minutes of transcribed speech; there is less: taking all of it"
             )
     vocabulary = Vocabulary.fit(
@@ -64,12 +62,12 @@ def recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> Part
         num_frames=lambda num_samples: count_frames(round(num_samples / fastest)),
         field_samples=math.ceil((encoder.field_samples + 1) * fastest),
     )
-    _keep_excluded(into, checked.unusable)
+    _keep_excluded(folder, checked.unusable)
     if distributed.rank() == 0:
-        vocabulary.save(into / store.VOCABULARY)
+        vocabulary.save(folder.vocabulary)
     usable = [one.utterance for one in checked.usable]
     ids = [one.labels for one in checked.usable]
-    reader = SpeedReader(audio(recipe, usable, into), usable, labels.speeds)
+    reader = SpeedReader(audio(recipe, usable, folder), usable, labels.speeds)
     batches = TextBatches(
         speed_copies(usable, labels.speeds),
         ids * len(labels.speeds),
@@ -78,8 +76,8 @@ def recognition(recipe: Recipe, utterances: list[Utterance], into: Path) -> Part
         reader=reader,
     )
     if batches.languages is not None:
-        say(f"languages heard: {batches.languages}")
-    return Parts(
+        logger.info(f"languages heard: {batches.languages}")
+    return Task(
         system, batches, _dev_evaluation(recipe, labels), fingerprint.of_utterances(usable, languages=balanced(recipe))
     )
 
@@ -89,7 +87,7 @@ def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list
     return choose_minutes(transcribed, minutes, seed=seed) if available > minutes else transcribed
 
 
-def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
+def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
     """A recogniser over the encoder of the starting model, or over a new one."""
     if recipe.init is None:
         if recipe.encoder is None:
@@ -97,15 +95,15 @@ def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
                 f"{recipe.name} starts from a pre-trained model: give one with init= (`--init MODEL`), or an `encoder` "
                 "in the recipe to start from random weights"
             )
-        if isinstance(recipe.encoder, BertConfig):
-            raise ValueError(f"{recipe.name} needs an encoder of speech, got a bert")
         config, weights = recipe.encoder, None
     else:
         start = store.load(recipe.init)
         config, weights = factory.encoder_of(start).config, factory.encoder_weights(start)
     changes, foreign = settings_of(config, recipe.encoder_changes)
     if foreign:
-        say(f"a {config.kind} has no {', '.join(foreign)}: these encoder_changes of the recipe do not concern it")
+        logger.info(
+            f"a {config.kind} has no {', '.join(foreign)}: these encoder_changes of the recipe do not concern it"
+        )
     config = type(config).from_data(
         {**config.model_dump(mode="json"), **changes}, origin="the encoder after the recipe's encoder_changes"
     )
@@ -116,13 +114,13 @@ def _recogniser(recipe: Recipe, vocabulary: Vocabulary) -> Ctc:
     return system
 
 
-def _dev_evaluation(recipe: Recipe, labels: LabelConfig) -> list[loop.Evaluation]:
+def _dev_evaluation(recipe: RecogniserRecipe, labels: LabelConfig) -> list[loop.Evaluation]:
     """Error rates on at most `dev_minutes` of the dev split; nothing where no corpus names one."""
     found = [
         u for folder in recipe.corpora for u in read_manifest(Path(folder)) if u.split == labels.dev_split and u.text
     ]
     if not found:
-        say(
+        logger.info(
             f"no transcribed utterances of a split called {labels.dev_split!r}: error rates are not measured on the way"
         )
         return []
@@ -135,12 +133,14 @@ def _dev_evaluation(recipe: Recipe, labels: LabelConfig) -> list[loop.Evaluation
     return [measure]
 
 
-def _keep_excluded(into: Path, excluded: Sequence[Unusable]) -> None:
+def _keep_excluded(folder: RunFolder, excluded: Sequence[Unusable]) -> None:
     if distributed.rank() != 0:
         return
     rows = [{"id": one.utterance.id, "path": one.utterance.path, "reason": one.reason} for one in excluded]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (into / EXCLUDED).write_text(lines, encoding="utf-8")
+    folder.excluded.write_text(lines, encoding="utf-8")
     if rows:
-        say(f"{len(rows)} utterances cannot be learnt from and are left out (all in {into / EXCLUDED}), such as")
-        say("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))
+        logger.info(
+            f"{len(rows)} utterances cannot be learnt from and are left out (all in {folder.excluded}), such as"
+        )
+        logger.info("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sori.checkpoints import store
-from sori.core.batch import WaveBatch
+from sori.core.batch import WaveformBatch
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng
 from sori.core.shapes import Tensor
 from sori.data import fingerprint
@@ -15,31 +17,33 @@ from sori.data.batches.loader import CropBatches, FileReader, Reader
 from sori.data.manifest import Utterance
 from sori.models import factory
 from sori.models.ctc import Ctc
-from sori.models.encoders import Encoder, EncoderConfig, build, is_objective
+from sori.models.encoders import Encoder, build, is_objective
 from sori.models.vq_wav2vec import VqWav2Vec
 from sori.models.wav2vec2 import Wav2Vec2
-from sori.recipes.recipe import Recipe
-from sori.runs.tasks.task import DATA, Parts, say
-from sori.training import loop
+from sori.recipes.recipe import RecogniserRecipe, SpeechRecipe, SpokenWordRecipe
+from sori.runs.tasks.task import Task
+
+SpokenRecipe = SpeechRecipe | RecogniserRecipe | SpokenWordRecipe
+"""Recipes that train on prepared recordings."""
 
 
-def pretraining(recipe: Recipe, config: EncoderConfig, utterances: list[Utterance], into: Path) -> Parts:
+def pretraining(recipe: SpeechRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
     """An encoder with random weights or those of `init`, and crops of recordings."""
-    system = build(config)
+    system = build(recipe.system)
     if recipe.init is not None:
         weights = _pretrained(recipe.init, system, grow=recipe.grow_quantizer)
         factory.copy_weights(weights, system, origin=recipe.init)
-    reader = audio(recipe, utterances, into)
+    reader = audio(recipe, utterances, folder)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
     if batches.languages is not None:
-        say(f"languages heard: {batches.languages}")
-    fresh = recipe.init is None and not (into / loop.CHECKPOINT).exists()
+        logger.info(f"languages heard: {batches.languages}")
+    fresh = recipe.init is None and not folder.checkpoint.exists()
     if fresh and (
         (isinstance(system, Wav2Vec2) and system.targets is not None)
         or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
     ):
         system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
-    return Parts(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
+    return Task(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
 
 
 def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
@@ -60,11 +64,11 @@ def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
             "made from, or draw a new quantiser with `--grow-quantizer true`"
         )
     if added:
-        say(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
+        logger.info(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
     return weights | added
 
 
-def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
+def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveformBatch]:
     seconds = 0.0
     for index in itertools.count():
         batch = batches[index]
@@ -74,20 +78,22 @@ def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveBatch]:
             return
 
 
-def audio(recipe: Recipe, utterances: list[Utterance], into: Path) -> Reader:
+def audio(recipe: SpokenRecipe, utterances: list[Utterance], folder: RunFolder) -> Reader:
     """Where the samples come from, decided once for a run and noted with its data; refuses to continue on other data.
 
     Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
     """
     about = fingerprint.of_utterances(utterances, languages=balanced(recipe))
-    before = fingerprint.before(into / DATA, about)
+    before = fingerprint.check(folder.fingerprint, about)
     policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
-    home = Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else into
+    home = (
+        Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else folder.path
+    )
     reader = open_audio(utterances, folder=home, policy=policy)
-    fingerprint.keep(into / DATA, {**about, "cached": not isinstance(reader, FileReader)})
+    fingerprint.store(folder.fingerprint, {**about, "cached": not isinstance(reader, FileReader)})
     return reader
 
 
-def balanced(recipe: Recipe) -> bool:
+def balanced(recipe: SpokenRecipe) -> bool:
     """Whether languages decide how often an utterance is heard."""
     return recipe.data.language_exponent is not None

@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sori.checkpoints import store as store_module
+from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng
 from sori.data import fingerprint
+from sori.data.batches import token_store
 from sori.data.batches.sentence_pairs import PairBatches, TextsConfig, divide, unigrams
-from sori.data.batches.token_store import Tokens, store
+from sori.data.batches.token_store import Tokens
 from sori.data.sources.labelled_texts import (
     Divided,
     LabelledBatches,
-    LabelledTextsConfig,
     classes_of,
     divide_labelled,
     numbers_of,
@@ -27,56 +29,54 @@ from sori.evaluation.classification import judge
 from sori.models import factory
 from sori.models.bert import Bert, BertConfig
 from sori.models.classifier import Classifier, ClassifierConfig
-from sori.recipes.recipe import Recipe
-from sori.runs.tasks.task import DATA, Parts, say
+from sori.recipes.recipe import ClassifierRecipe, TextRecipe
+from sori.runs.tasks.task import Task
 from sori.text.wordpiece import WordPiece
 from sori.training import loop
 
 
-def passages(recipe: Recipe, config: BertConfig, files: list[Path], into: Path) -> Parts:
-    """BERT, and pairs of passages from texts.
+def bert(recipe: TextRecipe, files: list[Path], folder: RunFolder) -> Task:
+    """BERT, and pairs of text segments.
 
     Raises:
-        ValueError: the recipe does not say how texts are cut, the texts cannot be read or are too few, or the run was
+        ValueError: segments are longer than the model allows, the texts cannot be read or are too few, or the run was
             begun on others.
     """
-    texts = recipe.texts
-    if texts is None:
-        raise ValueError(f"{recipe.name} has no `texts`: say there how many pairs make a batch and how long they are")
+    texts, config = recipe.texts, recipe.system
     if texts.max_tokens > config.num_positions:
         raise ValueError(
             f"texts.max_tokens is {texts.max_tokens}, and the model has {config.num_positions} positions; lower the "
             "one or raise system.num_positions"
         )
     about = fingerprint.of_texts(files)
-    fingerprint.before(into / DATA, about)
-    wordpiece = _vocabulary(recipe, texts, files, into)
-    tokens = store(files, wordpiece, into)
-    fingerprint.keep(into / DATA, about)
+    fingerprint.check(folder.fingerprint, about)
+    wordpiece = _vocabulary(recipe, texts, files, folder)
+    tokens = token_store.store(files, wordpiece, folder.tokens)
+    fingerprint.store(folder.fingerprint, about)
     config = config.model_copy(update=_places(wordpiece))
     system = factory.build(config, wordpiece=wordpiece)
     assert isinstance(system, Bert)  # noqa: S101 - as asked
     if recipe.init is not None:
-        factory.copy_weights(store_module.read(recipe.init).model.weights, system, origin=recipe.init)
+        factory.copy_weights(store.read(recipe.init).model.weights, system, origin=recipe.init)
     ranges = divide(tokens.documents, texts.held_out_every)
     batches = PairBatches(tokens, ranges.train, texts, wordpiece, seed=recipe.train.seed)
-    say(
+    logger.info(
         f"{len(tokens.ids):,} tokens of {len(wordpiece):,}, {len(tokens.sentences) - 1:,} sentences, "
         f"{len(tokens.documents) - 1:,} documents; an epoch is {batches.num_pairs:,} pairs"
     )
-    return Parts(system, batches, _held_out(tokens, ranges.train, ranges.held_out, texts, wordpiece), about)
+    return Task(system, batches, _held_out(tokens, ranges.train, ranges.held_out, texts, wordpiece), about)
 
 
-def _vocabulary(recipe: Recipe, texts: TextsConfig, files: list[Path], into: Path) -> WordPiece:
+def _vocabulary(recipe: TextRecipe, texts: TextsConfig, files: list[Path], folder: RunFolder) -> WordPiece:
     """The starting model's, or the one learnt before, or one learnt now."""
-    path = into / store_module.VOCABULARY
+    path = folder.vocabulary
     if recipe.init is not None:
-        start = store_module.read(recipe.init).model
+        start = store.read(recipe.init).model
         if start.wordpiece is None or not isinstance(start.system, BertConfig):
             raise ValueError(f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}")
         return start.wordpiece
     if not path.is_file() and distributed.rank() == 0:
-        say(f"learning a vocabulary of {texts.wordpiece.num_tokens:,} pieces of words")
+        logger.info(f"learning a vocabulary of {texts.wordpiece.num_tokens:,} pieces of words")
         WordPiece.fit(lambda: paragraphs(files), texts.wordpiece).save(path)
     distributed.barrier()
     return WordPiece.load(path)
@@ -96,7 +96,7 @@ def _held_out(
     `unigram` is the loss of whoever knows no more than how frequent each token is in the training texts.
     """
     if not len(held_out):
-        say("nothing is held out of so short a text: the loss on unseen text is not measured")
+        logger.info("nothing is held out of so short a text: the loss on unseen text is not measured")
         return []
     all_pairs = texts.model_copy(update={"batch_size": 1})
     num_pairs = min(texts.held_out_pairs, PairBatches(tokens, held_out, all_pairs, wordpiece, seed=0).num_pairs)
@@ -127,47 +127,49 @@ def _held_out(
     return [measure]
 
 
-def labelled_rows(recipe: Recipe, config: ClassifierConfig) -> Divided:
+def labelled_rows(recipe: ClassifierRecipe) -> Divided:
     """The rows of a classifier's tables.
 
     Raises:
         FileNotFoundError, ValueError: they cannot be read.
     """
-    settings = recipe.labelled or LabelledTextsConfig()
-    rows = [row for path in recipe.corpora for row in read_labelled(Path(path), words=config.read == "words")]
+    settings = recipe.labelled
+    rows = [row for path in recipe.corpora for row in read_labelled(Path(path), words=recipe.system.read == "words")]
     return divide_labelled(rows, settings, held_out=recipe.held_out)
 
 
-def labelled(recipe: Recipe, config: ClassifierConfig, rows: Divided, into: Path) -> Parts:
+def classifier(recipe: ClassifierRecipe, rows: Divided, folder: RunFolder) -> Task:
     """A classifier over the BERT of `init`, and texts with labels.
 
     Raises:
         ValueError: there is no BERT to start from, or too few texts.
     """
-    settings = recipe.labelled or LabelledTextsConfig()
+    settings = recipe.labelled
     about = fingerprint.of_texts([Path(path) for path in recipe.corpora])
-    fingerprint.before(into / DATA, about)
-    fingerprint.keep(into / DATA, about)
-    system = _classifier(recipe, config.model_copy(update={"classes": classes_of(rows.train)}))
+    fingerprint.check(folder.fingerprint, about)
+    fingerprint.store(folder.fingerprint, about)
+    system = _classifier(recipe, recipe.system.model_copy(update={"classes": classes_of(rows.train)}))
     bert = factory.bert_of(system)
     assert bert.wordpiece is not None  # noqa: S101 - as every model that was read
-    words, classes = config.read == "words", system.config.classes
+    words, classes = recipe.system.read == "words", system.config.classes
     most = min(settings.max_tokens, bert.config.num_positions)
     ids = numbers_of(rows.train, bert.wordpiece, classes=classes, max_tokens=most, words=words)
     batches = LabelledBatches(ids, batch_size=settings.batch_size, pad=bert.wordpiece.pad, seed=recipe.train.seed)
-    say(f"{len(rows.train):,} texts to learn from, {len(rows.held_out):,} to measure on; classes: {', '.join(classes)}")
+    logger.info(
+        f"{len(rows.train):,} texts to learn from, {len(rows.held_out):,} to measure on; classes: {', '.join(classes)}"
+    )
 
     def measure(trained: Classifier) -> Mapping[str, float]:
         found = judge(trained, rows.held_out, max_tokens=most)
         return {"held_out_accuracy": found.accuracy.value, "held_out_f1": found.f1.value}
 
-    return Parts(system, batches, [measure] if rows.held_out else [], about)
+    return Task(system, batches, [measure] if rows.held_out else [], about)
 
 
-def _classifier(recipe: Recipe, config: ClassifierConfig) -> Classifier:
+def _classifier(recipe: ClassifierRecipe, config: ClassifierConfig) -> Classifier:
     if recipe.init is None:
         raise ValueError(f"{recipe.name} starts from a pre-trained BERT: give one with init= (`--init MODEL`)")
-    start = store_module.read(recipe.init).model
+    start = store.read(recipe.init).model
     below = start.encoder or start.system
     if not isinstance(below, BertConfig):
         raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
@@ -179,6 +181,6 @@ def _classifier(recipe: Recipe, config: ClassifierConfig) -> Classifier:
     wanted, prefix = bert.state_dict(), "encoder." if isinstance(start.system, ClassifierConfig) else ""
     weights = {name: start.weights[prefix + name] for name in wanted if prefix + name in start.weights}
     if missing := sorted(wanted.keys() - weights.keys()):
-        say(f"{recipe.init} has no pooler: drew a new one ({len(missing)} tensors)")
+        logger.info(f"{recipe.init} has no pooler: drew a new one ({len(missing)} tensors)")
     factory.copy_weights({**{name: wanted[name] for name in missing}, **weights}, bert, origin=recipe.init)
     return system

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.run_folder import RunFolder
 from sori.data import fingerprint
 from sori.data.batches.loader import Reader
 from sori.data.batches.segment_pairs import Kept, SegmentBatches, SegmentConfig, keep
@@ -19,9 +20,9 @@ from sori.data.word_segments import (
 )
 from sori.models import factory
 from sori.models.speech2vec import Speech2Vec, Speech2VecConfig
-from sori.recipes.recipe import Recipe
+from sori.recipes.recipe import SpokenWordRecipe
 from sori.runs.tasks.pretraining import audio, balanced
-from sori.runs.tasks.task import Parts
+from sori.runs.tasks.task import Task
 
 
 def build(config: Speech2VecConfig, *, init: str | None) -> Speech2Vec:
@@ -36,7 +37,7 @@ def build(config: Speech2VecConfig, *, init: str | None) -> Speech2Vec:
     return system
 
 
-def choose(recipe: Recipe, utterances: Sequence[Utterance]) -> Kept:
+def choose(recipe: SpokenWordRecipe, utterances: Sequence[Utterance]) -> Kept:
     """What is learnt from: the segments of some utterances of the recipe's folders.
 
     Args:
@@ -47,20 +48,20 @@ def choose(recipe: Recipe, utterances: Sequence[Utterance]) -> Kept:
         FileNotFoundError: there is no file of segments.
         ValueError: segments and utterances do not belong together, or nothing is left.
     """
-    config = recipe.segments or SegmentConfig()
+    config = recipe.segments
     wanted = {u.id for u in utterances}
     all_utterances, found = locate([Path(folder) for folder in recipe.corpora], config)
     rows = [row for row, u in enumerate(all_utterances) if u.id in wanted]
     return keep([all_utterances[row] for row in rows], [found[row] for row in rows], config)
 
 
-def batches(recipe: Recipe, kept: Kept, reader: Reader) -> SegmentBatches:
+def batches(recipe: SpokenWordRecipe, kept: Kept, reader: Reader) -> SegmentBatches:
     """What the loop is given.
 
     Raises:
         ValueError: no two segments are neighbours.
     """
-    config = recipe.segments or SegmentConfig()
+    config = recipe.segments
     return SegmentBatches(kept, config, recipe.data, seed=recipe.train.seed, reader=reader)
 
 
@@ -85,27 +86,27 @@ def locate(folders: Sequence[Path], config: SegmentConfig) -> tuple[list[Utteran
     return utterances, by_utterance(segments, utterances, origin=", ".join(map(str, files)))
 
 
-def note(kept: Kept, into: Path) -> None:
+def note(kept: Kept, folder: RunFolder) -> None:
     """Keep the segments with the run, or see that they are those it was begun with.
 
     Raises:
         ValueError: they are others.
     """
-    path, segments = into / SEGMENTS, [one for own in kept.segments for one in own]
+    path, segments = folder.segments, [one for own in kept.segments for one in own]
     if path.exists():
         if read_segments(path) != segments:
             raise ValueError(
-                f"{into} was begun with other segments than there are now; likely the words were aligned again: train "
-                f"into a new folder, or give the old ones with `--segments.file {path}`"
+                f"{folder.path} was begun with other segments than there are now; likely the words were aligned "
+                f"again: train into a new folder, or give the old ones with `--segments.file {path}`"
             )
     elif distributed.rank() == 0:
         write_segments(path, segments)
     distributed.barrier()
 
 
-def word_segments(recipe: Recipe, config: Speech2VecConfig, utterances: list[Utterance], into: Path) -> Parts:
+def word_segments(recipe: SpokenWordRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
     """A system of words, and segments of recordings."""
-    system, kept = build(config, init=recipe.init), choose(recipe, utterances)
-    note(kept, into)
-    found = batches(recipe, kept, audio(recipe, kept.utterances, into))
-    return Parts(system, found, [], fingerprint.of_utterances(kept.utterances, languages=balanced(recipe)))
+    system, kept = build(recipe.system, init=recipe.init), choose(recipe, utterances)
+    note(kept, folder)
+    found = batches(recipe, kept, audio(recipe, kept.utterances, folder))
+    return Task(system, found, [], fingerprint.of_utterances(kept.utterances, languages=balanced(recipe)))

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.log import logger
+from sori.core.run_folder import RunFolder
 from sori.data import fingerprint, phrases
 from sori.data.sources.plain_text import text_files
 from sori.data.word_counts import (
@@ -24,13 +26,10 @@ from sori.data.word_counts import (
 )
 from sori.models.word2vec import Word2Vec
 from sori.recipes.word2vec import WordRecipe
-from sori.runs.tasks.task import say
 from sori.training.word2vec_loop import train
 
-DATA, WORDS, TOKENS = "data.json", "words.json", "tokens.int32"
 
-
-def learn_words(recipe: WordRecipe, into: Path) -> tuple[Word2Vec, fingerprint.Account, bool]:
+def learn_words(recipe: WordRecipe, folder: RunFolder) -> tuple[Word2Vec, fingerprint.Fingerprint, bool]:
     """Count, number and learn, taking up what is there.
 
     Returns:
@@ -42,35 +41,35 @@ def learn_words(recipe: WordRecipe, into: Path) -> tuple[Word2Vec, fingerprint.A
     """
     files = text_files(recipe.corpora)
     about = fingerprint.of_texts(files)
-    fingerprint.before(into / DATA, about)
-    fingerprint.keep(into / DATA, about)
-    words, tokens = _numbered(recipe, files, into)
+    fingerprint.check(folder.fingerprint, about)
+    fingerprint.store(folder.fingerprint, about)
+    words, tokens = _numbered(recipe, files, folder)
     system = Word2Vec(recipe.system, words)
-    say(
-        f"{recipe.name}: {fingerprint.in_words(about)}, {len(tokens):,} words of {len(words.words):,} different ones, "
+    logger.info(
+        f"{recipe.name}: {fingerprint.describe(about)}, {len(tokens):,} words of {len(words.words):,} different ones, "
         f"{recipe.epochs} epochs"
     )
-    return system, about, train(system, tokens, train=recipe, into=into)
+    return system, about, train(system, tokens, train=recipe, folder=folder)
 
 
-def _numbered(recipe: WordRecipe, files: list[Path], into: Path) -> tuple[WordCounts, NDArray[np.int32]]:
-    if (into / TOKENS).is_file() and (into / WORDS).is_file():
-        return read_word_counts(into / WORDS), read_tokens(into / TOKENS)
+def _numbered(recipe: WordRecipe, files: list[Path], folder: RunFolder) -> tuple[WordCounts, NDArray[np.int32]]:
+    if folder.word_ids.is_file() and folder.words.is_file():
+        return read_word_counts(folder.words), read_tokens(folder.word_ids)
     config = recipe.system
 
     def text(rewrite: Rewrite | None) -> Iterable[Sentence]:
         return sentences(files, config, rewrite)
 
     if config.phrases:
-        say("looking for phrases")
+        logger.info("looking for phrases")
     joined = phrases.find_phrases(
         text, thresholds=config.phrases, discount=config.min_count, max_words=config.max_words
     )
     rewrite = phrases.rewriting(joined)
-    say("counting words")
+    logger.info("counting words")
     words = count_words(text(rewrite), min_count=config.min_count, max_words=config.max_words)
-    partial = into / f"{WORDS}.partial"
+    partial = folder.words.with_name(f"{folder.words.name}.partial")
     partial.write_text(words.to_json(), encoding="utf-8")
-    partial.replace(into / WORDS)
-    write_tokens(text(rewrite), words.words, into / TOKENS)
-    return words, read_tokens(into / TOKENS)
+    partial.replace(folder.words)
+    write_tokens(text(rewrite), words.words, folder.word_ids)
+    return words, read_tokens(folder.word_ids)

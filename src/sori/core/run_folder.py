@@ -1,0 +1,207 @@
+"""The run folder: every path in it, its creation, its lock and its format version.
+
+A run folder belongs to one run. It holds its recipe, what it was trained on, its checkpoint and metrics, and finally
+`model/`. Nothing else in the package knows these names.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sori.core import distributed
+
+FORMAT_VERSION = 1
+"""Of the folder as a whole. Folders without `run.json` were made by version 0.1 and have version 0."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The complete recipe, from which the run can be repeated."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def about(self) -> Path:
+        """Format version of the folder."""
+        return self.path / "run.json"
+
+    @property
+    def fingerprint(self) -> Path:
+        """Amount and digest of the training data."""
+        return self.path / "data.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimiser state and counters after the last save."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """Reports, evaluations and warnings, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def board(self) -> Path:
+        """TensorBoard event files."""
+        return self.path / "board"
+
+    @property
+    def model(self) -> Path:
+        """The finished model, which `sori.load` takes."""
+        return self.path / "model"
+
+    @property
+    def vocabulary(self) -> Path:
+        """Symbols of a recogniser, or word pieces of a text model, before the model is finished."""
+        return self.path / "vocabulary.json"
+
+    @property
+    def excluded(self) -> Path:
+        """Utterances that a recogniser cannot learn from, with the reason."""
+        return self.path / "excluded.jsonl"
+
+    @property
+    def segments(self) -> Path:
+        """Word segments that vectors of spoken words are learnt from."""
+        return self.path / "segments.jsonl"
+
+    @property
+    def tokens(self) -> Path:
+        """Tokenised texts of BERT (a folder)."""
+        return self.path / "tokens"
+
+    @property
+    def words(self) -> Path:
+        """Vocabulary and counts of Word2Vec."""
+        return self.path / "words.json"
+
+    @property
+    def word_ids(self) -> Path:
+        """The text of Word2Vec as word numbers."""
+        return self.path / "tokens.int32"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has stored its recipe here."""
+        return os.path.lexists(self.recipe)
+
+    def check_free(self, others: Iterable[Path] = ()) -> None:
+        """Make sure that a folder without a run holds nothing that a run would overwrite.
+
+        Args:
+            others: further paths that the caller will write.
+
+        Raises:
+            ValueError: it does; names the files.
+        """
+        made = (
+            self.fingerprint,
+            self.checkpoint,
+            self.metrics,
+            self.model,
+            self.vocabulary,
+            self.excluded,
+            self.segments,
+            self.tokens,
+            self.words,
+            self.word_ids,
+            *others,
+        )
+        held = (
+            [] if self.is_begun else [path.relative_to(self.path).as_posix() for path in made if os.path.lexists(path)]
+        )
+        if held:
+            raise ValueError(
+                f"{self.path} holds {', '.join(held)} and no {self.recipe.name}: expected the folder of a run, or one "
+                "where these names are free. Likely they are something of yours, which is left as it is: choose "
+                "another folder"
+            )
+
+    def begin(self, recipe: str) -> None:
+        """Create the folder and store the recipe, or check that the run in it has the same one.
+
+        Args:
+            recipe: YAML of everything that decides the result.
+
+        Raises:
+            ValueError: the folder holds a run of another recipe, or of a newer version of sori.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._check_version()
+        if self.recipe.exists():
+            _compare(self.path, self.recipe.read_text(encoding="utf-8"), recipe)
+        elif distributed.rank() == 0:
+            _write(self.about, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
+            _write(self.recipe, recipe)
+        distributed.barrier()
+
+    def _check_version(self) -> None:
+        if not self.about.is_file():
+            return
+        found = json.loads(self.about.read_text(encoding="utf-8")).get("format_version")
+        if found != FORMAT_VERSION:
+            raise ValueError(
+                f"{self.path} has run format {found!r}, and this version of sori knows {FORMAT_VERSION}; continue the "
+                "run with the version that began it, or choose another folder"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder for this run; the system releases it when the process ends, however it ends.
+
+        Of several processes of one run, the first holds the lock for all.
+
+        Raises:
+            ValueError: another run is using the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if distributed.rank() != 0:
+            yield
+            return
+        with (self.path / "lock").open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"expected {self.path} for this run alone, but another one is training there now (the same "
+                    "command in another window, or in the background?); wait for it, stop it, or choose another folder"
+                ) from None
+            yield
+
+
+def _compare(folder: Path, stored: str, given: str) -> None:
+    before, now = (_flat(yaml.safe_load(text)) for text in (stored, given))
+    different = [key for key in {**before, **now} if before.get(key, "absent") != now.get(key, "absent")]
+    if different:
+        lines = [f"  {key}: {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}" for key in different]
+        raise ValueError(
+            f"{folder} holds a run with other settings:\n"
+            + "\n".join(lines)
+            + "\nRepeat the command with the settings "
+            "of the run to continue it, or choose another folder to begin anew"
+        )
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as dotted keys."""
+    if not isinstance(data, dict) or not data:
+        return {prefix.removesuffix("."): data}
+    return {key: value for name, below in data.items() for key, value in _flat(below, f"{prefix}{name}.").items()}
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

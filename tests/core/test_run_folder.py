@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from sori.core.run_folder import RunFolder
+
+HOLD = """
+import sys, pathlib
+from sori.core.run_folder import RunFolder
+with RunFolder(pathlib.Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_serves_one_run_at_a_time_and_a_killed_one_lets_go(tmp_path):
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="another one is training there now"), RunFolder(folder).locked():
+            pass
+        other.kill()
+    with RunFolder(folder).locked():
+        assert (folder / "lock").exists()
+    with RunFolder(folder).locked():
+        pass
+
+
+def test_a_folder_with_another_recipe_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    first = yaml.safe_dump({"optim": {"lr": 0.1, "eps": 1}, "name": "a"})
+    folder.begin(first)
+    assert folder.recipe.read_text(encoding="utf-8") == first
+    folder.begin(first)
+    other = yaml.safe_dump({"optim": {"lr": 0.2, "eps": 1}, "name": "a", "new": {"x": 1}})
+    with pytest.raises(
+        ValueError, match=r"(?s)other settings:.*optim.lr: 0.1, now 0.2\n  new.x: 'absent', now 1"
+    ) as error:
+        folder.begin(other)
+    assert "eps" not in str(error.value)
+    assert folder.recipe.read_text(encoding="utf-8") == first
+
+
+def test_a_folder_of_a_newer_version_is_left_alone(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("name: a\n")
+    folder.about.write_text('{"format_version": 99}\n')
+    with pytest.raises(ValueError, match="run format 99"):
+        folder.begin("name: a\n")
+
+
+def test_what_a_run_would_overwrite_is_named_before_it_begins(tmp_path):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    folder.check_free()
+    folder.model.mkdir()
+    (tmp_path / "mine.md").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds model, mine.md and no recipe.yaml"):
+        folder.check_free([tmp_path / "mine.md"])
+    folder.begin("name: a\n")
+    folder.check_free()
