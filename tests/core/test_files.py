@@ -1,12 +1,15 @@
 """Names from elsewhere never lead anywhere else; what is written can be read by whom the umask allows."""
 
+import errno
 import os
 import stat
+import subprocess
 
 import pytest
 import safetensors.torch
 import torch
 
+from sori.core import files
 from sori.core.files import inside, write_tensors
 
 PLAIN = (
@@ -58,3 +61,78 @@ def test_tensors_that_replace_a_file_keep_its_permissions(tmp_path):
     path.chmod(0o640)
     write_tensors({"a": torch.ones(2)}, path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_file_is_replaced_only_when_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def write_half():
+        with files.atomic_write(path) as partial:
+            partial.write_text("half")
+            assert path.read_text() == "old"
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_half()
+    assert path.read_text() == "old"
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert [one.name for one in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_the_file_given_has_the_extension_and_a_name_nobody_can_know(tmp_path):
+    (tmp_path / "x.json.partial").write_text("a user's file")
+    with files.atomic_write(tmp_path / ("x" * 250 + ".json")) as one, files.atomic_write(tmp_path / "x.json") as other:
+        assert one.suffix == other.suffix == ".json"
+        assert one.name != other.name
+        assert one.parent == tmp_path.resolve()
+    assert (tmp_path / "x.json.partial").read_text() == "a user's file"
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o077, 0o600)])
+def test_new_files_follow_the_umask_and_replaced_ones_keep_their_permissions(umask, expected, tmp_path):
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "new", "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == expected
+    (tmp_path / "new").chmod(0o640)
+    files.write_text(tmp_path / "new", "y")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_a_link_stays_a_link_and_a_pipe_is_written_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "target")
+    files.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "target").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:  # noqa: S607
+        files.write_text(tmp_path / "pipe", "through")
+        assert reader.stdout.read() == "through"
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    files.write_text(tmp_path / "x.json", "old")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "flush", full)
+    with pytest.raises(OSError, match=r"cannot write .*x.json: No space left .* unchanged") as error:
+        files.write_text(tmp_path / "x.json", "new")
+    assert error.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert (tmp_path / "x.json").read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a": "\udce9"}', "\xff"])
+def test_what_is_no_json_names_the_file(text, tmp_path):
+    (tmp_path / "x.json").write_bytes(text.encode("utf-8", "surrogateescape") if "\xff" not in text else b"\xff")
+    with pytest.raises(ValueError, match=r"x.json is not readable as JSON"):
+        files.read_json(tmp_path / "x.json")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sori.checkpoints import store
 from sori.cli.transcribe import GREEDY, Search
 from sori.core import distributed
+from sori.core.files import write_text
 from sori.data.utterances import transcribed
 from sori.evaluation import recognition
 from sori.evaluation.confidence_fit import NUM_BINS, bins
@@ -21,6 +22,7 @@ from sori.inference import calibrate as calibrate_module
 from sori.inference import lm_fusion
 from sori.lm.kneser_ney import build as build_lm
 from sori.plots.reliability import reliability
+from sori.plots.style import save_figure
 
 
 def evaluate(
@@ -103,7 +105,7 @@ def _tell(
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def calibrate(
@@ -148,7 +150,7 @@ def calibrate(
         print(f"judged on {judge_split}: {judged.table()}")
         if plot is not None:
             plot.parent.mkdir(parents=True, exist_ok=True)
-            draw_reliability(judged).savefig(plot, facecolor="white", dpi=150)
+            save_figure(draw_reliability(judged), plot)
             print(f"drawn: {plot}")
 
 

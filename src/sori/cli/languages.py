@@ -9,6 +9,7 @@ from sori.data.utterances import utterances_of
 from sori.evaluation.unit_languages import code_use
 from sori.inference.units import require_quantizer
 from sori.plots.language_map import languages as draw
+from sori.plots.style import save_figure
 
 
 def languages(
@@ -34,7 +35,7 @@ def languages(
         )
     figure = draw(use.names, use.distances, use.between, use.owned)
     into.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(into, facecolor="white", dpi=150)
+    save_figure(figure, into)
     print("distances of code use, 0 alike to 1 without a code in common; diagonal: halves of one language")
     print(" " * 8 + "".join(f"{name:>8}" for name in use.names) + "     own")
     for name, row, own in zip(use.names, use.between.tolist(), use.num_owned, strict=True):

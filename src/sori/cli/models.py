@@ -15,6 +15,7 @@ from sori.checkpoints.convert import convert as convert_model
 from sori.cli.exit_codes import leave_if, require_files
 from sori.core import distributed
 from sori.core.audio import read
+from sori.core.files import atomic_write
 from sori.core.run_folder import RunFolder
 from sori.data.utterances import utterances_of
 from sori.evaluation.recognition import onnx_score
@@ -23,6 +24,7 @@ from sori.inference import transcribe
 from sori.inference.units import require_quantizer, write_units
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
+from sori.plots.style import save_figure
 from sori.plots.training_curves import curves
 from sori.training.metrics import read_metrics
 
@@ -52,7 +54,8 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
             failed = True
             print(f"{path}: {error}", file=sys.stderr)
             continue
-        np.savez(target, frames=found.frames.numpy(), times=found.times.numpy())
+        with atomic_write(target) as partial:
+            np.savez(partial, frames=found.frames.numpy(), times=found.times.numpy())
         print(f"{target}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}", flush=True)
     leave_if(failed)
 
@@ -131,5 +134,5 @@ def plot(source: Path, *, into: Path | None = None) -> None:
         frames = LogMel(LogMelConfig(stack=1))(waveform[None], torch.tensor([len(waveform)])).data[0]
         figure, target = features(waveform, frames), into or Path(f"{source.stem}.png")
     target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, facecolor="white", dpi=150)
+    save_figure(figure, target)
     print(f"drawn: {target}")

@@ -13,6 +13,7 @@ from sori.evaluation.abx import Task as AbxTask
 from sori.evaluation.data_split import SplitBy
 from sori.evaluation.probe_tasks import TASKS, USUAL
 from sori.experiments import low_resource
+from sori.plots.style import save_figure
 
 _DEFAULTS = probing.ProbingConfig()
 
@@ -96,5 +97,5 @@ def probe(
         made.write(save)
     if figure is not None:
         figure.parent.mkdir(parents=True, exist_ok=True)
-        probing.draw(made).savefig(figure, facecolor="white", dpi=150)
+        save_figure(probing.draw(made), figure)
         print(f"drawn: {figure}")

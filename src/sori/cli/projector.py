@@ -7,11 +7,13 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
+from sori.core.files import write_text
 from sori.embeddings import loading, vector_files
 from sori.embeddings import projector_points as seeing
 from sori.embeddings.space import unit
 from sori.plots.projection import neighbours, pca, umap
 from sori.plots.projector_page import AUDIO_MEGABYTES, page, write_tensorboard
+from sori.plots.style import save_figure
 from sori.plots.word_pairs import word_pairs
 
 
@@ -78,7 +80,7 @@ def projector(
     text = page(points, projections, near, audio_megabytes=audio_megabytes, seed=shown.seed)
     target = into or _beside(source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    write_text(target, text)
     print(f"{target}\t{len(points.labels):,} points, {target.stat().st_size / 1e6:.1f} MB")
     if tensorboard is not None:
         write_tensorboard(points, tensorboard)
@@ -101,7 +103,7 @@ def pairs(source: str, *words: str, into: Path = Path("pairs.png"), data: list[P
     rows = np.array([[space.row(word) for word in pair] for pair in told], dtype=np.int64).reshape(-1, 2)
     figure = word_pairs([(one, other) for one, other in told], space.unit[rows])
     into.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(into, facecolor="white", dpi=150)
+    save_figure(figure, into)
     print(f"{into}\t{len(told)} pairs")
 
 

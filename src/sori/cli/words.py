@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.files import write_text
 from sori.data.batches.segment_pairs import SegmentConfig
 from sori.embeddings import expressions, loading, vector_files
 from sori.embeddings import spoken_words as spoken
@@ -149,7 +150,7 @@ def neighbours(
         print(f"{one.cosine:.3f}\t{one.times_said}\t{example.word or '-'}\t{place}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(spoken.neighbour_page(heard, asked, found), encoding="utf-8")
+        write_text(page, spoken.neighbour_page(heard, asked, found))
         print(f"listen: {page}", file=sys.stderr)
 
 

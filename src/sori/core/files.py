@@ -1,17 +1,23 @@
-"""Where files may be written, and with what permissions.
+"""Read and write files: names from data, whole files or none, permissions by the umask.
 
-A name that comes from data (a downloaded model, a table, a transcript) becomes a path only through `inside`.
+A name that comes from data (a downloaded model, a table, a transcript) becomes a path only through `inside`; every
+output is written through `atomic_write`.
 """
 
+import json
 import os
+import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 
 from sori.core.shapes import Tensor
 
+_PARTIAL = ".partial"
 MAX_NAME_BYTES = 255
 """What the usual file systems allow."""
 _SEPARATORS = "/\\"
@@ -68,17 +74,82 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file with the permissions of any other new file, or of the one it replaces.
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a file to write to, which replaces `path` once it is complete and on the disk.
 
-    The library itself makes files that only their owner can read, whatever the umask.
+    After an error, or a kill at any moment, the file that was at `path` is unchanged. A link at `path` stays a link:
+    the file that it leads to is replaced. A pipe or device at `path` is written to directly.
+
+    Args:
+        path: the file; its folder is created.
+
+    Yields:
+        A new file beside it with the same extension and the permissions of the file that it replaces, or of any new
+        one.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full; names it.
+    """
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        partial = path.with_name(f".{secrets.token_hex(6)}{_PARTIAL}{path.suffix}")
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            mode = stat.S_IMODE((path if path.is_file() else partial).stat().st_mode)
+            yield partial
+            partial.chmod(mode)  # some libraries make files that only their owner can read
+            flush(partial)
+            partial.replace(path)
+            flush(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename is not None and str(error.filename) != str(path) and _PARTIAL not in str(error.filename):
+            raise  # another file, which the error names
+        reason = error.strerror or str(error)
+        kept = "; the file that was there is unchanged" if path.is_file() else ""
+        raise OSError(error.errno, f"cannot write {path}: {reason}{kept}. Make room or choose another place") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8 with line feeds, whole or not at all; see `atomic_write`."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
+    """Write a JSON file, whole or not at all; see `atomic_write`."""
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=indent) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(
+            f"{path} is not readable as JSON ({reason}); likely it was damaged or cut off: copy or make it again"
+        ) from None
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; see `atomic_write`.
 
     Args:
         tensors: by name.
         path: the file.
         metadata: texts by name, kept in the file's header.
     """
-    path.touch()
-    mode = stat.S_IMODE(path.stat().st_mode)
-    safetensors.torch.save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
-    path.chmod(mode)
+    with atomic_write(path) as partial:
+        safetensors.torch.save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))

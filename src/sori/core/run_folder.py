@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from sori.core import distributed
+from sori.core.files import read_json, write_text
 
 FORMAT_VERSION = 1
 """Of the folder as a whole. Folders without `run.json` were made by version 0.1 and have version 0."""
@@ -143,14 +144,14 @@ class RunFolder:
         if self.recipe.exists():
             _compare(self.path, self.recipe.read_text(encoding="utf-8"), recipe)
         elif distributed.rank() == 0:
-            _write(self.about, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
-            _write(self.recipe, recipe)
+            write_text(self.about, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
+            write_text(self.recipe, recipe)
         distributed.barrier()
 
     def _check_version(self) -> None:
         if not self.about.is_file():
             return
-        found = json.loads(self.about.read_text(encoding="utf-8")).get("format_version")
+        found = dict(read_json(self.about)).get("format_version")
         if found != FORMAT_VERSION:
             raise ValueError(
                 f"{self.path} has run format {found!r}, and this version of sori knows {FORMAT_VERSION}; continue the "
@@ -199,9 +200,3 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(data, dict) or not data:
         return {prefix.removesuffix("."): data}
     return {key: value for name, below in data.items() for key, value in _flat(below, f"{prefix}{name}.").items()}
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sori.core import distributed
+from sori.core.files import write_json
 from sori.data.manifest import Utterance
 from sori.data.sources.images import Images
 
@@ -71,7 +72,7 @@ def check(path: Path, about: Fingerprint) -> Fingerprint | None:
 def store(path: Path, about: Fingerprint) -> None:
     """Note what a run is made on."""
     if distributed.rank() == 0:
-        path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_json(path, about)
 
 
 def _ends(file: Path, size: int) -> tuple[bytes, bytes]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.files import atomic_write
 
 CUTS = "cuts.jsonl.gz"
 """The file that makes a folder a prepared one."""
@@ -84,11 +85,13 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) ->
         folder: an existing folder; a list already there is replaced.
         rows: each utterance with the header of its file (the length that counts is the one really decoded).
     """
-    partial = folder / f".{CUTS}.partial"
-    with partial.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file:
+    with (
+        atomic_write(folder / CUTS) as partial,
+        partial.open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file,
+    ):
         for utterance, about in rows:
             file.write(json.dumps(_cut(utterance, about), ensure_ascii=False).encode() + b"\n")
-    partial.replace(folder / CUTS)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -16,6 +16,7 @@ import regex
 from numpy.typing import NDArray
 
 from sori.core.config import Config
+from sori.core.files import atomic_write
 from sori.data.sources.plain_text import paragraphs
 
 END = "</s>"
@@ -124,8 +125,8 @@ def write_tokens(found: Iterable[Sentence], words: tuple[str, ...], into: Path) 
         Numbers written.
     """
     index = {word: number for number, word in enumerate(words) if number}
-    number_of, total, partial = index.get, 0, into.with_name(into.name + ".partial")
-    with partial.open("wb") as file:
+    number_of, total = index.get, 0
+    with atomic_write(into) as partial, partial.open("wb") as file:
         room: list[int] = []
         for sentence in found:
             known = [number for number in map(number_of, sentence) if number is not None]
@@ -138,7 +139,6 @@ def write_tokens(found: Iterable[Sentence], words: tuple[str, ...], into: Path) 
                 room = []
         total += len(room)
         np.array(room, dtype=np.int32).tofile(file)
-    partial.replace(into)
     return total
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sori.core.files import atomic_write
 from sori.data.manifest import Utterance
 
 SEGMENTS = "segments.jsonl"
@@ -60,12 +61,10 @@ def read_segments(path: Path) -> list[Segment]:
 
 def write_segments(path: Path, segments: Iterable[Segment]) -> None:
     """Write `segments.jsonl`; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
         for one in segments:
             row: dict[str, Any] = {"id": one.utterance, "start": one.start, "end": one.end}
             file.write(json.dumps(row if one.word is None else {**row, "word": one.word}, ensure_ascii=False) + "\n")
-    partial.replace(path)
 
 
 def fixed_segments(utterances: Iterable[Utterance], seconds: float) -> list[Segment]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sori.core.files import atomic_write
 from sori.embeddings.space import Vectors, WordSpace
 
 TEXT, BINARY = (".vec", ".txt", ".glove"), (".bin",)
@@ -85,15 +86,15 @@ def write(space: WordSpace, path: Path) -> None:
     binary = _is_binary(path)
     if spaced := next((word for word in space.words if any(sign in word for sign in " \n\r\t")), None):
         raise ValueError(f"the word {spaced!r} holds a space, which word2vec's formats cannot; write it with _ instead")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with gzip.open(partial, "wb") if path.name.endswith(".gz") else partial.open("wb") as file:
+    with (
+        atomic_write(path) as partial,
+        gzip.open(partial, "wb") if path.name.endswith(".gz") else partial.open("wb") as file,
+    ):
         file.write(f"{len(space)} {space.dim}\n".encode())
         for word, row in zip(space.words, space.vectors, strict=True):
             # The shortest digits that mean no other float32.
             numbers = row.astype("<f4").tobytes() if binary else " ".join(map(str, row)).encode()
             file.write(word.encode() + b" " + numbers + b"\n")
-    partial.replace(path)
 
 
 def _is_binary(path: Path) -> bool:

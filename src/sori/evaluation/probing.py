@@ -1,6 +1,5 @@
 """The sheet: what can be read from every layer of an encoder, beside spectra and beside its own untrained self."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from sori.checkpoints import store
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
+from sori.core.files import write_json, write_text
 from sori.core.seeds import derive
 from sori.core.shapes import Tensor
 from sori.data.manifest import Utterance, read_manifest
@@ -107,10 +107,8 @@ class Sheet(NamedTuple):
 
     def write(self, path: Path) -> None:
         """JSON at the path and Markdown beside it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_data(), ensure_ascii=False, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(self.markdown(), encoding="utf-8")
+        write_json(path, self.to_data())
+        write_text(path.with_suffix(".md"), self.markdown())
 
     def _cells(self) -> list[list[str]]:
         rows = [estimates(line.answers) for line in self.lines]

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from sori.checkpoints import store
 from sori.core import audio
+from sori.core.files import write_text
 from sori.core.folders import whole_folder
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
@@ -95,7 +96,7 @@ def demo(
     with _stage("5/5 Test on recordings that neither recogniser has learnt from"):
         scores = [recognition.evaluate(into / name, data=test, split=None) for name in ("with", "without")]
         found = _findings(into, recipes, scores)
-        (into / REPORT).write_text(demo_report.compose(found), encoding="utf-8")
+        write_text(into / REPORT, demo_report.compose(found))
     logger.info(_summary(found, into / REPORT, seconds=time.monotonic() - began))
     return Demonstration(into / REPORT, *scores)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sori.checkpoints import resolve, store
 from sori.core import distributed
+from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.data.manifest import Utterance, read_manifest
@@ -125,7 +126,7 @@ def _train_each(recipe: RecogniserRecipe, into: Path, wanted: range) -> dict[int
             failed[seed] = str(error)
             logger.info(f"seed {seed} failed: {error}")
             if distributed.rank() == 0:
-                _write(home / FAILED, str(error))
+                write_text(home / FAILED, str(error))
     return dict(sorted(failed.items()))
 
 
@@ -219,7 +220,7 @@ def _judge(into: Path, dev: Sequence[str], split: str, wanted: range, failed: di
     choice = {"chosen": scores.chosen, "of": list(wanted), "failed": list(failed), "by": f"cer on {split}, then wer"}
     provenance = store.read_card(RunFolder(best).model).provenance | {"seeds": choice}
     store.save(store.load(best), RunFolder(into).model, provenance=provenance)
-    _write(into / SUMMARY, json.dumps(scores.to_data(), ensure_ascii=False, indent=1) + "\n")
+    write_text(into / SUMMARY, json.dumps(scores.to_data(), ensure_ascii=False, indent=1) + "\n")
     logger.info(f"\nseed {scores.chosen} is the model in {RunFolder(into).model}; scores in {into / SUMMARY}")
     return scores
 
@@ -233,7 +234,7 @@ def _scored(folder: Path, dev: Sequence[str], split: str) -> ErrorReport:
             return _report(stored)
     logger.info(f"scoring {folder} on {split}")
     report = recognition.evaluate(folder, data=dev, split=split)
-    _write(path, json.dumps({"of": of, **report.to_data()}, ensure_ascii=False, indent=1) + "\n")
+    write_text(path, json.dumps({"of": of, **report.to_data()}, ensure_ascii=False, indent=1) + "\n")
     return report
 
 
@@ -274,10 +275,3 @@ def _data_digest(dev: Sequence[str], split: str) -> str:
 
 def _home(into: Path, seed: int) -> Path:
     return into / f"seed_{seed}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -18,6 +18,7 @@ from sori.checkpoints.formats import huggingface
 from sori.checkpoints.store import CONFIDENCE
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
+from sori.core.files import write_text
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
@@ -200,11 +201,8 @@ def store(confidence: Confidence, path: Path, model: Ctc) -> None:
     """
     others = read(path, model).fits if path.exists() else ()
     fits = (*(one for one in others if one.search != confidence.search), confidence)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     text = Calibration(recogniser=digest(model), fits=fits).model_dump_json(indent=1)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text + "\n")
 
 
 def choose(calibration: Calibration, decoder: BeamDecoder | None) -> Confidence | None:

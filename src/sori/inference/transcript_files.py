@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, info
+from sori.core.files import write_text
 from sori.data.sources.recordings import AUDIO
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import Confidence
@@ -91,10 +92,7 @@ def write(
         if isinstance(found, Failure):
             yield found
             continue
-        job.transcript.parent.mkdir(parents=True, exist_ok=True)
-        partial = job.transcript.with_name(job.transcript.name + ".partial")
-        partial.write_text(_rendered(job.recording, found, to), encoding="utf-8", newline="\n")
-        partial.replace(job.transcript)
+        write_text(job.transcript, _rendered(job.recording, found, to))
         yield str(job.transcript)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from sori.core.files import atomic_write
 from sori.core.shapes import Int, Tensor
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
@@ -65,9 +66,8 @@ def write_units(
     if into.exists() and not overwrite:
         raise ValueError(f"{into} exists; replace it with --overwrite, or write to another file")
     device = next(model.parameters()).device
-    into.parent.mkdir(parents=True, exist_ok=True)
-    partial, reader = into.with_name(into.name + ".partial"), FileReader(utterances)
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    reader = FileReader(utterances)
+    with atomic_write(into) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row, utterance in enumerate(utterances):
             try:
                 waveform = reader(row, 0, utterance.num_samples)
@@ -77,7 +77,6 @@ def write_units(
                 continue
             file.write(f"{utterance.id}\t{as_text(codes)}\n")
             yield Written(utterance.id, len(codes))
-    partial.replace(into)
 
 
 def as_text(codes: Int[Tensor, "frame group"]) -> str:

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.files import atomic_write
 from sori.lm.ngram_counts import (
     BOS,
     EOS,
@@ -290,19 +291,13 @@ def _log10(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _write(into: Path, words: tuple[str, ...], levels: list[Ngrams], estimates: list[_Estimate]) -> None:
-    partial = into.with_name(into.name + ".partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("wb") as raw:
-            if into.suffix == ".gz":
-                # neither name nor time inside: equal models are equal files
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
-                    packed.writelines(_arpa(words, levels, estimates))
-            else:
-                raw.writelines(_arpa(words, levels, estimates))
-        partial.replace(into)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(into) as partial, partial.open("wb") as raw:
+        if into.suffix == ".gz":
+            # neither name nor time inside: equal models are equal files
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
+                packed.writelines(_arpa(words, levels, estimates))
+        else:
+            raw.writelines(_arpa(words, levels, estimates))
 
 
 def _arpa(words: tuple[str, ...], levels: list[Ngrams], estimates: list[_Estimate]) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.files import atomic_write, write_text
 from sori.core.seeds import derive
 from sori.core.shapes import Float, Tensor
 from sori.plots import html_page as blocks
@@ -169,7 +170,7 @@ def _base64(numbers: NDArray[Any]) -> str:
 def write_tensorboard(points: Points, folder: Path) -> None:
     """The files that TensorBoard's embedding projector takes: vectors, what is known of them, and which is which."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "vectors.tsv").open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(folder / "vectors.tsv") as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(map(str, row)) + "\n" for row in points.vectors)
     columns: list[tuple[str, Sequence[str]]] = [("label", points.labels)]
     columns += [("detail", points.details)] if points.details else []
@@ -177,9 +178,9 @@ def write_tensorboard(points: Points, folder: Path) -> None:
     # A single column has no heading, by TensorBoard's rule.
     rows = [[name for name, _ in columns]] if len(columns) > 1 else []
     rows += [list(row) for row in zip(*(values for _, values in columns), strict=True)]
-    with (folder / "metadata.tsv").open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(folder / "metadata.tsv") as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(" ".join(cell.split()) or "-" for cell in row) + "\n" for row in rows)
-    (folder / "projector_config.pbtxt").write_text(
+    write_text(
+        folder / "projector_config.pbtxt",
         'embeddings {\n  tensor_name: "sori"\n  tensor_path: "vectors.tsv"\n  metadata_path: "metadata.tsv"\n}\n',
-        encoding="utf-8",
     )

@@ -4,10 +4,14 @@ Figures have no background and draw all text and lines in `INK`, so that a page 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from sori.core.files import atomic_write
 
 INK = "#3b3f46"
 """Text, ticks and neutral lines."""
@@ -40,6 +44,7 @@ STYLE: Any = {
     "grid.color": GREY,
     "grid.alpha": 0.25,
     "lines.linewidth": 1.6,
+    "text.parse_math": False,  # names with dollar signs are no formulas
 }
 """Used by each plotting function as `@rc_context(STYLE)`."""
 
@@ -55,3 +60,9 @@ def figure(heights: Sequence[float], *, width: float = 7.5, share_time: bool = T
     made = Figure(figsize=(width, sum(heights)), layout="constrained")
     axes = made.subplots(len(heights), sharex=share_time, squeeze=False, height_ratios=heights)
     return made, list(axes[:, 0])
+
+
+def save_figure(made: Figure, path: Path) -> None:
+    """Write a figure on white, whole or not at all; the extension says the format."""
+    with rc_context(STYLE), atomic_write(path) as partial:
+        made.savefig(partial, facecolor="white", dpi=150)

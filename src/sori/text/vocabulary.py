@@ -20,6 +20,7 @@ import regex
 from pydantic import model_validator
 
 from sori.core.config import Config
+from sori.core.files import write_json
 
 BLANK = "<blank>"
 """Symbol 0 of every vocabulary: CTC's "nothing new here"."""
@@ -111,7 +112,7 @@ class Vocabulary(Config):
 
     def save(self, path: Path) -> None:
         """Write JSON, one symbol a line, letters readable as they are."""
-        path.write_text(json.dumps(self.model_dump(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_json(path, self.model_dump())
 
     def __len__(self) -> int:
         return len(self.symbols)

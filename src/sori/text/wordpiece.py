@@ -16,6 +16,7 @@ from pydantic import Field
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from sori.core.config import Config
+from sori.core.files import write_json
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GOES_ON = "##"
@@ -138,7 +139,7 @@ class WordPiece:
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         data = {"unit": "wordpiece", **self.spelling.model_dump(mode="json"), "tokens": self.tokens}
-        path.write_text(json.dumps(data, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        write_json(path, data, indent=0)
 
     @classmethod
     def from_data(cls, data: dict[str, Any], *, origin: str) -> "WordPiece":

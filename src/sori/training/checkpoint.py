@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sori.core.files import flush, write_tensors
+from sori.core.files import write_tensors
 from sori.core.shapes import Tensor
 
 FORMAT = 1
@@ -44,20 +44,12 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
     tensors = _own_storage({f"system.{name}": tensor for name, tensor in system.state_dict().items()})
     tensors |= _own_storage(_moments(optimizer))
     needed = sum(tensor.nbytes for tensor in tensors.values())
-    partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _check_room(path.parent, needed)
-        write_tensors(tensors, partial, metadata={"format": str(FORMAT), "state": json.dumps(state)})
-        flush(partial)
-        partial.replace(path)
-        flush(path.parent)
+        write_tensors(tensors, path, metadata={"format": str(FORMAT), "state": json.dumps(state)})
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise OSError(_cannot_write(path, needed, error)) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def load(path: Path) -> Checkpoint:

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.training.watch import Facts, Finding, Report, contrastive
@@ -212,9 +213,7 @@ def cut_metrics(path: Path, step: int) -> None:
         return
     kept = "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
     if kept != path.read_text(encoding="utf-8", errors="replace"):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(kept, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, kept)
 
 
 def _clock(seconds: float) -> str:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.files import write_text
 from sori.data.batches.audio_cache import FOLDER as CACHE
 from sori.data.manifest import CUTS, Utterance, write_manifest
 from sori.data.preparation import segments
@@ -242,6 +243,4 @@ def _note_cuts(found: Found, findings: list[Finding], rows: list[Row], max_secon
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

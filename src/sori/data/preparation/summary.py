@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.files import atomic_write, write_text
 from sori.data.manifest import Utterance
 from sori.data.sources.recordings import Found
 
@@ -120,13 +121,14 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
     ]
     parts += [f"Note: {note}." for note in found.notes]
     if rows:
-        _figure(rows).savefig(into / "report.png", dpi=120)
+        with atomic_write(into / "report.png") as partial:
+            _figure(rows).savefig(partial, dpi=120)
         parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(utterances)]
     parts += [_left_out(found), _peculiar(flags)]
     if found.others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(found.others.items()))
         parts.append(f"## Other files\n\nNeither sound nor transcripts, not looked into: {listed}.")
-    (into / "report.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    write_text(into / "report.md", "\n\n".join(part for part in parts if part) + "\n")
     return report
 
 

@@ -1,15 +1,16 @@
 """What the laboratory found: one row for each representation, and their table, plain data and picture."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from sori.core.files import write_json, write_text
 from sori.evaluation import text_table
 from sori.evaluation.bootstrap import Estimate
 from sori.evaluation.probe_comparison import Kind, percent, points
+from sori.plots.style import save_figure
 from sori.plots.system_scores import Dot, Panel, side_by_side
 
 _MEASURES = {
@@ -115,11 +116,10 @@ class Results(NamedTuple):
 
     def write(self, folder: Path) -> None:
         """`lab.json`, `lab.md` and, where there is something to draw, `lab.png`."""
-        text = json.dumps(self.to_data(), ensure_ascii=False, indent=1)
-        (folder / JSON).write_text(text + "\n", encoding="utf-8")
-        (folder / TABLE).write_text(self.markdown(), encoding="utf-8")
+        write_json(folder / JSON, self.to_data())
+        write_text(folder / TABLE, self.markdown())
         if self.rows:
-            self.draw().savefig(folder / PICTURE, facecolor="white", dpi=150)
+            save_figure(self.draw(), folder / PICTURE)
 
     def draw(self) -> Figure:
         """All representations in one figure.

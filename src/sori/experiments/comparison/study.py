@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from sori.checkpoints import store
+from sori.core.files import write_json, write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.data.manifest import read_manifest
@@ -162,7 +163,7 @@ def _one(plan: _Plan, name: str, recipe: SpeechRecipe) -> _Found:
     except _Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, a night's other systems are not to suffer
-        (home / FAILED).write_text(traceback.format_exc(), encoding="utf-8")
+        write_text(home / FAILED, traceback.format_exc())
         stage = "training" if found.training is None else "fine-tuning" if found.rows else "measuring"
         found = found._replace(failed=f"{stage}: {error!s} ({type(error).__name__})")
         logger.info(f"{name} failed: {found.failed}")
@@ -179,7 +180,7 @@ def _trained(recipe: SpeechRecipe, home: Path) -> Training:
         if fresh:
             spent = {"cpu_seconds": time.process_time() - cpu, "seconds": time.monotonic() - clock}
             cost = {key: before[key] + more for key, more in spent.items()} | {"device": _device()}
-            _write(home / COST, cost)
+            write_json(home / COST, cost)
     if not finished:
         raise _Interrupted
     last = [row for row in read_metrics(RunFolder(folder).metrics) if row["kind"] == "train"][-1]
@@ -210,7 +211,7 @@ def _measured(plan: _Plan, home: Path) -> dict[str, Any]:
 
     def measure() -> dict[str, Any]:
         made = probing.probe(home / PRETRAINED, plan.probe_data, plan.alignments, config=asked, say=logger.info)
-        (home / SHEET).with_suffix(".md").write_text(made.markdown(), encoding="utf-8")
+        write_text((home / SHEET).with_suffix(".md"), made.markdown())
         return made.to_data()
 
     return _once(home / SHEET, about, measure)
@@ -231,7 +232,7 @@ def _once(path: Path, asked: dict[str, Any], make: Callable[[], dict[str, Any]])
     kept = _read(path, {})
     if kept.get("asked") != asked:
         kept = {"asked": asked, **make()}
-        _write(path, kept)
+        write_json(path, kept)
     return kept
 
 
@@ -281,10 +282,3 @@ def _device() -> str:
 def _read(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else otherwise
     return found
-
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    """The file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -9,6 +9,7 @@ import torch
 
 from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.data import fingerprint
@@ -138,7 +139,7 @@ def _keep_excluded(folder: RunFolder, excluded: Sequence[Unusable]) -> None:
         return
     rows = [{"id": one.utterance.id, "path": one.utterance.path, "reason": one.reason} for one in excluded]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    folder.excluded.write_text(lines, encoding="utf-8")
+    write_text(folder.excluded, lines)
     if rows:
         logger.info(
             f"{len(rows)} utterances cannot be learnt from and are left out (all in {folder.excluded}), such as"

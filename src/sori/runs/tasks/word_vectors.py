@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.data import fingerprint, phrases
@@ -68,8 +69,6 @@ def _numbered(recipe: WordRecipe, files: list[Path], folder: RunFolder) -> tuple
     rewrite = phrases.rewriting(joined)
     logger.info("counting words")
     words = count_words(text(rewrite), min_count=config.min_count, max_words=config.max_words)
-    partial = folder.words.with_name(f"{folder.words.name}.partial")
-    partial.write_text(words.to_json(), encoding="utf-8")
-    partial.replace(folder.words)
+    write_text(folder.words, words.to_json())
     write_tokens(text(rewrite), words.words, folder.word_ids)
     return words, read_tokens(folder.word_ids)
