@@ -1,6 +1,7 @@
 """What every test shares: fixed seeds, and a corpus of tones that a model can really learn."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def _fixed_seeds():
 @pytest.fixture(autouse=True, scope="session")
 def _messages_on_screen():
     log.show()
+
+
+@pytest.fixture
+def bounded():
+    """The test fails after a minute, whatever it waits for."""
+
+    def give_up(*_):
+        raise AssertionError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def speak_tones(text: str, *, voice: int, rng: np.random.Generator) -> np.ndarray:

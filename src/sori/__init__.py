@@ -2,7 +2,7 @@
 
 from sori.core import private_folders
 
-private_folders.settle_matplotlib()  # it looks for a folder when it is imported
+private_folders.settle()  # before libraries look for folders, as they do when they are imported
 
 from sori import recipes
 from sori.checkpoints.convert import convert

@@ -93,7 +93,7 @@ def test_the_working_folder_is_not_taken_for_temporary_files(bases, monkeypatch)
 def test_matplotlib_keeps_its_own_folder_where_it_can_be_written(bases, tmp_path, monkeypatch):
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config" / "deep"))
-    private_folders.settle_matplotlib()
+    private_folders.settle()
     assert "MPLCONFIGDIR" not in os.environ
 
 
@@ -101,8 +101,25 @@ def test_matplotlib_gets_a_private_folder_in_place_of_one_that_cannot_be_written
     monkeypatch.setenv("MPLCONFIGDIR", "")
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    private_folders.settle_matplotlib()
+    private_folders.settle()
     assert os.environ["MPLCONFIGDIR"] == str(bases[0] / "sori" / "matplotlib")
     monkeypatch.setenv("MPLCONFIGDIR", "/mine")
-    private_folders.settle_matplotlib()
+    private_folders.settle()
     assert os.environ["MPLCONFIGDIR"] == "/mine"
+
+
+def test_where_there_is_no_folder_for_temporary_files_they_go_into_memory(bases, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLCONFIGDIR", "/mine")
+    monkeypatch.setenv("TMPDIR", "/mine")
+    block(bases[0])
+    looked_for = tempfile._get_default_tempdir
+
+    def nowhere():
+        if os.environ["TMPDIR"] == "/mine":
+            raise FileNotFoundError
+        return looked_for()
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", nowhere)
+    private_folders.settle()
+    assert tempfile.gettempdir() == str(bases[2] / f"sori-{os.geteuid()}" / "temporary")

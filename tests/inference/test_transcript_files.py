@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import shutil
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,6 +79,45 @@ def test_standard_input(call, folder, recogniser_run, monkeypatch):
     assert code == 0
     found = json.loads(out)
     assert found["text"] == transcribe.transcribe(store.load(recogniser_run), folder / "one.wav").text
+
+
+@pytest.mark.usefixtures("bounded")
+def test_pipes_that_were_handed_over_are_heard_and_others_are_not_waited_for(call, folder, recogniser_run):
+    reading, writing = os.pipe()
+    data = (folder / "one.wav").read_bytes()
+
+    def fill():
+        with os.fdopen(writing, "wb") as file:
+            file.write(data)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    code, out, _ = call("transcribe", recogniser_run, f"/dev/fd/{reading}")
+    thread.join()
+    os.close(reading)
+    assert (code, out.strip()) == (0, transcribe.transcribe(store.load(recogniser_run), folder / "one.wav").text)
+    os.mkfifo("pipe.wav")
+    code, out, err = call("transcribe", recogniser_run, "pipe.wav")
+    assert (code, out) == (1, "")
+    assert "pipe.wav: expected a file, got a named pipe" in err
+
+
+def test_a_standard_input_without_sound_is_one_line(call, recogniser_run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, err = call("transcribe", recogniser_run, "-")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "it is closed" in err
+    with Path("/dev/zero").open("rb") as endless:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=endless))
+        code, _, err = call("transcribe", recogniser_run, "-")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "got a terminal or device" in err
+
+
+def test_files_need_no_folder_for_temporary_ones(call, folder, recogniser_run, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    code, _, err = call("transcribe", recogniser_run, folder / "one.wav")
+    assert (code, err) == (0, "")
 
 
 def test_words_of_a_known_text_are_found_in_order(call, folder, recogniser_run, tone_corpus):

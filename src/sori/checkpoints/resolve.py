@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sori.core.folders import former, is_unfinished
 from sori.core.run_folder import RunFolder
+from sori.core.user_files import require_file
 
 CARD = "config.json"
 
@@ -44,6 +45,8 @@ def find(model: str | Path) -> Path:
         )
     if _HUB_NAME.fullmatch(str(model)) and not Path(model).parent.is_dir():
         return _download(str(model))
+    if Path(model).exists():
+        require_file(model)
     known = list_models()
     listed = (
         f"models here: {', '.join(known)}" if known else f"there are none under {RUNS}/ yet; `sori train` makes one"

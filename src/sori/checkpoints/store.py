@@ -26,6 +26,7 @@ from sori.core.config import Config
 from sori.core.files import write_tensors
 from sori.core.folders import whole_folder
 from sori.core.shapes import Tensor
+from sori.core.user_files import read_text, require_file
 from sori.data.word_counts import read_word_counts
 from sori.models.bert import Bert, BertConfig
 from sori.models.classifier import Classifier, ClassifierConfig
@@ -232,7 +233,7 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not readable as JSON: {error}") from None
     return ModelCard.from_data(data, origin=str(path))
@@ -283,6 +284,7 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{path} is missing; a model folder holds {CARD}, {WEIGHTS} and, with text, {VOCABULARY}")
+    require_file(path)
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:

@@ -11,6 +11,7 @@ from sori.checkpoints import store
 from sori.cli.exit_codes import leave_if, require_files
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, info
+from sori.core.user_files import read_text
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import Confidence
 from sori.decoding.transcript_formats import Format, Transcribed, render
@@ -157,7 +158,7 @@ def align(
         skip_penalty: Words of the text may be missing in the recording; the price of leaving one out, such as 20.
     """
     system = store.load(model).to(distributed.device())
-    found = align_module.align(system, recording, text.read_text(encoding="utf-8"), skip_penalty=skip_penalty)
+    found = align_module.align(system, recording, read_text(text), skip_penalty=skip_penalty)
     if to is None:
         for word, sure in zip(found.words, found.confidence, strict=True):
             print(f"{word.start:.2f}\t{word.end:.2f}\t{sure:.2f}\t{word.text}")

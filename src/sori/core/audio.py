@@ -18,6 +18,7 @@ import soxr
 import torch
 
 from sori.core.shapes import Float, Tensor
+from sori.core.user_files import require_file
 
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside the package."""
@@ -95,6 +96,7 @@ def read(path: str | PathLike[str], *, start: float = 0.0, duration: float | Non
 def _open(path: str | PathLike[str]) -> soundfile.SoundFile:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file; if it was moved after `sori prepare`, prepare it again")
+    require_file(path)
     try:
         return soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a raw file, whose rate nobody knows

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sori.core.user_files import read_text
+
 C = TypeVar("C", bound="Config")
 
 
@@ -45,7 +47,7 @@ class Config(BaseModel):
     def from_yaml(cls: type[C], path: Path) -> C:
         """Read a YAML file; errors name the file and the key."""
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data = yaml.safe_load(read_text(path))
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not readable as YAML: {error}") from None
         return cls.from_data(data, origin=str(path))

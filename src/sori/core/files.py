@@ -16,6 +16,7 @@ from typing import Any
 import safetensors.torch
 
 from sori.core.shapes import Tensor
+from sori.core.user_files import read_text
 
 _PARTIAL = ".partial"
 MAX_NAME_BYTES = 255
@@ -117,9 +118,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as UTF-8 with line feeds, whole or not at all; see `atomic_write`."""
+    r"""Write a text file as UTF-8 with line feeds, whole or not at all; see `atomic_write`.
+
+    Half of a surrogate pair, which names and damaged tables can hold, is written as `\ud83d`.
+    """
     with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(path: Path, data: Any, *, indent: int | None = 1) -> None:
@@ -135,7 +139,7 @@ def read_json(path: Path) -> Any:
         ValueError: it is not JSON; names the file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ValueError(

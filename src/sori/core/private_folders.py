@@ -34,11 +34,22 @@ def private(name: str, *, first: str = "") -> Path | None:
     return None
 
 
-def settle_matplotlib() -> None:
-    """Let matplotlib use a private folder where its own cannot be written, in place of warnings at each start.
+def settle() -> None:
+    """Give libraries a private folder where those they look for cannot be written; to be called before their import.
 
-    To be called before matplotlib is imported. `MPLCONFIGDIR` goes before everything.
+    torch and others give up without a folder for temporary files (`TMPDIR`). matplotlib warns at each start
+    (`MPLCONFIGDIR`).
     """
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        folder = private("temporary")
+        if folder is not None:
+            os.environ["TMPDIR"] = str(folder)
+    _settle_matplotlib()
+
+
+def _settle_matplotlib() -> None:
     if os.environ.get("MPLCONFIGDIR"):
         return
     bases = (_user_folder("XDG_CONFIG_HOME", ".config"), _user_folder("XDG_CACHE_HOME", ".cache"))

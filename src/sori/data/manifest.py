@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.files import atomic_write
+from sori.core.user_files import open_bytes
 
 CUTS = "cuts.jsonl.gz"
 """The file that makes a folder a prepared one."""
@@ -96,7 +97,7 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) ->
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+        with open_bytes(path) as packed, gzip.open(packed, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 yield number, json.loads(line)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:

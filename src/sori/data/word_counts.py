@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sori.core.config import Config
 from sori.core.files import atomic_write
+from sori.core.user_files import read_text
 from sori.data.sources.plain_text import paragraphs
 
 END = "</s>"
@@ -57,7 +58,7 @@ def read_word_counts(path: Path) -> WordCounts:
         ValueError: it is damaged.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         found = WordCounts(tuple(data["words"]), np.array(data["counts"], dtype=np.int64))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected words and their counts, got damage ({error}); copy it again") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sori.core.files import atomic_write
+from sori.core.user_files import read_text
 from sori.data.manifest import Utterance
 
 SEGMENTS = "segments.jsonl"
@@ -46,7 +47,7 @@ def read_segments(path: Path) -> list[Segment]:
             "`--segments.fixed-seconds 0.4`"
         )
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
             found.append(_segment(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:

@@ -46,7 +46,7 @@ class BeamConfig(Config):
     flashlight and KenLM count language models in base 10: their weight is 2.303 times ours.
     """
 
-    beam_size: int = Field(100, ge=1)
+    beam_size: int = Field(100, ge=1, le=100_000)
     """Prefixes kept after each frame."""
     beam_threshold: float = Field(25.0, gt=0)
     """Prefixes this far below the best are dropped as well; `inf` for none."""
@@ -66,7 +66,7 @@ class BeamConfig(Config):
     """Added for each hot word."""
     log_add: bool = True
     """Sum the alignments of a text, as CTC means it; False: count the best one only (flashlight's usual setting)."""
-    num_best: int = Field(1, ge=1)
+    num_best: int = Field(1, ge=1, le=100_000)
     """Texts wanted for each utterance."""
 
 

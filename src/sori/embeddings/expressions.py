@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sori.core.counts import require_count
 from sori.embeddings.space import Near, WordSpace
 
 _TOKEN = re.compile(r'(?P<sign>[+\-\N{MINUS SIGN}\N{EN DASH}])|"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+)')
@@ -39,6 +40,7 @@ def ask(space: WordSpace, expression: str, *, number: int = 10) -> Answer:
     Raises:
         ValueError: there is no such word, no word at all, or the sum is nothing.
     """
+    require_count("number of words", number)
     terms = parse(expression, space)
     rows = [space.row(term.word) for term in terms]
     signs = np.array([term.sign for term in terms], dtype=np.float64)

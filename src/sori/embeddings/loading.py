@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sori.checkpoints import store
+from sori.core.counts import require_count
 from sori.data.batches.segment_pairs import SegmentConfig
 from sori.embeddings import spoken_words as spoken
 from sori.embeddings import vector_files
@@ -36,6 +37,8 @@ def load(
         FileNotFoundError: there is no such file or model.
         ValueError: the file is damaged, the model has no vectors of words, or recordings are named for vectors of text.
     """
+    if limit is not None:
+        require_count("limit", limit)
     if written(source):
         needs_no_recordings(str(source), data)
     if vector_files.is_word_file(source):

@@ -13,6 +13,7 @@ from sori.checkpoints import store
 from sori.core import distributed
 from sori.core.audio import read
 from sori.core.batch import SegmentBatch
+from sori.core.counts import require_count
 from sori.core.shapes import Float, Frames, Tensor
 from sori.data.batches.loader import FileReader
 from sori.data.batches.segment_pairs import SegmentConfig, borders, read_waveforms
@@ -242,6 +243,7 @@ def nearest_words(heard: Heard, word: str, *, number: int = 10) -> list[Neighbou
     Raises:
         ValueError: the word was never said.
     """
+    require_count("number of neighbours", number)
     known = WordVectors(heard)
     asked = known.vector(word)
     cosines = known.vectors @ asked
@@ -268,6 +270,7 @@ def nearest_segments(heard: Heard, place: str, *, number: int = 10) -> list[Neig
     Raises:
         ValueError: there is no segment at that place.
     """
+    require_count("number of neighbours", number)
     name, _, time = place.rpartition("@")
     try:
         seconds = float(time)
@@ -345,6 +348,7 @@ def score(
     Raises:
         FileNotFoundError, ValueError: as `hear` and `same_different`.
     """
+    require_count("min_letters", min_letters, least=0)
     heard = hear(model, data=data, split=split)
     torch.manual_seed(0)
     fresh = Speech2Vec(needs_words(store.load(model), str(model)).config)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sori.core.files import atomic_write
+from sori.core.user_files import open_bytes
 from sori.embeddings.space import Vectors, WordSpace
 
 TEXT, BINARY = (".vec", ".txt", ".glove"), (".bin",)
@@ -65,7 +66,8 @@ def read(path: Path, *, limit: int | None = None) -> WordSpace:
     try:
         with (
             np.errstate(over="ignore"),  # what is beyond float32 becomes infinite, and is refused
-            gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file,
+            open_bytes(path) as stored,
+            gzip.open(stored, "rb") if path.name.endswith(".gz") else stored as file,
         ):
             found = _of_binary(path, file, limit) if binary else _of_text(path, file, limit)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.user_files import read_text
 from sori.evaluation.bootstrap import draws, interval
 
 RESTRICT = 30_000
@@ -99,7 +100,7 @@ def read_questions(path: Path) -> list[Section]:
         raise FileNotFoundError(f"{path}: no such file; expected analogies, four words in each line")
     found = list[Section]()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error}); expected analogies, four words in each line") from None
     for number, line in enumerate(lines, 1):

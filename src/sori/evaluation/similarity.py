@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.user_files import read_text
+
 Floats = NDArray[np.floating[Any]]
 
 
@@ -60,7 +62,7 @@ def read_judged(path: Path) -> list[Judged]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a list of two words and a score in each line")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
             first, second, score = line.split()
             found.append(Judged(first.lower(), second.lower(), float(score)))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sori.checkpoints import resolve, store
 from sori.core import distributed
+from sori.core.counts import require_count
 from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
@@ -64,6 +65,7 @@ def train_seeds(
     """
     into = Path(into)
     recipe = run.complete(_choosable(recipe, seeds), data, init)
+    require_count("seeds", seeds, least=2, most=1000)
     labels = recipe.labels
     dev = _dev_folders(recipe, labels)
     wanted = range(recipe.train.seed, recipe.train.seed + seeds)

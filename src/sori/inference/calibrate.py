@@ -19,6 +19,7 @@ from sori.checkpoints.store import CONFIDENCE
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.files import write_text
+from sori.core.user_files import read_text
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
@@ -179,10 +180,10 @@ def read(path: Path, model: Ctc) -> Calibration:
         ValueError: it is damaged, or belongs to another recogniser.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; `sori calibrate` makes one") from None
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable as JSON ({error}); likely damaged: repeat `sori calibrate`") from None
     found = Calibration.from_data(data, origin=str(path))
     if found.recogniser != digest(model):

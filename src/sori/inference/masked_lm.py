@@ -8,6 +8,7 @@ import torch
 
 from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.counts import require_count
 from sori.data.sources.labelled_texts import (
     LabelledText,
     divide_labelled,
@@ -52,6 +53,7 @@ def fill(model: str | Path | Bert, text: str, *, number: int = 5) -> list[list[F
     Raises:
         ValueError: the model is something else or lacks that head, the text has no blank, or is too long.
     """
+    require_count("number of fillings", number)
     bert = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     if not isinstance(bert, Bert) or not hasattr(bert, "predictor"):
         said = f"a {bert.config.kind}" if not isinstance(bert, Bert) else "one without that head"

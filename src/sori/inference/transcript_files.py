@@ -1,15 +1,20 @@
 """Many recordings to many transcripts: which files, where to, and what happens to those that fail."""
 
+import contextlib
+import io
+import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, info
 from sori.core.files import write_text
+from sori.core.user_files import is_handed_over, open_bytes
 from sori.data.sources.recordings import AUDIO
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import Confidence
@@ -144,13 +149,35 @@ def _word_lines(found: Transcript) -> list[str]:
 
 @contextmanager
 def standard_input(sources: Sequence[Path]) -> Iterator[list[Path]]:
-    """The sources with `STDIN` replaced by a file that holds what comes from there: decoders go back and forth."""
+    """The sources; files hold what `STDIN` and pipes (`<(...)`) give, because decoders go back and forth.
+
+    Raises:
+        ValueError: the standard input is closed, or a device that is no terminal.
+    """
+    piped = [source for source in dict.fromkeys(sources) if source == STDIN or is_handed_over(source)]
+    if not piped:
+        yield list(sources)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        held = Path(folder) / "stdin"
-        if STDIN in sources:
-            with held.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [held if source == STDIN else source for source in sources]
+        held = {source: Path(folder) / source.name for source in piped}
+        for source, place in held.items():
+            with place.open("wb") as file, _stream(source) as stream:
+                shutil.copyfileobj(stream, file)
+        yield [held.get(source, source) for source in sources]
+
+
+def _stream(source: Path) -> AbstractContextManager[BinaryIO]:
+    if source != STDIN:
+        return open_bytes(source)
+    if sys.stdin is None:
+        raise ValueError("expected sound on the standard input, got none: it is closed; name a file, or use `< FILE`")
+    stream = sys.stdin.buffer
+    with contextlib.suppress(io.UnsupportedOperation):  # no file of the system: somebody put bytes there
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+            raise ValueError(
+                "expected sound on the standard input, got a terminal or device; name a file, or use `< FILE`"
+            )
+    return contextlib.nullcontext(stream)
 
 
 def _rendered(recording: Path, found: Transcript, to: Format) -> str:

@@ -4,6 +4,7 @@ A line is `id TAB units`; a unit is written as the numbers of its groups with da
 separated by spaces. Baevski et al. 2020 (arXiv 1910.05453), section 4, treat such text as BERT treats words.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import torch
 
 from sori.core.files import atomic_write
 from sori.core.shapes import Int, Tensor
+from sori.core.user_files import open_bytes
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.inference.transcribe import Failure
@@ -90,7 +92,7 @@ def read_units(path: Path) -> Iterator[tuple[str, Int[Tensor, "frame group"]]]:
     Raises:
         ValueError: a line is none of its lines; names it.
     """
-    with path.open(encoding="utf-8") as file:
+    with io.TextIOWrapper(open_bytes(path), encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             name, tab, text = line.rstrip("\n").partition("\t")
             try:

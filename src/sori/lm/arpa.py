@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.core.compiled import jit
+from sori.core.user_files import open_bytes, read_bytes
 
 _ZERO_LOG10 = -99.0  # how SRILM writes the probability 0
 _LN10 = math.log(10)
@@ -53,7 +54,7 @@ def read(path: Path) -> tuple[list[str], list[Level]]:
 
 def _open(path: Path) -> Any:
     """The bytes of a file, unpacked if need be; anything with `find` and slices."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         head = file.read(16)
         if head.startswith(b"mmap lm"):
             raise ValueError(
@@ -63,7 +64,7 @@ def _open(path: Path) -> Any:
         if not head.startswith(b"\x1f\x8b"):
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if head else b""
     try:
-        return gzip.decompress(path.read_bytes())
+        return gzip.decompress(read_bytes(path))
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked ({error}); likely a cut download: fetch it again") from None
 

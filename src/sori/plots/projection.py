@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sori.core.counts import require_count
+
 _NUMBERS_AT_ONCE = 1 << 24
 """Cosines computed at a time: 64 MB."""
 _FEWEST_FOR_UMAP = 20
@@ -68,6 +70,7 @@ def neighbours(unit: NDArray[np.float32], *, number: int = 10) -> Neighbours:
         unit: `point dim`, each of length 1.
         number: for each point; fewer where there are fewer others.
     """
+    require_count("number of neighbours", number)
     number = min(number, len(unit) - 1)
     rows = np.zeros((len(unit), number), dtype=np.int64)
     cosines = np.zeros((len(unit), number), dtype=np.float32)

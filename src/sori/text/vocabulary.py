@@ -21,6 +21,7 @@ from pydantic import model_validator
 
 from sori.core.config import Config
 from sori.core.files import write_json
+from sori.core.user_files import read_text
 
 BLANK = "<blank>"
 """Symbol 0 of every vocabulary: CTC's "nothing new here"."""
@@ -105,7 +106,7 @@ class Vocabulary(Config):
             ValueError: naming the file, if it is not a vocabulary.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not readable as JSON: {error}") from None
         return cls.from_data(data, origin=str(path))

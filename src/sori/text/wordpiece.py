@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from sori.core.config import Config
 from sori.core.files import write_json
+from sori.core.user_files import read_text
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 GOES_ON = "##"
@@ -161,7 +162,7 @@ class WordPiece:
             ValueError: the file is missing, damaged, or something else.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
         except FileNotFoundError:
             raise ValueError(f"{path} is missing; without it nobody knows what the tokens stand for") from None
         except json.JSONDecodeError as error:

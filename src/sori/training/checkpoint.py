@@ -17,6 +17,7 @@ from torch import nn
 
 from sori.core.files import write_tensors
 from sori.core.shapes import Tensor
+from sori.core.user_files import require_file
 
 FORMAT = 1
 """Raised when a file of an older version can no longer be continued."""
@@ -58,6 +59,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
         ValueError: the file is not one of ours, or of another version.
     """
+    require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

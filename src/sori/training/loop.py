@@ -64,7 +64,7 @@ class TrainConfig(Config):
     """Updates between two checkpoints."""
     save_every_minutes: float = Field(default=10.0, gt=0)
     """Minutes between two checkpoints, where that comes sooner."""
-    num_loader_threads: int = Field(default=1, ge=1)
+    num_loader_threads: int = Field(default=1, ge=1, le=1024)
     """Threads that read audio ahead."""
 
 

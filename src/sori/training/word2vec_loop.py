@@ -45,7 +45,7 @@ class WordTrainConfig(Config):
     """Passes over the text (-iter)."""
     lr: float = Field(default=0.025, gt=0)
     """At the beginning; falls linearly to a ten-thousandth (-alpha). word2vec.c: 0.025 for skip-gram, 0.05 for CBOW."""
-    num_threads: int | None = Field(default=None, ge=1)
+    num_threads: int | None = Field(default=None, ge=1, le=1024)
     """None: one for each core. With 1, the same command gives the same bits (-threads)."""
     shuffle: bool = True
     """Pieces come in another order in each epoch; word2vec.c: in the order of the text."""

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,3 +265,50 @@ def test_a_file_without_permission_is_listed(recordings, tmp_path):
     (recordings / "four.opus").chmod(0)
     prepare(recordings, tmp_path / "out")
     assert lines(tmp_path / "out/excluded.jsonl")[0]["reason"] == "unreadable"
+
+
+@pytest.mark.usefixtures("bounded")
+def test_rows_whose_path_no_file_can_have_are_listed(recordings, tmp_path):
+    names = ["anna/one.wav", "b\\u0000.wav", "b\\ud83d.wav", "b\\udcff.wav"]
+    rows = "".join(f'{{"audio": "{name}"}}\n' for name in names)
+    (recordings / "all.jsonl").write_text(rows)
+    report = prepare(recordings / "all.jsonl", tmp_path / "out", num_workers=1)
+    assert report.num_utterances == 1
+    listed = lines(tmp_path / "out" / "excluded.jsonl")
+    assert [row["reason"] in ("unreadable", "missing", "wrongly named") for row in listed] == [True] * 3
+    assert {Path(row["path"]).name for row in listed} == {f"b{chr(code)}.wav" for code in (0, 0xD83D, 0xDCFF)}
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("num_workers", [-1, 0, 10**9])
+def test_the_number_of_workers_is_bounded(recordings, tmp_path, num_workers):
+    with pytest.raises(ValueError, match="expected num_workers to be a whole number from 1 to"):
+        prepare(recordings, tmp_path / "out", num_workers=num_workers)
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the socket
+def test_pipes_devices_and_sockets_are_listed_and_never_waited_for(tmp_path, monkeypatch):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    monkeypatch.chdir(folder)  # the whole path may be too long for a socket
+    waveform = np.sin(np.arange(16_000) / 5) / 2
+    for name in ("good", "told", "listed"):
+        soundfile.write(f"{name}.wav", waveform * len(name) / 10, 16_000)
+    for name in ("pipe.wav", "told.txt", "x.trans.txt"):
+        os.mkfifo(name)
+    socket.socket(socket.AF_UNIX).bind("socket.wav")
+    Path("device.wav").symlink_to("/dev/zero")
+    report = prepare(folder, tmp_path / "out", num_workers=1)
+    assert report.num_utterances == 2
+    listed = lines(tmp_path / "out" / "excluded.jsonl")
+    assert {Path(row["path"]).name: row["reason"] for row in listed} == {
+        "pipe.wav": "wrongly named",
+        "socket.wav": "wrongly named",
+        "device.wav": "wrongly named",
+        "told.wav": "unreadable transcript",
+        "x.trans.txt": "unreadable transcript",
+    }
+    os.mkfifo(tmp_path / "table.jsonl")
+    with pytest.raises(ValueError, match="got a named pipe"):
+        prepare(tmp_path / "table.jsonl", tmp_path / "out 2", num_workers=1)

@@ -14,6 +14,8 @@ for line in sys.stdin:
     path = json.loads(line)["path"]
     if "crash" in path:
         os.kill(os.getpid(), 11)
+    if "babble" in path:
+        print("neither JSON nor", flush=True)
     if "hang" in path:
         time.sleep(600)
     if "meet" in path:
@@ -74,3 +76,28 @@ def test_a_program_that_does_not_start_is_an_error_rather_than_a_verdict():
 
 def test_nothing_to_do_starts_nothing():
     assert list(check_files([], num_workers=2, program=("no-such-program",))) == []
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("name", ["b\0.wav", "b\ud83d.wav", 7, None, "babble"])
+def test_whatever_a_request_holds_is_a_finding(name, tmp_path):
+    found = findings(["a", name, "c"], num_workers=1)
+    assert [one.reason for one in found[::2]] == [None, None]
+    assert found[1].reason == ("unreadable" if name in (7, None, "babble") else None)
+    real = dict(check_files([{"path": name}, {"path": str(tmp_path / "none")}], num_workers=1))
+    assert real[0].reason in ("unreadable", "missing")
+    assert real[1].reason == "missing"
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("request_", [{"path": "a", "unknown": 1}, {}, {"path": "a", "start": {1, 2}}])
+def test_a_request_that_nobody_understands_is_a_finding(request_):
+    (found,) = dict(check_files([request_], num_workers=1)).values()
+    assert found.reason in ("unreadable", "missing")
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("num_workers", [-1, 0, 10**6, 10**30, True])
+def test_nobody_waits_for_workers_that_there_are_not(num_workers):
+    with pytest.raises(ValueError, match="expected num_workers to be a whole number from 1 to 1,024, got"):
+        list(check_files([{"path": "a"}], num_workers=num_workers))

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from sori.core.config import Config
+from sori.core.user_files import open_bytes, read_text
 
 NAME, MODEL_CARD = "certificate.json", "README.md"
 
@@ -89,7 +90,7 @@ def sha256(files: Iterable[Path]) -> dict[str, str]:
     """Digests of files, by their names."""
     digests = {}
     for path in files:
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
 
@@ -98,7 +99,7 @@ def licence_in(card: Path) -> str:
     """The licence that a model card (README.md with a YAML head) states, or that there is none."""
     if not card.is_file():
         return "not stated"
-    for line in card.read_text(encoding="utf-8", errors="replace").split("---")[1:2]:
+    for line in read_text(card, errors="replace").split("---")[1:2]:
         for field in line.splitlines():
             name, _, value = field.partition(":")
             if name.strip() == "license" and value.strip():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sori.checkpoints.formats.vocabularies import Classes, from_tokens, to_tokens
+from sori.core.user_files import read_text
 from sori.text.vocabulary import Vocabulary
 
 DICTIONARY = "dict.ltr.txt"
@@ -40,7 +41,7 @@ def read_lines(place: Path, *, needed_by: Path) -> list[str]:
             "give the path of the dictionary"
         )
     try:
-        text = place.read_text(encoding="utf-8")
+        text = read_text(place)
     except UnicodeDecodeError:
         raise ValueError(f"{place} is not UTF-8 and no dictionary of fairseq; copy it again") from None
     # Not `splitlines`: that would cut at letters such as U+2028 as well.

@@ -24,6 +24,7 @@ from sori.checkpoints.formats.origin import HuggingFaceOrigin
 from sori.checkpoints.formats.tensors import Row, give, take
 from sori.core.files import inside, write_tensors
 from sori.core.shapes import Tensor
+from sori.core.user_files import open_bytes
 from sori.models.bert import BertConfig
 from sori.models.classifier import ClassifierConfig
 
@@ -94,7 +95,7 @@ def read_original(path: Path) -> Imported:
     config = read_json(path.parent / ORIGINAL_CONFIG)
     if config is None:
         raise ValueError(f"expected {ORIGINAL_CONFIG} beside {path}, as in the original archive; got none")
-    with np.load(path) as arrays:
+    with open_bytes(path) as file, np.load(file) as arrays:
         weights = from_original({name: arrays[name] for name in arrays.files})
     # The original code computes the approximation, whatever its configuration calls it.
     return _imported(path.parent, {**config, "hidden_act": "gelu_new"}, TensorFiles(weights, [path]), "original (npz)")

@@ -10,6 +10,7 @@ import safetensors.torch
 from sori.checkpoints.formats.hf_text import read_json
 from sori.checkpoints.formats.pickles import read_pickle
 from sori.core.shapes import Tensor
+from sori.core.user_files import require_file
 
 CONFIG = "config.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -58,6 +59,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: it is damaged, or holds something else.
     """
     if path.suffix == ".safetensors":
+        require_file(path)
         try:
             return safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:

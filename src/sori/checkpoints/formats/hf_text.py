@@ -7,6 +7,7 @@ from typing import Any
 
 from sori.checkpoints.formats.origin import HuggingFaceOrigin, TokenizerFile
 from sori.checkpoints.formats.vocabularies import Classes, from_tokens, to_tokens
+from sori.core.user_files import read_text
 from sori.text.vocabulary import Vocabulary
 
 VOCAB: TokenizerFile = "vocab.json"
@@ -26,7 +27,7 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable as JSON ({error}); copy the folder again") from None
 

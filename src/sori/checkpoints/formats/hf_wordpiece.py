@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sori.checkpoints.formats.hf_text import read_json
+from sori.core.user_files import read_text
 from sori.text.wordpiece import CLS, MASK, PAD, SEP, UNK, Spelling, WordPiece
 
 LIST, ALL, ABOUT = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
@@ -32,7 +33,7 @@ def read_wordpiece(folder: Path, *, num_tokens: int) -> WordPiece:
             raise ValueError(f"{folder / ALL}: the numbers of its tokens are not 0, 1, 2, ...; likely damaged")
         spelling = _spelling(whole.get("normalizer"), folder)
     elif (folder / LIST).is_file():
-        tokens = (folder / LIST).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        tokens = read_text(folder / LIST).removesuffix("\n").split("\n")
         spelling = _spelling_of(about, compose=False)
     else:
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Frames, Int, Tensor
+from sori.core.user_files import require_file
 from sori.nn.lengths import num_frames
 from sori.text.vocabulary import Vocabulary
 
@@ -67,6 +68,7 @@ class OnnxModel:
 
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}; `export_onnx` writes one")
+        require_file(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
         options.intra_op_num_threads = torch.get_num_threads()

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from sori.core.shapes import Tensor
+from sori.core.user_files import open_bytes
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 """What the format before torch 1.6 begins with, each pickled on its own."""
@@ -83,7 +84,7 @@ def read_pickle(path: str | Path) -> Any:
         ValueError: it is no such checkpoint, is damaged, or asks for what no data needs. Nothing is ever run.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         if not file.seek(0, io.SEEK_END):
             raise ValueError(f"{path} is empty; the download or copy failed, repeat it")
         # A private map, as torch's own mmap=True: tensors are the file's pages, read when touched, copied when written.

@@ -24,6 +24,7 @@ from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
 from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
+from sori.core.user_files import read_text
 from sori.data.batches.loader import FileReader, Reader, prefetch
 from sori.data.manifest import Utterance
 
@@ -137,7 +138,7 @@ def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
     wanted = {_key(u) for u in utterances}
     now: dict[str, list[int]] | None = None
     for index in sorted((folder / FOLDER).glob("*.json")):
-        held = json.loads(index.read_text(encoding="utf-8"))
+        held = json.loads(read_text(index))
         keys: list[Key] = [(path, start, num_samples) for path, start, num_samples in held["utterances"]]
         samples = index.with_suffix(".bin")
         lengths = np.array([num_samples for _, _, num_samples in keys], dtype=np.int64)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import struct
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ MEMORY_BYTES = 4 << 30
 _LEAST_TEXT = 12
 _BLOCK_SAMPLES = 1 << 20
 _SPECTRA_PER_BLOCK = 16
+_NO_FILE = "a folder, pipe, socket or device, not a file"
 _SEEK_ERRORS = (39, 158)
 """libsndfile's codes for a position the file does not have: what a FLAC file that was cut off leads to."""
 
@@ -98,6 +100,8 @@ def check(path: str, *, start: float = 0.0, duration: float | None = None, level
         return Finding("absurd header", f"decoding asks for more than {MEMORY_BYTES >> 30} GB of memory")
     except OSError as error:
         return Finding("unreadable", str(error))
+    except ValueError as error:  # a zero byte in the path, half of a surrogate pair
+        return Finding("unreadable", f"{path!r}: {error}")
 
 
 # --- the container -----------------------------------------------------------------------------------------------
@@ -110,11 +114,11 @@ def _examine_container(path: str) -> list[str]:
     if not Path(path).exists():
         raise _Wrong("missing", f"a link to {Path(path).readlink()}, which does not exist")
     if not Path(path).is_file():
-        raise _Wrong("wrongly named", "a folder or device, not a file")
-    size = Path(path).stat().st_size
-    if size == 0:
-        raise _Wrong("empty", "0 bytes")
-    with Path(path).open("rb") as file:
+        raise _Wrong("wrongly named", _NO_FILE)
+    with open(path, "rb", opener=_open_at_once) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise _Wrong("empty", "0 bytes")
         head = file.read(4096)
         if head[:4] in (b"RIFF", b"RF64"):
             return _examine_chunks(file, size, "<")
@@ -126,6 +130,15 @@ def _examine_container(path: str) -> list[str]:
     if kind:
         raise _Wrong("wrongly named", f"the content is {kind}")
     return []
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """For `open`: a pipe or device put in the place of the file meanwhile is not waited for, and refused."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _Wrong("wrongly named", _NO_FILE)
+    return handle
 
 
 def _other_kind(head: bytes) -> str | None:
@@ -404,7 +417,11 @@ def serve() -> None:
     print(GREETING, flush=True)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
-        print(json.dumps(check(**request)._asdict()), flush=True)
+        try:
+            found = check(**request)
+        except Exception as error:  # noqa: BLE001 - the decoder's as well: none may go unanswered
+            found = Finding("unreadable", f"{type(error).__name__}: {error}")
+        print(json.dumps(found._asdict()), flush=True)
 
 
 if __name__ == "__main__":

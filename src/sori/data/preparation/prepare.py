@@ -17,13 +17,15 @@ from rich.console import Console
 from rich.progress import track
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.counts import require_count
 from sori.core.files import write_text
+from sori.core.user_files import require_file
 from sori.data.batches.audio_cache import FOLDER as CACHE
 from sori.data.manifest import CUTS, Utterance, write_manifest
 from sori.data.preparation import segments
 from sori.data.preparation.checks import LEVELS_PER_SECOND, SHORTEST_SAMPLES, Finding
 from sori.data.preparation.summary import Flag, Report, Row, write_report
-from sori.data.preparation.workers import check_files
+from sori.data.preparation.workers import MOST_WORKERS, check_files
 from sori.data.sources.corpora import read_corpus
 from sori.data.sources.recordings import Excluded, Found, Item, read_folder
 from sori.data.sources.tables import SUFFIXES, read_table
@@ -71,11 +73,12 @@ def prepare(
         raise ValueError(
             f"expected 0.025 <= min_seconds < max_seconds and 1 <= max_seconds, got {min_seconds} and {max_seconds}"
         )
+    num_workers = min(os.cpu_count() or 1, MOST_WORKERS) if num_workers is None else num_workers
+    require_count("num_workers", num_workers, most=MOST_WORKERS)
     into = Path(into)
     listed = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     _check_target(into, listed, overwrite=overwrite)
     found = _read_all(listed)
-    num_workers = num_workers or os.cpu_count() or 1
     findings = _look_into(found.items, num_workers=num_workers, levels_over=max_seconds)
     rows, flags = _sort_out(found, findings, _Limits(language, min_seconds, max_seconds))
     into.mkdir(parents=True, exist_ok=True)
@@ -144,6 +147,8 @@ def _read_one(source: str) -> Found:
         return read_table(path)
     if path.is_file():
         raise ValueError(f"{source}: expected a folder or a table ({', '.join(SUFFIXES)}), got a {path.suffix} file")
+    if path.exists():
+        require_file(path)
     corpus = _CORPUS.fullmatch(source)
     if corpus:
         return read_corpus(corpus[1], Path(corpus[2]))

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sori.core.counts import require_count
 from sori.data.preparation.checks import GREETING, Finding
 
 PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("checks.py")))
+MOST_WORKERS = 1024
 SECONDS_PER_FILE = 60.0
 BYTES_PER_SECOND = 250_000
 """Time allowed on top for big files; Opus, the slowest to decode, needs a tenth of that on one slow core."""
@@ -30,18 +32,23 @@ def check_files(
     program: Sequence[str] = PROGRAM,
     seconds_per_file: float = SECONDS_PER_FILE,
 ) -> Iterator[tuple[int, Finding]]:
-    """Findings for requests, as they become ready.
+    """Findings for requests, as they become ready; one for each, whatever happens.
 
     Args:
         requests: arguments of `checks.check`.
-        num_workers: child processes.
+        num_workers: child processes, 1 to `MOST_WORKERS`.
         program: the command line of a worker.
         seconds_per_file: time limit for one file, to which a second is added for each 250 kB.
 
     Yields:
         The index of a request and its finding. Where the child died the reason is "decoder crashed", where it had to be
         stopped "decoder stalled"; a new child goes on with the next request.
+
+    Raises:
+        ValueError: the number of workers.
+        RuntimeError, OSError: no child can be started.
     """
+    require_count("num_workers", num_workers, most=MOST_WORKERS)
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(len(requests)):
         waiting.put(index)
@@ -69,17 +76,27 @@ def _work(
     waiting: "queue.SimpleQueue[int]",
     ready: "queue.SimpleQueue[tuple[int, Finding] | Exception]",
 ) -> None:
-    """One thread: hand requests to one child until none are left."""
+    """One thread: hand requests to one child until none are left; what ends it early is handed on."""
     try:
         while not worker.is_stopped:
             index = waiting.get_nowait()
-            ready.put((index, worker.ask(requests[index])))
+            ready.put((index, _finding(worker, requests[index])))
     except queue.Empty:
         pass
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - the main thread waits for a result, and raises it
         ready.put(error)
     finally:
         worker.close()
+
+
+def _finding(worker: "_Worker", request: dict[str, Any]) -> Finding:
+    """What a child finds; a request that cannot even be put is a finding too."""
+    worker.start()
+    try:
+        return worker.ask(request)
+    except Exception as error:  # noqa: BLE001 - no file may keep the others from being looked at
+        worker.close()  # whatever it may still answer belongs to this request
+        return Finding("unreadable", f"{type(error).__name__}: {error}")
 
 
 class _Worker:
@@ -94,7 +111,7 @@ class _Worker:
 
     def ask(self, request: dict[str, Any]) -> Finding:
         """The child's finding, or what became of the child."""
-        process = self.process or self._start()
+        process = self.start()
         limit = self.seconds_per_file + _size(request["path"]) / BYTES_PER_SECOND
         is_stalled = threading.Event()
 
@@ -104,8 +121,10 @@ class _Worker:
 
         timer = threading.Timer(limit, give_up)
         timer.start()
-        answer = _exchange(process, json.dumps(request))
-        timer.cancel()
+        try:
+            answer = _exchange(process, json.dumps(request))
+        finally:
+            timer.cancel()
         if answer and not is_stalled.is_set():
             found = json.loads(answer)
             return Finding(**(found | {"warnings": tuple(found["warnings"]), "levels": tuple(found["levels"])}))
@@ -130,7 +149,10 @@ class _Worker:
             process.kill()
             process.communicate()
 
-    def _start(self) -> "subprocess.Popen[str]":
+    def start(self) -> "subprocess.Popen[str]":
+        """The child, started if there is none; raises what keeps it from starting."""
+        if self.process is not None:
+            return self.process
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         with self.lock:
@@ -161,5 +183,5 @@ def _exchange(process: "subprocess.Popen[str]", line: str | None) -> str:
 def _size(path: str) -> int:
     try:
         return Path(path).stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path that no file can have
         return 0

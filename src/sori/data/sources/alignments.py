@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sori.core.user_files import read_bytes
 from sori.data.manifest import Utterance
 from sori.data.sources.intervals import Interval
 from sori.data.sources.textgrid import read_textgrid
@@ -149,7 +150,7 @@ def _shifted(alignment: Alignment, shift: float, seconds: float) -> Alignment:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    raw = path.read_bytes()
+    raw = read_bytes(path)
     try:
         if path.suffix == ".xz":
             raw = lzma.decompress(raw)

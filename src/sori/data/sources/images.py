@@ -15,6 +15,7 @@ from sori.core.batch import ViewBatch
 from sori.core.config import Config
 from sori.core.seeds import derive
 from sori.core.shapes import Int, Tensor, UInt8
+from sori.core.user_files import open_bytes, read_bytes
 from sori.data.batches.image_views import ImageViewsConfig, draw, view
 
 ARCHIVE = "images.zip"
@@ -114,7 +115,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents, in the order of names."""
     archive = folder / ARCHIVE
     if archive.is_file():
-        with zipfile.ZipFile(archive) as opened:
+        with open_bytes(archive) as file, zipfile.ZipFile(file) as opened:
             for name in sorted(opened.namelist()):
                 if _is_image(name):
                     yield name, opened.read(name)
@@ -122,7 +123,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     found = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*/*")}
     for name in sorted(found):
         if _is_image(name):
-            yield name, found[name].read_bytes()
+            yield name, read_bytes(found[name])
 
 
 def _is_image(name: str) -> bool:

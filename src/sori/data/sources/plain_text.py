@@ -6,7 +6,10 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+
+from sori.core.user_files import open_bytes
 
 SUFFIXES = (".txt", ".gz", ".xz", ".bz2")
 """Of the files that are looked for in a folder."""
@@ -27,7 +30,9 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"expected a text file or a folder of text files, got {path}, which does not exist")
-        below = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+        below = [path]
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
         if not below:
             raise FileNotFoundError(f"expected text files ({', '.join(SUFFIXES)}) in {path}, got none")
         found += below
@@ -44,7 +49,8 @@ def lines(path: Path) -> Iterator[str]:
         ValueError: it is no UTF-8 text, or damaged; says where.
     """
     before = 0
-    with _opened(path) as file:
+    with ExitStack() as stack:
+        file = _opened(path, stack)
         try:
             for line in file:
                 yield line.decode("utf-8")
@@ -100,13 +106,14 @@ def _encoding(line: bytes, before: int) -> str:
     return "it was saved in an older encoding such as Windows-1252; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)."
 
 
-def _opened(path: Path) -> io.BufferedIOBase:
+def _opened(path: Path, stack: ExitStack) -> io.BufferedIOBase:
+    file = stack.enter_context(open_bytes(path))
     match path.suffix:
         case ".gz":
-            return gzip.open(path, "rb")
+            return stack.enter_context(gzip.open(file, "rb"))
         case ".xz":
-            return lzma.open(path, "rb")
+            return stack.enter_context(lzma.open(file, "rb"))
         case ".bz2":
-            return bz2.open(path, "rb")
+            return stack.enter_context(bz2.open(file, "rb"))
         case _:
-            return path.open("rb")
+            return file

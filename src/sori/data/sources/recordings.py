@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sori.core.user_files import read_text
+
 AUDIO = frozenset(
     ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist".split()  # noqa: SIM905
 )
@@ -119,10 +121,10 @@ def _add_file(path: Path, folder: Path, lines: dict[str, str], found: Found) -> 
     text = lines.get(path.stem)
     beside = path.with_suffix(".txt")
     try:
-        if beside.is_file():
-            text = beside.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        detail = f"{beside.name} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8"
+        if beside.exists() and not beside.is_dir():
+            text = read_text(beside, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        detail = _unreadable(beside, error)
         found.excluded.append(Excluded(name, str(path), "unreadable transcript", detail))
         return
     numbers = _LIBRISPEECH_NAME.fullmatch(path.stem)
@@ -135,9 +137,9 @@ def _trans_lines(directory: Path, names: list[str], found: Found) -> dict[str, s
     for name in names:
         if name.endswith(".trans.txt"):
             try:
-                text = (directory / name).read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                detail = f"not UTF-8 text: {error}"
+                text = read_text(directory / name, encoding="utf-8-sig")
+            except (OSError, ValueError) as error:
+                detail = _unreadable(directory / name, error)
                 found.excluded.append(Excluded(name, str(directory / name), "unreadable transcript", detail))
                 continue
             for line in text.splitlines():
@@ -145,6 +147,12 @@ def _trans_lines(directory: Path, names: list[str], found: Found) -> dict[str, s
                 if stem:
                     lines[stem] = said
     return lines
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"{path.name} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8"
+    return f"{path.name} cannot be read: {error}"
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.user_files import read_text
 from sori.data.sources.recordings import Found, Item
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -137,6 +138,6 @@ def _text_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8") from None

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.user_files import read_bytes
 from sori.data.sources.intervals import Interval
 
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|<(exists|absent)>|(?<![\w\[])(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?![\w\]])')
@@ -26,7 +27,7 @@ def read_textgrid(path: Path) -> dict[str, list[Interval]]:
 
 
 def _decoded(path: Path) -> str:
-    raw = path.read_bytes()
+    raw = read_bytes(path)
     utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return raw.decode("utf-16" if utf16 else "utf-8-sig")

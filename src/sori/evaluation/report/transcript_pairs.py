@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
+from sori.core.user_files import read_bytes
+
 Format = Literal["txt", "tsv", "trn", "kaldi"]
 _ID_COLUMNS = ("id", "utt", "utt_id", "utterance", "utterance_id", "key", "file", "path")
 _TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence", "reference", "ref", "hypothesis", "hyp")
@@ -66,7 +68,7 @@ def _by_name(path: Path) -> Format:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {'is a folder, not a text file' if path.is_dir() else 'no such file'}")
-    data = path.read_bytes()
+    data = read_bytes(path)
     if not data.strip():
         raise ValueError(f"{path} is empty; expected one line for each utterance. Did the step that wrote it fail?")
     if data.startswith(_UTF16) or b"\0" in data:
