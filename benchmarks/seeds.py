@@ -80,7 +80,7 @@ def changes(steps: int, seed: int) -> list[str]:
 
 
 def code_perplexity(folder: Path, data: Path) -> float:
-    """Effective number of codes in use over the first 200 utterances of the dev split, both codebooks together."""
+    """Return the effective number of codebook entries used in the first 200 dev utterances, both codebooks together."""
     model = store.load(folder)
     assert isinstance(model, Wav2Vec2)
     assert model.targets is not None
@@ -89,8 +89,8 @@ def code_perplexity(folder: Path, data: Path) -> float:
         for utterance in [u for u in read_manifest(data) if u.split == "dev"][:200]:
             waveform = audio.read(utterance.path)[None]
             targets = model.targets(waveform, torch.tensor([waveform.shape[1]])).data
-            codes = model.quantizer(targets).codes[0]
-            uses += torch.stack([torch.bincount(c, minlength=uses.shape[1]) for c in codes.unbind(1)])
+            units = model.quantizer(targets).units[0]
+            uses += torch.stack([torch.bincount(c, minlength=uses.shape[1]) for c in units.unbind(1)])
     return float(perplexity(uses / uses.sum(1, keepdim=True)))
 
 

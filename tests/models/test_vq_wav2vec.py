@@ -62,12 +62,12 @@ def test_parameter_counts(changes, total):
 
 
 @QUANTIZERS
-def test_number_and_range_of_the_codes_of_a_clip(quantizer):
-    codes = toy(quantizer=quantizer).units(*noise_batch(1, 10_000))
-    assert codes.data.shape == (1, 60, 2)
-    assert codes.lengths.tolist() == [60]
-    assert codes.data.min() >= 0
-    assert codes.data.max() < 5
+def test_number_and_range_of_the_units_of_a_clip(quantizer):
+    units = toy(quantizer=quantizer).units(*noise_batch(1, 10_000))
+    assert units.data.shape == (1, 60, 2)
+    assert units.lengths.tolist() == [60]
+    assert units.data.min() >= 0
+    assert units.data.max() < 5
 
 
 @QUANTIZERS
@@ -76,14 +76,14 @@ def test_units_are_rows_of_the_codebook_exactly(quantizer, shared):
     model = toy(quantizer=quantizer, shared=shared)
     batch = noise_batch()
     draws = model.draw(num_frames(model, batch), Rng(0), CPU)
-    units = model.quantize(model.features(*batch), temperature=2.0, noise=draws.noise)
+    quantized = model.quantize(model.features(*batch), temperature=2.0, noise=draws.noise)
     codebook = model.quantizer.codebook
     assert codebook.shape == (1 if shared else 2, 5, 4)
     for group in range(2):
-        rows = codebook[0 if shared else group][units.codes[..., group]]
-        assert torch.equal(units.frames.data[..., 4 * group : 4 * group + 4], rows)
-    counts = torch.stack([torch.bincount(units.codes[..., g].flatten(), minlength=5) for g in range(2)])
-    torch.testing.assert_close(units.hard_probs, counts / counts.sum(1, keepdim=True))
+        rows = codebook[0 if shared else group][quantized.units[..., group]]
+        assert torch.equal(quantized.frames.data[..., 4 * group : 4 * group + 4], rows)
+    counts = torch.stack([torch.bincount(quantized.units[..., g].flatten(), minlength=5) for g in range(2)])
+    torch.testing.assert_close(quantized.hard_probs, counts / counts.sum(1, keepdim=True))
 
 
 @QUANTIZERS
@@ -158,8 +158,8 @@ def test_context_does_not_see_what_comes():
 def identity(frames, *, temperature=1.0, noise=None):
     """A quantiser that leaves everything as it is."""
     nothing = torch.zeros(())
-    codes = torch.arange(frames.data.shape[1]).expand(len(frames.data), -1).unsqueeze(2)
-    return QuantizedFrames(frames, codes, torch.ones(1, 1), torch.ones(1, 1), nothing)
+    units = torch.arange(frames.data.shape[1]).expand(len(frames.data), -1).unsqueeze(2)
+    return QuantizedFrames(frames, units, torch.ones(1, 1), torch.ones(1, 1), nothing)
 
 
 def test_with_an_identity_quantiser_it_is_wav2vec(monkeypatch):
@@ -270,10 +270,10 @@ def test_temperature_falls_on_a_line():
     assert found == pytest.approx([2.0, 1.25, 0.5, 0.5])
     batch, rng = noise_batch(), Rng(0)
     draws = model.draw(num_frames(model, batch), rng, CPU)
-    units = [model.quantize(model.features(*batch), temperature=t, noise=draws.noise) for t in (0.5, 2.0)]
-    assert torch.equal(units[0].codes, units[1].codes)
+    quantized = [model.quantize(model.features(*batch), temperature=t, noise=draws.noise) for t in (0.5, 2.0)]
+    assert torch.equal(quantized[0].units, quantized[1].units)
     gradients = []
-    for each in units:
+    for each in quantized:
         model.zero_grad()
         each.frames.data.square().sum().backward()
         gradients.append(model.quantizer.logits.weight.grad.clone())
@@ -379,7 +379,7 @@ def test_units_of_wav2vec_2_as_well():
         assert torch.equal(codes.data[1, : int(alone.lengths)], alone.data[0])
         assert bool((codes.data[1, int(alone.lengths) :] == -1).all())
         seen = []
-        model.quantizer.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.codes))
+        model.quantizer.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.units))
         model.loss(WaveformBatch(waveform[:, :16_000], torch.tensor([16_000] * 2)), step=0, rng=Rng(0))
         draws = model.draw(model.features(waveform[:, :16_000], lengths.clamp(max=16_000)).lengths, Rng(0), CPU)
         whole = model.units(waveform[:, :16_000], lengths.clamp(max=16_000)).data

@@ -202,7 +202,7 @@ def test_a_short_clip_has_fewer_steps():
     out = model.loss(noise_batch(1, samples), step=0, rng=Rng(0))
     assert int(out.count) == 3
     assert out.terms["correct_4"] == 0
-    with pytest.raises(ValueError, match="the first frame to be predicted lies 3 frames ahead"):
+    with pytest.raises(ValueError, match="the first frame to predict is 3 frames ahead"):
         model.loss(noise_batch(1, samples - 320), step=0, rng=Rng(0))
 
 

@@ -200,7 +200,7 @@ def contrast_by_parts(model: Wav2Vec2, batch: WaveformBatch, masked: torch.Tenso
             cosines = torch.cosine_similarity(context[b, t], targets[b], dim=-1) / 0.1
             candidates = [cosines[rank]]
             for j in guessed.negatives[b, rank].tolist():
-                same = torch.equal(out.codes[b, j], out.codes[b, rank])
+                same = torch.equal(out.units[b, j], out.units[b, rank])
                 candidates.append(cosines[rank] if same else cosines[j])
             total += float(torch.stack(candidates).logsumexp(0) - cosines[rank])
     return total

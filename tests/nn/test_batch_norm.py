@@ -7,7 +7,7 @@ from sori.nn.batch_norm import BatchNorm
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3, 2)])
-def test_it_agrees_with_that_of_torch(shape):
+def test_values_and_gradients_are_those_of_torch(shape):
     theirs = nn.BatchNorm1d(4) if len(shape) == 2 else nn.BatchNorm2d(4)
     ours = BatchNorm(4)
     for step in range(3):
@@ -33,8 +33,8 @@ def test_it_is_computed_in_float32_under_autocast():
         assert BatchNorm(4)(x.bfloat16()).dtype == torch.float32
 
 
-def test_the_way_over_processes_gives_the_same(monkeypatch):
-    """As one of two processes that hold the same rows would compute it."""
+def test_the_path_over_processes_gives_the_same(monkeypatch):
+    """Values of one of two processes that have the same rows."""
     x = torch.randn(6, 4, 3, dtype=torch.float64)
     alone, two = BatchNorm(4).double(), BatchNorm(4).double()
     expected = alone(torch.cat([x, x]))[:6]

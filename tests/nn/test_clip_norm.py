@@ -33,14 +33,14 @@ def test_statistics_by_loops(num_groups):
                 torch.testing.assert_close(found[row, c, :length], expected, rtol=0, atol=1e-12)
 
 
-def test_without_padding_it_is_group_norm_and_both_ways_agree():
+def test_without_padding_it_is_group_norm_and_both_paths_agree():
     norm, x = ClipNorm(6, num_groups=2), torch.randn(3, 6, 50)
     plain = norm(x, None)
     assert torch.equal(plain, functional.group_norm(x, 2, norm.weight, norm.bias))
     torch.testing.assert_close(norm(x, torch.tensor([50, 50, 50])), plain, rtol=1e-5, atol=1e-6)
 
 
-def test_equal_lengths_take_the_fast_way(monkeypatch):
+def test_equal_lengths_take_the_fast_path(monkeypatch):
     conv = ClipConv(1, 8, kernels=(10, 3), strides=(5, 2))
     seen = []
     forward = ClipNorm.forward
@@ -84,7 +84,7 @@ def test_layers_by_hand():
     assert (conv(waveform, lengths).data >= 0).all()
 
 
-def test_loudness_vanishes():
+def test_loudness_is_removed():
     conv = ClipConv(1, 8, kernels=(10,), strides=(5,))
     waveform, lengths = waveforms([4000])
     torch.testing.assert_close(conv(50 * waveform, lengths).data, conv(waveform, lengths).data, rtol=1e-3, atol=1e-3)

@@ -5,15 +5,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, normalize_wave, scale_gradient
+from sori.nn.conv import ConvConfig, PositionalConv, WaveformConv, normalize_waveform, scale_gradient
 
 NARROW = {"group": ConvConfig(dim=8), "layer": ConvConfig(dim=8, norm="layer", bias=True, normalize=True)}
 
 
 @pytest.fixture(params=NARROW)
-def front(request) -> WaveConv:
+def front(request) -> WaveformConv:
     torch.manual_seed(0)
-    front = WaveConv(NARROW[request.param])
+    front = WaveformConv(NARROW[request.param])
     with torch.no_grad():
         for norm in front.norms:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -21,7 +21,7 @@ def front(request) -> WaveConv:
     return front
 
 
-def by_torch(front: WaveConv, waveform: torch.Tensor) -> torch.Tensor:
+def by_torch(front: WaveformConv, waveform: torch.Tensor) -> torch.Tensor:
     """The same front end, written with torch's own layers in their own layout."""
     x = waveform.unsqueeze(1)
     for i, conv in enumerate(front.convs):
@@ -46,10 +46,10 @@ def test_values_and_gradients_are_those_of_torch(front):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_a_voice_with_a_strong_bass_is_normalised_exactly():
-    """Where the first layer hears little of the bass, next to nothing of the variance is left to be computed from."""
+def test_a_strong_low_frequency_is_normalised_exactly():
+    """Where the first layer suppresses low frequencies, almost none of the variance remains."""
     torch.manual_seed(0)
-    front = WaveConv(ConvConfig(dim=64))
+    front = WaveformConv(ConvConfig(dim=64))
     seconds = torch.arange(16_000) / 16_000
     waveform = 0.3 * torch.sin(2 * math.pi * 110 * seconds) + 0.0005 * torch.randn(16_000)
     windows = waveform.unfold(0, 10, 5)[None]
@@ -62,14 +62,14 @@ def test_a_voice_with_a_strong_bass_is_normalised_exactly():
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(400, 1), (719, 1), (720, 2), (1040, 3), (16000, 49), (48000, 149)])
-def test_number_of_frames_of_a_wave(front, samples, frames):
+def test_number_of_frames_of_a_waveform(front, samples, frames):
     out = front(torch.randn(1, samples), torch.tensor([samples]))
     assert out.data.shape == (1, frames, 8)
     assert out.lengths.tolist() == [frames]
 
 
 def test_first_frame_sees_samples_0_to_399():
-    front = WaveConv(NARROW["layer"].model_copy(update={"normalize": False}))
+    front = WaveformConv(NARROW["layer"].model_copy(update={"normalize": False}))
     waveform = torch.randn(1, 2000, requires_grad=True)
     front(waveform, torch.tensor([2000])).data[0, 0].square().sum().backward()
     seen = waveform.grad[0].nonzero().flatten()
@@ -89,8 +89,8 @@ def test_padding_changes_nothing(front):
 
 
 def test_group_norm_would_mix_padding_into_every_frame():
-    """Why such models see each utterance alone."""
-    front = WaveConv(NARROW["group"])
+    """The reason why such models process each utterance alone."""
+    front = WaveformConv(NARROW["group"])
     waveform = torch.randn(1, 1700)
     padded = functional.pad(waveform, (0, 1300))
     difference = front(padded, torch.tensor([3000])).data[:, :5] - front(waveform, torch.tensor([1700])).data
@@ -102,10 +102,10 @@ def test_too_short_input_is_refused(front):
         front(torch.randn(2, 800), torch.tensor([800, 399]))
 
 
-def test_normalized_wave():
+def test_normalised_waveform():
     waveform = torch.randn(2, 900) * 0.1 + 5
     waveform[1, 500:] = 0
-    out = normalize_wave(waveform, torch.tensor([900, 500]))
+    out = normalize_waveform(waveform, torch.tensor([900, 500]))
     torch.testing.assert_close(out[1, :500], functional.layer_norm(waveform[1, :500], (500,)), rtol=1e-4, atol=1e-4)
     assert (out[1, 500:] == 0).all()
     assert out[0].mean().abs() < 1e-4

@@ -6,7 +6,7 @@ from sori.nn.dropout import Dropout
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_share_scale_and_gradient(p, dtype):
+def test_fraction_scale_and_gradient(p, dtype):
     torch.manual_seed(0)
     x = torch.ones(201, 501, dtype=dtype, requires_grad=True)
     y = Dropout(p)(x)
@@ -17,7 +17,7 @@ def test_share_scale_and_gradient(p, dtype):
     assert torch.equal(x.grad, y)
 
 
-def test_neighbours_share_a_draw_but_not_a_fate():
+def test_neighbours_use_one_draw_independently():
     torch.manual_seed(0)
     dropped = (Dropout(0.5)(torch.ones(40_000, 4)) == 0).float()
     correlation = torch.corrcoef(dropped.T) - torch.eye(4)

@@ -1,4 +1,4 @@
-"""The tree against one built with a heap."""
+"""Tests of the tree against one built with a heap."""
 
 import heapq
 
@@ -33,7 +33,7 @@ def test_is_the_shortest_code(counts):
 
 @settings(deadline=None)  # the first call compiles
 @given(st.lists(st.integers(1, 1000), min_size=2, max_size=60))
-def test_codes_are_ways_from_the_root(counts):
+def test_codes_are_paths_from_the_root(counts):
     tree, root = huffman(np.array(counts)), len(counts) - 2
     codes, came_from = set(), {}
     for word in range(len(counts)):

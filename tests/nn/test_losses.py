@@ -15,10 +15,10 @@ from sori.nn.losses import (
 )
 
 
-def by_loops(context, targets, negatives, codes, *, temperature, equal):
+def by_loops(context, targets, negatives, units, *, temperature, equal):
     """Equation 3 of the paper, one candidate after the other, in float64."""
     context, targets = context.double(), targets.double()
-    total, correct, share = 0.0, 0, 0.0
+    total, correct, fraction = 0.0, 0, 0.0
     for b in range(context.shape[0]):
         for t in range(context.shape[1]):
 
@@ -28,25 +28,25 @@ def by_loops(context, targets, negatives, codes, *, temperature, equal):
 
             right, others, num_equal = logit(t), [], 0
             for j in negatives[b, t].tolist():
-                if codes[b, j].tolist() != codes[b, t].tolist():
+                if units[b, j].tolist() != units[b, t].tolist():
                     others.append(logit(j))
                 else:
                     num_equal += 1
                     others.append(-math.inf if equal == "drop" else right)
             total -= math.log(math.exp(right) / (math.exp(right) + sum(map(math.exp, others))))
             correct += right >= max(others) and not right <= min(others)
-            share += num_equal / len(others)
-    return total, correct, share
+            fraction += num_equal / len(others)
+    return total, correct, fraction
 
 
 def example(num_codes, seed=0):
     torch.manual_seed(seed)
-    codes = torch.randint(num_codes, (2, 9, 2))
+    units = torch.randint(num_codes, (2, 9, 2))
     book = torch.randn(2, num_codes, 4)
-    targets = torch.cat([book[g][codes[..., g]] for g in range(2)], dim=-1)
+    targets = torch.cat([book[g][units[..., g]] for g in range(2)], dim=-1)
     negatives = torch.randint(8, (2, 9, 6))
     negatives = negatives + (negatives >= torch.arange(9)[:, None])
-    return torch.randn(2, 9, 8), targets, negatives, codes
+    return torch.randn(2, 9, 8), targets, negatives, units
 
 
 @pytest.mark.parametrize("equal", ["drop", "keep"])
@@ -54,11 +54,11 @@ def example(num_codes, seed=0):
 def test_contrast_by_loops(equal, num_codes):
     data = example(num_codes)
     ours = contrastive(*data, temperature=0.1, equal=equal)
-    total, correct, share = by_loops(*data, temperature=0.1, equal=equal)
+    total, correct, fraction = by_loops(*data, temperature=0.1, equal=equal)
     assert ours.loss.item() == pytest.approx(total, rel=1e-5)
     assert ours.num_correct.item() == correct
-    assert ours.share_equal.item() == pytest.approx(share, rel=1e-6)
-    assert (share > 0) == (num_codes < 50)
+    assert ours.equal_fraction.item() == pytest.approx(fraction, rel=1e-6)
+    assert (fraction > 0) == (num_codes < 50)
 
 
 def collapsed(num_negatives=100):
@@ -74,7 +74,7 @@ def test_all_equal_logits_score_chance_and_count_as_wrong():
     different = torch.arange(60).view(2, 30, 1)
     out = contrastive(context, target, negatives, different, temperature=0.1, equal="drop")
     assert out.loss.item() / 60 == pytest.approx(math.log(101), abs=1e-5)
-    # Equal vectors under different codes: rounding of the cosine may tell them apart, so equality is made exact here.
+    # Equal vectors under different units: rounding of the cosine may tell them apart, so equality is made exact here.
     zero = contrastive(torch.zeros_like(context), target, negatives, different, temperature=0.1, equal="drop")
     assert zero.loss.item() / 60 == pytest.approx(math.log(101), abs=1e-6)
     assert zero.num_correct == 0
@@ -85,7 +85,7 @@ def test_a_collapsed_codebook_scores_zero_when_equals_are_dropped():
     same = torch.zeros(2, 30, 2, dtype=torch.long)
     out = contrastive(context, target, negatives, same, temperature=0.1, equal="drop")
     assert out.loss.item() == 0
-    assert out.share_equal == 60
+    assert out.equal_fraction == 60
     assert out.num_correct == 60
 
 
@@ -100,7 +100,7 @@ def test_a_collapsed_codebook_scores_chance_when_equals_are_kept():
     assert context.grad.abs().max() < 1e-5  # nothing to gain, but for rounding
 
 
-def test_equal_codes_tie_whatever_rounding_does_to_their_vectors():
+def test_equal_units_tie_despite_rounding_of_their_vectors():
     context, target, negatives = collapsed()
     rounded = target + 1e-3 * torch.randn(2, 30, 16)
     out = contrastive(
@@ -111,10 +111,10 @@ def test_equal_codes_tie_whatever_rounding_does_to_their_vectors():
 
 
 def test_gradient_flows_to_predictions_and_targets():
-    context, targets, negatives, codes = example(3)
+    context, targets, negatives, units = example(3)
     context, targets = context.double().requires_grad_(), targets.double().requires_grad_()
     # float32 inside: a coarse step is enough to see a wrong sign or factor.
-    out = contrastive(context, targets, negatives, codes, temperature=0.5, equal="drop")
+    out = contrastive(context, targets, negatives, units, temperature=0.5, equal="drop")
     out.loss.backward()
     for tensor in (context, targets):
         direction = torch.randn_like(tensor)
@@ -122,7 +122,7 @@ def test_gradient_flows_to_predictions_and_targets():
             losses = []
             for sign in (1, -1):
                 moved = [t + sign * 0.01 * direction if t is tensor else t for t in (context, targets)]
-                losses.append(contrastive(*moved, negatives, codes, temperature=0.5, equal="drop").loss.item())
+                losses.append(contrastive(*moved, negatives, units, temperature=0.5, equal="drop").loss.item())
         assert (losses[0] - losses[1]) / 0.02 == pytest.approx((tensor.grad * direction).sum().item(), rel=0.01)
 
 
@@ -274,7 +274,7 @@ def test_scores_are_float32_under_autocast():
 
 
 def test_a_clip_without_a_frame_to_predict_is_refused():
-    with pytest.raises(ValueError, match="lies 9 frames ahead, and the longest clip has 9 frames"):
+    with pytest.raises(ValueError, match="is 9 frames ahead, but the longest clip has only 9 frames"):
         step_ahead(*ahead_example(), offset=9)
 
 
@@ -286,8 +286,8 @@ def nt_xent_by_loops(views, temperature):
         return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
 
     def pair_loss(i, j):
-        shares = [math.exp(cosine(z[i], z[k]) / temperature) for k in range(len(z)) if k != i]
-        return -math.log(math.exp(cosine(z[i], z[j]) / temperature) / sum(shares))
+        terms = [math.exp(cosine(z[i], z[k]) / temperature) for k in range(len(z)) if k != i]
+        return -math.log(math.exp(cosine(z[i], z[j]) / temperature) / sum(terms))
 
     pairs = [(2 * k, 2 * k + 1) for k in range(len(z) // 2)]
     return sum(pair_loss(i, j) + pair_loss(j, i) for i, j in pairs) / len(z)
@@ -308,12 +308,12 @@ def test_views_by_loops(temperature):
 def test_views_are_found_when_they_are_nearest():
     views = torch.eye(6)[:, None].repeat(1, 2, 1)
     assert float(nt_xent(views, views, temperature=0.5).num_correct) == 12
-    views[0, 1] = views[1, 1] = torch.eye(6)[2]  # the second views of 0 and 1 lie where both of 2 are
+    views[0, 1] = views[1, 1] = torch.eye(6)[2]  # the second views of 0 and 1 equal both of 2
     # The first views of 0 and 1 are equally far from everything; both views of 2 have three neighbours.
     assert float(nt_xent(views, views, temperature=0.5).num_correct) == pytest.approx(2 / 11 + 2 / 3 + 6)
 
 
-def test_views_are_compared_in_float32_whatever_the_autocast():
+def test_views_are_compared_in_float32_under_autocast():
     views = torch.randn(9, 2, 5, generator=torch.Generator().manual_seed(0))
     exact = nt_xent(views, views, temperature=0.1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -322,7 +322,7 @@ def test_views_are_compared_in_float32_whatever_the_autocast():
 
 @given(st.integers(2, 6), st.floats(0.05, 2.0), st.integers(0, 1000))
 def test_views_have_bounds(num, temperature, seed):
-    """Cosines lie within -1 and 1, so a share is at least e^(-2 / tau) of one among all."""
+    """Cosines are between -1 and 1, so a probability is at least e^(-2 / tau) times chance."""
     views = torch.randn(num, 2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     mean = nt_xent(views, 100 * views, temperature=temperature).loss.item() / (2 * num)
     others = 2 * num - 2
@@ -331,7 +331,7 @@ def test_views_have_bounds(num, temperature, seed):
 
 
 def test_views_in_parts_are_the_whole_when_all_are_candidates():
-    """What two processes do: each asks for its own views among those of both."""
+    """Two processes each score their own views against those of both."""
     views = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole = nt_xent(views, views, temperature=0.1).loss
     parts = [nt_xent(views[:2], views, temperature=0.1), nt_xent(views[2:], views, temperature=0.1, offset=2)]

@@ -28,18 +28,20 @@ def runs(row: list[bool]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("prob", "share", "mean_run"), [(0.65, 0.492, 14.7), (0.75, 0.542, 15.6), (0.5, 0.401, 13.4)])
-def test_share_and_runs_are_those_of_the_paper(prob, share, mean_run):
+@pytest.mark.parametrize(
+    ("prob", "fraction", "mean_run"), [(0.65, 0.492, 14.7), (0.75, 0.542, 15.6), (0.5, 0.401, 13.4)]
+)
+def test_fraction_and_runs_are_those_of_the_paper(prob, fraction, mean_run):
     mask = draw([750] * 400, prob=prob)
     lengths = [run for row in mask.tolist() for run in runs(row)]
-    assert mask.float().mean().item() == pytest.approx(share, abs=0.01)
+    assert mask.float().mean().item() == pytest.approx(fraction, abs=0.01)
     assert statistics.mean(lengths) == pytest.approx(mean_run, abs=0.25)
     assert statistics.median(lengths) == (10 if prob <= 0.65 else 12)
     assert 45 < max(lengths) < 160
 
 
 @pytest.mark.parametrize(("length", "fewest", "most"), [(10, 9, 10), (20, 11, 19), (31, 11, 21), (49, 13, 39)])
-def test_short_clips_have_about_the_published_share_hidden(length, fewest, most):
+def test_short_clips_have_about_the_published_fraction_masked(length, fewest, most):
     counts = [int(draw([length], seed=seed).sum()) for seed in range(400)]
     # The published ranges are those of a few draws; a rare third or fourth span exceeds them.
     inside = sum(fewest <= count <= most for count in counts)
@@ -49,7 +51,7 @@ def test_short_clips_have_about_the_published_share_hidden(length, fewest, most)
 
 
 @pytest.mark.parametrize("lengths", [[300, 120, 47, 299], [12, 500], [3, 3, 9]])
-def test_padding_is_never_hidden_and_counts_are_equal(lengths):
+def test_padding_is_never_masked_and_counts_are_equal(lengths):
     for seed in range(20):
         mask = draw(lengths, equal_counts=True, seed=seed)
         counts = mask.sum(1)
@@ -59,7 +61,7 @@ def test_padding_is_never_hidden_and_counts_are_equal(lengths):
             assert not row[length:].any()
 
 
-def test_equal_counts_only_reveals():
+def test_equal_counts_only_unmasks():
     free, equal = draw([200, 90, 150], seed=3), draw([200, 90, 150], seed=3, equal_counts=True)
     assert (equal <= free).all()
     assert equal.sum(1).tolist() == [int(free.sum(1).min())] * 3
@@ -90,7 +92,7 @@ def test_channels_may_go_without_a_span():
     assert not draw([64, 64], prob=0.0, span=16, min_spans=0).any()
 
 
-def test_positions_are_sorted_hidden_frames():
+def test_positions_are_sorted_masked_frames():
     mask = draw([100, 80], equal_counts=True)
     expected = [row.nonzero().flatten().tolist() for row in mask]
     assert masked_positions(mask).tolist() == expected
@@ -98,7 +100,7 @@ def test_positions_are_sorted_hidden_frames():
         masked_positions(torch.tensor([[True, False], [True, True]]))
 
 
-def test_a_rate_of_zero_hides_nothing():
+def test_a_rate_of_zero_masks_nothing():
     lengths = torch.tensor([30, 50])
     generator = torch.Generator().manual_seed(0)
     none = MaskConfig(time_prob=0.0, channel_prob=0.0)

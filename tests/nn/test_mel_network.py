@@ -10,7 +10,7 @@ def model(**changes):
 
 
 def test_frames_see_their_own_windows_and_nothing_of_the_future():
-    """Unlike the spectra that are normalised over the utterance."""
+    """Unlike log-mel features, which are normalised over the utterance."""
     front = model(stack=2)
     assert (front.field_samples, front.hop_samples) == (560, 320)
     waveform = torch.randn(1, 4000, requires_grad=True)
@@ -32,7 +32,7 @@ def test_padding_changes_nothing():
         torch.testing.assert_close(together.data[row, :count], alone.data[0], rtol=0, atol=1e-5)
 
 
-def test_loudness_is_beside_the_normalised_spectrum():
+def test_the_level_is_added_to_the_normalised_log_mel():
     front = model(stack=1)
     seen = []
     front.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))

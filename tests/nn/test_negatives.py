@@ -10,7 +10,7 @@ def draw(batch_size, num_masked, seed=0, num_negatives=100):
     )
 
 
-def test_distractors_are_never_the_target_and_always_a_hidden_frame():
+def test_distractors_are_never_the_target_and_always_a_masked_frame():
     for seed in range(20):
         negatives = draw(3, 57, seed)
         assert negatives.shape == (3, 57, 100)
@@ -31,7 +31,7 @@ def test_two_frames_are_each_others_distractor():
     assert draw(1, 2, num_negatives=3).tolist() == [[[1, 1, 1], [0, 0, 0]]]
 
 
-def test_a_single_hidden_frame_is_refused():
+def test_a_single_masked_frame_is_refused():
     with pytest.raises(ValueError, match="at least 2 frames in every utterance, got 1"):
         draw(2, 1)
 
@@ -75,10 +75,10 @@ def test_cpc_distractors_are_equally_likely(source, num):
         assert ((counts - 40_000 / num).abs() < 5 * (40_000 / num) ** 0.5).all()
 
 
-def test_cpc_needs_somebody_to_draw_from():
+def test_cpc_needs_other_frames_and_utterances():
     with pytest.raises(ValueError, match="at least 2 frames in every utterance, got 1"):
         draw_times("own", num_frames=1)
-    with pytest.raises(ValueError, match="holds one alone"):
+    with pytest.raises(ValueError, match="batch has only one"):
         draw_times("others", batch_size=1)
     assert draw_times("batch", batch_size=1).max() < 9
 
@@ -110,7 +110,7 @@ def test_faithful_draws_hit_the_target_once_in_as_many_draws_as_there_are_frames
 
 
 def test_faithful_by_loops():
-    """The quirk as it arises: numbers drawn in the order (time, distractor), read in the order (distractor, time)."""
+    """Numbers are drawn in the order (time, distractor) and read in the order (distractor, time)."""
     length, num_negatives = 7, 3
     drawn = torch.randint(2**62, (1, length, num_negatives), generator=torch.Generator().manual_seed(4)) % (length - 1)
     found = draw_within([length], "faithful", seed=4, num_negatives=num_negatives)
@@ -133,5 +133,5 @@ def test_frames_of_each_clip_are_equally_likely(exclusion):
 
 
 def test_a_clip_of_one_frame_is_refused():
-    with pytest.raises(ValueError, match="one has only 1"):
+    with pytest.raises(ValueError, match="one clip has only 1"):
         draw_within([5, 1], "fixed")

@@ -13,7 +13,7 @@ def quantizer() -> GumbelQuantizer:
     return GumbelQuantizer(6, num_groups=2, num_codes=5, code_dim=8)
 
 
-def test_likeliest_code_by_loops(quantizer):
+def test_likeliest_entry_by_loops(quantizer):
     x = torch.randn(2, 3, 6)
     out = quantizer(x)
     weight, bias = quantizer.logits.weight.double(), quantizer.logits.bias.double()
@@ -24,7 +24,7 @@ def test_likeliest_code_by_loops(quantizer):
                 for row, o in zip(weight, bias, strict=True)
             ]
             best = [max(range(5), key=lambda v, g=g: logits[5 * g + v]) for g in range(2)]
-            assert out.codes[b, t].tolist() == best
+            assert out.units[b, t].tolist() == best
             expected = torch.cat([quantizer.codebook[g, v] for g, v in enumerate(best)])
             assert torch.equal(out.vectors[b, t], expected)
 
@@ -34,7 +34,7 @@ def test_without_noise_only_the_chosen_entries_learn(quantizer):
     out = quantizer(x)
     out.vectors.sum().backward()
     assert x.grad is quantizer.logits.weight.grad is quantizer.logits.bias.grad is None
-    times_chosen = torch.stack([torch.bincount(out.codes[0, :, group], minlength=5) for group in range(2)])
+    times_chosen = torch.stack([torch.bincount(out.units[0, :, group], minlength=5) for group in range(2)])
     assert (times_chosen == 0).any()
     assert torch.equal(quantizer.codebook.grad, times_chosen[:, :, None].float().expand(2, 5, 4))
 
@@ -45,7 +45,7 @@ def test_average_use(quantizer):
     soft = quantizer.logits(x).view(28, 2, 5).softmax(-1).mean(0)
     torch.testing.assert_close(out.probs, soft)
     for group in range(2):
-        counts = torch.bincount(out.codes[..., group].flatten(), minlength=5) / 28
+        counts = torch.bincount(out.units[..., group].flatten(), minlength=5) / 28
         torch.testing.assert_close(out.hard_probs[group], counts)
 
 
@@ -74,7 +74,7 @@ def test_straight_through_gradient_is_that_of_torch(quantizer, monkeypatch):
 def test_chosen_entries_are_exact_in_training(quantizer):
     noise = gumbel_noise(1, 50, num_logits=10, generator=torch.Generator().manual_seed(1))
     out = quantizer(torch.randn(1, 50, 6), temperature=0.7, noise=noise)
-    chosen = torch.stack([quantizer.codebook[g][out.codes[..., g]] for g in range(2)], dim=2).flatten(2)
+    chosen = torch.stack([quantizer.codebook[g][out.units[..., g]] for g in range(2)], dim=2).flatten(2)
     torch.testing.assert_close(out.vectors, chosen, rtol=0, atol=1e-6)
 
 
@@ -121,7 +121,7 @@ def test_clusters_by_loops():
         k_means(frames[:7], 8, generator=torch.Generator())
 
 
-def test_started_codes_are_nearest_clusters_and_in_use():
+def test_initialised_entries_are_nearest_clusters_and_in_use():
     torch.manual_seed(0)
     frames = torch.randn(3000, 6) * torch.tensor([5.0, 1, 1, 1, 1, 0.2])
     quantizer = GumbelQuantizer(6, num_groups=2, num_codes=20, code_dim=8)
@@ -136,7 +136,7 @@ def test_started_codes_are_nearest_clusters_and_in_use():
         logits = quantizer.logits(frames)[:, 20 * group : 20 * group + 20]
         torch.testing.assert_close(logits.softmax(1), (-1.5 * distances).softmax(1), rtol=1e-3, atol=1e-4)
         nearest = torch.cdist(frames * factors, centres).argmin(1)
-        assert (after.codes[0, :, group] == nearest).float().mean() > 0.995
+        assert (after.units[0, :, group] == nearest).float().mean() > 0.995
     use = -(after.hard_probs * (after.hard_probs + 1e-9).log()).sum(1)
     assert (use > math.log(17)).all()
     assert (use > -(before.hard_probs * (before.hard_probs + 1e-9).log()).sum(1)).all()

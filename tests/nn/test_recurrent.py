@@ -11,7 +11,7 @@ def sigmoid(x):
 
 
 def by_steps(layer, x, suffix=""):
-    """One frame after the other, from the equations of the papers as torch's documentation writes them."""
+    """Compute frame by frame, by the equations in torch's documentation."""
     w, u, b, v = (getattr(layer, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     h = cell = torch.zeros(u.shape[1], dtype=x.dtype)
     states = []

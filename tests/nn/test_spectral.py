@@ -75,7 +75,7 @@ def test_frames_are_whole_windows(stack, field, hop):
         front(torch.randn(1, field), torch.tensor([field - 1]))
 
 
-def test_neighbouring_windows_lie_side_by_side():
+def test_neighbouring_windows_are_stacked():
     torch.manual_seed(0)
     waveform = torch.randn(1, 4000)
     single = LogMel(LogMelConfig(stack=1, num_mels=8))(waveform, torch.tensor([4000])).data[0]

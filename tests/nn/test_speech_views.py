@@ -19,7 +19,7 @@ def drawn(config, batch_size=400, num_samples=16_000, seed=0) -> SpeechDraws:
     )
 
 
-def test_plain_views_are_stretches():
+def test_plain_views_are_crops():
     waveform = torch.randn(3, 16_000)
     draws = drawn(PLAIN, 3)
     views = cut_views(waveform, draws)
@@ -51,7 +51,7 @@ def test_draws_have_the_ranges_of_the_configuration():
     assert not torch.equal(draws.gaps[:, 0], draws.gaps[:, 1])
 
 
-def test_noise_lies_as_far_below_the_speech_as_drawn():
+def test_noise_has_the_drawn_signal_to_noise_ratio():
     config = SpeechViewsConfig(seconds=0.5, gain_db=0.0, noise_prob=1.0, snr_db=(10.0, 10.0))
     waveform = 0.1 * torch.randn(20, 16_000)
     draws = drawn(config, 20)
@@ -64,7 +64,7 @@ def test_noise_lies_as_far_below_the_speech_as_drawn():
     assert correlation.max() > 0.3
 
 
-def test_noise_goes_with_the_loudness_of_the_speech():
+def test_noise_scales_with_the_level_of_the_speech():
     config = SpeechViewsConfig(seconds=0.5)
     waveform, draws = torch.randn(2, 16_000), drawn(config, 2)
     torch.testing.assert_close(
@@ -80,7 +80,7 @@ def test_the_generator_decides():
         assert not torch.equal(mine, other)
 
 
-def test_views_as_long_as_the_stretch_begin_with_it():
+def test_views_as_long_as_the_crop_start_with_it():
     assert drawn(PLAIN, 5, num_samples=8000).starts.abs().max() == 0
     with pytest.raises(ValueError, match=r"views of 0.5 s are cut from the crops, and these have 0.25 s"):
         drawn(PLAIN, 5, num_samples=4000)

@@ -1,10 +1,10 @@
-"""What is drawn, and how often."""
+"""Tests of the random draws of Word2Vec and their frequencies."""
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from sori.nn.word_draws import STEP, draw, draw_sentence, keep_thresholds, noise_shares, noise_table, noise_word
+from sori.nn.word_draws import STEP, draw, draw_sentence, keep_thresholds, noise_probabilities, noise_table, noise_word
 
 
 def numbers(count, seed=1):
@@ -20,28 +20,28 @@ def test_the_stream_is_splitmix64():
 @pytest.mark.parametrize("exponent", [0.75, 0.0, 1.0])
 def test_noise_follows_the_power_of_counts(exponent):
     counts = np.array([900, 500, 200, 100, 50, 20, 20, 10])
-    shares = noise_shares(counts, exponent)
+    probs = noise_probabilities(counts, exponent)
     plain = counts**exponent / (counts**exponent).sum()
-    assert shares[0] == 0
-    assert shares[1:] == pytest.approx(plain[1:] + plain[0] / 7)
-    table = noise_table(shares)
+    assert probs[0] == 0
+    assert probs[1:] == pytest.approx(plain[1:] + plain[0] / 7)
+    table = noise_table(probs)
     draws = [noise_word(table.thresholds.ctypes.data, table.aliases.ctypes.data, 8, n) for n in numbers(40_000)]
     seen = np.bincount(draws, minlength=8)
     assert seen[0] == 0
-    assert chisquare(seen[1:], 40_000 * shares[1:]).pvalue > 1e-3
+    assert chisquare(seen[1:], 40_000 * probs[1:]).pvalue > 1e-3
 
 
 def test_the_table_is_the_distribution():
     random = np.random.default_rng(0)
-    shares = random.random(1000) ** 4
-    shares /= shares.sum()
-    table = noise_table(shares)
+    probs = random.random(1000) ** 4
+    probs /= probs.sum()
+    table = noise_table(probs)
     kept = (table.thresholds.astype(np.float64) + 1) / 2**32
     found = np.bincount(table.aliases, weights=1 - kept, minlength=1000) + kept
-    assert found / 1000 == pytest.approx(shares, abs=1e-9)
+    assert found / 1000 == pytest.approx(probs, abs=1e-9)
 
 
-def test_frequent_words_are_left_out():
+def test_frequent_words_are_sub_sampled():
     counts = np.array([0, 100_000, 1000, 999, 898_001])
     kept = keep_thresholds(counts, 1e-3) / 2**32
     assert kept[2:4] == pytest.approx([1, 1])  # f <= s

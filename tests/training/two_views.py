@@ -19,13 +19,13 @@ def main() -> None:
     with distributed.process_group():
         own = x[first:last]
         z = norm((own @ weight).flatten(0, 1)).unflatten(0, (-1, 2))
-        everyone, offset = distributed.gather_rows(z)
-        loss = nt_xent(z, everyone, temperature=0.5, offset=offset).loss
+        all_views, offset = distributed.gather_rows(z)
+        loss = nt_xent(z, all_views, temperature=0.5, offset=offset).loss
         loss.backward()
         gradient = distributed.all_reduce_sum(weight.grad)
         total = distributed.all_reduce_sum(loss.detach())
         found = {"loss": float(total), "gradient": gradient.tolist(), "mean": norm.running_mean.tolist()}
-        found |= {"variance": norm.running_var.tolist(), "rows": len(everyone), "offset": offset}
+        found |= {"variance": norm.running_var.tolist(), "rows": len(all_views), "offset": offset}
     print(json.dumps(found))
 
 

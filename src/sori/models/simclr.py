@@ -291,18 +291,18 @@ def compare(z: Float[Tensor, "batch view dim"], *, temperature: float) -> LossSu
     Raises:
         ValueError: there is only one example, so that nothing has to be told from it.
     """
-    everyone, offset = distributed.gather_rows(z)
-    if len(everyone) < 2:
+    all_views, offset = distributed.gather_rows(z)
+    if len(all_views) < 2:
         raise ValueError(
             "SimCLR tells the examples of a batch from each other, got a batch of one; give more data, or raise "
             "data.batch_seconds"
         )
-    found = nt_xent(z, everyone, temperature=temperature, offset=offset)
+    found = nt_xent(z, all_views, temperature=temperature, offset=offset)
     count = torch.tensor(2 * len(z), device=z.device)
     terms = {
         "contrastive": found.loss,
         "correct": found.num_correct,
-        "chance": count * math.log(2 * len(everyone) - 1),
+        "chance": count * math.log(2 * len(all_views) - 1),
     }
     return LossSum(found.loss, count, {name: term.detach().float() for name, term in terms.items()})
 

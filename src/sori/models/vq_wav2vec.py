@@ -42,7 +42,7 @@ from sori.nn.clip_norm import Activation, ClipConv, activate
 from sori.nn.conv import scale_gradient
 from sori.nn.layers import choose_layer
 from sori.nn.lengths import num_frames, valid
-from sori.nn.losses import diversity, perplexity, same_code, step_ahead
+from sori.nn.losses import diversity, perplexity, same_unit, step_ahead
 from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
 from sori.nn.quantize import GumbelQuantizer, KMeansQuantizer, gumbel_noise
@@ -134,7 +134,8 @@ class QuantizedFrames(NamedTuple):
 
     frames: Frames
     """z^."""
-    codes: Int[Tensor, "batch frame group"]
+    units: Int[Tensor, "batch frame group"]
+    """Index of the chosen entry of each group."""
     hard_probs: Float[Tensor, "group entry"]
     """Share of the frames that have each code."""
     probs: Float[Tensor, "group entry"]
@@ -252,14 +253,14 @@ class VqWav2Vec(nn.Module):
             found = self.quantizer(x, lengths)
             penalty = self.config.kmeans_weight * (found.codebook_loss + self.config.commitment * found.commitment)
             return QuantizedFrames(
-                Frames(found.vectors, lengths), found.codes, found.hard_probs, found.hard_probs, penalty
+                Frames(found.vectors, lengths), found.units, found.hard_probs, found.hard_probs, penalty
             )
         if self.hidden is not None:
             x = activate(self.hidden(x), self.config.activation)
         quantized = self.quantizer(x, temperature=temperature, noise=noise)
         penalty = self.config.diversity_weight * diversity(quantized.probs)
         return QuantizedFrames(
-            Frames(quantized.vectors, lengths), quantized.codes, quantized.hard_probs, quantized.probs, penalty
+            Frames(quantized.vectors, lengths), quantized.units, quantized.hard_probs, quantized.probs, penalty
         )
 
     def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
@@ -273,9 +274,9 @@ class VqWav2Vec(nn.Module):
             ValueError: for an utterance shorter than one frame.
         """
         frames = self.features(waveform, lengths)
-        codes = self.quantize(frames).codes
-        real = valid(frames.lengths, codes.shape[1])
-        return Units(codes.masked_fill(~real.unsqueeze(-1), -1), frames.lengths)
+        units = self.quantize(frames).units
+        real = valid(frames.lengths, units.shape[1])
+        return Units(units.masked_fill(~real.unsqueeze(-1), -1), frames.lengths)
 
     def context(self, frames: Frames) -> list[Tensor]:
         """All layers: z^, then the output of every causal layer, the last one c.
@@ -416,20 +417,21 @@ class VqWav2Vec(nn.Module):
             draws: see `draw`.
             temperature: of the Gumbel softmax.
         """
-        units = self.quantize(self.features(batch.waveform, batch.lengths), temperature=temperature, noise=draws.noise)
-        predictions = self.predictors(self.context(units.frames)[-1])
-        ahead = step_ahead(predictions, *units.frames, draws.negatives, offset=self.offset)
+        frames = self.features(batch.waveform, batch.lengths)
+        quantized = self.quantize(frames, temperature=temperature, noise=draws.noise)
+        predictions = self.predictors(self.context(quantized.frames)[-1])
+        ahead = step_ahead(predictions, *quantized.frames, draws.negatives, offset=self.offset)
         count = ahead.pairs.sum()
-        total = ahead.loss + count * units.penalty
+        total = ahead.loss + count * quantized.penalty
         with torch.no_grad():
             terms = {
                 "contrastive": ahead.loss,
                 "correct": ahead.correct.sum(),
-                "penalty": count * units.penalty,
-                "prob_perplexity": count * perplexity(units.probs),
-                "code_perplexity": count * perplexity(units.hard_probs),
-                "equal_share": count * same_code(units.codes, draws.negatives).float().mean(),
+                "penalty": count * quantized.penalty,
+                "prob_perplexity": count * perplexity(quantized.probs),
+                "code_perplexity": count * perplexity(quantized.hard_probs),
+                "equal_share": count * same_unit(quantized.units, draws.negatives).float().mean(),
             }
-            shares = count * ahead.correct / ahead.pairs.clamp(min=1)
-            terms |= {f"correct_{step}": share for step, share in enumerate(shares.unbind(), start=1)}
+            correct = count * ahead.correct / ahead.pairs.clamp(min=1)
+            terms |= {f"correct_{step}": value for step, value in enumerate(correct.unbind(), start=1)}
         return LossSum(total, count, {name: term.detach().float() for name, term in terms.items()})

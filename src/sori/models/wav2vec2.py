@@ -33,7 +33,7 @@ from sori.core.config import Config
 from sori.core.seeds import Rng
 from sori.core.shapes import Bool, Float, Frames, Int, Tensor, Units
 from sori.models.protocols import LossSum
-from sori.nn.conv import ConvConfig, PositionalConv, WaveConv, scale_gradient
+from sori.nn.conv import ConvConfig, PositionalConv, WaveformConv, scale_gradient
 from sori.nn.dropout import Dropout
 from sori.nn.layers import choose_layer
 from sori.nn.lengths import mean_square, num_frames, valid
@@ -169,7 +169,7 @@ class Wav2Vec2(nn.Module):
         self.config = config
         match config.front:
             case ConvConfig() as front:
-                self.front: WaveConv | LogMel | Cepstrum = WaveConv(front)
+                self.front: WaveformConv | LogMel | Cepstrum = WaveformConv(front)
             case LogMelConfig() as front:
                 self.front = LogMel(front)
             case CepstrumConfig() as front:
@@ -344,11 +344,11 @@ class Wav2Vec2(nn.Module):
             ValueError: the model was read without its quantiser, or an utterance is shorter than one frame.
         """
         self._needs_quantizer()
-        heard = self.targets or self.front
-        frames = heard(waveform, lengths)
+        front = self.targets or self.front
+        frames = front(waveform, lengths)
         x = frames.data if self.targets else self.feature_norm(frames.data)
-        codes = self.quantizer(x).codes
-        return Units(codes.masked_fill(~valid(frames.lengths, codes.shape[1])[..., None], -1), frames.lengths)
+        units = self.quantizer(x).units
+        return Units(units.masked_fill(~valid(frames.lengths, units.shape[1])[..., None], -1), frames.lengths)
 
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
         """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
@@ -469,7 +469,7 @@ class Wav2Vec2(nn.Module):
             "diversity": count * unused,
             "prob_perplexity": count * perplexity(quantized.probs),
             "code_perplexity": count * perplexity(quantized.hard_probs),
-            "equal_share": contrast.share_equal,
+            "equal_share": contrast.equal_fraction,
             "masked_share": count * count / raw.lengths.sum(),
         }
         if draws.visible is not None:
@@ -494,7 +494,7 @@ class Wav2Vec2(nn.Module):
             self.project_context(pick(top, guessed.positions)),
             self.project_codes(quantized.vectors),
             guessed.negatives,
-            quantized.codes,
+            quantized.units,
             temperature=c.temperature,
             equal=c.equal_distractors,
         )

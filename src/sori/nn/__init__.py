@@ -1,1 +1,1 @@
-"""Parts that know only tensors, shared by several systems."""
+"""Network parts and losses that several models share; tensors in, tensors out."""

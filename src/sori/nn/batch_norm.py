@@ -1,4 +1,4 @@
-"""Batch normalisation over all processes, of rows or of images."""
+"""Batch normalisation over all processes, for rows or images."""
 
 import torch
 from torch import nn
@@ -9,16 +9,16 @@ from sori.core.shapes import Float, Tensor
 
 
 class BatchNorm(nn.Module):
-    """Mean 0 and variance 1 of each channel over the batch, then scale and shift (Ioffe and Szegedy 2015).
+    """Normalise each channel to mean 0 and variance 1 over the batch, then scale and shift (Ioffe and Szegedy 2015).
 
-    In training over the batches of all processes together (SimCLR's "global" normalisation: with local means, examples
-    of one process could be told from those of another by them). In evaluation by the running mean and variance, which
-    have the names that torchvision gives them.
+    In training, the statistics are those of the batches of all processes together (SimCLR's "global" normalisation:
+    local means would reveal which process an example belongs to). In evaluation, the running mean and variance are
+    used; they have torchvision's names.
 
     Args:
-        dim: channels.
-        shift: with a shift to learn; without, the mean stays 0.
-        first_scale: what the scale starts from.
+        dim: number of channels.
+        shift: whether to learn a shift; without, the mean stays 0.
+        first_scale: initial value of the scale.
     """
 
     def __init__(self, dim: int, *, shift: bool = True, first_scale: float = 1.0) -> None:
@@ -31,7 +31,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "batch channel *place"]) -> Float[Tensor, "batch channel *place"]:
-        """The same shape, in float32 at least."""
+        """Return the normalised values, same shape, in float32 or wider."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             if self.training and distributed.world_size() > 1:

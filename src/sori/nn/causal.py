@@ -1,4 +1,4 @@
-"""Convolutions that see the past only, and predictors of what comes next."""
+"""Causal convolutions, and predictors of future frames."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from sori.nn.clip_norm import Activation, ClipNorm, activate
 class CausalConv(nn.Module):
     """Causal convolutions of stride 1, each followed by `ClipNorm` and an activation (Schneider et al. 2019, §2).
 
-    Before each layer the first frame is repeated `kernel - 1` times, so that no frame sees a later one. But for the
-    norm, that is, which sees the whole clip.
+    Before each layer the first frame is repeated `kernel - 1` times, so that no convolution sees a later frame. The
+    norm alone depends on the whole clip.
 
     Args:
-        dim: channels.
-        kernels: taps of each layer.
-        skip: add the input of each layer to its output, and scale the sum by the root of a half.
-        activation: after each norm.
+        dim: number of channels.
+        kernels: kernel size of each layer.
+        skip: whether to add the input of each layer to its output and scale the sum by sqrt(0.5).
+        activation: activation after each norm.
     """
 
     def __init__(self, dim: int, *, kernels: Sequence[int], skip: bool, activation: Activation = "relu") -> None:
@@ -34,11 +34,11 @@ class CausalConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]
     ) -> list[Float[Tensor, "batch frame dim"]]:
-        """The output of every layer.
+        """Return the output of every layer.
 
         Args:
             x: frames.
-            lengths: real frames of each clip.
+            lengths: number of real frames of each clip.
         """
         uneven = int(lengths.min()) < x.shape[1]
         y, outputs = x.transpose(1, 2), []
@@ -53,12 +53,12 @@ class CausalConv(nn.Module):
 
 
 class StepPredictors(nn.Module):
-    """K affine maps of a context vector, one for each step ahead, which share their bias (Schneider et al. 2019, §2).
+    """K affine maps of a context vector, one for each step ahead, with a common bias (Schneider et al. 2019, §2).
 
-    Drawn as the transposed convolution of the reference code is.
+    Initialised like the transposed convolution of the reference code.
 
     Args:
-        dim: of context and predictions.
+        dim: width of context and predictions.
         num_steps: K.
     """
 
@@ -73,6 +73,6 @@ class StepPredictors(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, context: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame step dim"]:
-        """h_k(c_t) for all steps k, in one product."""
+        """Return h_k(c_t) for all steps k, computed in one matrix product."""
         products = functional.linear(context, self.weight.flatten(0, 1))
         return products.view(*products.shape[:2], self.num_steps, -1) + self.bias

@@ -1,7 +1,7 @@
-"""Convolutions whose values are normalised over channels and time of a clip together (GroupNorm with one group).
+"""Convolutions normalised over the channels and time of a clip together (GroupNorm with one group).
 
-Such a norm makes a clip's loudness vanish, and every frame depend on the whole clip. Here its statistics are those of
-the real frames, so that an utterance gives the same alone and padded.
+Such a norm removes a clip's loudness and makes every frame depend on the whole clip. Its statistics are computed from
+the real frames only, so that an utterance gives the same values alone and padded.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ Activation = Literal["relu", "gelu"]
 
 
 class ClipNorm(nn.Module):
-    """Group normalisation over the channels of a group and all real frames of a clip, in float32 or better.
+    """Group normalisation over the channels of a group and all real frames of a clip, in float32 or wider.
 
     Args:
-        dim: channels.
-        num_groups: of channels, each with its own mean and variance.
+        dim: number of channels.
+        num_groups: number of channel groups, each with its own mean and variance.
     """
 
     def __init__(self, dim: int, *, num_groups: int = 1) -> None:
@@ -34,11 +34,11 @@ class ClipNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch dim frame"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch dim frame"]:
-        """The same shape; frames of padding are finite and mean nothing.
+        """Return the normalised values, same shape; padding frames are finite but meaningless.
 
         Args:
-            x: channels first, as convolutions like it.
-            lengths: real frames of each clip; None: all are real, which is faster.
+            x: values, channels first.
+            lengths: number of real frames of each clip; None: all frames are real, which is faster.
         """
         with torch.autocast(x.device.type, enabled=False):
             x = at_least_float32(x)
@@ -58,12 +58,12 @@ class ClipConv(nn.Module):
     """Convolutions without bias or padding, each followed by `ClipNorm` and an activation (Schneider et al. 2019, §2).
 
     Args:
-        num_inputs: channels that come in; 1 for a waveform.
-        dim: channels of every layer.
-        kernels: taps of each layer.
-        strides: of each layer.
-        activation: after each norm.
-        log_compression: log(1 + |x|) after the last layer.
+        num_inputs: number of input channels; 1 for a waveform.
+        dim: number of channels of every layer.
+        kernels: kernel size of each layer.
+        strides: stride of each layer.
+        activation: activation after each norm.
+        log_compression: whether to apply log(1 + |x|) after the last layer.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class ClipConv(nn.Module):
         self.norms = nn.ModuleList(ClipNorm(dim) for _ in kernels)
 
     def forward(self, x: Float[Tensor, "batch frame_in input"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Frames of the last layer.
+        """Return the frames of the last layer.
 
         Args:
             x: samples or frames.
-            lengths: how many of them are real.
+            lengths: number of real ones in each clip.
 
         Raises:
-            ValueError: fewer of them than one frame needs.
+            ValueError: if a clip is shorter than the receptive field of one frame.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field, hop_samples=self.hop)
         y = x[:, : int(lengths.max())].transpose(1, 2)
@@ -107,10 +107,10 @@ class ClipConv(nn.Module):
 
 
 def activate(x: Float[Tensor, "*axes"], activation: Activation) -> Float[Tensor, "*axes"]:
-    """ReLU or GELU."""
+    """Apply ReLU or GELU."""
     return functional.relu(x) if activation == "relu" else functional.gelu(x)
 
 
 def at_least_float32(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Half precision becomes float32; all else stays."""
+    """Convert half precision to float32 and leave wider types unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -17,27 +17,29 @@ class ConvConfig(Config):
 
     kind: Literal["conv"] = "conv"
     norm: Literal["group", "layer"] = "group"
-    """"group" normalises each channel over time, after the first layer only: the result then depends on the whole
-    length of the input. "layer" normalises each vector after every layer."""
+    """"group" normalises each channel over time, after the first layer only, so that the result depends on the whole
+    input. "layer" normalises each vector after every layer."""
     bias: bool = False
     dim: int = 512
-    """Channels of every layer."""
+    """Number of channels of every layer."""
     kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
     normalize: bool = False
-    """Bring every utterance to mean 0 and variance 1 first; must not change between pre-training and fine-tuning."""
+    """Whether to normalise every utterance to mean 0 and variance 1 first; must be the same in pre-training and
+    fine-tuning."""
     normalize_floor: float = 1e-5
-    """Added to the variance, as fairseq does; Hugging Face's feature extractor adds 1e-7: soft speech differs."""
+    """Constant added to the variance. fairseq adds 1e-5, Hugging Face's feature extractor 1e-7, which makes a
+    difference for quiet speech."""
 
 
-class WaveConv(nn.Module):
+class WaveformConv(nn.Module):
     """Convolutions over the waveform without padding, each followed by GELU (Baevski et al. 2020, section 2)."""
 
     def __init__(self, config: ConvConfig) -> None:
         super().__init__()
         self.config, self.dim = config, config.dim
         self.field_samples, self.hop_samples = receptive_field(config.kernels, config.strides)
-        # A bias before the normalisation over time would cancel.
+        # The normalisation over time would cancel a bias before it.
         biases = [config.bias and (i > 0 or config.norm == "layer") for i in range(len(config.kernels))]
         inputs = [1, *[config.dim] * (len(config.kernels) - 1)]
         shapes = zip(inputs, config.kernels, config.strides, biases, strict=True)
@@ -51,17 +53,17 @@ class WaveConv(nn.Module):
             nn.init.kaiming_normal_(conv.get_parameter("weight"))
 
     def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Vectors of the last layer, the same for an utterance alone and padded.
+        """Return the vectors of the last layer, the same for an utterance alone and padded.
 
-        With norm "group", utterances of different lengths are computed one after the other, each without its padding,
-        which the normalisation over time would mix into every frame.
+        With norm "group", utterances of different lengths are computed one by one without padding, because the
+        normalisation over time would mix the padding into every frame.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         if self.config.normalize:
-            waveform = normalize_wave(waveform, lengths, floor=self.config.normalize_floor)
+            waveform = normalize_waveform(waveform, lengths, floor=self.config.normalize_floor)
         longest = int(lengths.max())
         if self.config.norm == "group" and int(lengths.min()) < longest:
             alone = [self._stack(row[None, :length])[0] for row, length in zip(waveform, lengths.tolist(), strict=True)]
@@ -82,16 +84,16 @@ class WaveConv(nn.Module):
         return x.float()
 
     def _normalized_first(self, windows: Tensor, weight: Tensor) -> Tensor:
-        """The first layer and its normalisation over time in one product.
+        """Compute the first layer and its normalisation over time in one product.
 
-        The layer is linear, so mean and variance of its output follow from those of the windows: w' m and w' S w. The
-        longest tensors of the whole model are thus neither read for statistics nor written twice.
+        The layer is linear, so the mean and variance of its output follow from those of the windows: w' m and w' S w.
+        The longest tensors of the model are thus neither read for statistics nor written twice.
         """
         norm = self.norms[0]
         with torch.autocast(windows.device.type, enabled=False):
             centred = windows - windows.mean(1, keepdim=True)
-            # In 64 bits: speech is strong in the lowest frequencies, and of channels that leave these out little
-            # remains of S (in 32 bits, outputs were off by up to 1e-3). The matrices are small.
+            # In 64 bits: most energy of speech is at the lowest frequencies, and w' S w is tiny for filters that
+            # suppress these (in 32 bits, outputs were off by up to 1e-3). The matrices are small.
             wide = _widest(centred)
             covariance = wide.transpose(1, 2) @ wide / windows.shape[1]
             wide_weight = weight.to(wide.dtype)
@@ -112,11 +114,11 @@ def strided_conv(
     *,
     stride: int,
 ) -> Float[Tensor, "batch frame_out out"]:
-    """Convolution over time without padding, of frames that lie one after the other in memory.
+    """Convolve over time without padding, for frames that are contiguous in memory.
 
-    The taps are taken `stride` at a time (what is left, one by one): such a part of the convolution is one matrix
-    product with the frames as they lie, where `conv1d` would copy them into another layout and back (in bfloat16 on the
-    CPU this takes as long again).
+    The taps are processed in groups of `stride` (the remaining ones singly). Each group is one matrix product on the
+    frames as stored, whereas `conv1d` would copy them into another layout and back (which doubles the time in bfloat16
+    on the CPU).
     """
     num_taps = weight.shape[2]
     num_out = (x.shape[1] - num_taps) // stride + 1
@@ -132,10 +134,10 @@ def strided_conv(
     return total if bias is None else total + bias
 
 
-def normalize_wave(
+def normalize_waveform(
     waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, floor: float = 1e-5
 ) -> Float[Tensor, "batch sample"]:
-    """Mean 0 and variance 1 (population, + floor) over the real samples of each utterance; padding becomes 0."""
+    """Normalise the real samples of each utterance to mean 0 and population variance 1 (+ floor); set padding to 0."""
     real = valid(lengths, waveform.shape[1])
     x = waveform - (waveform * real).sum(1, keepdim=True) / lengths[:, None]
     variance = (x.square() * real).sum(1, keepdim=True) / lengths[:, None]
@@ -143,14 +145,14 @@ def normalize_wave(
 
 
 class PositionalConv(nn.Module):
-    """Relative positions from a wide grouped convolution (Baevski et al. 2020, section 2; Mohamed et al. 2019).
+    """Relative position embedding by a wide grouped convolution (Baevski et al. 2020, section 2; Mohamed et al. 2019).
 
-    The weight is normalised with one gain for each tap of the kernel. An even kernel sees one frame more to the left.
+    The weight is normalised with one gain for each tap. An even kernel sees one more frame to the left.
 
     Args:
-        dim: of the frames.
-        kernel: taps.
-        num_groups: of channels.
+        dim: width of the frames.
+        kernel: kernel size.
+        num_groups: number of channel groups.
     """
 
     def __init__(self, dim: int, *, kernel: int, num_groups: int) -> None:
@@ -164,12 +166,12 @@ class PositionalConv(nn.Module):
             self.gain.copy_(self.direction.norm(dim=(0, 1), keepdim=True))
 
     def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
-        """What is to be added to the frames; frames of padding must be zero."""
+        """Return the position embedding to add to the frames; padding frames must be zero."""
         weight = self.direction * (self.gain / self.direction.norm(dim=(0, 1), keepdim=True))
-        # A picture of height 1: the kernels for these work on frames that lie one after the other in memory.
-        picture = x.transpose(1, 2).unsqueeze(2)
+        # As an image of height 1: the conv2d kernels work on frames that are contiguous in memory.
+        image = x.transpose(1, 2).unsqueeze(2)
         y = functional.conv2d(
-            picture, weight.unsqueeze(2), self.bias, padding=(0, self.kernel // 2), groups=self.num_groups
+            image, weight.unsqueeze(2), self.bias, padding=(0, self.kernel // 2), groups=self.num_groups
         )
         return functional.gelu(y.squeeze(2).transpose(1, 2)[:, : x.shape[1]])
 
@@ -186,5 +188,5 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def scale_gradient(x: Float[Tensor, "*axes"], scale: float) -> Float[Tensor, "*axes"]:
-    """The same values; what flows back through them is multiplied by `scale`."""
+    """Return the same values and multiply their gradient by `scale` in the backward pass."""
     return _ScaleGradient.apply(x, scale) if scale != 1 else x  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Dropout that does not dominate a training step on the CPU."""
+"""Dropout that is fast on the CPU."""
 
 import torch
 from torch import nn
@@ -8,10 +8,10 @@ from sori.core.shapes import Float, Tensor
 
 
 class Dropout(nn.Module):
-    """Zero each value with probability `p` in training and scale up the others; draws from torch's global generator.
+    """Zero each value with probability `p` in training and scale up the others; uses torch's global generator.
 
-    On the CPU torch draws every value for itself, which takes longer than the attention it thins out; here each 64-bit
-    draw decides on four values, with `p` rounded to a multiple of 2 ** -16.
+    On the CPU, torch draws one random number for each value, which takes longer than the attention itself. Here each
+    64-bit random number decides on four values, with `p` rounded to a multiple of 2 ** -16.
     """
 
     def __init__(self, p: float) -> None:
@@ -19,7 +19,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-        """The same shape; the same values in evaluation."""
+        """Return the values after dropout, same shape; unchanged in evaluation."""
         if not self.training or self.p == 0:
             return x
         if x.device.type != "cpu":

@@ -1,7 +1,7 @@
-"""The binary tree of hierarchical softmax: frequent words near the root (Mikolov et al. 2013b, section 2.1).
+"""Binary Huffman tree of hierarchical softmax, with frequent words near the root (Mikolov et al. 2013b, section 2.1).
 
-p(w | h) = prod_j sigma(s_j u_{n_j} . h) over the nodes n_j from the root to the word, s_j = +1 where its bit is 0, -1
-where it is 1: so the probabilities of all words sum to 1, and a word costs as many products as its code has bits.
+p(w | h) = prod_j sigma(s_j u_{n_j} . h) over the nodes n_j from the root to the word, with s_j = +1 where its bit is 0
+and -1 where it is 1. The probabilities of all words sum to 1, and a word costs one product for each bit of its code.
 """
 
 from typing import NamedTuple, no_type_check
@@ -15,31 +15,31 @@ _compiled = jit(error_model="numpy")
 
 
 class Tree(NamedTuple):
-    """The way from the root to every word: steps `starts[w]` to `starts[w + 1]`."""
+    """Path from the root to every word: steps `starts[w]` to `starts[w + 1]`."""
 
     starts: NDArray[np.int64]
-    """`word + 1`."""
+    """First step of each word, and the total; `word + 1` values."""
     nodes: NDArray[np.int32]
-    """The inner node at each step, the root being `word - 2`."""
+    """Inner node at each step; the root is `word - 2`."""
     bits: NDArray[np.uint8]
-    """Which way it goes from there."""
+    """Branch taken at each step."""
 
     def depth(self) -> int:
-        """Steps to the word that is farthest away."""
+        """Return the number of steps to the farthest word."""
         return int(np.diff(self.starts).max(initial=0))
 
 
 def huffman(counts: NDArray[np.int64]) -> Tree:
-    """The tree whose mean path, weighted by counts, is shortest (Huffman 1952).
+    """Build the tree whose mean path length, weighted by counts, is shortest (Huffman 1952).
 
     Args:
-        counts: of at least two words; of equal ones, the later is joined first.
+        counts: count of each word, at least two words; of equal counts, the later one is joined first.
 
     Raises:
-        ValueError: there is no choice to code.
+        ValueError: if there are fewer than two words.
     """
     if len(counts) < 2:
-        raise ValueError(f"expected at least two words to tell apart, got {len(counts)}; hierarchical needs more text")
+        raise ValueError(f"hierarchical softmax expected at least two words, got {len(counts)}; give more text")
     order = np.argsort(-np.asarray(counts), kind="stable")
     parents, bits = _join(np.ascontiguousarray(counts, dtype=np.int64)[order])
     leaves = np.arange(len(parents))
@@ -50,7 +50,7 @@ def huffman(counts: NDArray[np.int64]) -> Tree:
 @no_type_check
 @_compiled
 def _join(counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Parent and bit of every word and inner node: with sorted leaves, the two least are at the ends of two queues."""
+    """Return parent and bit of every word and inner node; with sorted leaves, the two least are at two queue ends."""
     num = len(counts)
     weights = np.empty(2 * num - 1, dtype=np.int64)
     weights[:num] = counts

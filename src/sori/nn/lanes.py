@@ -1,10 +1,11 @@
-"""Sixteen float32 side by side, as one value inside compiled code.
+"""Vectors of sixteen float32 numbers as single values inside compiled code.
 
-numba turns loops into vector instructions when it likes to; what is written with these always is: AVX-512, AVX2, SSE or
-NEON, as the machine has them, in this order of additions on all of them. Places are addresses in bytes.
+numba does not always turn loops into vector instructions; code written with these functions always becomes AVX-512,
+AVX2, SSE or NEON, whichever the machine has, with the same order of additions on all of them. Positions are addresses
+in bytes.
 
-So are those of single numbers (`int32_at` and its kin): an array taken out of a tuple, or passed on in one, is counted
-up and down atomically, which took as long as the arithmetic.
+Single numbers are also read by address (`int32_at` etc.): an array that is taken out of a tuple, or passed in one, is
+reference-counted atomically, which took as long as the arithmetic.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
 LANES = 16
-"""Numbers in one value; 64 bytes, a line of the cache."""
+"""Numbers in one vector; 64 bytes, one cache line."""
 LANE_BYTES = 4 * LANES
 
 _FLOAT = ir.FloatType()
@@ -26,7 +27,7 @@ _INDEX = ir.IntType(32)
 
 
 class LanesType(types.Type):
-    """The type of such a value, for numba."""
+    """numba type of such a vector."""
 
     def __init__(self) -> None:
         super().__init__(name="Lanes16")
@@ -54,7 +55,7 @@ def _at(builder: Any, address: Any) -> Any:
 def _reader(number: Any) -> Any:
     @intrinsic
     def read(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - numba's interface
-        """The number at an address."""
+        """Return the number at an address."""
 
         def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
             return builder.load(builder.inttoptr(args[0], context.get_value_type(number).as_pointer()))
@@ -67,7 +68,7 @@ def _reader(number: Any) -> Any:
 def _writer(number: Any) -> Any:
     @intrinsic
     def write(typingctx: Any, address: Any, value: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-        """Put a number there."""
+        """Write a number to an address."""
 
         def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
             builder.store(args[1], builder.inttoptr(args[0], args[1].type.as_pointer()))
@@ -85,7 +86,7 @@ put_int64, put_float = _writer(types.int64), _writer(types.float32)
 
 @intrinsic
 def load(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - numba's interface
-    """The sixteen numbers at an address."""
+    """Return the sixteen numbers at an address."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         return builder.load(_at(builder, args[0]), align=4)
@@ -95,7 +96,7 @@ def load(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noq
 
 @intrinsic
 def store(typingctx: Any, address: Any, value: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-    """Put them there."""
+    """Write sixteen numbers to an address."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         builder.store(args[1], _at(builder, args[0]), align=4)
@@ -106,7 +107,7 @@ def store(typingctx: Any, address: Any, value: Any) -> tuple[Any, Callable[..., 
 
 @intrinsic
 def zeros(typingctx: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-    """Sixteen zeros."""
+    """Return sixteen zeros."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         return ir.Constant(_VECTOR, [0.0] * LANES)
@@ -116,7 +117,7 @@ def zeros(typingctx: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - l
 
 @intrinsic
 def splat(typingctx: Any, number: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-    """One number sixteen times."""
+    """Return one number repeated sixteen times."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         return _splat(builder, args[0])
@@ -126,7 +127,7 @@ def splat(typingctx: Any, number: Any) -> tuple[Any, Callable[..., Any]]:  # noq
 
 @intrinsic
 def mul_add(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-    """`a * b + c`, rounded once where the machine can."""
+    """Return `a * b + c`, rounded once where the machine supports it."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         product = builder.fmul(args[0], args[1], flags=("contract",))
@@ -137,7 +138,7 @@ def mul_add(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Callable[..., 
 
 @intrinsic
 def total(typingctx: Any, value: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-    """Sum of the sixteen, by halves."""
+    """Return the sum of the sixteen numbers, added pairwise by halves."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         value, width = args[0], LANES
@@ -155,7 +156,7 @@ def total(typingctx: Any, value: Any) -> tuple[Any, Callable[..., Any]]:  # noqa
 
 @intrinsic
 def prefetch(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:  # noqa: ARG001 - likewise
-    """Ask for a line of the cache that will be read and written soon."""
+    """Prefetch a cache line that will soon be read and written."""
 
     def make(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - likewise
         pointer = builder.inttoptr(args[0], cgutils.voidptr_t)

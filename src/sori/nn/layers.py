@@ -1,16 +1,16 @@
-"""Which of a model's layers is asked for."""
+"""Choice of one of a model's layers."""
 
 
 def choose_layer(layer: int | None, num_layers: int, *, lowest: str) -> int:
-    """The number of a layer.
+    """Return the number of a layer, checked.
 
     Args:
         layer: 0 to `num_layers`; None: the last.
-        num_layers: above layer 0.
-        lowest: what layer 0 is, for the message.
+        num_layers: number of layers above layer 0.
+        lowest: name of layer 0, for the message.
 
     Raises:
-        ValueError: there is no such layer.
+        ValueError: if there is no such layer.
     """
     if layer is None:
         return num_layers

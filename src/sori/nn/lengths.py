@@ -1,7 +1,7 @@
-"""From samples to frames: receptive field, frame counts, and which frames are real.
+"""Conversion from samples to frames: receptive field, frame counts, and which frames are real.
 
-Every front end here takes whole windows only (no padding), so one formula counts the frames of all of them:
-`floor((samples - field) / hop) + 1`. A chain of valid convolutions obeys it too, with its combined field and hop.
+All front ends use whole windows only (no padding), so one formula gives their frame counts:
+`floor((samples - field) / hop) + 1`. It also holds for a chain of valid convolutions, with its combined field and hop.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sori.core.shapes import Bool, Float, Int, Tensor
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
-    """Samples that one output of a chain of convolutions sees, and samples from one output to the next."""
+    """Return the receptive field of a chain of convolutions, and the hop from one output to the next, in samples."""
     field, hop = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         field += (kernel - 1) * hop
@@ -21,27 +21,27 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int
 
 
 def num_frames(lengths: Int[Tensor, " batch"], *, field_samples: int, hop_samples: int) -> Int[Tensor, " batch"]:
-    """How many whole windows fit into each utterance.
+    """Return the number of whole windows in each utterance.
 
     Raises:
-        ValueError: for an utterance shorter than one window.
+        ValueError: if an utterance is shorter than one window.
     """
     shortest = int(lengths.min())
     if shortest < field_samples:
         raise ValueError(
             f"an utterance of {shortest} samples is shorter than one frame, which needs {field_samples} samples "
-            f"({field_samples / 16:.1f} ms at 16 kHz); it is probably a cut at a wrong place or an almost empty file: "
-            "leave it out, or pad it with silence"
+            f"({field_samples / 16:.1f} ms at 16 kHz); it is probably cut at a wrong place, or from an almost empty "
+            "file: leave it out, or pad it with silence"
         )
     return (lengths - field_samples) // hop_samples + 1
 
 
 def valid(lengths: Int[Tensor, " batch"], num_frames: int) -> Bool[Tensor, "batch frame"]:
-    """True where a frame is real, False where it is padding."""
+    """Return True where a frame is real, False where it is padding."""
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
 
 
 def mean_square(features: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
-    """Mean of the squares of all values of real frames, in float32 (the penalty on features of wav2vec 2.0)."""
+    """Return the mean square of all values of real frames, in float32 (feature penalty of wav2vec 2.0)."""
     square = features.float().square().mean(-1)
     return (square * valid(lengths, square.shape[1])).sum() / lengths.sum()

@@ -1,4 +1,4 @@
-"""Objectives as pure functions, summed over targets."""
+"""Training losses as pure functions, summed over targets."""
 
 from typing import Literal, NamedTuple
 
@@ -11,43 +11,44 @@ EqualDistractors = Literal["drop", "keep"]
 
 
 class Contrast(NamedTuple):
-    """Sums over all hidden frames of a batch."""
+    """Sums over all masked frames of a batch."""
 
     loss: Float[Tensor, ""]
     num_correct: Int[Tensor, ""]
-    share_equal: Float[Tensor, ""]
+    equal_fraction: Float[Tensor, ""]
+    """Fraction of the distractors that are the same unit as the target, summed over frames."""
 
 
 def contrastive(
     context: Float[Tensor, "batch masked dim"],
     targets: Float[Tensor, "batch masked dim"],
     negatives: Int[Tensor, "batch masked negative"],
-    codes: Int[Tensor, "batch masked group"],
+    units: Int[Tensor, "batch masked group"],
     *,
     temperature: float,
     equal: EqualDistractors,
 ) -> Contrast:
-    """-log of the softmax share of the right target among itself and its distractors, by cosine over temperature.
+    """Return the contrastive loss: -log softmax of the target among itself and its distractors, cosine / temperature.
 
-    Baevski et al. 2020, equation 3. A frame counts as correct when no distractor is closer than the target, unless all
-    candidates are equally close. Computed in float32 whatever the autocast.
+    Baevski et al. 2020, equation 3. A frame counts as correct if no distractor is closer than the target, unless all
+    candidates are equally close. Computed in float32 regardless of autocast.
 
     Args:
         context: predictions c_t.
         targets: q_t; the distractors of an utterance are drawn from its own targets.
         negatives: for each frame, ranks of its distractors among the targets of its utterance.
-        codes: discrete identity of each target. A distractor with the code of the target cannot be told from it.
+        units: discrete unit of each target. A distractor with the same unit cannot be distinguished from the target.
         temperature: kappa.
-        equal: what becomes of such distractors. "drop" leaves them out of the softmax, as published; then a model whose
-            codes are all the same has loss 0. "keep" leaves them in as ties, so that it scores chance, ln(K + 1).
+        equal: treatment of such distractors. "drop" excludes them from the softmax, as published; a model that uses a
+            single unit then has loss 0. "keep" counts them as ties, so that such a model has chance loss, ln(K + 1).
     """
     with torch.autocast(context.device.type, enabled=False):
-        # The cosine of every frame with every target of its utterance is one product; distractors are picked from it.
+        # One product gives the cosine of every frame with every target of its utterance; distractors are picked there.
         c = functional.normalize(context.float(), dim=-1)
         q = functional.normalize(targets.float(), dim=-1)
         logits = torch.bmm(c, q.transpose(1, 2)) / temperature
         positive = logits.diagonal(dim1=1, dim2=2).unsqueeze(-1)
-        is_equal = same_code(codes, negatives)
+        is_equal = same_unit(units, negatives)
         negative = logits.gather(2, negatives)
         match equal:
             case "drop":
@@ -68,7 +69,7 @@ class StepContrast(NamedTuple):
 
     loss: Float[Tensor, ""]
     num_correct: Float[Tensor, " step"]
-    """For each step; where distractors tie with the target, the chance of picking the target among them."""
+    """For each step; where distractors tie with the target, the probability of picking the target among them."""
 
 
 def info_nce(
@@ -77,22 +78,22 @@ def info_nce(
     positives: Int[Tensor, "step position"],
     negatives: Int[Tensor, "group position negative"],
 ) -> StepContrast:
-    """-log of the softmax share of the right frame among itself and distractors, for predictions several steps ahead.
+    """Return the InfoNCE loss: -log softmax of the right frame among itself and distractors, for several steps ahead.
 
     Van den Oord et al. 2018, equation 4, with the mean over the dimensions of prediction times frame as logit (the
-    paper's sum, but for a factor that the weights of the predictor can take up). ln(1 + distractors) minus the mean
-    loss is a lower bound of the mutual information in nats (section 2.3). In float32 at least, whatever the autocast.
+    paper has the sum; the weights of the predictor can absorb the factor). ln(1 + distractors) minus the mean loss is
+    a lower bound of the mutual information in nats (section 2.3). In float32 or wider, regardless of autocast.
 
     Args:
         predictions: W_k c_t; step k of position t.
-        targets: the frames z of each group, among which target and distractors are found. The work grows with their
+        targets: frames z of each group, which targets and distractors are taken from. The cost grows with their
             number: a group is an utterance, or a batch of few utterances.
-        positives: for each step and position, the right frame of the group.
-        negatives: for each position, its distractors in the group, the same for all steps.
+        positives: for each step and position, the index of the right frame in the group.
+        negatives: for each position, the indices of its distractors in the group, the same for all steps.
     """
     with torch.autocast(predictions.device.type, enabled=False):
         p, z = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (predictions, targets))
-        # Every prediction with every frame of its group is one product; target and distractors are picked from it.
+        # One product scores every prediction against every frame of its group; targets and distractors are picked.
         logits = (p.flatten(1, 2) @ (z / z.shape[-1]).transpose(1, 2)).view(*p.shape[:3], -1)
         right = logits.gather(3, positives[None, :, :, None].expand(len(logits), -1, -1, -1))
         wrong = logits.gather(3, negatives[:, None].expand(-1, logits.shape[1], -1, -1))
@@ -104,42 +105,41 @@ def info_nce(
 
 
 class ViewContrast(NamedTuple):
-    """Sums over all views of a batch, each asked once for the other view of what it shows."""
+    """Sums over all views of a batch."""
 
     loss: Float[Tensor, ""]
     num_correct: Float[Tensor, ""]
-    """Views whose nearest neighbour is their other view; of n that are equally near, each counts 1 / n."""
+    """Views whose nearest neighbour is the other view of the same example; n equally near ones count 1 / n each."""
 
 
 def nt_xent(
     views: Float[Tensor, "batch view dim"],
-    everyone: Float[Tensor, "all view dim"],
+    all_views: Float[Tensor, "all view dim"],
     *,
     temperature: float,
     offset: int = 0,
 ) -> ViewContrast:
-    """-log of the softmax share of a view's other view among all other views, by cosine over temperature.
+    """Return the NT-Xent loss: -log softmax of a view's pair among all other views, cosine / temperature.
 
-    Chen et al. 2020, equation 1, summed over both directions of all pairs: divided by the count, which is the number of
-    views (2N), it is the L of the paper's algorithm 1. In float32 at least, whatever the autocast.
+    Chen et al. 2020, equation 1, summed over both directions of all pairs. Divided by the number of views (2N), it is L
+    of the paper's algorithm 1. In float32 or wider, regardless of autocast.
 
     Args:
         views: two of each example, projected.
-        everyone: the views among which the other one is to be found: these, and with several processes those of all of
-            them (`distributed.gather_rows`).
+        all_views: candidates: `views` itself, or the views of all processes (`distributed.gather_rows`).
         temperature: tau.
-        offset: where `views` begin in `everyone`.
+        offset: row of `all_views` at which `views` begin.
     """
-    num, total = len(views), len(everyone)
+    num, total = len(views), len(all_views)
     with torch.autocast(views.device.type, enabled=False):
         wide = torch.promote_types(views.dtype, torch.float32)
         # All first views, then all second ones: view v of example b is row v * total + offset + b of the candidates.
-        asked, candidates = (
-            functional.normalize(x.to(wide).transpose(0, 1).flatten(0, 1), dim=-1) for x in (views, everyone)
+        queries, candidates = (
+            functional.normalize(x.to(wide).transpose(0, 1).flatten(0, 1), dim=-1) for x in (views, all_views)
         )
         own = offset + torch.arange(num, device=views.device)
         itself, other = torch.cat([own, own + total]), torch.cat([own + total, own])
-        logits = (asked @ candidates.T / temperature).scatter(1, itself[:, None], -torch.inf)
+        logits = (queries @ candidates.T / temperature).scatter(1, itself[:, None], -torch.inf)
         right = logits.gather(1, other[:, None])
         loss = (logits.logsumexp(1) - right.squeeze(1)).sum()
     with torch.no_grad():
@@ -147,12 +147,12 @@ def nt_xent(
         return ViewContrast(loss, found.sum())
 
 
-class Ahead(NamedTuple):
+class StepAhead(NamedTuple):
     """Sums over all pairs of a context and a later target, and counts for each step ahead."""
 
     loss: Float[Tensor, ""]
     pairs: Int[Tensor, " step"]
-    """How many were summed."""
+    """Number of pairs that were summed."""
     correct: Int[Tensor, " step"]
     """Pairs whose target scores higher than all of its distractors."""
 
@@ -164,32 +164,33 @@ def step_ahead(
     negatives: Int[Tensor, "batch frame negative"],
     *,
     offset: int,
-) -> Ahead:
-    """Tell later frames from others by the sign of a dot product, for several steps ahead.
+) -> StepAhead:
+    """Return the loss of classifying later frames against distractors by logistic regression, for several steps ahead.
 
     Schneider et al. 2019, section 2, with the weight of the distractors equal to their number:
     -log sigma(z_s . h_k(c_t)) - sum_n log sigma(-z_n . h_k(c_t)), s = t + offset + k, summed over all k = 0 .. K - 1
-    and all t with s inside the clip; a target has the same distractors for all steps. In float32 whatever the autocast.
+    and all t with s inside the clip; a target has the same distractors for all steps. In float32 or wider, regardless
+    of autocast.
 
     Args:
         predictions: h_k(c_t).
         targets: z.
-        lengths: real frames of each clip.
-        negatives: for each frame as a target, the frames of its distractors.
-        offset: of the first target.
+        lengths: number of real frames of each clip.
+        negatives: for each frame as a target, the indices of its distractors.
+        offset: frames from a context to its first target.
 
     Raises:
-        ValueError: no clip is long enough for a pair.
+        ValueError: if no clip is long enough for a pair.
     """
     num_steps, num_targets = predictions.shape[2], targets.shape[1] - offset
     if int(lengths.max()) <= offset:
         raise ValueError(
-            f"the first frame to be predicted lies {offset} frames ahead, and the longest clip has "
+            f"the first frame to predict is {offset} frames ahead, but the longest clip has only "
             f"{int(lengths.max())} frames; raise the shortest length in the data settings (data.min_seconds)"
         )
     with torch.autocast(targets.device.type, enabled=False):
         wide = torch.promote_types(targets.dtype, torch.float32)
-        # For every target, what was predicted of it from K places; then all of it meets all candidates in one product.
+        # For every target, gather its predictions from K positions; one product scores these against all candidates.
         steps = predictions.to(wide)[:, :num_targets].unbind(2)
         shifts = [functional.pad(x, (0, 0, k, 0))[:, :num_targets] for k, x in enumerate(steps)]
         own = torch.arange(targets.shape[1], device=targets.device).expand(len(targets), -1)
@@ -208,23 +209,23 @@ def step_ahead(
         loss = losses.masked_fill(~pairs, 0).sum()
     with torch.no_grad():
         correct = (right > others.amax(-1)) & pairs
-        return Ahead(loss, pairs.sum((0, 1)), correct.sum((0, 1)))
+        return StepAhead(loss, pairs.sum((0, 1)), correct.sum((0, 1)))
 
 
 def perplexity(probs: Float[Tensor, "group entry"]) -> Float[Tensor, ""]:
-    """Effective number of entries in use: exp of the entropy of each group, summed over groups; at most G V."""
+    """Return the effective number of entries in use: exp of each group's entropy, summed over groups; at most G V."""
     return torch.exp(-(probs * torch.log(probs + 1e-7)).sum(-1)).sum()
 
 
 def diversity(probs: Float[Tensor, "group entry"]) -> Float[Tensor, ""]:
-    """Share of the codebook that is not in use, (G V - perplexity) / (G V); Baevski et al. 2020, equation 4."""
+    """Return the unused fraction of the codebook, (G V - perplexity) / (G V); Baevski et al. 2020, equation 4."""
     return 1 - perplexity(probs) / probs.numel()
 
 
-def same_code(codes: Int[Tensor, "batch masked group"], negatives: Int[Tensor, "batch masked negative"]) -> Tensor:
-    """True where a distractor has the code of the target, in every group."""
+def same_unit(units: Int[Tensor, "batch masked group"], negatives: Int[Tensor, "batch masked negative"]) -> Tensor:
+    """Return True where a distractor has the same codebook entry as the target in every group."""
     same = torch.ones_like(negatives, dtype=torch.bool)
-    for group in codes.unbind(-1):
+    for group in units.unbind(-1):
         drawn = group.gather(1, negatives.flatten(1)).view_as(negatives)
         same &= drawn == group[..., None]
     return same

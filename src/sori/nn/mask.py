@@ -1,6 +1,6 @@
-"""Which frames and channels the objective hides: spans of fixed length at random places.
+"""Masks over frames and channels: spans of fixed length at random positions.
 
-Baevski et al. 2020 (wav2vec 2.0), section 3.1; the details of the draw (without replacement, rounding, short clips,
+Baevski et al. 2020 (wav2vec 2.0), section 3.1; the details of the sampling (without replacement, rounding, short clips,
 equal counts) follow fairseq's `compute_mask_indices`.
 """
 
@@ -13,16 +13,16 @@ from sori.nn.lengths import valid
 
 
 class MaskConfig(Config):
-    """Hidden spans over time and, in fine-tuning, over channels."""
+    """Masked spans over time and, in fine-tuning, over channels."""
 
     time_prob: float = 0.65
-    """Nominal share of hidden frames: spans times span length over frames; as spans overlap, 0.65 hides 49 %."""
+    """Nominal fraction of masked frames: spans times span length over frames; as spans overlap, 0.65 masks 49 %."""
     time_length: int = 10
-    """Frames in a span."""
+    """Number of frames in a span."""
     channel_prob: float = 0.0
-    """Nominal share of channels set to zero; 0 hides none."""
+    """Nominal fraction of channels set to zero; 0 masks none."""
     channel_length: int = 64
-    """Channels in a span."""
+    """Number of channels in a span."""
 
 
 def span_mask(
@@ -34,22 +34,22 @@ def span_mask(
     equal_counts: bool,
     generator: torch.Generator,
 ) -> Bool[Tensor, "batch frame"]:
-    """Draw hidden spans for each utterance.
+    """Draw masked spans for each utterance.
 
     The number of spans is `floor(prob * length / span + u)` with `u` uniform in [0, 1): one `u` for a batch of equal
     lengths, else one for each utterance. Starts are drawn without replacement from `0 .. length - span - 1`; in a clip
-    so short that fewer starts than spans remain, from `0 .. spans`. A span ends with its utterance at the latest.
+    too short for that many starts, from `0 .. spans`. Spans are cut at the end of the utterance.
 
     Args:
-        lengths: real frames of each utterance, on the host (the draw is the same on every device).
-        prob: nominal share of hidden frames.
-        span: frames in a span.
-        min_spans: at least so many spans in each utterance.
-        equal_counts: reveal random hidden frames until every utterance hides as many as the one that hides fewest.
-        generator: on the host.
+        lengths: number of real frames of each utterance, on the host (the draw is the same on every device).
+        prob: nominal fraction of masked frames.
+        span: number of frames in a span.
+        min_spans: minimum number of spans in each utterance.
+        equal_counts: unmask random frames until every utterance has as many masked frames as the one with fewest.
+        generator: random generator on the host.
 
     Returns:
-        True where a frame is hidden, on the host; padding is never hidden.
+        True where a frame is masked, on the host; padding is never masked.
     """
     longest = int(lengths.max())
     num_draws = 1 if bool((lengths == longest).all()) else len(lengths)
@@ -69,31 +69,35 @@ def span_mask(
 
 
 def equalise_counts(chosen: Bool[Tensor, "batch frame"], *, generator: torch.Generator) -> Bool[Tensor, "batch frame"]:
-    """Leave random frames out until every utterance has as many as the one that had fewest."""
+    """Deselect random frames until every utterance has as many as the one with fewest."""
     return _choose(chosen, chosen.sum(1).min().expand(len(chosen)), generator)
 
 
 def masked_positions(mask: Bool[Tensor, "batch frame"]) -> Int[Tensor, "batch masked"]:
-    """Indices of the hidden frames in rising order; every utterance must hide equally many."""
+    """Return the indices of the masked frames in ascending order.
+
+    Raises:
+        ValueError: if utterances have different numbers of masked frames.
+    """
     counts = mask.sum(1)
     if bool((counts != counts[0]).any()):
-        raise ValueError(f"utterances hide different numbers of frames ({counts.tolist()}); draw with equal_counts")
+        raise ValueError(f"utterances have different numbers of masked frames ({counts.tolist()}); use equal_counts")
     return mask.long().argsort(dim=1, descending=True, stable=True)[:, : int(counts[0])]
 
 
 def pick(
     x: Float[Tensor, "batch frame dim"], positions: Int[Tensor, "batch masked"]
 ) -> Float[Tensor, "batch masked dim"]:
-    """The frames at the given positions of each utterance."""
+    """Return the frames at the given positions of each utterance."""
     return x.gather(1, positions.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
 
 def fine_tuning_masks(
     config: MaskConfig, lengths: Int[Tensor, " batch"], num_channels: int, generator: torch.Generator
 ) -> tuple[Bool[Tensor, "batch frame"] | None, Bool[Tensor, "batch dim"] | None]:
-    """Frames and channels to hide while labels are learnt (Baevski et al. 2020, appendix B); None where the rate is 0.
+    """Draw frame and channel masks for fine-tuning (Baevski et al. 2020, appendix B); None where the rate is 0.
 
-    Unlike in pre-training, each utterance hides as many frames as are drawn for it: nothing needs equal counts.
+    Unlike in pre-training, utterances may have different numbers of masked frames.
     """
 
     def draw(lengths: Tensor, prob: float, span: int, min_spans: int) -> Tensor | None:
@@ -110,7 +114,7 @@ def fine_tuning_masks(
 def _choose(
     allowed: Bool[Tensor, "batch place"], counts: Int[Tensor, " batch"], generator: torch.Generator
 ) -> Bool[Tensor, "batch place"]:
-    """A uniform choice of `counts[b]` places, without replacement, among those allowed in row b."""
+    """Choose `counts[b]` places uniformly, without replacement, among those allowed in row b."""
     scores = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, 2.0)
     ranks = scores.argsort(1).argsort(1)
     return ranks < counts[:, None]
@@ -119,15 +123,15 @@ def _choose(
 def draw_hidden(
     mask: MaskConfig | None, lengths: Int[Tensor, " batch"], num_channels: int, rng: Rng | None
 ) -> tuple[Bool[Tensor, "batch frame"] | None, Bool[Tensor, "batch channel"] | None]:
-    """`fine_tuning_masks` from `rng["mask"]`, drawn on the host; nothing is hidden without a mask.
+    """Draw `fine_tuning_masks` from `rng["mask"]` on the host; without a mask configuration, mask nothing.
 
     Raises:
-        ValueError: there is a mask, and nothing to draw it with.
+        ValueError: if a mask is configured and there is no `rng`.
     """
     if mask is None:
         return None, None
     if rng is None:
-        raise ValueError("a mask is drawn at random: give rng as well")
+        raise ValueError("masks are drawn at random; pass rng as well")
     return fine_tuning_masks(mask, lengths, num_channels, Rng(*rng.key)["mask"])
 
 
@@ -136,7 +140,7 @@ def hide(
     masked: Bool[Tensor, "batch frame"] | None,
     channels: Bool[Tensor, "batch dim"] | None,
 ) -> Float[Tensor, "batch frame dim"]:
-    """Zeros in place of frames and channels; there is no mask vector that could have been learnt."""
+    """Set masked frames and channels to zero (there is no learnt mask vector)."""
     if masked is not None:
         z = z.masked_fill(masked.unsqueeze(-1), 0)
     return z if channels is None else z.masked_fill(channels.unsqueeze(1), 0)

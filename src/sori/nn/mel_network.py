@@ -1,4 +1,4 @@
-"""Log-mel windows through a small network: a front end that learns, without the cost of convolutions over samples."""
+"""Trainable front end of log-mel windows and a small network, cheaper than convolutions over samples."""
 
 import math
 from typing import Literal
@@ -15,21 +15,21 @@ from sori.nn.spectral import FLOOR, LogMel, LogMelConfig
 
 
 class MelNetworkConfig(Config):
-    """Some windows side by side, normalised by themselves, then layers that look at one frame each."""
+    """Stacked log-mel windows, normalised frame by frame, then layers over single frames."""
 
     kind: Literal["mel_network"] = "mel_network"
     windows: LogMelConfig = LogMelConfig()
     dim: int = 256
-    """Of every layer."""
+    """Width of every layer."""
     num_layers: int = 2
 
 
 class MelNetwork(nn.Module):
     """The front end of `MelNetworkConfig`.
 
-    Nothing is normalised over the utterance, which would let every frame know a little of what is yet to come: frame t
-    depends on samples `hop t` to `hop t + field - 1` alone. The spectrum of a frame is brought to mean 0 and variance 1
-    over its bands; its loudness, thereby lost, is put beside it.
+    Nothing is normalised over the utterance, so that no information about later frames leaks: frame t depends on
+    samples `hop t` to `hop t + field - 1` alone. The log-mel values of a frame are normalised to mean 0 and variance 1
+    over the bands; the level that this removes is added as an extra feature.
     """
 
     def __init__(self, config: MelNetworkConfig) -> None:
@@ -43,18 +43,18 @@ class MelNetwork(nn.Module):
         self.norms = nn.ModuleList(ChannelNorm(config.dim) for _ in widths)
 
     def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Vectors of the last layer, the same for an utterance alone and padded.
+        """Return the vectors of the last layer, the same for an utterance alone and padded.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         longest, stack = int(frame_lengths.max()), self.config.windows.stack
         windows = self.spectrum.log_mel(waveform)[:, : longest * stack]
-        spectra = windows.reshape(len(waveform), longest, -1)
+        log_mel = windows.reshape(len(waveform), longest, -1)
         # 0 for digital silence, about 1 for the loudest bands
-        level = spectra.mean(-1, keepdim=True) / -math.log(FLOOR) + 1
-        x = torch.cat([self.frame_norm(spectra), level], dim=-1)
+        level = log_mel.mean(-1, keepdim=True) / -math.log(FLOOR) + 1
+        x = torch.cat([self.frame_norm(log_mel), level], dim=-1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = functional.relu(norm(layer(x)))
         return Frames(x.to(torch.promote_types(x.dtype, torch.float32)), frame_lengths)

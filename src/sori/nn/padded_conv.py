@@ -1,4 +1,4 @@
-"""Strided convolutions over the waveform with padding, as CPC has them: a whole number of frames for round lengths."""
+"""Strided convolutions over the waveform with padding, as in CPC: round lengths give a whole number of frames."""
 
 import itertools
 import math
@@ -16,25 +16,25 @@ from sori.nn.lengths import num_frames, receptive_field, valid
 
 
 class PaddedConvConfig(Config):
-    """Five convolutions, a frame each 10 ms of 16 kHz; a frame sees 29 ms."""
+    """Five convolutions over 16 kHz audio: a frame every 10 ms, with a receptive field of 29 ms."""
 
     kind: Literal["padded_conv"] = "padded_conv"
     norm: Literal["channel", "batch"] = "channel"
-    """After every convolution: "channel" normalises each frame by itself; "batch" each channel over all frames of the
-    batch and, in evaluation, by its running mean and variance."""
+    """Normalisation after every convolution: "channel" normalises each frame over its channels; "batch" each channel
+    over all frames of the batch and, in evaluation, by its running mean and variance."""
     dim: int = 256
-    """Channels of every layer."""
+    """Number of channels of every layer."""
     kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
     strides: tuple[int, ...] = (5, 4, 2, 2, 2)
     paddings: tuple[int, ...] = (3, 2, 1, 1, 1)
-    """Zeros on either side, before each layer."""
+    """Number of zeros on either side, before each layer."""
 
 
 class PaddedConv(nn.Module):
     """Convolutions with bias, each followed by a normalisation and ReLU (van den Oord et al. 2018, section 3.1).
 
-    Frame t sees samples `hop t - left` to `hop t - left + field - 1`, where `left` is the padding in samples (153) and
-    `field` the receptive field (465): later samples never reach it. Weights are drawn as torch does.
+    Frame t depends on samples `hop t - left` to `hop t - left + field - 1` alone, where `left` is the padding in
+    samples (153) and `field` the receptive field (465). Weights have torch's default initialisation.
     """
 
     def __init__(self, config: PaddedConvConfig) -> None:
@@ -43,9 +43,9 @@ class PaddedConv(nn.Module):
         field, self.hop_samples = receptive_field(config.kernels, config.strides)
         hops = itertools.accumulate((1, *config.strides[:-1]), operator.mul)
         self.left_samples = sum(padding * hop for padding, hop in zip(config.paddings, hops, strict=True))
-        """Zeros before the waveform, all layers together."""
+        """Number of zeros before the waveform, all layers together."""
         self.field_samples = field - 2 * self.left_samples
-        """Shortest input: the field of one frame without what is padding on both sides."""
+        """Shortest input: the receptive field of one frame without the padding on both sides."""
         inputs = [1, *[config.dim] * (len(config.kernels) - 1)]
         shapes = zip(inputs, config.kernels, config.strides, strict=True)
         self.convs = nn.ModuleList(nn.Conv1d(dim, config.dim, k, s) for dim, k, s in shapes)
@@ -53,12 +53,12 @@ class PaddedConv(nn.Module):
         self.norms = nn.ModuleList(norm(config.dim) for _ in config.kernels)
 
     def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Vectors of the last layer, the same for an utterance alone and padded (in evaluation).
+        """Return the vectors of the last layer, the same for an utterance alone and padded (in evaluation).
 
-        What a layer computes beyond the end of an utterance becomes 0, the padding that the next layer would add there.
+        Values beyond the end of an utterance are set to 0, like the padding of the next layer.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         x = waveform[:, : int(lengths.max())]
@@ -83,13 +83,14 @@ class PaddedConv(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Mean 0 and variance 1 over the channels of each frame, then scale and shift; unlike `LayerNorm`, the variance is
-    the unbiased one.
+    """Normalise each frame over its channels, then scale and shift.
+
+    Unlike `LayerNorm`, it uses the unbiased variance.
 
     Args:
-        dim: of the frames.
-        affine: with scale and shift to learn.
-    """  # noqa: D205 - one sentence
+        dim: width of the frames.
+        affine: whether to learn scale and shift.
+    """
 
     def __init__(self, dim: int, *, affine: bool = True) -> None:
         super().__init__()
@@ -100,21 +101,21 @@ class ChannelNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frame dim"], real: Bool[Tensor, "batch frame"] | None = None
     ) -> Float[Tensor, "batch frame dim"]:
-        """The same shape; which frames are real makes no difference."""
+        """Return the normalised frames, same shape; `real` is not used."""
         del real
-        # var_unbiased + eps = (var + eps / r) r with r = dim / (dim - 1), so the fused kernel can do it
+        # var_unbiased + eps = (var + eps / r) r with r = dim / (dim - 1), so the fused kernel can compute it
         ratio = self.dim / (self.dim - 1)
         y = functional.layer_norm(x, (self.dim,), eps=1e-5 / ratio) / math.sqrt(ratio)
         return y if self.weight is None or self.bias is None else y * self.weight + self.bias
 
 
 class BatchNorm(nn.Module):
-    """Mean 0 and variance 1 of each channel over all real frames of the batch (Ioffe and Szegedy 2015).
+    """Normalise each channel over all real frames of the batch, then scale and shift (Ioffe and Szegedy 2015).
 
-    In evaluation, and in training where no gradient is wanted (a frozen front end), by the running mean and variance.
+    In evaluation, and in training without gradients (a frozen front end), it uses the running mean and variance.
 
     Args:
-        dim: of the frames.
+        dim: width of the frames.
     """
 
     def __init__(self, dim: int) -> None:
@@ -129,7 +130,7 @@ class BatchNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frame dim"], real: Bool[Tensor, "batch frame"] | None = None
     ) -> Float[Tensor, "batch frame dim"]:
-        """The same shape; `real` None: all frames are."""
+        """Return the normalised frames, same shape; `real` None: all frames are real."""
         learning = self.training and torch.is_grad_enabled()
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))

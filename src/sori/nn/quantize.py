@@ -1,4 +1,4 @@
-"""Discrete units: the Gumbel product quantiser of wav2vec 2.0 and vq-wav2vec, and the k-means one of the latter."""
+"""Quantisers into discrete units: Gumbel (wav2vec 2.0 and vq-wav2vec) and k-means (vq-wav2vec)."""
 
 from typing import NamedTuple
 
@@ -12,27 +12,27 @@ from sori.nn.lengths import valid
 
 
 class Quantized(NamedTuple):
-    """Chosen codes of a set of frames."""
+    """Units chosen for a set of frames."""
 
     vectors: Float[Tensor, "batch masked code"]
-    """Chosen entries of all groups side by side."""
-    codes: Int[Tensor, "batch masked group"]
-    """Which entry of each group."""
+    """Chosen codebook entries of all groups, concatenated."""
+    units: Int[Tensor, "batch masked group"]
+    """Index of the chosen entry of each group."""
     probs: Float[Tensor, "group entry"]
-    """softmax of the logits without noise or temperature, averaged over the frames: the soft use of the codebook."""
+    """Soft codebook use: softmax of the logits without noise or temperature, averaged over the frames."""
     hard_probs: Float[Tensor, "group entry"]
-    """Share of the frames that chose each entry."""
+    """Hard codebook use: fraction of the frames that chose each entry."""
 
 
 class GumbelQuantizer(nn.Module):
     """Product quantiser with straight-through Gumbel-softmax choices (Baevski et al. 2020, section 2).
 
     Args:
-        dim: of the frames to quantise.
-        num_groups: codebooks, G.
-        num_codes: entries in each codebook, V.
-        code_dim: of all chosen entries together; divisible by num_groups.
-        shared: all groups choose from the same entries.
+        dim: width of the frames to quantise.
+        num_groups: number of codebooks, G.
+        num_codes: number of entries in each codebook, V.
+        code_dim: width of all chosen entries together; divisible by num_groups.
+        shared: whether all groups choose from the same entries.
     """
 
     def __init__(self, dim: int, *, num_groups: int, num_codes: int, code_dim: int, shared: bool = False) -> None:
@@ -53,29 +53,29 @@ class GumbelQuantizer(nn.Module):
         temperature: float = 1.0,
         noise: Float[Tensor, "batch masked logit"] | None = None,
     ) -> Quantized:
-        """Choose a code for each frame, in float32 whatever the autocast.
+        """Choose a codebook entry of each group for each frame, in float32 regardless of autocast.
 
         Args:
             x: frames.
-            temperature: of the softmax that carries the gradient; used with noise only.
-            noise: Gumbel noise (see `gumbel_noise`). None: the likeliest code, without gradient to the logits.
+            temperature: temperature of the softmax that carries the gradient; used with noise only.
+            noise: Gumbel noise (see `gumbel_noise`). None: the most likely entry, without gradient to the logits.
         """
         with torch.autocast(x.device.type, enabled=False):
             logits = self.logits(at_least_float32(x)).unflatten(-1, (self.num_groups, self.num_codes))
             probs = logits.softmax(-1).mean((0, 1))
             if noise is None:
                 soft = None
-                codes = logits.argmax(-1)
+                units = logits.argmax(-1)
             else:
                 soft = ((logits + noise.view_as(logits)) / temperature).softmax(-1)
-                codes = soft.argmax(-1)
-            choice = functional.one_hot(codes, self.num_codes).to(logits.dtype)
+                units = soft.argmax(-1)
+            choice = functional.one_hot(units, self.num_codes).to(logits.dtype)
             hard_probs = choice.mean((0, 1))
             if soft is not None:  # forward: the hard choice, exactly; backward: the soft one
                 choice = choice + (soft - soft.detach())
             codebook = self.codebook.expand(self.num_groups, -1, -1)
             vectors = torch.einsum("btgv,gvd->btgd", choice, codebook).flatten(2)
-        return Quantized(vectors, codes, probs, hard_probs)
+        return Quantized(vectors, units, probs, hard_probs)
 
     @torch.no_grad()
     def start(
@@ -86,17 +86,18 @@ class GumbelQuantizer(nn.Module):
         sharpness: float,
         generator: torch.Generator,
     ) -> None:
-        """Let every codebook begin as the clusters of some frames, so that all codes are in use from the first update.
+        """Initialise every codebook by clustering frames, so that all entries are in use from the first update.
 
-        The logit of a code is the negative squared distance to its cluster, times half the sharpness, but for what all
-        codes share. Entries are random projections of the cluster centres: codes that sound alike start alike.
+        The logit of an entry is minus the squared distance to its cluster, times half the sharpness, up to a term that
+        all entries have in common. Entries are random projections of the cluster centres, so that entries for similar
+        frames start similar.
 
         Args:
-            frames: what is going to be quantised; many times as many as codes.
-            emphasis: factor on each dimension, for each group, so that the groups divide the sounds differently.
-            sharpness: factor on the logits. Codes are drawn with the probabilities that the logits give, whatever the
-                temperature; where many are about as likely, no context can tell which one was drawn.
-            generator: on the device of the frames.
+            frames: frames to be quantised; many more than entries.
+            emphasis: factor on each dimension, for each group, so that the groups divide the frames differently.
+            sharpness: factor on the logits. Entries are drawn with the probabilities that the logits give, whatever the
+                temperature; where many are about equally likely, the drawn one cannot be predicted from context.
+            generator: random generator on the device of the frames.
         """
         scale = emphasis / frames.std(0)
         for group, factors in enumerate(scale):
@@ -111,28 +112,28 @@ class GumbelQuantizer(nn.Module):
 
 
 class Clustered(NamedTuple):
-    """Every frame's nearest entries."""
+    """Nearest codebook entries of a set of frames."""
 
     vectors: Float[Tensor, "batch frame dim"]
-    """Nearest entries of all groups side by side; the gradient goes to what was quantised, as if it were these."""
-    codes: Int[Tensor, "batch frame group"]
-    """Which entry of each group."""
+    """Nearest entries of all groups, concatenated; the gradient passes straight through to the quantiser's input."""
+    units: Int[Tensor, "batch frame group"]
+    """Index of the nearest entry of each group."""
     hard_probs: Float[Tensor, "group entry"]
-    """Share of the real frames that each entry is nearest to."""
+    """Fraction of the real frames that each entry is nearest to."""
     codebook_loss: Float[Tensor, ""]
-    """Mean squared distance of the entries to what chose them; moves the entries."""
+    """Mean squared distance of the entries to the vectors that chose them; its gradient goes to the entries."""
     commitment: Float[Tensor, ""]
-    """The same number; moves what is quantised."""
+    """The same value; its gradient goes to the quantised vectors."""
 
 
 class KMeansQuantizer(nn.Module):
-    """Nearest entries with straight-through gradients (Baevski et al. 2020a, section 3.2; van den Oord et al. 2017).
+    """Nearest-entry quantiser with straight-through gradients (Baevski et al. 2020a, §3.2; van den Oord et al. 2017).
 
     Args:
-        dim: of the frames and of the quantised vectors; divisible by num_groups.
-        num_groups: parts of a frame that are quantised each for itself, G.
-        num_codes: entries for each group, V.
-        shared: all groups choose from the same entries.
+        dim: width of the frames and of the quantised vectors; divisible by num_groups.
+        num_groups: number of parts of a frame that are quantised separately, G.
+        num_codes: number of entries for each group, V.
+        shared: whether all groups choose from the same entries.
     """
 
     def __init__(self, dim: int, *, num_groups: int, num_codes: int, shared: bool = False) -> None:
@@ -146,31 +147,31 @@ class KMeansQuantizer(nn.Module):
         nn.init.normal_(self.codebook, std=0.01)
 
     def forward(self, x: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]) -> Clustered:
-        """Project, normalise and replace by the nearest entries, in float32 or better.
+        """Project, normalise and replace by the nearest entries, in float32 or wider.
 
         Args:
             x: frames.
-            lengths: real frames of each clip.
+            lengths: number of real frames of each clip.
         """
         uneven = int(lengths.min()) < x.shape[1]
         with torch.autocast(x.device.type, enabled=False):
             projected = self.norm(self.projection(at_least_float32(x).transpose(1, 2)), lengths if uneven else None)
-            sounds = projected.transpose(1, 2).unflatten(2, (self.num_groups, -1))
+            projected_groups = projected.transpose(1, 2).unflatten(2, (self.num_groups, -1))
             codebook = self.codebook.expand(self.num_groups, -1, -1)
-            with torch.no_grad():  # |s|^2, which all entries have in common, is left out
-                distances = codebook.square().sum(-1) - 2 * torch.einsum("btgd,gvd->btgv", sounds, codebook)
-                codes = distances.argmin(-1)
+            with torch.no_grad():  # without |s|^2, which all entries have in common
+                distances = codebook.square().sum(-1) - 2 * torch.einsum("btgd,gvd->btgv", projected_groups, codebook)
+                units = distances.argmin(-1)
             groups = torch.arange(self.num_groups, device=x.device)
-            entries = codebook[groups, codes]
+            entries = codebook[groups, units]
             real = valid(lengths, x.shape[1])[..., None, None]
             count = lengths.sum() * x.shape[2]
-            codebook_loss = (entries - sounds.detach()).masked_fill(~real, 0).square().sum() / count
-            commitment = (sounds - entries.detach()).masked_fill(~real, 0).square().sum() / count
-            choice = functional.one_hot(codes, self.num_codes).masked_fill(~real, 0).to(sounds.dtype)
+            codebook_loss = (entries - projected_groups.detach()).masked_fill(~real, 0).square().sum() / count
+            commitment = (projected_groups - entries.detach()).masked_fill(~real, 0).square().sum() / count
+            choice = functional.one_hot(units, self.num_codes).masked_fill(~real, 0).to(projected_groups.dtype)
             hard_probs = choice.sum((0, 1)) / lengths.sum()
-        # forward: the entries, exactly; backward: as if they were what was quantised
-        vectors = _StraightThrough.apply(sounds, entries.detach()).flatten(2)  # type: ignore[no-untyped-call]
-        return Clustered(vectors, codes, hard_probs, codebook_loss, commitment)
+        # forward: exactly the entries; backward: the identity
+        vectors = _StraightThrough.apply(projected_groups, entries.detach()).flatten(2)  # type: ignore[no-untyped-call]
+        return Clustered(vectors, units, hard_probs, codebook_loss, commitment)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -186,10 +187,10 @@ class _StraightThrough(torch.autograd.Function):
 def k_means(
     frames: Float[Tensor, "frame dim"], num_clusters: int, *, generator: torch.Generator, num_rounds: int = 15
 ) -> Float[Tensor, "cluster dim"]:
-    """Centres of clusters by Lloyd's algorithm, from random frames; an empty cluster moves to a random frame.
+    """Return cluster centres by Lloyd's algorithm from random frames; empty clusters move to a random frame.
 
     Raises:
-        ValueError: fewer frames than clusters.
+        ValueError: if there are fewer frames than clusters.
     """
     if len(frames) < num_clusters:
         raise ValueError(f"{num_clusters} clusters need at least as many frames, got {len(frames)}; give more audio")
@@ -209,6 +210,6 @@ def k_means(
 def gumbel_noise(
     batch_size: int, num_masked: int, *, num_logits: int, generator: torch.Generator
 ) -> Float[Tensor, "batch masked logit"]:
-    """-log(-log u) for u uniform in (0, 1): minus the logarithm of an exponential draw; on the generator's device."""
+    """Draw Gumbel noise, -log(-log u) for u uniform in (0, 1), from exponential draws on the generator's device."""
     draws = torch.empty(batch_size, num_masked, num_logits, device=generator.device).exponential_(generator=generator)
     return -draws.clamp(min=torch.finfo(draws.dtype).tiny).log()

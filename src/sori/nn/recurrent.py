@@ -10,17 +10,17 @@ from sori.nn.lengths import valid
 
 
 class Recurrent(nn.Module):
-    """A stack of GRU or LSTM layers that starts from zeros with every utterance.
+    """A stack of GRU or LSTM layers with a zero initial state for every utterance.
 
-    In one direction it is causal: a frame sees itself and what came before. All of it is computed in float32 whatever
-    the autocast, for rounding adds up over the frames.
+    In one direction it is causal: a frame depends on itself and earlier frames. Computed in float32 regardless of
+    autocast, because rounding errors accumulate over the frames.
 
     Args:
-        input_dim: of the frames.
-        dim: of the state, in each direction.
-        kind: of all layers.
-        num_layers: each reads what the one below wrote.
-        bidirectional: a second state runs from the last real frame to the first; outputs are twice as wide.
+        input_dim: width of the frames.
+        dim: width of the state, in each direction.
+        kind: type of all layers.
+        num_layers: number of layers; each reads the output of the one below.
+        bidirectional: whether a second state runs from the last real frame to the first; outputs are twice as wide.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Recurrent(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "batch frame in_dim"], lengths: Int[Tensor, " batch"]) -> list[Tensor]:
-        """What each layer writes, "batch frame dim" each, the same for an utterance alone and padded.
+        """Return the outputs of each layer, "batch frame dim" each, the same for an utterance alone and padded.
 
-        Frames of padding become 0, so the last state of an utterance is its last real frame (of the second direction:
-        its first frame).
+        Padding frames are 0. The final state of an utterance is thus at its last real frame (for the second direction,
+        at its first frame).
         """
         longest = x.shape[1]
         padded = int(lengths.min()) < longest

@@ -1,4 +1,4 @@
-"""Residual networks over images (He et al. 2016), at any width; for small images the stem of SimCLR's appendix B.9."""
+"""Residual networks over images (He et al. 2016) of any width; for small images, the stem of SimCLR's appendix B.9."""
 
 from typing import Literal
 
@@ -14,22 +14,22 @@ _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 
 
 class ResNetConfig(Config):
-    """Which network."""
+    """Size of the network."""
 
     depth: Literal[10, 18, 50] = 18
-    """50 has blocks of three convolutions, the others of two."""
+    """Number of layers; 50 has blocks of three convolutions, the others of two."""
     width: float = 1.0
-    """Factor on the channels of every layer, 64 in the first."""
+    """Factor on the number of channels of every layer, 64 in the first."""
     stem: Literal["small", "large"] = "small"
-    """`small`: a 3x3 convolution without stride, for images of 32x32. `large`: 7x7 with stride 2, then a maximum over
-    3x3 with stride 2, for images of 224x224."""
+    """`small`: a 3x3 convolution of stride 1, for 32x32 images. `large`: 7x7 with stride 2, then 3x3 max pooling with
+    stride 2, for 224x224 images."""
 
 
 class ResNet(nn.Module):
-    """From images to one vector each: four stages, each at half the resolution, and the mean over what is left.
+    """Compute one vector for each image: four stages, each at half the resolution of the last, then mean pooling.
 
-    Names and shapes of the tensors are those of torchvision. The scale after the last convolution of each block starts
-    from 0, so that each block begins as its shortcut, as in SimCLR's code.
+    Names and shapes of the tensors are those of torchvision. The scale after the last convolution of each block is
+    initially 0, so that each block starts as its shortcut, as in SimCLR's code.
     """
 
     def __init__(self, config: ResNetConfig) -> None:
@@ -51,8 +51,8 @@ class ResNet(nn.Module):
         self.dim = dim
 
     def forward(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch dim"]:
-        """A vector for each image."""
-        # With the colours of a pixel side by side, the convolutions of a narrow network take two thirds of the time.
+        """Return a vector for each image."""
+        # With channels last, the convolutions of a narrow network take two thirds of the time.
         images = images.contiguous(memory_format=torch.channels_last)
         x = functional.relu(self.bn1(self.conv1(images)))
         if self.config.stem == "large":
@@ -63,7 +63,7 @@ class ResNet(nn.Module):
 
 
 class _Plain(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions with a shortcut around them."""
 
     EXPANSION = 1
 
@@ -79,7 +79,7 @@ class _Plain(nn.Module):
 
 
 class _Deep(nn.Module):
-    """A 3x3 convolution between two of 1x1, beside a shortcut; the stride is that of the 3x3."""
+    """A 3x3 convolution between two 1x1 ones, with a shortcut around them; the stride is that of the 3x3."""
 
     EXPANSION = 4
 
@@ -103,7 +103,7 @@ def _conv(dim: int, out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
 
 
 def _shortcut(dim: int, out: int, stride: int) -> nn.Module:
-    """The input itself, or a 1x1 convolution where block and input differ in shape."""
+    """Return the identity, or a 1x1 convolution where block and input differ in shape."""
     if stride == 1 and dim == out:
         return nn.Identity()
     return nn.Sequential(_conv(dim, out, 1, stride=stride), BatchNorm(out))

@@ -1,6 +1,6 @@
-"""Log-mel spectra and cepstra over whole windows, equal with and without padding.
+"""Log-mel and cepstral features (MFCC) over whole windows, equal with and without padding.
 
-All of it is computed in float32 whatever the autocast.
+Everything is computed in float32 regardless of autocast.
 """
 
 import math
@@ -16,36 +16,36 @@ from sori.nn.lengths import num_frames, valid
 FFT_SIZE = 512
 EMPHASIS = 0.97
 _LOWEST_HERTZ, _HIGHEST_HERTZ = 60.0, 7600.0
-FLOOR = 1e-6  # of mel power for amplitudes of -1 to 1: 16-bit rounding noise lies near it
+FLOOR = 1e-6  # added to the mel power (amplitudes of -1 to 1); about the level of 16-bit rounding noise
 
 
 class LogMelConfig(Config):
-    """Log-mel windows of 25 ms each 10 ms, several side by side in a frame, normalised over the utterance."""
+    """Log-mel windows of 25 ms every 10 ms, several stacked in a frame, normalised over the utterance."""
 
     kind: Literal["log_mel"] = "log_mel"
     num_mels: int = 80
-    """Triangular filters, equally spaced on the mel scale from 60 to 7600 Hz."""
+    """Number of triangular filters, equally spaced on the mel scale from 60 to 7600 Hz."""
     window_samples: int = 400
-    """Of a Hann window; at most 512."""
+    """Length of the Hann window in samples; at most 512."""
     hop_samples: int = 160
     stack: int = 2
-    """Windows in one frame: 2 gives a frame each 20 ms, 4 each 40 ms."""
+    """Number of windows in one frame: 2 gives a frame every 20 ms, 4 every 40 ms."""
 
 
 class CepstrumConfig(Config):
-    """Cosine transform of log-mel windows: what the bands share is taken apart, so that each value says something else.
+    """Cosine transform of log-mel windows (MFCC), which decorrelates the bands.
 
-    Every coefficient is normalised over the utterance, so that fine shape counts as much as loudness.
+    Every coefficient is normalised over the utterance, so that fine spectral detail has as much weight as loudness.
     """
 
     kind: Literal["cepstrum"] = "cepstrum"
     windows: LogMelConfig = LogMelConfig()
     num_cepstra: int = 40
-    """The first so many coefficients."""
+    """Number of coefficients, the lowest ones."""
     delta_windows: int = 0
-    """With n > 0, slope and curvature over n windows on either side are added to each coefficient."""
+    """With n > 0, delta and delta-delta features over n windows on either side are added."""
     pool: Literal["stack", "mean"] = "stack"
-    """The windows of a frame are put side by side or averaged."""
+    """Whether the windows of a frame are stacked or averaged."""
 
 
 class LogMel(nn.Module):
@@ -69,9 +69,9 @@ class LogMel(nn.Module):
         *,
         warp: Float[Tensor, " batch"] | None = None,
     ) -> Frames:
-        """Frames of `stack * num_mels` values with mean 0 and variance 1 over each utterance, for each filter.
+        """Return frames of `stack * num_mels` values, each filter with mean 0 and variance 1 over an utterance.
 
-        With `warp`, the mel axis of each utterance is stretched by its factor before that.
+        With `warp`, the mel axis of each utterance is first stretched by its factor.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         x = self.log_mel(waveform, warp)[:, : int(frame_lengths.max()) * self.config.stack]
@@ -80,7 +80,7 @@ class LogMel(nn.Module):
     def log_mel(
         self, waveform: Float[Tensor, "batch sample"], warp: Float[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch window mel"]:
-        """Logarithm of the mel power of each window, after pre-emphasis; with `warp`, see `stretch`."""
+        """Return the log mel power of each window, after pre-emphasis; for `warp`, see `stretch`."""
         with torch.autocast(waveform.device.type, enabled=False):
             emphasised = torch.cat([waveform[:, :1], waveform[:, 1:] - EMPHASIS * waveform[:, :-1]], dim=1)
             windows = emphasised.unfold(1, self.config.window_samples, self.config.hop_samples) * self.window
@@ -112,9 +112,9 @@ class Cepstrum(nn.Module):
         *,
         warp: Float[Tensor, " batch"] | None = None,
     ) -> Frames:
-        """Frames; in each window first all coefficients, then all slopes, then all curvatures.
+        """Return frames; each window holds all coefficients, then all deltas, then all delta-deltas.
 
-        With `warp`, the mel axis of each utterance is stretched by its factor first.
+        With `warp`, the mel axis of each utterance is first stretched by its factor.
         """
         frame_lengths = num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         window_lengths = frame_lengths * self.stack
@@ -131,7 +131,7 @@ class Cepstrum(nn.Module):
         return Frames(_side_by_side(x, self.stack), frame_lengths)
 
     def by_kind(self, values: Float[Tensor, "row kind"]) -> Float[Tensor, "row dim"]:
-        """For each dimension of a frame the value of its kind: coefficient, slope or curvature."""
+        """Return for each dimension of a frame the value of its kind: coefficient, delta or delta-delta."""
         kinds = values[:, : 3 if self.config.delta_windows else 1].repeat_interleave(self.config.num_cepstra, dim=1)
         return kinds.repeat(1, self.dim // kinds.shape[1])
 
@@ -141,7 +141,7 @@ def _side_by_side(x: Tensor, stack: int) -> Tensor:
 
 
 def cosine_transform(num_mels: int) -> Float[Tensor, "mel coefficient"]:
-    """Orthogonal but for the first column: sqrt(2 / M) cos(pi k (m + 1/2) / M)."""
+    """Return sqrt(2 / M) cos(pi k (m + 1/2) / M), which is orthogonal except for the first column."""
     place = torch.arange(num_mels, dtype=torch.float64)
     angle = torch.pi * (place[:, None] + 0.5) * place / num_mels
     return (math.sqrt(2 / num_mels) * angle.cos()).float()
@@ -150,7 +150,7 @@ def cosine_transform(num_mels: int) -> Float[Tensor, "mel coefficient"]:
 def delta(
     x: Float[Tensor, "batch window dim"], lengths: Int[Tensor, " batch"], *, num_windows: int
 ) -> Float[Tensor, "batch window dim"]:
-    """Slope of the regression line through `num_windows` on either side; the ends of the utterance are continued."""
+    """Return the regression slope over `num_windows` on either side; edge windows of the utterance are repeated."""
     here = torch.arange(x.shape[1], device=x.device)
     total = torch.zeros_like(x)
     for n in range(1, num_windows + 1):
@@ -163,23 +163,23 @@ def delta(
 def stretch(
     x: Float[Tensor, "batch window mel"], factors: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch window mel"]:
-    """Band m becomes what was at m times the factor, interpolated; beyond the last band, the last one goes on.
+    """Stretch the mel axis: band m becomes the interpolated value at m times the factor; the last band is repeated.
 
-    As if the voice came from a longer (above 1) or shorter vocal tract.
+    This simulates a longer (factor above 1) or shorter vocal tract.
     """
     last = x.shape[2] - 1
     place = (factors[:, None] * torch.arange(last + 1, device=x.device)).clamp(max=last)
     below = place.long()
-    share = (place - below)[:, None]
+    fraction = (place - below)[:, None]
 
     def bands(index: Tensor) -> Tensor:
         return x.gather(2, index[:, None].expand(x.shape))
 
-    return bands(below) * (1 - share) + bands((below + 1).clamp(max=last)) * share
+    return bands(below) * (1 - fraction) + bands((below + 1).clamp(max=last)) * fraction
 
 
 def mel_filters(num_mels: int) -> Float[Tensor, "bin mel"]:
-    """Triangular filters over the bins of the spectrum, mel(f) = 2595 log10(1 + f / 700)."""
+    """Return triangular filters over the bins of the spectrum, mel(f) = 2595 log10(1 + f / 700)."""
     low, high = (2595 * math.log10(1 + f / 700) for f in (_LOWEST_HERTZ, _HIGHEST_HERTZ))
     edges = 700 * (10 ** (torch.linspace(low, high, num_mels + 2, dtype=torch.float64) / 2595) - 1)
     hertz = torch.linspace(0, 8000, FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None]
@@ -189,7 +189,7 @@ def mel_filters(num_mels: int) -> Float[Tensor, "bin mel"]:
 
 
 def normalize(x: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]) -> Float[Tensor, "batch frame dim"]:
-    """Mean 0 and variance 1 over the real frames of each utterance, for each dimension; padding becomes 0."""
+    """Normalise each dimension over the real frames of each utterance to mean 0 and variance 1; set padding to 0."""
     real = valid(lengths, x.shape[1]).unsqueeze(-1)
     count = lengths[:, None, None]
     x = x - (x * real).sum(1, keepdim=True) / count

@@ -1,4 +1,4 @@
-"""Two different hearings of one stretch of speech: other places, loudness, noise, vocal tract and gaps."""
+"""Two augmented views of one crop of speech: random position, loudness, noise, vocal tract length and gaps."""
 
 from typing import NamedTuple
 
@@ -11,40 +11,40 @@ from sori.core.shapes import Bool, Float, Int, Tensor
 
 
 class SpeechViewsConfig(Config):
-    """How far two views of one stretch may differ. Our own: the paper has images only."""
+    """Range of the augmentations. Our own: the paper has images only."""
 
     seconds: float = Field(default=1.28, gt=0)
-    """Of a view, cut at a random place of the stretch."""
+    """Length of a view, cut at a random position of the crop."""
     gain_db: float = Field(default=6.0, ge=0)
-    """Up to so much louder or softer."""
+    """Largest change of the level, up or down."""
     noise_prob: float = Field(default=0.8, ge=0, le=1)
-    """Share of views with noise."""
+    """Fraction of views with noise."""
     snr_db: tuple[float, float] = (5.0, 30.0)
-    """Range of speech over noise. Its spectrum rises or falls at random."""
+    """Range of the signal-to-noise ratio. The spectrum of the noise rises or falls at random."""
     warp: float = Field(default=0.1, ge=0, lt=1)
-    """The mel axis is stretched by up to so much, up or down, as by a longer or shorter vocal tract."""
+    """Largest change of the scale of the mel axis, up or down, which simulates a longer or shorter vocal tract."""
     num_gaps: int = Field(default=2, ge=0)
-    """Stretches of frames that are silenced (set to the mean, 0)."""
+    """Number of gaps, spans of frames set to the mean, 0."""
     gap_seconds: float = Field(default=0.16, ge=0)
-    """The longest of them; lengths are uniform from 0."""
+    """Length of the longest gap; lengths are uniform from 0."""
 
     @property
     def num_samples(self) -> int:
-        """Of a view."""
+        """Return the number of samples of a view."""
         return round(self.seconds * SAMPLE_RATE)
 
 
 class SpeechDraws(NamedTuple):
-    """All that is random in the views of a batch."""
+    """Random values for the views of a batch."""
 
     starts: Int[Tensor, "batch view"]
     """First sample of each view."""
     gains: Float[Tensor, "batch view"]
     """Factors on the amplitude."""
     noise: Float[Tensor, "batch view sample"]
-    """Of standard deviation 1."""
+    """Noise of standard deviation 1."""
     levels: Float[Tensor, "batch view"]
-    """Of the noise, as a fraction of the view's; 0: none."""
+    """Level of the noise relative to the view; 0: no noise."""
     warps: Float[Tensor, "batch view"]
     """Factors on the mel axis."""
     gaps: Bool[Tensor, "batch view frame"]
@@ -60,18 +60,18 @@ def draw_views(
     hop_samples: int,
     generator: torch.Generator,
 ) -> SpeechDraws:
-    """Draws for two views of each stretch, on the host.
+    """Draw the random values for two views of each crop, on the host.
 
     Args:
         config: ranges.
-        batch_size: stretches.
-        num_samples: of each stretch.
-        num_frames: of a view.
-        hop_samples: from one frame to the next.
-        generator: on the host.
+        batch_size: number of crops.
+        num_samples: number of samples of each crop.
+        num_frames: number of frames of a view.
+        hop_samples: samples from one frame to the next.
+        generator: random generator on the host.
 
     Raises:
-        ValueError: the stretches are shorter than a view.
+        ValueError: if the crops are shorter than a view.
     """
     if num_samples < config.num_samples:
         raise ValueError(
@@ -99,7 +99,7 @@ def draw_views(
 
 
 def cut_views(waveform: Float[Tensor, "batch sample"], draws: SpeechDraws) -> Float[Tensor, "batch view view_sample"]:
-    """The stretches as the draws have them: cut, with noise, at another loudness (without warps and gaps)."""
+    """Cut the views, add noise and change the level as drawn (warps and gaps are applied later)."""
     place = draws.starts.unsqueeze(-1) + torch.arange(draws.noise.shape[2], device=waveform.device)
     views = waveform.unsqueeze(1).expand(-1, 2, -1).gather(2, place)
     spread = views.square().mean(-1, keepdim=True).sqrt()

@@ -10,16 +10,16 @@ from sori.core.shapes import Bool, Float, Tensor
 from sori.nn.dropout import Dropout
 
 Gelu = Literal["erf", "tanh"]
-"""GELU as it is defined, or the approximation that BERT was trained with (Hendrycks and Gimpel 2016)."""
+"""Exact GELU, or the approximation that BERT was trained with (Hendrycks and Gimpel 2016)."""
 
 
 class Attention(nn.Module):
     """Multi-head self-attention over the real frames of an utterance.
 
     Args:
-        dim: of the frames.
-        num_heads: a divisor of dim.
-        dropout: of the attention weights.
+        dim: width of the frames.
+        num_heads: number of heads, a divisor of dim.
+        dropout: dropout rate of the attention weights.
     """
 
     def __init__(self, dim: int, *, num_heads: int, dropout: float) -> None:
@@ -36,31 +36,31 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch frame dim"]:
         """Mix frames by softmax(q k / sqrt(dim / num_heads)); `valid` None: all frames are real."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        hidden = None if valid is None else ~valid[:, None, None, :]
+        padding = None if valid is None else ~valid[:, None, None, :]
         if x.device.type == "cpu" and torch.is_grad_enabled():
             # Torch's fused kernel has a slow backward pass on the CPU (2 to 3 times slower than this, in bfloat16).
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-            if hidden is not None:
-                scores = scores.masked_fill(hidden, -torch.inf)
+            if padding is not None:
+                scores = scores.masked_fill(padding, -torch.inf)
             mixed = self.dropout(scores.softmax(-1)) @ v
         else:
             mixed = functional.scaled_dot_product_attention(
                 q,
                 k,
                 v,
-                attn_mask=None if hidden is None else ~hidden,
+                attn_mask=None if padding is None else ~padding,
                 dropout_p=self.dropout.p if self.training else 0.0,
             )
         return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class Adapter(nn.Module):
-    """A narrow network added to what a block returns, so that a language can be learnt with 1 % of the weights.
+    """Bottleneck network added to the output of a block, to train a language with 1 % of the weights.
 
     Houlsby et al. 2019 (arXiv 1902.00751); in this form in MMS (Pratap et al. 2023, arXiv 2305.13516, section 5.4).
 
     Args:
-        dim: of the frames.
+        dim: width of the frames.
         inner_dim: width between the two layers.
     """
 
@@ -71,21 +71,21 @@ class Adapter(nn.Module):
         self.expand = nn.Linear(inner_dim, dim)
 
     def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
-        """The frames with what the adapter adds."""
+        """Return the frames plus the output of the adapter network."""
         return x + self.expand(functional.relu(self.reduce(self.norm(x))))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """Attention and a two-layer network, each added to its input.
+    """Attention and a two-layer feed-forward network, each with a residual connection.
 
     Args:
-        dim: of the frames.
-        num_heads: of the attention.
-        ffn_dim: inner width of the network.
-        pre_norm: normalise the input of each part (True) or the sum after it (False).
-        dropout: of what each part adds.
-        attention_dropout: of the attention weights.
-        activation_dropout: inside the network.
+        dim: width of the frames.
+        num_heads: number of attention heads.
+        ffn_dim: inner width of the feed-forward network.
+        pre_norm: whether to normalise the input of each part (True) or the sum after it (False).
+        dropout: dropout rate of the output of each part.
+        attention_dropout: dropout rate of the attention weights.
+        activation_dropout: dropout rate inside the feed-forward network.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None = None
     ) -> Float[Tensor, "batch frame dim"]:
-        """The frames after this block."""
+        """Return the frames after this block."""
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), valid))
             x = x + self._feed_forward(self.ffn_norm(x))
@@ -131,18 +131,18 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks; returns the frames before the first and after each one.
 
-    With `pre_norm` a last normalisation follows the last block; else it precedes the first. Weights are drawn from
-    N(0, 0.02), biases are 0, as in BERT.
+    With `pre_norm` a final normalisation follows the last block; else one precedes the first. Weights are initialised
+    from N(0, 0.02) and biases with 0, as in BERT.
 
     Args:
-        dim: of the frames.
-        num_layers: blocks.
-        num_heads: of the attention.
-        ffn_dim: inner width.
+        dim: width of the frames.
+        num_layers: number of blocks.
+        num_heads: number of attention heads.
+        ffn_dim: inner width of the feed-forward networks.
         pre_norm: see `Block`.
-        dropout: of the input and of what each part adds.
-        attention_dropout: of the attention weights.
-        activation_dropout: inside the two-layer networks.
+        dropout: dropout rate of the input and of the output of each part.
+        attention_dropout: dropout rate of the attention weights.
+        activation_dropout: dropout rate inside the feed-forward networks.
         layerdrop: probability that a block is skipped in training (Fan et al. 2019).
     """
 
@@ -187,12 +187,12 @@ class Transformer(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
-        """Every layer, "batch frame dim" each.
+        """Return every layer, "batch frame dim" each.
 
         Args:
             x: frames.
-            valid: which are real; None: all.
-            generator: on the host, for the choice of skipped blocks; needed in training with layerdrop.
+            valid: True where a frame is real; None: all are.
+            generator: random generator on the host, for the skipped blocks; required in training with layerdrop.
 
         Returns:
             The input of the first block, then the output of each; a skipped block repeats its input.
@@ -211,19 +211,19 @@ class Transformer(nn.Module):
         if not self.training or self.layerdrop == 0:
             return [True] * len(self.blocks)
         if generator is None:
-            raise ValueError("in training, layerdrop needs a random generator; call eval() to read features out")
+            raise ValueError("layerdrop needs a random generator in training; call eval() first to extract features")
         return (torch.rand(len(self.blocks), generator=generator) >= self.layerdrop).tolist()
 
 
 def add_adapters(transformer: Transformer, *, inner_dim: int) -> None:
-    """An `Adapter` after each block, for models that normalise before each part."""
+    """Add an `Adapter` after each block, for models with `pre_norm`."""
     for block in transformer.blocks:
         assert isinstance(block, Block)  # noqa: S101 - as made above
         block.adapter = Adapter(block.expand.in_features, inner_dim=inner_dim)
 
 
 def set_arithmetic(transformer: Transformer, *, norm_eps: float, gelu: Gelu) -> None:
-    """Compute as BERT does: another epsilon in every normalisation, another GELU in every block."""
+    """Set the epsilon of every normalisation and the GELU of every block, for example to those of BERT."""
     for module in transformer.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = norm_eps
@@ -232,16 +232,16 @@ def set_arithmetic(transformer: Transformer, *, norm_eps: float, gelu: Gelu) -> 
 
 
 def gelu(x: Float[Tensor, "*axes"], kind: Gelu) -> Float[Tensor, "*axes"]:
-    """GELU, exact or approximated; the same shape."""
+    """Apply the exact or the approximate GELU; same shape."""
     return functional.gelu(x, approximate="tanh" if kind == "tanh" else "none")
 
 
 def scale_init(transformer: Transformer) -> None:
-    """Draw the weights again, with deviations that fit the width: for narrow models.
+    """Reinitialise the weights with standard deviations that fit the width of narrow models.
 
-    N(0, 0.02) is made for 768 inputs and more. In narrow models it leaves attention almost uniform and GELU almost
-    linear, so that the blocks compute next to nothing. Here what enters attention and network has variance 1 / inputs,
-    and what leaves them is divided by the square root of the number of parts that are added up (Radford et al. 2019).
+    N(0, 0.02) suits 768 inputs and more. In narrow models it leaves attention almost uniform and GELU almost linear, so
+    that the blocks have almost no effect. Here the input weights of attention and network have variance 1 / inputs, and
+    the output weights are divided by the square root of the number of residual parts (Radford et al. 2019).
     """
     for block in transformer.blocks:
         for name, layer in block.named_modules():

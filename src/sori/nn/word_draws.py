@@ -1,7 +1,7 @@
-"""What Word2Vec draws: which words are left out, how far a window reaches, which words are noise.
+"""Random draws of Word2Vec: sub-sampling, window size and noise words.
 
-Numbers come from splitmix64 (Steele et al. 2014), whose state is a counter: a stream is a pure function of where it
-begins. The high and the low half of a draw decide different things.
+Random numbers come from splitmix64 (Steele et al. 2014), whose state is a counter: a stream is a pure function of its
+start. The high and the low half of a number are used for different decisions.
 """
 
 from typing import NamedTuple, no_type_check
@@ -20,51 +20,52 @@ ALWAYS = 0xFFFFFFFF
 
 
 class Noise(NamedTuple):
-    """A distribution over words, drawn from with one number each (Vose 1991, the alias method)."""
+    """Tables for drawing words from a distribution with one random number each (alias method, Vose 1991)."""
 
     thresholds: NDArray[np.uint32]
-    """Of each word: above it, its alias is meant."""
+    """Threshold of each word; a number above it selects the alias."""
     aliases: NDArray[np.int32]
 
 
 def keep_thresholds(counts: NDArray[np.int64], sample: float) -> NDArray[np.uint32]:
-    """Up to which 32-bit number an occurrence of a word is kept.
+    """Return for each word the largest 32-bit random number at which an occurrence is kept (sub-sampling).
 
-    Probability min(1, (sqrt(f/s) + 1) s/f) with f the word's share and s = `sample`: word2vec.c's. The paper (2013b,
-    section 2.3) has sqrt(s/f).
+    The probability is min(1, (sqrt(f/s) + 1) s/f) with the word's relative frequency f and s = `sample`, as in
+    word2vec.c. The paper (2013b, section 2.3) has sqrt(s/f).
 
     Args:
-        counts: of the words.
-        sample: 0 keeps everything.
+        counts: count of each word.
+        sample: s; 0 keeps everything.
     """
-    share = counts / max(1, int(counts.sum()))
+    frequency = counts / max(1, int(counts.sum()))
     if sample <= 0:
         return np.full(len(counts), ALWAYS, dtype=np.uint32)
-    ratio = np.divide(sample, share, out=np.full(len(counts), np.inf), where=share > 0)
+    ratio = np.divide(sample, frequency, out=np.full(len(counts), np.inf), where=frequency > 0)
     with np.errstate(invalid="ignore"):
         kept = np.where(np.isfinite(ratio), np.sqrt(ratio) + ratio, 1.0)
     return np.minimum(kept * 2.0**32, ALWAYS).astype(np.uint32)
 
 
-def noise_shares(counts: NDArray[np.int64], exponent: float) -> NDArray[np.float64]:
-    """Probability of every word as noise: counts to a power; that of word 0, the end of sentences, goes to all others.
+def noise_probabilities(counts: NDArray[np.int64], exponent: float) -> NDArray[np.float64]:
+    """Return the probability of every word as noise: counts to a power, normalised.
 
-    word2vec.c draws another word, uniformly, where the table says `</s>`: the same distribution.
+    The probability of word 0, the end of sentences, is divided equally among the others. word2vec.c draws another word
+    uniformly where it drew `</s>`, which is the same distribution.
 
     Args:
-        counts: of the words, that of `</s>` first.
+        counts: count of each word, `</s>` first.
         exponent: 0.75 in the paper (2013b, section 2.2).
     """
-    shares = np.where(counts > 0, np.power(counts.astype(np.float64), exponent, where=counts > 0, out=None), 0.0)
-    shares /= shares.sum()
-    shares[1:] += shares[0] / max(1, len(shares) - 1)
-    shares[0] = 0
-    return shares
+    probs = np.where(counts > 0, np.power(counts.astype(np.float64), exponent, where=counts > 0, out=None), 0.0)
+    probs /= probs.sum()
+    probs[1:] += probs[0] / max(1, len(probs) - 1)
+    probs[0] = 0
+    return probs
 
 
-def noise_table(shares: NDArray[np.float64]) -> Noise:
-    """The tables to draw from a distribution with; exact to 2^-32."""
-    thresholds, aliases = _alias(np.ascontiguousarray(shares * len(shares), dtype=np.float64))
+def noise_table(probs: NDArray[np.float64]) -> Noise:
+    """Return the tables for drawing from a distribution; exact to 2^-32."""
+    thresholds, aliases = _alias(np.ascontiguousarray(probs * len(probs), dtype=np.float64))
     return Noise(thresholds, aliases)
 
 
@@ -98,7 +99,7 @@ def _alias(scaled: NDArray[np.float64]) -> tuple[NDArray[np.uint32], NDArray[np.
 @no_type_check
 @_compiled
 def draw(counter: int) -> int:
-    """The 64-bit number that belongs to a counter; the next counter is `counter + STEP`."""
+    """Return the 64-bit random number of a counter; the next counter is `counter + STEP`."""
     z = (counter ^ (counter >> np.uint64(30))) * _FIRST
     z = (z ^ (z >> np.uint64(27))) * _SECOND
     return z ^ (z >> np.uint64(31))
@@ -115,21 +116,21 @@ def draw_sentence(
     words: NDArray[np.int32],
     radii: NDArray[np.int32],
 ) -> tuple[int, int, int]:
-    """Read tokens up to the end of a sentence, leave some out, and draw the window of those that stay.
+    """Read tokens up to the end of a sentence, sub-sample them, and draw a window for each kept word.
 
     A sentence ends after word 0, at the end of the tokens, or when `words` is full.
 
     Args:
-        tokens: of a text.
-        begin: where to go on.
+        tokens: tokens of a text.
+        begin: position to start from.
         keep: see `keep_thresholds`.
         window: largest radius.
-        counter: of the stream; one step for each word read.
-        words: room for those that stay.
-        radii: room for the radius of each, uniform on 1 to `window`.
+        counter: counter of the random stream; one step for each word read.
+        words: output, the kept words.
+        radii: output, the radius of each, uniform on 1 to `window`.
 
     Returns:
-        Where to go on after it, how many words stay, and the counter.
+        Position after the sentence, number of kept words, and the counter.
     """
     found, here = 0, begin
     while here < len(tokens) and found < len(words):
@@ -149,7 +150,7 @@ def draw_sentence(
 @no_type_check
 @_compiled
 def noise_word(thresholds: int, aliases: int, num_words: int, number: int) -> int:
-    """The word of noise that a draw stands for; the tables by address."""
+    """Return the noise word for a random number; the tables are given by address."""
     word = np.int64(((number & _LOW) * np.uint64(num_words)) >> _HALF)
     kept = np.uint32(number >> _HALF) <= uint32_at(thresholds + 4 * word)
     return word if kept else np.int64(int32_at(aliases + 4 * word))

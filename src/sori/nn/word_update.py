@@ -1,17 +1,17 @@
-"""The arithmetic of one update of Word2Vec: some inputs against some outputs, by the gradient of logistic regression.
+"""Arithmetic of one Word2Vec update: logistic regression gradients of input vectors against output vectors.
 
-With input vectors x_i, output vectors w_j, labels t_j (1: was there, 0: was not) and learning rate a,
+With input vectors x_i, output vectors w_j, labels t_j (1: true word, 0: noise) and learning rate a,
 
     g_ij = a * (t_j - sigma(x_i . w_j)),    x_i += sum_j g_ij w_j,    w_j += sum_i g_ij x_i,
 
 which lowers -sum_ij [t_j log sigma(x_i . w_j) + (1 - t_j) log sigma(-x_i . w_j)] (Mikolov et al. 2013b, section 2.2,
 equation 4; a node of the tree in section 2.1 is an output whose label is 1 - its bit).
 
-`update_block` takes all of them at the values before (Ji et al. 2016, arXiv 1604.04661: the products are small matrix
-products); `update_row` takes one input and output after output, as word2vec.c does.
+`update_block` computes all of them at the values before the update (Ji et al. 2016, arXiv 1604.04661: the products are
+small matrix products); `update_row` updates one input against each output in turn, as word2vec.c does.
 
-What limits it. Each product of i and j costs 3 * 2 * dim operations: at 100 dimensions, six inputs and six outputs
-21,600 for a word. Rows lie in whole lines of the cache, padded with zeros (`row_floats`), which remain zeros.
+Cost: each pair of i and j takes 3 * 2 * dim operations; with 100 dimensions, six inputs and six outputs, 21,600 for a
+word. Rows are padded with zeros to whole cache lines (`row_floats`); the padding stays zero.
 """
 
 import math
@@ -26,21 +26,21 @@ _compiled = jit(error_model="numpy")
 _fast = jit(error_model="numpy", fastmath=True)
 
 MAX_LOGIT = 6.0
-"""word2vec.c's MAX_EXP: beyond it, sigma counts as 0 or 1, and a node of the tree is left alone."""
+"""word2vec.c's MAX_EXP: beyond it, sigma is taken as 0 or 1, and a node of the tree is not updated."""
 
 
 def row_floats(dim: int) -> int:
-    """Numbers in a stored row: `dim`, up to whole lines of the cache."""
+    """Return the length of a stored row: `dim`, rounded up to whole cache lines."""
     return -(-dim // LANES) * LANES
 
 
 @no_type_check
 @_fast
 def coefficient(logit: float, label: float, alpha: float, node: bool) -> float:
-    """`alpha * (label - sigma(logit))`; of a node 0 beyond `MAX_LOGIT`, else sigma is 0 or 1 there.
+    """Return `alpha * (label - sigma(logit))`; beyond `MAX_LOGIT`, sigma is 0 or 1, and the result is 0 for a node.
 
-    sigma(x) = 1/2 + tanh(x/2)/2 with seven terms of Lambert's continued fraction of tanh: 7e-7 off at most within the
-    limit, where word2vec.c's table of 1,000 places is 1.5e-3 off.
+    sigma(x) = 1/2 + tanh(x/2)/2 with seven terms of Lambert's continued fraction of tanh: the error is at most 7e-7
+    within the limit (word2vec.c's table of 1,000 entries: 1.5e-3).
     """
     y = np.float32(0.5) * min(max(logit, np.float32(-MAX_LOGIT)), np.float32(MAX_LOGIT))
     z = y * y
@@ -57,7 +57,7 @@ def coefficient(logit: float, label: float, alpha: float, node: bool) -> float:
 @no_type_check
 @_compiled
 def log_loss(logit: float, label: float) -> float:
-    """-log sigma of a logit where the label is 1, of its negative where it is 0."""
+    """Return -log sigma(logit) for label 1 and -log sigma(-logit) for label 0."""
     x = logit if label > 0 else -logit
     return math.log1p(math.exp(-abs(x))) + max(-x, 0.0)
 
@@ -65,7 +65,7 @@ def log_loss(logit: float, label: float) -> float:
 @no_type_check
 @_compiled
 def dot(a: int, b: int, lanes: int) -> float:
-    """Product of two rows at addresses."""
+    """Return the dot product of two rows, given by address."""
     even, odd = zeros(), zeros()
     for d in range(0, (lanes & ~1) * LANE_BYTES, 2 * LANE_BYTES):
         even = mul_add(load(a + d), load(b + d), even)
@@ -79,7 +79,7 @@ def dot(a: int, b: int, lanes: int) -> float:
 @no_type_check
 @_compiled
 def add(row: int, other: int, factor: float, lanes: int) -> None:
-    """`row += factor * other`."""
+    """Compute `row += factor * other`."""
     many = splat(factor)
     for d in range(0, lanes * LANE_BYTES, LANE_BYTES):
         store(row + d, mul_add(many, load(other + d), load(row + d)))
@@ -88,7 +88,7 @@ def add(row: int, other: int, factor: float, lanes: int) -> None:
 @no_type_check
 @_compiled
 def clear(row: int, lanes: int) -> None:
-    """`row = 0`."""
+    """Set a row to 0."""
     for d in range(0, lanes * LANE_BYTES, LANE_BYTES):
         store(row + d, zeros())
 
@@ -98,17 +98,17 @@ def clear(row: int, lanes: int) -> None:
 def update_row(
     x: int, error: int, outputs: int, labels: int, count: int, num_nodes: int, alpha: float, lanes: int
 ) -> None:
-    """One input against `count` outputs, each at the values the one before left; the change of the input into `error`.
+    """Update `count` outputs in turn against one input, and store the change of the input in `error`.
 
     Args:
-        x: address of the input, which stays as it is.
+        x: address of the input, which is not changed.
         error: address of a row that is overwritten.
-        outputs: address of their addresses.
-        labels: address of theirs.
-        count: how many.
-        num_nodes: the first so many outputs are nodes of the tree.
+        outputs: address of the addresses of the outputs.
+        labels: address of the labels of the outputs.
+        count: number of outputs.
+        num_nodes: number of outputs, the first ones, that are nodes of the tree.
         alpha: learning rate.
-        lanes: of a row.
+        lanes: number of vectors of `LANES` numbers in a row.
     """
     clear(error, lanes)
     for j in range(count):
@@ -124,7 +124,7 @@ def update_row(
 @no_type_check
 @_compiled
 def products(inputs: int, num_inputs: int, outputs: int, num_outputs: int, found: int, lanes: int) -> None:
-    """`found[j, i] = x_i . w_j`, in blocks of 2 x 3 that stay in registers; what is over is computed twice."""
+    """Compute `found[j, i] = x_i . w_j` in blocks of 2 x 3 in registers; incomplete blocks repeat their last rows."""
     for j in range(0, num_outputs, 3):
         jj, jjj = min(j + 1, num_outputs - 1), min(j + 2, num_outputs - 1)
         a, b, c = int64_at(outputs + 8 * j), int64_at(outputs + 8 * jj), int64_at(outputs + 8 * jjj)
@@ -152,7 +152,7 @@ def products(inputs: int, num_inputs: int, outputs: int, num_outputs: int, found
 @no_type_check
 @_compiled
 def _coefficients(found: int, num_inputs: int, labels: int, num_outputs: int, num_nodes: int, alpha: float) -> None:
-    """From logits to what they move, in place."""
+    """Replace logits by their gradient coefficients, in place."""
     for j in range(num_outputs):
         label, node = float_at(labels + 4 * j), j < num_nodes
         for place in range(found + 4 * num_inputs * j, found + 4 * num_inputs * (j + 1), 4):
@@ -173,19 +173,19 @@ def update_block(
     found: int,
     lanes: int,
 ) -> None:
-    """Every input against every output, all at the values before.
+    """Update every input against every output, all at the values before the update.
 
     Args:
-        inputs: address of their addresses; the rows are changed at the end, the same row twice by both changes.
-        num_inputs: how many.
-        outputs: address of their addresses; likewise.
-        labels: address of theirs.
-        num_outputs: how many.
-        num_nodes: the first so many outputs are nodes of the tree.
+        inputs: address of the addresses of the inputs; changed at the end; a row that occurs twice gets both changes.
+        num_inputs: number of inputs.
+        outputs: address of the addresses of the outputs; likewise.
+        labels: address of the labels of the outputs.
+        num_outputs: number of outputs.
+        num_nodes: number of outputs, the first ones, that are nodes of the tree.
         alpha: learning rate.
-        errors: address of room for a row of every input.
-        found: address of room for `output input` numbers.
-        lanes: of a row.
+        errors: address of working memory, one row for every input.
+        found: address of working memory, `output input` numbers.
+        lanes: number of vectors of `LANES` numbers in a row.
     """
     products(inputs, num_inputs, outputs, num_outputs, found, lanes)
     _coefficients(found, num_inputs, labels, num_outputs, num_nodes, alpha)

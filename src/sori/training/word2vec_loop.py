@@ -23,7 +23,7 @@ from sori.core.run_folder import RunFolder
 from sori.core.seeds import derive
 from sori.models.word2vec import Word2Vec, Word2VecConfig
 from sori.nn.huffman import Tree, huffman
-from sori.nn.word_draws import keep_thresholds, noise_shares, noise_table
+from sori.nn.word_draws import keep_thresholds, noise_probabilities, noise_table
 from sori.nn.word_update import row_floats
 from sori.training import checkpoint
 from sori.training.loop import StopSignals
@@ -110,7 +110,7 @@ def learner(system: Word2Vec) -> Learner:
     config, counts = system.config, system.vocabulary.counts
     row = row_floats(config.dim)
     rows = Rows(*(_laid_out(matrix, row) for matrix in (system.inputs, system.outputs, system.inner)))
-    noise = noise_table(noise_shares(counts, config.noise_exponent))
+    noise = noise_table(noise_probabilities(counts, config.noise_exponent))
     never_said = np.concatenate([[0], counts[1:]])
     none = Tree(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
     tree = huffman(never_said) if config.hierarchical else none

@@ -16,7 +16,7 @@ from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.models.ctc import Ctc
 from sori.models.encoders import Encoder as AnyEncoder
 from sori.models.wav2vec2 import Wav2Vec2
-from sori.nn.conv import WaveConv, normalize_wave
+from sori.nn.conv import WaveformConv, normalize_waveform
 from sori.nn.lengths import valid
 from sori.nn.spectral import EMPHASIS, FFT_SIZE, FLOOR, Cepstrum, LogMel, delta, normalize
 
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
     def __init__(self, system: Wav2Vec2) -> None:
         super().__init__()
         self.inner, self.config, self.hop_samples = system, system.config, system.hop_samples
-        self.front = None if isinstance(system.front, WaveConv) else _Spectral(system.front)
+        self.front = None if isinstance(system.front, WaveformConv) else _Spectral(system.front)
 
     def encode(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], **_training: object
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
         """All layers, and the number of frames of each row, 0 where it is too short."""
         inner, hop = self.inner, self.hop_samples
         num_frames = (lengths - inner.field_samples + hop).clamp(min=0) // hop
-        if isinstance(inner.front, WaveConv):
+        if isinstance(inner.front, WaveformConv):
             features = _convolutions(inner.front, waveform, lengths)
         else:
             assert self.front is not None  # noqa: S101 - made for every other front end
@@ -85,9 +85,9 @@ class Encoder(nn.Module):
         return Frames(layers[-1 if layer is None else layer], num_frames)
 
 
-def _convolutions(front: WaveConv, waveform: Tensor, lengths: Tensor) -> Float[Tensor, "batch frame dim"]:
+def _convolutions(front: WaveformConv, waveform: Tensor, lengths: Tensor) -> Float[Tensor, "batch frame dim"]:
     c = front.config
-    x = (normalize_wave(waveform, lengths, floor=c.normalize_floor) if c.normalize else waveform).unsqueeze(1)
+    x = (normalize_waveform(waveform, lengths, floor=c.normalize_floor) if c.normalize else waveform).unsqueeze(1)
     for i, conv in enumerate(front.convs):
         x = conv(x)
         if c.norm == "layer":
