@@ -1,4 +1,4 @@
-"""Whole files, parts of files, every format; and messages for files that cannot be read."""
+"""Tests of reading whole files and parts in every format, and of messages for files that cannot be read."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Machine code is kept for the next start where only the user can write, and is never that of other sources."""
+"""Tests that machine code is cached only where no other user can write, and never used for other sources."""
 
 import ast
 import os
@@ -21,7 +21,7 @@ SECONDS = 170
 
 @pytest.fixture(scope="module")
 def nobody():
-    """The beginning of a command that is run by a user without a home, who can write nothing of ours."""
+    """Return the start of a command that runs as a user without a home folder and without write access."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     for extra in ((), ("--inh-caps", READS_ALL, "--ambient-caps", READS_ALL)):
@@ -36,7 +36,7 @@ def nobody():
 
 @pytest.fixture
 def writable():
-    """A folder of nobody's, in one that everybody can enter."""
+    """Return a folder of the user `nobody`, in one that all users can enter."""
     base = Path(tempfile.mkdtemp())
     base.chmod(0o755)
     place = base / "temporary"
@@ -71,7 +71,7 @@ print(huffman._join.stats.cache_path, sum(huffman._join.stats.cache_hits.values(
 """
 
 
-def test_another_user_keeps_machine_code_among_the_temporary_files(nobody, writable):
+def test_another_user_caches_machine_code_among_the_temporary_files(nobody, writable):
     first = run(*nobody, "-c", COMPUTES, HOME="/nonexistent", TMPDIR=writable, LC_ALL="C")
     place, hits = first.stdout.split()
     assert Path(place).is_relative_to(writable / f"sori-{NOBODY}")
@@ -91,7 +91,7 @@ folders._MEMORY = Path("/nonexistent")
 """
 
 
-def test_where_nothing_can_be_written_nothing_is_kept(nobody, writable):
+def test_without_a_writable_folder_nothing_is_cached(nobody, writable):
     matplotlib = {"MPLCONFIGDIR": writable}  # without which matplotlib cannot be imported
     found = run(*nobody, "-c", NOTHING + COMPUTES, HOME="/nonexistent", TMPDIR="/nonexistent", **matplotlib)
     assert found.stdout.split() == ["None", "0"]
@@ -156,7 +156,7 @@ def test_damaged_machine_code_is_compiled_again(package):
     assert caller(package)[:2] == ["12", "1"]
 
 
-def test_processes_that_compile_at_once_do_not_exchange_their_machine_code(package):
+def test_processes_that_compile_at_once_do_not_mix_up_their_machine_code(package):
     kinds = ("int64", "int32", "float64", "float32")
     surroundings = environment(PYTHONPATH=package.parent, XDG_CACHE_HOME=package.parents[1] / "cache")
     started = [
@@ -170,7 +170,7 @@ def test_processes_that_compile_at_once_do_not_exchange_their_machine_code(packa
         assert caller(package, kind)[:2] == ["12.0" if "float" in kind else "12", "1"]
 
 
-def test_the_folder_that_numba_is_given_goes_first(package, tmp_path):
+def test_the_folder_set_for_numba_comes_first(package, tmp_path):
     assert Path(caller(package, NUMBA_CACHE_DIR=tmp_path / "mine")[2]).is_relative_to(tmp_path / "mine")
     (tmp_path / "file").touch()
     place = caller(package, NUMBA_CACHE_DIR=tmp_path / "file")[2]
@@ -180,8 +180,8 @@ def test_the_folder_that_numba_is_given_goes_first(package, tmp_path):
 # --- the sources ----------------------------------------------------------------------------------------------------
 
 
-def test_all_that_compiled_code_is_made_of_decides_about_its_folder():
-    """What files with compiled functions import from the package: other such files, or what only Python code uses."""
+def test_all_sources_of_compiled_code_determine_its_folder():
+    """Files with compiled functions import from the package only such files, or names that only Python code uses."""
     sources = compiled.compiled_sources(PACKAGE)
     assert len(sources) > 5
     for path, text in sources.items():

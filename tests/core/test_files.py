@@ -1,4 +1,4 @@
-"""Names from elsewhere never lead anywhere else; what is written can be read by whom the umask allows."""
+"""Tests that names from data never lead to other folders, and that written files have the permissions of the umask."""
 
 import errno
 import os

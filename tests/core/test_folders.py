@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all, whatever stops their maker, and nobody else's are touched."""
+"""Tests that folders appear whole or not at all, however their process ends, and that no other files are touched."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ def tree(folder):
 
 @pytest.fixture(params=["swapped", "renamed twice"])
 def way(request, monkeypatch):
-    """Both ways of replacing a folder."""
+    """Return both ways of replacing a folder."""
     if request.param == "renamed twice":
         monkeypatch.setattr(folders, "_swap", lambda *_: False)
     return request.param
@@ -111,12 +111,12 @@ def test_folders_of_a_like_name_are_the_users(tmp_path):
     marked = tmp_path / ".a.marked__.partial"
     (marked / "new").mkdir(parents=True)
     (marked / "thesis.txt").write_text("precious")
-    (marked / "sori").write_bytes(folders._SAID)
+    (marked / "sori").write_bytes(folders._MARK_CONTENT)
     other = tmp_path / ".a.otherone.partial"
     other.mkdir()
     (other / "sori").write_text("a file of mine")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "sori").write_bytes(folders._SAID)
+    (tmp_path / "elsewhere" / "sori").write_bytes(folders._MARK_CONTENT)
     (tmp_path / ".a.linklink.partial").symlink_to("elsewhere")
     (tmp_path / ".a.filefile.partial").write_text("precious")
     before = tree(tmp_path)
@@ -131,7 +131,7 @@ def die(*_, **__):
 
 
 def killed(action):
-    """What a process leaves that is killed without a word."""
+    """Return the files that a killed process leaves."""
     child = os.fork()
     if child == 0:
         try:

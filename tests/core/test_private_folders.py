@@ -1,4 +1,4 @@
-"""Which folders are safe to run machine code from, and what becomes of matplotlib's."""
+"""Tests of which folders are safe to run machine code from, and of matplotlib's folder."""
 
 import os
 import shutil
@@ -57,7 +57,7 @@ def test_a_folder_that_others_can_write_is_passed_over(bases, mode):
 def test_below_a_folder_that_is_closed_to_others_anything_is_safe(bases):
     (bases[0] / "sori").mkdir()
     (bases[0] / "sori").chmod(0o777)
-    assert private_folders.private("x") == bases[0] / "sori" / "x"  # nobody gets past `bases[0]`
+    assert private_folders.private("x") == bases[0] / "sori" / "x"  # no other user can pass `bases[0]`
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")

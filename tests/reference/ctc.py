@@ -1,4 +1,4 @@
-"""CTC the slow way, in plain Python numbers: every alignment written out, and the forward recursion."""
+"""Slow CTC references in plain Python numbers: enumeration of all alignments, and the forward recursion."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ def collapse(path, blank=0):
 
 
 def enumerated_loss(log_probs, labels):
-    """Minus the log of the summed probability of every path that collapses to the labels."""
+    """Return minus the log of the summed probability of all paths that collapse to the labels."""
     num_frames, num_classes = len(log_probs), len(log_probs[0])
     total = 0.0
     for path in itertools.product(range(num_classes), repeat=num_frames):
@@ -20,7 +20,7 @@ def enumerated_loss(log_probs, labels):
 
 
 def forward_loss(log_probs, labels, blank=0):
-    """The forward recursion over labels with blanks between (Graves et al. 2006, equations 5 to 8), in float64."""
+    """Return the loss by the forward recursion over labels and blanks (Graves et al. 2006, eq. 5 to 8), in float64."""
     states = [blank]
     for label in labels:
         states += [label, blank]

@@ -1,4 +1,4 @@
-"""Modified Kneser-Ney smoothing from its definitions, in dictionaries and float64, and a plain reader of ARPA files."""
+"""Modified Kneser-Ney smoothing from its definitions, with dictionaries in float64, and a simple ARPA reader."""
 
 import math
 from collections import Counter
@@ -8,12 +8,12 @@ FALLBACK = (0.5, 1.0, 1.5)
 
 
 def estimate(sentences, order, thresholds=()):
-    """Every n-gram to (log10 p, log10 back-off weight or None), as an ARPA file has it.
+    """Estimate a model: every n-gram to (log10 p, log10 back-off weight or None), as in an ARPA file.
 
     Args:
         sentences: lists of words; <unk> may be one of them.
-        order: of the model.
-        thresholds: by order; n-grams that occur at most so often are dropped. As many as orders, or none.
+        order: order of the model.
+        thresholds: for each order, the largest count of n-grams that are dropped. As many as orders, or none.
     """
     thresholds = thresholds or [0] * order
     true = true_counts(sentences, order)
@@ -27,7 +27,7 @@ def estimate(sentences, order, thresholds=()):
     uniform = 1 / (len([gram for gram in kept if len(gram) == 1]) - 1)
 
     def discounted(context, word):
-        """Of the mass of a context, what a word that is kept has of its own."""
+        """Return the discounted probability of a kept word after a context, without back-off."""
         after = continuations.get(context, {})
         times = after.get(word, 0)
         if not times or (*context, word) not in kept:
@@ -36,7 +36,7 @@ def estimate(sentences, order, thresholds=()):
 
     @cache
     def left(context):
-        """What no kept word has of its own: all that is missing to one."""
+        """Return the probability mass of a context that is left for back-off."""
         return 1 - math.fsum(discounted(context, word) for word in continuations.get(context, {}))
 
     @cache
@@ -53,7 +53,7 @@ def estimate(sentences, order, thresholds=()):
 
 
 def true_counts(sentences, order):
-    """Of all n-grams up to an order that lie within `<s> ... </s>`."""
+    """Count all n-grams up to an order within `<s> ... </s>`."""
     true = Counter()
     for words in sentences:
         tokens = ("<s>", *words, "</s>")
@@ -66,7 +66,7 @@ def true_counts(sentences, order):
 
 
 def adjusted_counts(true, order):
-    """Below the highest order and not after <s>: how many different words stand before an n-gram."""
+    """Replace counts below the highest order and not after <s> by the number of different preceding words."""
     before = {}
     for gram in true:
         before.setdefault(gram[1:], set()).add(gram[0])
@@ -78,7 +78,7 @@ def adjusted_counts(true, order):
 
 
 def closed_form(counts):
-    """D1, D2, D3+ by Chen and Goodman's equation 26, or the fallback."""
+    """Return D1, D2, D3+ by Chen and Goodman's equation 26, or the fallback."""
     n = Counter(counts)
     if not (n[1] and n[2] and n[3]):
         return FALLBACK
@@ -88,7 +88,7 @@ def closed_form(counts):
 
 
 def read_arpa(text):
-    """The numbers of n-grams that the head states, and every n-gram to (log10 p, log10 back-off weight or None)."""
+    """Read the n-gram numbers of the header, and every n-gram to (log10 p, log10 back-off weight or None)."""
     stated, model, order = {}, {}, 0
     lines = iter(text.split("\n"))
     assert next(lines) == "\\data\\"
@@ -111,7 +111,7 @@ def read_arpa(text):
 
 
 def log10_prob(model, context, word):
-    """Of a word after a context of any length, with back-off."""
+    """Return log10 of the probability of a word after a context of any length, with back-off."""
     context = tuple(context)
     if (*context, word) in model:
         return model[*context, word][0]

@@ -123,7 +123,7 @@ def test_counts_carry_remarks():
     rows = {row.symbol: row for row in count_symbols(texts, Vocabulary.fit([*texts[:1], "|"]))}
     assert rows["a"].count == 11
     assert rows["a"].remarks == ()
-    assert rows["ω"].remarks == ("GREEK letter in 6 LATIN words: is one alphabet meant?",)
+    assert rows["ω"].remarks == ("GREEK letter in 6 LATIN words: should they be in one alphabet?",)
     assert rows["7"].remarks == ("figures: write numbers as they are spoken",)
     assert rows["ي"].remarks == ("not in the vocabulary", "rare", "looks like ی, also in use")
     assert "looks like ʼ, also in use" in rows["'"].remarks

@@ -1,4 +1,4 @@
-"""Pieces of words: learnt, cut, joined, stored; scripts that accents and composition could break."""
+"""Tests of WordPiece: learning, tokenisation, joining, storage; scripts that accents and composition could break."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_kept_case_and_accents():
     assert [wordpiece.tokens[n] for n in wordpiece.encode(["The the é"])[0]] == ["The", "the", "é"]
 
 
-def test_special_tokens_may_stand_in_a_text():
+def test_special_tokens_in_a_text_are_recognised():
     wordpiece = WordPiece(TOKENS)
     assert wordpiece.encode(["the [MASK] bark"]) == [[5, wordpiece.mask, 8]]
 
@@ -62,18 +62,18 @@ def test_stored_and_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "missing"), ("{", "JSON"), ('{"unit": "jamo", "symbols": []}', "unit 'jamo'")]
+    ("content", "message"), [(None, "missing"), ("{", "JSON"), ('{"unit": "jamo", "symbols": []}', "unit 'jamo'")]
 )
-def test_other_files_are_refused(content, said, tmp_path):
+def test_other_files_are_refused(content, message, tmp_path):
     if content is not None:
         (tmp_path / "v.json").write_text(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         WordPiece.load(tmp_path / "v.json")
 
 
-@pytest.mark.parametrize(("tokens", "said"), [(TOKENS[:4], r"no \[MASK\]"), ([*TOKENS, "the"], "different tokens")])
-def test_impossible_vocabularies_are_refused(tokens, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("tokens", "message"), [(TOKENS[:4], r"no \[MASK\]"), ([*TOKENS, "the"], "different tokens")])
+def test_impossible_vocabularies_are_refused(tokens, message):
+    with pytest.raises(ValueError, match=message):
         WordPiece(tokens)
 
 

@@ -1,10 +1,10 @@
-"""Sound files in, 16 kHz mono waveforms out: any rate, any number of channels, whole files or parts of them.
+"""Reading of sound files as 16 kHz mono waveforms: any rate, any number of channels, whole files or parts of them.
 
-Decoding is libsndfile's (WAV, FLAC, OGG/Vorbis, OGG/Opus, MP3, AIFF and others), resampling soxr's "HQ".
+libsndfile decodes (WAV, FLAC, OGG/Vorbis, OGG/Opus, MP3, AIFF and others), and soxr resamples ("HQ").
 
-Whole or in parts, a file gives the same samples. For lossless files at 16 kHz that is exact. Resampled parts agree with
-the slice of the whole within -90 dB, because a part is resampled with a margin around it. MP3, Vorbis and Opus decoders
-start again after a seek and agree within what the codec itself promises.
+A file gives the same samples read whole or in parts. For lossless files at 16 kHz this is exact. Resampled parts agree
+with the whole within -90 dB, because a margin around the part is resampled with it. MP3, Vorbis and Opus decoders
+restart after a seek and agree within the tolerance of the codec.
 """
 
 import math
@@ -24,38 +24,38 @@ SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside the package."""
 
 _MARGIN_SECONDS = 0.05
-"""Read before and after a part that is resampled: longer than soxr's filter, so that the part feels no edges."""
+"""Margin before and after a resampled part: longer than soxr's filter, so that the edges have no effect."""
 
 _VORBIS_TAIL_SECONDS = 40
-"""libvorbisfile lands some milliseconds off when it seeks into the last page of a file, so those are decoded towards.
-A page holds 255 packets at most, 32 s of sound at 8 kHz."""
+"""Tail of a Vorbis file that is decoded rather than sought, because libvorbisfile's seeks into the last page of a file
+are some milliseconds off. A page has at most 255 packets, 32 s of sound at 8 kHz."""
 
 _BLOCK_FRAMES = 1 << 20
-"""Frames read at once, so that a header that promises too much cannot make us allocate it."""
+"""Frames read at once, so that a wrong length in a header cannot cause a huge allocation."""
 
 
 class AudioInfo(NamedTuple):
-    """What the header of a sound file says."""
+    """Format and length of a sound file, from its header."""
 
     sample_rate: int
     num_frames: int
-    """Samples per channel at the file's own rate."""
+    """Number of samples per channel at the file's own rate."""
     num_channels: int
     format: str
-    """Container and coding in libsndfile's words, such as `WAV/PCM_16`."""
+    """Container and encoding by libsndfile's names, such as `WAV/PCM_16`."""
 
     @property
     def num_samples(self) -> int:
-        """Samples of the 16 kHz waveform, rounded down."""
+        """Return the number of samples of the 16 kHz waveform, rounded down."""
         return self.num_frames * SAMPLE_RATE // self.sample_rate
 
 
 def info(path: str | PathLike[str]) -> AudioInfo:
-    """Rate, length and format of a sound file, from its header alone.
+    """Return rate, length and format of a sound file, from its header alone.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a sound file that can be decoded.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be decoded.
     """
     with _open(path) as file:
         return _info(file)
@@ -65,7 +65,7 @@ def read(path: str | PathLike[str], *, start: float = 0.0, duration: float | Non
     """Decode a sound file, average its channels and resample it.
 
     Args:
-        path: the file.
+        path: sound file.
         start: seconds to skip, rounded to the nearest sample at 16 kHz.
         duration: seconds to read, rounded likewise; None: to the end.
 
@@ -73,8 +73,8 @@ def read(path: str | PathLike[str], *, start: float = 0.0, duration: float | Non
         Waveform at 16 kHz, float32, full scale at 1.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file cannot be decoded, or ends before the part that was asked for.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be decoded, or ends before the requested part.
     """
     first = round(start * SAMPLE_RATE)
     if first < 0 or (duration is not None and duration < 0):
@@ -99,7 +99,7 @@ def _open(path: str | PathLike[str]) -> soundfile.SoundFile:
     require_file(path)
     try:
         return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a raw file, whose rate nobody knows
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a raw file, whose rate is unknown
         raise ValueError(_undecodable(path, str(error))) from None
 
 
@@ -108,12 +108,12 @@ def _info(file: soundfile.SoundFile) -> AudioInfo:
 
 
 def _resampled(file: soundfile.SoundFile, about: AudioInfo, first: int, stop: int) -> np.ndarray:
-    """16 kHz samples `first` to `stop`; fewer where the file ends before its header says."""
+    """Return the 16 kHz samples `first` to `stop`; fewer if the file is shorter than its header states."""
     rate = about.sample_rate
     if rate == SAMPLE_RATE:
         return _mono(file, first, stop)
-    # `down` frames of the file last exactly as long as `up` samples at 16 kHz: reading from a multiple of `down`
-    # puts the resampled part on the same grid as the resampled whole.
+    # `down` frames of the file last exactly as long as `up` samples at 16 kHz. Reading from a multiple of `down` aligns
+    # the resampled part with the sampling grid of the resampled whole.
     divisor = math.gcd(rate, SAMPLE_RATE)
     up, down = SAMPLE_RATE // divisor, rate // divisor
     margin = math.ceil(_MARGIN_SECONDS * SAMPLE_RATE / up)
@@ -124,7 +124,7 @@ def _resampled(file: soundfile.SoundFile, about: AudioInfo, first: int, stop: in
 
 
 def _mono(file: soundfile.SoundFile, first: int, stop: int) -> np.ndarray:
-    """Frames `first` to `stop` at the file's own rate, channels averaged; fewer where the file ends early."""
+    """Return frames `first` to `stop` at the file's own rate, channels averaged; fewer if the file ends early."""
     entry = first
     if file.subtype == "VORBIS":
         entry = max(0, min(first, file.frames - _VORBIS_TAIL_SECONDS * file.samplerate))
@@ -146,7 +146,7 @@ def _undecodable(path: str | PathLike[str], reason: str) -> str:
     return (
         f"{path}: expected a sound file, got something that cannot be decoded ({name.suffix or 'no suffix'}, {size} "
         f"bytes): {reason} Likely truncated or damaged, wrongly named, or in a format outside WAV, FLAC, OGG and MP3; "
-        f"the last is cured by `ffmpeg -i {name.name} {name.stem}.converted.flac`"
+        f"convert the last with `ffmpeg -i {name.name} {name.stem}.converted.flac`"
     )
 
 

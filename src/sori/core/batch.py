@@ -1,4 +1,4 @@
-"""What crosses from data to systems."""
+"""Batches: the tensors that data passes to models."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ class WaveformBatch(NamedTuple):
     lengths: Int[Tensor, " batch"]
 
     def to(self, device: torch.device) -> "WaveformBatch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return WaveformBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
-        """Audio in the batch, without padding."""
+        """Return the seconds of audio in the batch, without padding."""
         return float(self.lengths.sum()) / 16_000
 
 
@@ -32,36 +32,36 @@ class TextBatch(NamedTuple):
     label_lengths: Int[Tensor, " batch"]
 
     def to(self, device: torch.device) -> "TextBatch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return TextBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
-        """Audio in the batch, without padding."""
+        """Return the seconds of audio in the batch, without padding."""
         return float(self.lengths.sum()) / 16_000
 
 
 class SegmentBatch(NamedTuple):
-    """Whole waveforms, the segments (words) cut out of them, and which segment is to tell which other one."""
+    """Whole waveforms, segments (words) of them, and pairs of a segment and its neighbour to predict."""
 
     waveform: Float[Tensor, "batch sample"]
     lengths: Int[Tensor, " batch"]
     rows: Int[Tensor, " segment"]
-    """Waveform that each segment lies in."""
+    """Row of the waveform of each segment."""
     starts: Int[Tensor, " segment"]
     """First sample of each segment, counted from the beginning of its waveform."""
     stops: Int[Tensor, " segment"]
     """Sample after the last."""
     pairs: Int[Tensor, "pair 2"]
-    """Segment in the middle of a window, and a neighbour of it; every pair once."""
+    """Centre segment of a window and a neighbour; every pair once."""
 
     def to(self, device: torch.device) -> "SegmentBatch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return SegmentBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
-        """Audio in the batch, without padding."""
+        """Return the seconds of audio in the batch, without padding."""
         return float(self.lengths.sum()) / 16_000
 
 
@@ -72,31 +72,31 @@ class ViewBatch(NamedTuple):
     second: Float[Tensor, "batch channel height width"]
 
     def to(self, device: torch.device) -> "ViewBatch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return ViewBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
-        """None: images take no time. The loop adds up the audio it was given."""
+        """Return 0: images have no duration."""
         return 0.0
 
 
 class TokenBatch(NamedTuple):
-    """Pieces of words of texts, `[CLS] ... [SEP]` or `[CLS] ... [SEP] ... [SEP]`, padded with 0."""
+    """Tokens (WordPiece) of texts, `[CLS] ... [SEP]` or `[CLS] ... [SEP] ... [SEP]`, padded with 0."""
 
     ids: Int[Tensor, "batch token"]
     parts: Int[Tensor, "batch token"]
     """0 up to the first [SEP], 1 after it; 0 in padding."""
     lengths: Int[Tensor, " batch"]
     labels: Int[Tensor, "batch label"]
-    """What is to be found out beside hidden tokens. One for each text: in pre-training whether the second part is one
-    from elsewhere (1) or follows the first (0), else the class. Or one for each token, -1 where none is asked."""
+    """Labels besides the masked tokens. One for each text: in pre-training 1 if the second segment is a random one, 0
+    if it follows the first; else the class. Or one for each token, -1 where there is no label."""
 
     def to(self, device: torch.device) -> "TokenBatch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return TokenBatch(*(x.to(device, non_blocking=True) for x in self))
 
     @property
     def seconds(self) -> float:
-        """None: texts take no time. The loop adds up the audio it was given."""
+        """Return 0: texts have no duration."""
         return 0.0

@@ -1,13 +1,13 @@
-"""Functions compiled with numba, whose machine code is kept for the next start.
+"""Functions compiled with numba, whose machine code is cached on disk.
 
-numba's own cache looks at the file that a function stands in, so it runs old machine code where a function that was
-called from there has changed in another file; it is an error where neither the installation nor the home can be
-written; and two processes that compile for different types at the same time can exchange their machine code. Here:
+numba's own cache checks only the file of a function, so it runs old machine code after a called function in another
+file has changed; it fails where neither the installation nor the home folder is writable; and two processes that
+compile for different types at the same time can mix up their machine code. Here instead:
 
-- one folder for each state of all sources that hold compiled code, of the libraries and of numba's settings;
-- in the user's cache or a private temporary folder (`private_folders.py`; `NUMBA_CACHE_DIR` goes first), else
-  nothing is kept;
-- one file for each function and types, named by both, checked, and put in place whole; nothing on the disk is an error.
+- one folder for each state of all sources with compiled code, of the libraries and of numba's settings;
+- in the user's cache or a private temporary folder (`private_folders.py`; `NUMBA_CACHE_DIR` comes first), else
+  without a cache;
+- one file for each function and types, named by both, verified, and written atomically; damaged files are ignored.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def jit(**options: Any) -> Callable[[FunctionType], Any]:
     The function goes below `@no_type_check`, which keeps the checks of test runs out of what numba compiles.
 
     Args:
-        options: of `numba.njit`.
+        options: options of `numba.njit`.
 
     Returns:
         The decorator.
@@ -53,7 +53,7 @@ def jit(**options: Any) -> Callable[[FunctionType], Any]:
 
     def decorate(function: FunctionType) -> Any:
         compiled = numba.njit(nogil=True, **options)(function)
-        # NUMBA_DISABLE_JIT leaves the function as it is. What a closure holds is no part of the sources.
+        # NUMBA_DISABLE_JIT leaves the function as it is. Values in a closure are not part of the sources.
         if isinstance(compiled, Dispatcher) and function.__closure__ is None:
             compiled._cache = _Cache(function)  # type: ignore[attr-defined] # noqa: SLF001 - as `enable_caching`
         return compiled
@@ -63,13 +63,15 @@ def jit(**options: Any) -> Callable[[FunctionType], Any]:
 
 @functools.cache
 def folder() -> Path | None:
-    """Where machine code of these sources is kept; None: nowhere."""
+    """Return the folder for the machine code of these sources; None: no cache."""
     first = str(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
     return None if _SOURCES is None else private_folders.private(f"compiled/{_SOURCES}", first=first)
 
 
 def digest_of(package: Path) -> str | None:
-    """Of everything that decides what the machine code of a package is, but for the processor: that is in its files.
+    """Return a digest of everything that determines the machine code of a package except the processor.
+
+    The processor is part of the file names.
 
     Returns:
         The digest; None for a package without sources.
@@ -84,12 +86,12 @@ def digest_of(package: Path) -> str | None:
 
 
 def compiled_sources(package: Path) -> dict[str, bytes]:
-    """The files below a folder that hold compiled code, with their text."""
+    """Return the files below a folder that contain compiled code, with their text."""
     found = {path.relative_to(package).as_posix(): path.read_bytes() for path in sorted(package.rglob("*.py"))}
     return {path: text for path, text in found.items() if b"numba" in text or __name__.encode() in text}
 
 
-_SOURCES = digest_of(PACKAGE)  # now: what is changed while this process runs is not what it compiles
+_SOURCES = digest_of(PACKAGE)  # at import: later changes of the sources do not affect this process
 
 
 class _Cache(NullCache):
@@ -100,11 +102,11 @@ class _Cache(NullCache):
 
     @property
     def cache_path(self) -> str | None:
-        """The folder, for `Dispatcher.stats`."""
+        """Return the folder, for `Dispatcher.stats`."""
         return None if folder() is None else str(folder())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was compiled before; None if nothing was, or what is there is damaged."""
+        """Return cached machine code; None if there is none, or it is damaged."""
         target_context.refresh()
         key = (self._name, sig, target_context.codegen().magic_tuple())
         path = self._path(key)
@@ -121,7 +123,7 @@ class _Cache(NullCache):
         return _rebuild(target_context, *parts) if known == key else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep it, unless it holds addresses of this process, or the disk will not take it."""
+        """Store machine code, unless it contains addresses of this process or cannot be written."""
         key = (self._name, sig, data.codegen.magic_tuple())
         path = self._path(key)
         if path is None or data.library.has_dynamic_globals:

@@ -1,8 +1,8 @@
 # ruff: noqa: PYI019 - the shape checks of the test run cannot resolve Self
-"""The frozen base of every configuration, and its way to YAML and back.
+"""Frozen base class of every configuration, with conversion to YAML and back.
 
-A configuration is data: numbers, strings, tuples and nested configurations. Unknown keys are refused, so a misspelt
-option can never be silently ignored.
+A configuration is data: numbers, strings, tuples and nested configurations. Unknown keys are errors, so that a misspelt
+option is never silently ignored.
 """
 
 import difflib
@@ -23,7 +23,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     def to_yaml(self) -> str:
-        """The complete configuration as YAML, in the order of the fields."""
+        """Return the complete configuration as YAML, in the order of the fields."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @classmethod
@@ -31,11 +31,11 @@ class Config(BaseModel):
         """Validate plain data.
 
         Args:
-            data: nested dictionaries as YAML or JSON give them.
-            origin: where the data came from, for the error message.
+            data: nested dictionaries from YAML or JSON.
+            origin: source of the data, for the error message.
 
         Raises:
-            ValueError: one line for each problem, with the nearest known key for an unknown one.
+            ValueError: if the data are invalid; one line per problem, with the nearest known key for an unknown one.
         """
         try:
             return cls.model_validate(data)
@@ -53,10 +53,10 @@ class Config(BaseModel):
         return cls.from_data(data, origin=str(path))
 
     def override(self: C, changes: dict[str, Any]) -> C:
-        """A copy with dotted keys replaced, e.g. `{"optim.lr": "3e-4"}`; values may be strings.
+        """Return a copy with dotted keys replaced, e.g. `{"optim.lr": "3e-4"}`; values may be strings.
 
         Raises:
-            ValueError: for an unknown key, naming the nearest one, or a value of the wrong kind.
+            ValueError: if a key is unknown (names the nearest one) or a value is invalid.
         """
         data = self.model_dump(mode="json")
         for dotted, value in changes.items():
@@ -79,12 +79,12 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def dotted_keys(data: dict[str, Any]) -> list[str]:
-    """The name of every leaf of nested dictionaries, as `parent.child`."""
+    """Return the names of all leaves of nested dictionaries, as `parent.child`."""
     return list(leaves(data))
 
 
 def leaves(data: dict[str, Any]) -> dict[str, Any]:
-    """Every leaf of nested dictionaries by its name, `parent.child`."""
+    """Return all leaves of nested dictionaries by their names, `parent.child`."""
     found: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, dict) and value:

@@ -1,4 +1,4 @@
-"""Several processes under `torchrun`; with one process everything here does nothing."""
+"""Communication between processes under `torchrun`; with a single process all functions are no-ops."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from sori.core.shapes import Tensor
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the group that `torchrun` announced in the environment, and leave it at the end."""
+    """Join the process group that `torchrun` sets in the environment, and leave it at the end."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1 or dist.is_initialized():
         yield
         return
@@ -27,17 +27,17 @@ def process_group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """Index of this process, 0 when alone."""
+    """Return the index of this process, 0 for a single process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes, 1 when alone."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def all_reduce_sum(value: Tensor) -> Tensor:
-    """Sum of a tensor over all processes; the tensor itself when alone."""
+    """Return the sum of a tensor over all processes; for a single process, the tensor itself."""
     if not dist.is_initialized():
         return value
     value = value.clone()
@@ -46,16 +46,16 @@ def all_reduce_sum(value: Tensor) -> Tensor:
 
 
 def sum_with_gradient(value: Tensor) -> Tensor:
-    """Sum of a tensor over all processes, through which gradients reach all of them; the tensor itself when alone."""
+    """Return the sum of a tensor over all processes, with gradients to all of them."""
     return _Sum.apply(value) if world_size() > 1 else value  # type: ignore[no-untyped-call]
 
 
 def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
-    """The rows of all processes in the order of their ranks, and the place where one's own begin.
+    """Return the rows of all processes in the order of their ranks, and the position of this process's first row.
 
-    The gradient of a row is summed over the processes that used it and ends where the row was made, so that the sum of
-    the losses of all processes has the gradient that one process with all rows would find. Processes may have different
-    numbers of rows.
+    The gradient of a row is summed over all processes and returned to the process of that row. The sum of the losses of
+    all processes thus has the same gradient as in one process with all rows. Processes may have different numbers of
+    rows.
     """
     if world_size() == 1:
         return rows, 0
@@ -100,5 +100,5 @@ def barrier() -> None:
 
 
 def device() -> torch.device:
-    """The device of this process: its CUDA device where there is one, else the CPU."""
+    """Return the device of this process: its CUDA device if there is one, else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -20,38 +20,38 @@ from sori.core.user_files import read_text
 
 _PARTIAL = ".partial"
 MAX_NAME_BYTES = 255
-"""What the usual file systems allow."""
+"""Limit of common file systems."""
 _SEPARATORS = "/\\"
 _NOT_ON_WINDOWS = '<>:"|?*'
 _DEVICES = frozenset(
     ("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *(kind + n for kind in ("COM", "LPT") for n in "123456789¹²³"))
 )
-"""Names that mean a device on Windows, whatever extension follows."""
+"""Names that are devices on Windows, with any extension."""
 
 
 def inside(folder: Path, name: str) -> Path:
     """Return the path of a file directly in a folder, for a name that comes from data.
 
-    The rules of Windows hold everywhere, so that a folder can be copied anywhere.
+    The rules of Windows apply on all systems, so that a folder can be copied anywhere.
 
     Args:
-        folder: where the file is to be written.
-        name: a plain file name.
+        folder: folder of the file.
+        name: plain file name.
 
     Raises:
-        ValueError: it is no plain file name; says why.
+        ValueError: if it is not a plain file name; states the reason.
     """
     if problem := _problem(name):
         raise ValueError(
             f"expected a plain name of a file to be written into {folder}, got {name[:100]!r}, which {problem}; "
-            "likely the data that it comes from are damaged, or were made to write elsewhere. That file was not "
-            "written: take the data from a source that you trust"
+            "likely the data that it comes from are damaged, or crafted to write into another folder. The file was not "
+            "written: get the data from a source that you trust"
         )
     return folder / name
 
 
 def _problem(name: str) -> str | None:
-    """What keeps a name from being that of a file in any folder."""
+    """Return the reason why a name is not a plain file name, or None."""
     problems = {
         "names no file": name in ("", ".", ".."),
         "leads to another folder": any(character in _SEPARATORS for character in name),
@@ -65,7 +65,7 @@ def _problem(name: str) -> str | None:
 
 
 def flush(path: Path) -> None:
-    """Make a file, or what was renamed in a folder, survive a power cut (Windows opens no folders and needs none)."""
+    """Flush a file, or the renames in a folder, to disk (Windows cannot open folders and does not need it)."""
     if os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -151,9 +151,9 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mappin
     """Write a safetensors file, whole or not at all; see `atomic_write`.
 
     Args:
-        tensors: by name.
-        path: the file.
-        metadata: texts by name, kept in the file's header.
+        tensors: tensors by name.
+        path: file to write.
+        metadata: strings by name, stored in the file's header.
     """
     with atomic_write(path) as partial:
         safetensors.torch.save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))

@@ -1,9 +1,9 @@
-"""Folders that appear whole or not at all, and never at the cost of what is not ours.
+"""Atomic creation of folders, which never removes files that sori did not make.
 
-A folder is built in a workshop beside its place, `.NAME.xxxxxxxx.partial`: `new` is what is being built, `old` what it
-replaces, for a moment and only where the file system cannot swap two folders in one step. A mark, locked as long as its
-maker lives, proves that a workshop is ours. What a crash leaves is put back and cleared away by whoever builds the same
-folder next; until then `former` finds what was there before.
+A folder is built in a workshop folder beside its target, `.NAME.xxxxxxxx.partial`: `new` is the folder being built, and
+`old` the one it replaces, briefly and only where the file system cannot swap two folders in one step. A mark file,
+locked while its process runs, proves that a workshop was made by sori. After a crash, the next process that builds the
+same folder restores the old one and removes the workshop; until then `former` finds the old one.
 """
 
 import ctypes
@@ -22,28 +22,28 @@ from sori.core.files import flush
 
 _SUFFIX = ".partial"
 _NEW, _OLD, _MARK = "new", "old", "sori"
-_SAID = b"sori is building a folder here; once no sori is running, this one may be removed.\n"
+_MARK_CONTENT = b"sori is building a folder here; once no sori is running, this one may be removed.\n"
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.partial", re.DOTALL)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-"""Of Linux: a path is relative to the working folder; two names swap what they stand for."""
+"""Constants of Linux: a path is relative to the working folder; two names are exchanged."""
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a folder's name is that of a workshop."""
+    """Return whether a folder's name is that of a workshop."""
     return _UNFINISHED.fullmatch(name) is not None
 
 
 @contextmanager
 def whole_folder(target: Path, *, may_replace: Callable[[Path], None] | None = None) -> Iterator[Path]:
-    """Give an empty folder that takes its place once it is complete; after an error, nothing has changed.
+    """Yield an empty folder that becomes the target when it is complete; after an error, nothing has changed.
 
     Args:
-        target: where it is to be; parents are made.
-        may_replace: raises an error where what is there must stay; None: nothing is replaced but an empty folder.
+        target: path of the folder; parents are created.
+        may_replace: raises an error if an existing target must be kept; None: replace only an empty folder.
 
     Raises:
-        FileExistsError: there is something that must stay.
-        ValueError: the target has no name of its own, such as `.`.
+        FileExistsError: if the target exists and must be kept.
+        ValueError: if the target has no name of its own, such as `.`.
     """
     target = Path(target)
     if target.name in ("", ".."):
@@ -64,7 +64,7 @@ def whole_folder(target: Path, *, may_replace: Callable[[Path], None] | None = N
 
 
 def former(target: Path) -> Path | None:
-    """Where a crash has left what was in a folder that is not there any more."""
+    """Return where a crash has left the contents of a folder that no longer exists, or None."""
     if not target.name or os.path.lexists(target):
         return None
     return next((workshop / _OLD for workshop in _workshops(target) if (workshop / _OLD).is_dir()), None)
@@ -80,7 +80,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 def _put(fresh: Path, target: Path, old: Path) -> None:
-    """Move a folder to its place; what was there before ends in the workshop."""
+    """Move a folder to its target; an existing target is moved to the workshop."""
     if not os.path.lexists(target) or _is_empty_folder(target):
         fresh.rename(target)
     elif not _swap(fresh, target):
@@ -93,16 +93,16 @@ def _put(fresh: Path, target: Path, old: Path) -> None:
 
 
 def _swap(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step, so that none is ever absent; False where that is not to be had.
+    """Exchange two folders in one step, so that neither is ever absent; return False if that is not supported.
 
-    Linux can, but for some file systems (NFS) and C libraries.
+    Linux supports it, except for some file systems (NFS) and C libraries.
     """
     call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if call is None:
         return False
     call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    answer: int = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    return answer == 0
+    result: int = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return result == 0
 
 
 @contextmanager
@@ -110,9 +110,9 @@ def _workshop(target: Path) -> Iterator[Path]:
     workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent))
     with (workshop / f"{_MARK}.new").open("xb") as mark:
         _lock(mark)
-        mark.write(_SAID)
+        mark.write(_MARK_CONTENT)
         mark.flush()
-        (workshop / f"{_MARK}.new").rename(workshop / _MARK)  # whoever sees the mark finds it locked
+        (workshop / f"{_MARK}.new").rename(workshop / _MARK)  # the mark is locked before it is visible
         try:
             yield workshop
         finally:
@@ -120,7 +120,7 @@ def _workshop(target: Path) -> Iterator[Path]:
 
 
 def _lock(mark: BinaryIO) -> bool:
-    """Whether the lock could be had; some file systems know none, and there nothing is ever taken for abandoned."""
+    """Return whether the lock was taken; where a file system has no locks, no workshop counts as abandoned."""
     try:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -136,7 +136,7 @@ def _clear_abandoned(target: Path) -> None:
 
 
 def _clear(workshop: Path, target: Path) -> None:
-    """Put back what was to be replaced and was not, then remove a workshop: what we made in it, nothing else."""
+    """Restore a folder whose replacement was interrupted, then remove a workshop: only what sori made in it."""
     old = workshop / _OLD
     if old.is_dir() and not os.path.lexists(target):
         old.rename(target)
@@ -148,7 +148,7 @@ def _clear(workshop: Path, target: Path) -> None:
 
 
 def _workshops(target: Path) -> list[Path]:
-    """The workshops of a folder that are provably ours, abandoned or not."""
+    """Return the workshops of a folder that were provably made by sori, abandoned or not."""
     name = re.compile(re.escape(f".{target.name}.") + r"[a-z0-9_]{8}\.partial")
     with suppress(OSError, ValueError), os.scandir(target.parent) as entries:
         found = sorted(entry.path for entry in entries if name.fullmatch(entry.name))
@@ -166,8 +166,8 @@ def _is_ours(workshop: Path) -> bool:
             and {path.name for path in workshop.iterdir()} <= {_NEW, _OLD, _MARK}
             and mark.is_file()
             and not mark.is_symlink()
-            and mark.stat().st_size == len(_SAID)
-            and mark.read_bytes() == _SAID
+            and mark.stat().st_size == len(_MARK_CONTENT)
+            and mark.read_bytes() == _MARK_CONTENT
         )
     except OSError:
         return False

@@ -1,6 +1,6 @@
-"""What the package says while it works: the logger `sori`, which is silent until a program shows it.
+"""Progress messages of the package: the logger `sori`, which is silent until it has a handler.
 
-The command line calls `show`; in a program of your own, `logging.getLogger("sori")` takes handlers like any logger.
+The command line calls `show`; in your own program, add handlers to `logging.getLogger("sori")` as to any logger.
 """
 
 import logging
@@ -12,20 +12,20 @@ logger = logging.getLogger("sori")
 
 
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
-    """Standard error as it is when a message is written, since programs and tests exchange it."""
+    """Handler for the current standard error, which programs and tests may replace."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message alone, without time or level; of several processes the first one does."""
+        """Write the message without time or level; of several processes, only the first one writes."""
         if distributed.rank() == 0:
             self.stream = sys.stderr
             super().emit(record)
 
 
 def show(*, level: int = logging.INFO) -> None:
-    """Show the messages of the package on standard error; calling it again changes the level only."""
+    """Show the messages of the package on standard error; another call only changes the level."""
     logger.setLevel(level)
     if not any(isinstance(handler, _Screen) for handler in logger.handlers):
         logger.addHandler(_Screen())

@@ -1,7 +1,7 @@
-"""Folders for what makes the next start faster: in the user's cache, else among the temporary files, else in memory.
+"""Private cache folders: in the user's cache, else among the temporary files, else in memory.
 
-What is kept there may be run as machine code. So a folder counts only where nobody but the user (and root) can have
-written what lies in it, or can put another folder in its place.
+Their contents may be run as machine code. A folder is therefore used only if no user except the owner and root can have
+written to it, or can put another folder in its place.
 """
 
 import contextlib
@@ -11,21 +11,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - what lies there is looked at before it is used
+_MEMORY = Path("/dev/shm")  # noqa: S108 - checked before it is used
 _UNMAPPED_USER = 65_534
-"""Whom the system names as the owner of root's files inside a container without root."""
+"""Owner that the system reports for root's files inside a container without root."""
 
 
 def private(name: str, *, first: str = "") -> Path | None:
-    """A writable folder that only this user can write to; it is made if need be.
+    """Return a folder that only this user can write to; create it if necessary.
 
     Args:
-        name: path below the first base that will do: `first`, `$XDG_CACHE_HOME/sori` (`~/.cache/sori`),
-            `$TMPDIR/sori-UID`, or `/dev/shm/sori-UID`, which read-only containers leave writable.
-        first: a base that goes before the others; empty: none.
+        name: path below the first usable base: `first`, `$XDG_CACHE_HOME/sori` (`~/.cache/sori`),
+            `$TMPDIR/sori-UID`, or `/dev/shm/sori-UID`, which is writable in read-only containers.
+        first: base to try before the others; empty: none.
 
     Returns:
-        The folder; None where there is no such place: do without.
+        The folder; None if there is no usable one.
     """
     for base in _bases(first):
         folder = _made(base / name)
@@ -68,26 +68,26 @@ def _bases(first: str) -> Iterator[Path]:
         yield cache / "sori"
     with contextlib.suppress(OSError):  # there is no folder for temporary files
         temporary = Path(tempfile.gettempdir()).absolute()
-        if temporary != Path.cwd():  # where Python looks last; nobody expects it there
+        if temporary != Path.cwd():  # Python's last resort, an unexpected place for a cache
             yield temporary / f"sori-{os.geteuid()}"
     if _MEMORY.is_dir():
         yield _MEMORY / f"sori-{os.geteuid()}"
 
 
 def _user_folder(variable: str, below_home: str) -> Path | None:
-    """What the variable of the XDG specification names, or its default, if there is a home for it."""
+    """Return the folder named by the variable of the XDG specification, or its default if there is a home folder."""
     named = Path(os.environ.get(variable, ""))
     if named.is_absolute():
         return named
     try:
         home = Path.home()
         return home / below_home if home.is_dir() else None
-    except (OSError, RuntimeError):  # nobody knows the user
+    except (OSError, RuntimeError):  # the user has no entry in the user database
         return None
 
 
 def _can_be_made(folder: Path) -> bool:
-    """Whether a folder is there and writable, or could be made."""
+    """Return whether a folder exists and is writable, or could be created."""
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
@@ -100,19 +100,19 @@ def _made(folder: Path) -> Path | None:
         if not _is_private(folder):
             return None
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, ValueError, RuntimeError):  # not to be written, no path at all, links that go round in circles
+    except (OSError, ValueError, RuntimeError):  # not writable, an invalid path, or a circle of links
         return None
     return folder
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether others can neither write there nor exchange the folder, or one above it."""
+    """Return whether other users can neither write there nor replace the folder or one above it."""
     user, is_ours, mode = os.geteuid(), False, 0
     for place in (*reversed(folder.parents), folder):
         about = place.stat()
         is_ours, mode = about.st_uid == user, about.st_mode
         if is_ours and not mode & 0o077:
-            return True  # nobody else gets past it
+            return True  # no other user can pass it
         if about.st_uid not in (user, 0, _UNMAPPED_USER) or (mode & 0o022 and not mode & stat.S_ISVTX):
             return False
     return is_ours and not mode & 0o022

@@ -1,7 +1,7 @@
 """The run folder: every path in it, its creation, its lock and its format version.
 
 A run folder belongs to one run. It holds its recipe, what it was trained on, its checkpoint and metrics, and finally
-`model/`. Nothing else in the package knows these names.
+`model/`. These names are defined here only.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from sori.core import distributed
 from sori.core.files import read_json, write_text
 
 FORMAT_VERSION = 1
-"""Of the folder as a whole. Folders without `run.json` were made by version 0.1 and have version 0."""
+"""Format version of the whole folder. Folders without `run.json` were made by version 0.1 and have version 0."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class RunFolder:
         return os.path.lexists(self.recipe)
 
     def check_free(self, others: Iterable[Path] = ()) -> None:
-        """Make sure that a folder without a run holds nothing that a run would overwrite.
+        """Check that a folder without a run has no files that a run would overwrite.
 
         Args:
             others: further paths that the caller will write.
 
         Raises:
-            ValueError: it does; names the files.
+            ValueError: if there are such files; names them.
         """
         made = (
             self.fingerprint,
@@ -137,7 +137,7 @@ class RunFolder:
             recipe: YAML of everything that decides the result.
 
         Raises:
-            ValueError: the folder holds a run of another recipe, or of a newer version of sori.
+            ValueError: if the folder holds a run of another recipe, or of a newer version of sori.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._check_version()
@@ -154,18 +154,18 @@ class RunFolder:
         found = dict(read_json(self.about)).get("format_version")
         if found != FORMAT_VERSION:
             raise ValueError(
-                f"{self.path} has run format {found!r}, and this version of sori knows {FORMAT_VERSION}; continue the "
-                "run with the version that began it, or choose another folder"
+                f"{self.path} has run format {found!r}, and this version of sori supports {FORMAT_VERSION}; continue "
+                "the run with the version that started it, or choose another folder"
             )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the folder for this run; the system releases it when the process ends, however it ends.
+        """Lock the folder for this run; the system releases the lock whenever the process ends.
 
         Of several processes of one run, the first holds the lock for all.
 
         Raises:
-            ValueError: another run is using the folder.
+            ValueError: if another run is using the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if distributed.rank() != 0:
@@ -196,7 +196,7 @@ def _compare(folder: Path, stored: str, given: str) -> None:
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as dotted keys."""
+    """Return nested dictionaries with dotted keys."""
     if not isinstance(data, dict) or not data:
         return {prefix.removesuffix("."): data}
     return {key: value for name, below in data.items() for key, value in _flat(below, f"{prefix}{name}.").items()}

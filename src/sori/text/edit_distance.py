@@ -1,7 +1,7 @@
-"""Two sequences beside each other with the fewest edits: the one alignment behind every error count and every picture.
+"""Minimum edit distance alignment of two token sequences, used for all error counts and figures.
 
-The alignment is jiwer's. Where several have the same number of edits, it decides; counts and pages come from the same
-call and cannot disagree.
+The alignment is jiwer's, also where several have the same number of edits. Counts and reports use the same call, so
+they always agree.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ _KINDS: dict[str, Kind] = {"equal": "right", "substitute": "wrong", "insert": "e
 
 
 class Step(NamedTuple):
-    """A token of the reference beside a token of the hypothesis."""
+    """A token of the reference aligned with a token of the hypothesis."""
 
     kind: Kind
     reference: str
@@ -26,28 +26,28 @@ class Step(NamedTuple):
 
 
 def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[list[Step]]:
-    """The steps that lead through each reference and its hypothesis from left to right.
+    """Align each reference with its hypothesis from left to right.
 
     Args:
-        references: tokens of each text; a token is not empty and holds no white space.
-        hypotheses: likewise, in the same order.
+        references: tokens of each text; a token is not empty and contains no white space.
+        hypotheses: tokens of each hypothesis, in the same order.
 
     Returns:
-        For each pair its steps; the references of the steps, joined, are the reference, and so for the hypothesis.
+        The steps of each pair; their reference tokens, joined, are the reference, and likewise for the hypothesis.
     """
     aligned = []
-    for said, heard, chunks in zip(references, hypotheses, _chunks(references, hypotheses), strict=True):
+    for reference, hypothesis, chunks in zip(references, hypotheses, _chunks(references, hypotheses), strict=True):
         steps: list[Step] = []
         for chunk in chunks:
-            left = said[chunk.ref_start_idx : chunk.ref_end_idx] or [""] * _size(chunk)
-            right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx] or [""] * _size(chunk)
+            left = reference[chunk.ref_start_idx : chunk.ref_end_idx] or [""] * _size(chunk)
+            right = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx] or [""] * _size(chunk)
             steps += [Step(_KINDS[chunk.type], *pair) for pair in zip(left, right, strict=True)]
         aligned.append(steps)
     return aligned
 
 
 def count(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[Counter[Kind]]:
-    """How many steps of each kind `align` takes through each pair, without making them."""
+    """Count the steps of each kind in the alignment of each pair, without building them."""
     counted = []
     for chunks in _chunks(references, hypotheses):
         kinds = Counter[Kind]()
@@ -58,8 +58,8 @@ def count(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
 
 
 def _chunks(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[list[AlignmentChunk]]:
-    said, heard = ([" ".join(tokens) for tokens in texts] for texts in (references, hypotheses))
-    return jiwer.process_words(said, heard).alignments
+    left, right = ([" ".join(tokens) for tokens in texts] for texts in (references, hypotheses))
+    return jiwer.process_words(left, right).alignments
 
 
 def _size(chunk: AlignmentChunk) -> int:

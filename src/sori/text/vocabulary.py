@@ -1,11 +1,11 @@
-r"""Transcripts to symbols and back, for any script.
+r"""Conversion of transcripts to symbols and back, for any script.
 
-A transcript is normalised (NFC, one case, one punctuation policy, single spaces), cut into grapheme clusters (what a
-reader takes for one letter: regex `\X`, Unicode annex 29), and each cluster is one symbol. Hangul syllables are cut
-further into their conjoining jamo, which NFC puts together again, unless whole syllables are asked for.
+A transcript is normalised (NFC, one case, one punctuation policy, single spaces) and split into grapheme clusters
+(user-perceived characters: regex `\X`, Unicode annex 29); each cluster is one symbol. Hangul syllables are split
+further into their conjoining jamo, which NFC composes again, unless `unit` is `grapheme`.
 
-A vocabulary is fitted on training transcripts only: a letter that appears only in test transcripts can never be
-written by the recogniser, and hiding that would flatter nobody.
+A vocabulary is fitted on training transcripts only: the recogniser can never predict a letter that occurs only in test
+transcripts, and the error rates should show that.
 """
 
 import json
@@ -24,14 +24,14 @@ from sori.core.files import write_json
 from sori.core.user_files import read_text
 
 BLANK = "<blank>"
-"""Symbol 0 of every vocabulary: CTC's "nothing new here"."""
+"""Symbol 0 of every vocabulary: the blank of CTC."""
 WORD_BOUNDARY = "|"
-"""Stands for the space between two words."""
+"""Symbol for the space between two words."""
 ESCAPED_BAR = r"\|"
-"""Stands for a real vertical bar in a transcript; a single backslash stands for itself."""
+"""Symbol for a vertical bar in a transcript; a single backslash is a symbol of its own."""
 
 SPECIAL = regex.compile(r"<\p{L}+>|</?s>")
-"""Symbols that stand for no text: `<blank>`, and `<s>`, `</s>`, `<unk>` of foreign models."""
+"""Symbols that are not text: `<blank>`, and `<s>`, `</s>`, `<unk>` of external models."""
 _JOINERS = "\u200c\u200d"  # meaningful in Persian and Indic spelling, unlike every other format character
 _INVISIBLE = regex.compile(rf"[\p{{Cf}}\p{{Cs}}\p{{Co}}\p{{Cn}}--[{_JOINERS}]]", regex.VERSION1)
 _CONTROL = regex.compile(r"\p{Cc}")
@@ -48,23 +48,24 @@ _RARE_BELOW = 5
 
 
 class Vocabulary(Config):
-    r"""The symbols a recogniser can write, and the rules that lead from a transcript to them.
+    r"""The symbols a recogniser can predict, and the rules for converting transcripts to them.
 
-    Symbol 0 is the blank. `|` is the boundary between words; a real bar in the text is the symbol `\|`. Symbols in
-    angle brackets (`<blank>`, and `<s>`, `<unk>` of foreign checkpoints) are never produced by `encode` and vanish in
+    Symbol 0 is the blank. `|` is the boundary between words; a vertical bar in the text is the symbol `\|`. Symbols in
+    angle brackets (`<blank>`, and `<s>`, `<unk>` of external checkpoints) are never produced by `encode` and removed by
     `decode`; they cannot be confused with text, where `<` is a symbol of its own.
     """
 
     unit: Literal["grapheme", "jamo"] = "jamo"
-    """What one symbol is. Both: a grapheme cluster; `jamo` cuts Hangul syllables into letters (about 70 symbols instead
-    of about a thousand), `grapheme` keeps them whole. No difference outside Hangul."""
+    """Type of the symbols: grapheme clusters; `jamo` splits Hangul syllables into letters (about 70 symbols instead of
+    about a thousand), `grapheme` keeps them whole. No difference outside Hangul."""
     case: Literal["upper", "lower", "keep"] = "lower"
-    """`upper` as in the published English models (writes ß as SS); `keep` doubles the alphabet of a cased script."""
+    """Case of the symbols: `upper` as in the published English models (ß becomes SS); `keep` doubles the alphabet of a
+    cased script."""
     punctuation: Literal["drop", "keep"] = "drop"
     """`drop`: punctuation and symbols become word boundaries, except apostrophes and hyphens between two letters or
-    digits, which are kept and written ' and -. `keep`: everything visible stays."""
+    digits, which become ' and -. `keep`: all visible characters are kept."""
     symbols: tuple[str, ...]
-    """Index is class; the first is the blank."""
+    """Symbol of each class; the first is the blank."""
 
     @model_validator(mode="after")
     def _check(self) -> "Vocabulary":
@@ -84,7 +85,9 @@ class Vocabulary(Config):
         case: Literal["upper", "lower", "keep"] = "lower",
         punctuation: Literal["drop", "keep"] = "drop",
     ) -> "Vocabulary":
-        """Every symbol of the training transcripts, in code point order after the blank and the word boundary.
+        """Build the vocabulary of all symbols of the training transcripts.
+
+        They are in code point order, after the blank and the word boundary.
 
         Raises:
             ValueError: if no text is left after normalisation.
@@ -100,10 +103,10 @@ class Vocabulary(Config):
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote.
+        """Read a vocabulary written by `save`.
 
         Raises:
-            ValueError: naming the file, if it is not a vocabulary.
+            ValueError: if the file is not a vocabulary.
         """
         try:
             data = json.loads(read_text(path))
@@ -119,7 +122,7 @@ class Vocabulary(Config):
         return len(self.symbols)
 
     def normalise(self, text: str) -> str:
-        """The text as the recogniser is asked to write it; applying it twice changes nothing.
+        """Normalise a text to the form that the recogniser is trained to predict; idempotent.
 
         Error rates compare normalised references with normalised hypotheses.
         """
@@ -132,7 +135,7 @@ class Vocabulary(Config):
         return " ".join(unicodedata.normalize("NFC", "".join(clusters)).split())
 
     def split(self, text: str) -> list[str]:
-        """The symbols of a text after normalisation, whether or not the vocabulary holds them."""
+        """Normalise a text and split it into symbols, in the vocabulary or not."""
         symbols: list[str] = []
         for cluster in graphemes(self.normalise(text)):
             if cluster == " ":
@@ -146,14 +149,14 @@ class Vocabulary(Config):
         return symbols
 
     def unknown(self, text: str) -> list[str]:
-        """Symbols of the text that the vocabulary lacks, each once, in order of appearance."""
+        """Return the symbols of the text that are not in the vocabulary, each once, in order of appearance."""
         return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in self.symbols]
 
     def encode(self, text: str) -> list[int]:
-        """Classes of a text's symbols.
+        """Return the classes of a text's symbols.
 
         Raises:
-            ValueError: naming the symbols that the vocabulary lacks.
+            ValueError: if symbols are not in the vocabulary; names them.
         """
         index = {symbol: number for number, symbol in enumerate(self.symbols)}
         symbols = self.split(text)
@@ -166,10 +169,10 @@ class Vocabulary(Config):
         return [index[symbol] for symbol in symbols]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of classes from which repeats and blanks are already gone.
+        """Return the text of classes, after repeats and blanks have been removed.
 
         Args:
-            ids: classes; symbols in angle brackets are skipped, boundaries at the ends vanish.
+            ids: classes; symbols in angle brackets, and boundaries at either end, are dropped.
         """
         spelled = {WORD_BOUNDARY: " ", ESCAPED_BAR: "|"}
         symbols = (self.symbols[number] for number in ids)
@@ -178,18 +181,18 @@ class Vocabulary(Config):
 
 
 def graphemes(text: str) -> list[str]:
-    """What a reader takes for single letters: the extended grapheme clusters of Unicode annex 29."""
+    """Split a text into extended grapheme clusters (Unicode annex 29)."""
     return list(regex.findall(r"\X", text))
 
 
 def describe(symbol: str) -> str:
-    """A symbol with its code points and names, for messages."""
+    """Return a symbol with its code points and names, for messages."""
     points = " + ".join(f"U+{ord(c):04X} {unicodedata.name(c, 'unnamed')}" for c in symbol)
     return f"{symbol} ({points})"
 
 
 def _without_loose_marks(cluster: str) -> str:
-    # a mark with no letter before it (at the start, or after a space) belongs to nothing that could be spoken
+    # a combining mark without a letter before it (at the start, or after a space) is not part of speech
     if cluster[0].isspace():
         return " "
     return "" if _MARK.match(cluster) else cluster
@@ -213,7 +216,7 @@ def _drop_punctuation(clusters: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class SymbolCount:
-    """One symbol of a corpus: how often it occurs and what is odd about it."""
+    """A symbol of a corpus with its count and remarks on possible mistakes."""
 
     symbol: str
     count: int
@@ -221,19 +224,19 @@ class SymbolCount:
 
 
 def count_symbols(texts: Iterable[str], vocabulary: Vocabulary) -> list[SymbolCount]:
-    """Every symbol of some transcripts with its count, the most frequent first, and remarks on doubtful ones.
+    """Count every symbol of the transcripts, the most frequent first, with remarks on doubtful ones.
 
     Remarks: rare (under five times, too few to learn), figures (speakers say words, not digits), a Latin, Greek or
-    Cyrillic letter in words mostly of another of these scripts, twins that look alike and are both in use, and symbols
-    that the vocabulary lacks.
+    Cyrillic letter in words mostly of another of these scripts, look-alike symbols that are both in use, and symbols
+    that are not in the vocabulary.
 
     Args:
         texts: raw transcripts.
-        vocabulary: gives the normalisation, and what counts as unknown.
+        vocabulary: vocabulary that defines the normalisation and the known symbols.
     """
     texts = list(texts)
     counts = Counter(symbol for text in texts for symbol in vocabulary.split(text))
-    strange = _strangers(vocabulary.normalise(text) for text in texts)
+    foreign = _foreign_letters(vocabulary.normalise(text) for text in texts)
     known = set(vocabulary.symbols)
     rows = []
     for symbol, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -242,16 +245,16 @@ def count_symbols(texts: Iterable[str], vocabulary: Vocabulary) -> list[SymbolCo
             remarks.append("rare")
         if _DIGIT.match(symbol):
             remarks.append("figures: write numbers as they are spoken")
-        if symbol in strange:
-            script, other, times = strange[symbol]
-            remarks.append(f"{script} letter in {times} {other} words: is one alphabet meant?")
+        if symbol in foreign:
+            script, other, times = foreign[symbol]
+            remarks.append(f"{script} letter in {times} {other} words: should they be in one alphabet?")
         remarks += [f"looks like {twin}, also in use" for twin in _twins(symbol) if twin in counts]
         rows.append(SymbolCount(symbol, count, tuple(remarks)))
     return rows
 
 
-def _strangers(texts: Iterable[str]) -> dict[str, tuple[str, str, int]]:
-    """Letters of a minor script inside words of the main one: symbol to (its script, main script, number of words)."""
+def _foreign_letters(texts: Iterable[str]) -> dict[str, tuple[str, str, int]]:
+    """Return letters of a minor script in words of the main one: symbol to (its script, main script, word count)."""
     words = Counter(word for text in texts for word in text.split())
     scripts = {word: {c: _script(c) for c in graphemes(word)} for word in words}
     tally = Counter[str]()
@@ -268,7 +271,7 @@ def _strangers(texts: Iterable[str]) -> dict[str, tuple[str, str, int]]:
 
 
 def _script(symbol: str) -> str:
-    # the first word of a letter's Unicode name is its script, for the scripts compared here
+    # for the scripts compared here, the first word of a letter's Unicode name is its script
     return unicodedata.name(symbol[0], "?").split()[0] if _LETTER.match(symbol) else ""
 
 

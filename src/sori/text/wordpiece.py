@@ -1,8 +1,8 @@
-"""Pieces of words (WordPiece): a vocabulary learnt from text, and text to numbers and back.
+"""WordPiece tokenisation: a subword vocabulary learnt from text, and conversion of text to token ids and back.
 
-Wu et al. 2016 (arXiv 1609.08144), section 4.1, as BERT uses it: words are split at spaces and punctuation, then each is
-cut into the longest pieces that the vocabulary holds, from the left; `##` marks a piece that goes on. Learning and
-cutting are done by the library `tokenizers`.
+Wu et al. 2016 (arXiv 1609.08144), section 4.1, as BERT uses it: text is split at spaces and punctuation, then each word
+from the left into the longest pieces of the vocabulary; `##` marks a piece that continues a word. The library
+`tokenizers` does the training and the tokenisation.
 """
 
 import json
@@ -20,46 +20,46 @@ from sori.core.files import write_json
 from sori.core.user_files import read_text
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-GOES_ON = "##"
+CONTINUATION = "##"
 _LONGEST_WORD = 100
-_READ_TOGETHER = 1000
+_TEXTS_PER_CHUNK = 1000
 
 
 class Spelling(Config):
-    """What is done to text before it is cut."""
+    """Normalisation of text before it is tokenised."""
 
     case: Literal["lower", "keep"] = "lower"
     """`lower`: an uncased model."""
     accents: Literal["strip", "keep"] = "strip"
-    """`strip` removes accents (é becomes e), as BERT's uncased models do; with scripts whose marks are letters of their
-    own (Devanagari, Thai, voiced kana), `keep` them."""
+    """`strip` removes accents (é becomes e), as BERT's uncased models do; use `keep` for scripts whose marks are
+    letters of their own (Devanagari, Thai, voiced kana)."""
     compose: bool = True
-    """Put decomposed letters together again (NFC), or Hangul would be left as single jamo by the stripping of accents.
-    The published models do not; a model that is read from elsewhere keeps its own way."""
+    """Whether to compose decomposed letters again (NFC); without it, stripping accents leaves Hangul as single jamo.
+    The published models do not compose; an imported model keeps its own setting."""
     chinese: bool = True
-    """A space around every Chinese character."""
+    """Whether to put spaces around every Chinese character."""
 
 
 class WordPieceConfig(Config):
-    """How a vocabulary is learnt."""
+    """Settings for learning a vocabulary."""
 
     spelling: Spelling = Spelling()
     num_tokens: int = Field(default=30_000, ge=10)
-    """At most so many pieces, special tokens included."""
+    """Maximum number of tokens, special tokens included."""
     min_count: int = Field(default=2, ge=1)
-    """A piece of several letters is made of pairs found at least so often."""
+    """Minimum count of a pair of pieces that is joined into one."""
 
 
 @final
 class WordPiece:
-    """A vocabulary of pieces, and the spelling it was learnt with.
+    """A WordPiece vocabulary with its normalisation.
 
     Args:
-        tokens: by number; among them `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`.
-        spelling: what is done to text first.
+        tokens: tokens in the order of their ids; among them `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`.
+        spelling: normalisation of text before it is tokenised.
 
     Raises:
-        ValueError: a special token is missing, or a token stands twice.
+        ValueError: if a special token is missing, or a token occurs twice.
     """
 
     def __init__(self, tokens: Sequence[str], spelling: Spelling = Spelling()) -> None:  # noqa: B008 - frozen
@@ -78,14 +78,14 @@ class WordPiece:
     def fit(cls, texts: Callable[[], Iterable[str]], config: WordPieceConfig) -> "WordPiece":
         """Learn a vocabulary: special tokens, letters, then pieces in the order in which they were joined.
 
-        Letters are the most frequent ones, a third of the vocabulary at most. The same texts give the same vocabulary.
+        Letters are the most frequent ones, at most a third of the vocabulary. The same texts give the same vocabulary.
 
         Args:
-            texts: gives all texts, and is called twice.
-            config: size and spelling.
+            texts: function that returns all texts; called twice.
+            config: size and normalisation.
 
         Raises:
-            ValueError: there is no word in the texts.
+            ValueError: if there is no word in the texts.
         """
         tokenizer = _tokenizer({}, config.spelling)
         letters = _letters(texts(), tokenizer.normalizer, most=config.num_tokens // 3)
@@ -93,18 +93,18 @@ class WordPiece:
             raise ValueError(
                 "expected texts with words, got none; likely the files are empty or hold nothing but special characters"
             )
-        # The library numbers the pieces it finds in any order, and the order decides between pairs of equal frequency:
-        # what it is given as special it takes as it stands.
-        going_on = [GOES_ON + letter for letter in letters if not _stands_alone(letter)]
+        # The library numbers pieces in arbitrary order, and that order decides between pairs of equal frequency. Tokens
+        # passed as special keep the order given here.
+        continuing = [CONTINUATION + letter for letter in letters if not _is_split_off(letter)]
         trainer = trainers.WordPieceTrainer(
             vocab_size=config.num_tokens,
             min_frequency=config.min_count,
             limit_alphabet=len(letters),
             initial_alphabet=letters,
-            special_tokens=[*SPECIAL, *letters, *going_on],
+            special_tokens=[*SPECIAL, *letters, *continuing],
             show_progress=False,
         )
-        tokenizer.train_from_iterator(_together(texts()), trainer)
+        tokenizer.train_from_iterator(_chunks(texts()), trainer)
         found = tokenizer.get_vocab()
         return cls(sorted(found, key=found.__getitem__), config.spelling)
 
@@ -112,42 +112,42 @@ class WordPiece:
         return len(self.tokens)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Numbers of the pieces of each text, without [CLS] and [SEP]; special tokens may stand in the text."""
+        """Return the token ids of each text, without [CLS] and [SEP]; special tokens in the text are recognised."""
         return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def join(self, numbers: Iterable[int]) -> str:
-        """The pieces as text: words with a space between them."""
+        """Return the text of token ids, with spaces between words."""
         words: list[str] = []
         for number in numbers:
             piece = self.tokens[number]
-            if piece.startswith(GOES_ON) and words:
-                words[-1] += piece.removeprefix(GOES_ON)
+            if piece.startswith(CONTINUATION) and words:
+                words[-1] += piece.removeprefix(CONTINUATION)
             else:
                 words.append(piece)
         return " ".join(words)
 
     def to_tokenizers(self) -> str:
-        """The vocabulary in the format of the library `tokenizers` (tokenizer.json), with [CLS] and [SEP] around."""
+        """Return the vocabulary as `tokenizer.json` of the library `tokenizers`, which adds [CLS] and [SEP]."""
         whole = Tokenizer.from_str(self._tokenizer.to_str())
         whole.post_processor = processors.TemplateProcessing(
             single=f"{CLS} $A {SEP}",
             pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
             special_tokens=[(CLS, self.cls), (SEP, self.sep)],
         )
-        whole.decoder = decoders.WordPiece(prefix=GOES_ON)
+        whole.decoder = decoders.WordPiece(prefix=CONTINUATION)
         return whole.to_str(pretty=True) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
+        """Write the vocabulary as JSON."""
         data = {"unit": "wordpiece", **self.spelling.model_dump(mode="json"), "tokens": self.tokens}
         write_json(path, data, indent=0)
 
     @classmethod
     def from_data(cls, data: dict[str, Any], *, origin: str) -> "WordPiece":
-        """From what `save` writes.
+        """Build a vocabulary from data written by `save`.
 
         Raises:
-            ValueError: the data are something else.
+            ValueError: if the data are not a WordPiece vocabulary.
         """
         rest = {name: value for name, value in data.items() if name not in ("unit", "tokens")}
         if data.get("unit") != "wordpiece" or not isinstance(data.get("tokens"), list):
@@ -156,15 +156,15 @@ class WordPiece:
 
     @classmethod
     def load(cls, path: Path) -> "WordPiece":
-        """Read what `save` wrote.
+        """Read a vocabulary written by `save`.
 
         Raises:
-            ValueError: the file is missing, damaged, or something else.
+            ValueError: if the file is missing, damaged, or not a WordPiece vocabulary.
         """
         try:
             data = json.loads(read_text(path))
         except FileNotFoundError:
-            raise ValueError(f"{path} is missing; without it nobody knows what the tokens stand for") from None
+            raise ValueError(f"{path} is missing; without it the token ids cannot be converted to text") from None
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not readable as JSON: {error}") from None
         return cls.from_data(data, origin=str(path))
@@ -187,7 +187,7 @@ def _tokenizer(numbers: dict[str, int], spelling: Spelling) -> Tokenizer:
 
 
 def _letters(texts: Iterable[str], spelling: normalizers.Normalizer, *, most: int) -> list[str]:
-    """The most frequent letters, in code point order."""
+    """Return the most frequent letters, in code point order."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(spelling.normalize_str(text))
@@ -195,17 +195,17 @@ def _letters(texts: Iterable[str], spelling: normalizers.Normalizer, *, most: in
     return sorted(seen[:most])
 
 
-def _stands_alone(letter: str) -> bool:
-    """Punctuation is split off, so that it never goes on."""
+def _is_split_off(letter: str) -> bool:
+    """Return whether a character is punctuation, which is split off and thus never continues a word."""
     return unicodedata.category(letter).startswith("P") or (letter.isascii() and not letter.isalnum())
 
 
-def _together(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of texts: the library takes its time over each that it is given."""
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield lists of texts: the library has an overhead for each item it is given."""
     waiting: list[str] = []
     for text in texts:
         waiting.append(text)
-        if len(waiting) == _READ_TOGETHER:
+        if len(waiting) == _TEXTS_PER_CHUNK:
             yield waiting
             waiting = []
     yield waiting
