@@ -59,4 +59,4 @@ def test_models_without_the_head_are_refused(trained):
 def test_models_of_texts_hear_nothing(trained, call):
     code, _, err = call("embed", trained, "speech.wav", "--into", "there")
     assert code == 1
-    assert "hears nothing" in err
+    assert "does not process audio" in err

@@ -88,7 +88,7 @@ def test_counts_are_those_of_the_real_frames():
 
 
 def slow_loss(model, batch, draws) -> torch.Tensor:
-    """Sum over frames to be guessed of -log softmax(decoder(context))[word], frame by frame, utterance by utterance."""
+    """Sum over frames to be chosen of -log softmax(decoder(context))[word], frame by frame, utterance by utterance."""
     total = torch.zeros((), dtype=torch.float64)
     for row, count in enumerate(model.units(*batch).lengths.tolist()):
         words = [int(w) for w in model.tokens(*batch)[0][row, :count]]
@@ -104,7 +104,7 @@ def slow_loss(model, batch, draws) -> torch.Tensor:
         x = model.position_norm(x + model.positions(x))
         top = model.transformer(x)[-1][0]
         for t, word in enumerate(words):
-            if draws.guessed[row, t]:
+            if draws.chosen[row, t]:
                 h = functional.layer_norm(
                     functional.gelu(model.head.dense.weight @ top[t] + model.head.dense.bias),
                     (len(top[t]),),
@@ -128,7 +128,7 @@ def test_the_loss_is_that_of_a_slow_reference(pre_norm):
     assert bool(draws.masked.any())
     assert bool((draws.swapped >= 0).any())
     found = model.objective(batch, draws)
-    assert int(found.count) == int(draws.guessed.sum())
+    assert int(found.count) == int(draws.chosen.sum())
     torch.testing.assert_close(found.total, slow_loss(model, batch, draws), rtol=1e-10, atol=1e-10)
 
 
@@ -144,13 +144,13 @@ def test_equal_logits_cost_chance():
 def test_spans_cover_forty_percent_and_words_are_replaced_80_10_10():
     model = toy(mask=MaskConfig(time_prob=0.5, time_length=10))
     draws = model.draw(torch.full((200,), 512), Rng(0), CPU)
-    guessed = int(draws.guessed.sum())
-    assert guessed / draws.guessed.numel() == pytest.approx(1 - 0.95**10, abs=0.01)
+    chosen = int(draws.chosen.sum())
+    assert chosen / draws.chosen.numel() == pytest.approx(1 - 0.95**10, abs=0.01)
     swapped = draws.swapped >= 0
     assert not bool((draws.masked & swapped).any())
-    assert not bool(((draws.masked | swapped) & ~draws.guessed).any())
-    assert int(draws.masked.sum()) / guessed == pytest.approx(0.8, abs=0.01)
-    assert int(swapped.sum()) / guessed == pytest.approx(0.1, abs=0.01)
+    assert not bool(((draws.masked | swapped) & ~draws.chosen).any())
+    assert int(draws.masked.sum()) / chosen == pytest.approx(0.8, abs=0.01)
+    assert int(swapped.sum()) / chosen == pytest.approx(0.1, abs=0.01)
     shown = draws.swapped[swapped]
     assert int(shown.min()) == 1
     assert int(shown.max()) == model.num_words - 1
@@ -162,7 +162,7 @@ def test_the_spans_are_those_of_the_leaf():
     model = toy()
     lengths = torch.tensor([300, 120])
     expected = span_mask(lengths, prob=0.3, span=3, min_spans=1, equal_counts=False, generator=Rng(4, 2)["mask"])
-    assert torch.equal(model.draw(lengths, Rng(4, 2), CPU).guessed, expected)
+    assert torch.equal(model.draw(lengths, Rng(4, 2), CPU).chosen, expected)
 
 
 def test_units_are_never_trained_and_never_noisy():

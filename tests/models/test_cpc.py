@@ -216,7 +216,7 @@ def test_unequal_lengths_are_not_trained_on():
 
 
 def test_too_short_crops_leave_nothing_to_predict_from():
-    with pytest.raises(ValueError, match="12 frames are to be predicted, and the crops have 12"):
+    with pytest.raises(ValueError, match="12 frames are to be predicted, but the crops have only 12"):
         small().loss(noise(2, 12 * 160), step=0, rng=Rng(0))
     assert int(small().loss(noise(2, 13 * 160), step=0, rng=Rng(0)).count) == 2 * 12
 
@@ -266,7 +266,7 @@ def test_a_block_refuses_places_that_have_no_key():
     predictor = {"kind": "block", "num_heads": 2, "max_positions": 20}
     model = small(predictor=predictor)
     assert model.loss(noise(2, 32 * 160), step=0, rng=Rng(0)).total > 0
-    with pytest.raises(ValueError, match=r"leave 21 positions .* know 20"):
+    with pytest.raises(ValueError, match=r"leave 21 positions .* support 20"):
         model.loss(noise(2, 33 * 160), step=0, rng=Rng(0))
 
 

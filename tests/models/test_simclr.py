@@ -207,7 +207,7 @@ def test_a_run_can_start_from_another(toy_folder, tmp_path):
     assert torch.equal(first, second)
     assert store.read_card(tmp_path / "first" / "model").provenance["data"]["images"] == 24
     wider = recipe.override({"system.encoder.width": 0.25})
-    with pytest.raises(ValueError, match="does not hold the tensors"):
+    with pytest.raises(ValueError, match="does not have the tensors"):
         run.train(wider, into=tmp_path / "third", data=toy_folder, init=tmp_path / "first")
 
 
@@ -223,7 +223,7 @@ def test_images_are_needed_and_described(toy_folder, tmp_path):
 def test_a_model_of_images_hears_nothing():
     model = toy_images()
     for use in (lambda: factory.encoder_of(model), lambda: embed.embed(model, torch.zeros(16_000), sample_rate=16_000)):
-        with pytest.raises(ValueError, match="expected a model of speech, got one of images"):
+        with pytest.raises(ValueError, match="expected a model of speech, got an image model"):
             use()
 
 

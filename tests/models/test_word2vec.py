@@ -108,7 +108,7 @@ def test_unknown_words_name_the_nearest():
 
 
 def test_settings_that_learn_nothing_are_refused():
-    with pytest.raises(ValueError, match="learns nothing"):
+    with pytest.raises(ValueError, match="trains nothing"):
         Word2VecConfig(negatives=0)
 
 

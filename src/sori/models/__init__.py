@@ -1,1 +1,1 @@
-"""One paper, one file; what they promise to the loop; which class each configuration stands for."""
+"""Models, one file for each paper; their protocols; the factory that builds a model from its configuration."""

@@ -1,22 +1,22 @@
-"""BERT: find the hidden words of a text from both sides, and tell whether two passages follow each other.
+"""BERT: predict masked word pieces from both sides, and whether one text segment follows another.
 
 Devlin, Chang, Lee, Toutanova: BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding, NAACL
-2019 (arXiv 1810.04805). wav2vec 2.0 has its Transformer from here, and this file takes it back: the same blocks, with
-the normalisation after each part.
+2019 (arXiv 1810.04805). The Transformer of wav2vec 2.0 comes from BERT; both use the same blocks here, BERT with the
+normalisation after each part.
 
-The way of a text: pieces of words -> sum of three embeddings (piece, place, first or second passage) -> layer norm ->
-Transformer (`context`) -> two heads: the vector of a hidden piece tells the piece (`predictor`, whose output matrix is
-the embedding itself), the vector of [CLS] tells whether the second passage is the true one (`pooler`,
-`next_sentence`). Only hidden pieces are projected onto the vocabulary.
+Data flow: word pieces -> sum of three embeddings (piece, position, first or second segment) -> layer norm ->
+Transformer (`context`) -> two heads: one predicts each masked piece from its vector (`predictor`, whose output matrix
+is the embedding), one predicts from the vector of [CLS] whether the second segment follows the first (`pooler`,
+`next_sentence`). Only masked pieces are projected onto the vocabulary.
 
-The loss is the paper's sum of two means, one over hidden pieces, one over pairs of passages. The loop divides one sum
-by one count, the hidden pieces. So a pair enters the sum as often as it hides pieces: where all texts are equally long
-this is the mean over pairs exactly, else a longer pair counts for more; and a batch can be cut anywhere without
+The loss is the paper's sum of two means, over masked pieces and over pairs of segments. The loop divides one sum by one
+count, the number of masked pieces. Each pair is therefore weighted by its number of masked pieces: for texts of equal
+length this is exactly the mean over pairs, else longer pairs have more weight; and a batch can be split without
 changing the gradient.
 
-Departures: masks are drawn anew whenever a text is seen (Liu et al. 2019) instead of ten times in advance; AdamW
+Departures: masks are drawn anew each time a text is used (Liu et al. 2019) instead of ten times in advance; AdamW
 corrects the bias of its moments, which BERT's optimiser does not; `init="waves"` is for runs of few updates, in which
-blocks would otherwise not learn where their neighbours are (`docs/systems/bert.md`).
+the blocks would otherwise not learn relative positions (`docs/systems/bert.md`).
 """
 
 import math
@@ -41,11 +41,11 @@ _STD = 0.02
 
 
 class BertConfig(Config):
-    """Everything that decides what the model computes and is scored by."""
+    """Settings of model and objective."""
 
     kind: Literal["bert"] = "bert"
     num_tokens: int = Field(default=30_522, ge=6)
-    """V, pieces of words and special tokens; a run takes it, and the four places below, from its vocabulary."""
+    """V, number of word pieces and special tokens; a run sets it, and the four ids below, from its vocabulary."""
     pad: int = 0
     cls: int = 101
     sep: int = 102
@@ -53,7 +53,7 @@ class BertConfig(Config):
     num_positions: int = 512
     """Longest text, in tokens."""
     num_parts: int = 2
-    """Passages that are told apart."""
+    """Number of segments with different embeddings."""
 
     dim: int = 768
     """H."""
@@ -63,52 +63,52 @@ class BertConfig(Config):
     """A."""
     ffn_dim: int = 3072
     gelu: Gelu = "tanh"
-    """`tanh`: the approximation that the published models were trained with; `erf`: as transformers computes it."""
+    """`tanh`: the approximation that the published models were trained with; `erf`: the exact GELU of transformers."""
     norm_eps: float = 1e-12
     init: Literal["bert", "waves"] = "bert"
-    """All weights: N(0, 0.02) cut off at 0.04 as published. `waveforms`: but positions begin as sines and cosines."""
+    """Initialisation: N(0, 0.02) truncated at 0.04 as published; `waves`: with sines and cosines for the positions."""
     dropout: float = 0.1
-    """Of the embeddings and of what each part of a block adds."""
+    """Dropout rate of the embeddings and of the output of each part of a block."""
     attention_dropout: float = 0.1
 
     hidden_share: float = Field(default=0.15, gt=0, le=1)
-    """Of all tokens, [CLS] and [SEP] counted, so many are hidden; at least one."""
+    """Fraction of all tokens, [CLS] and [SEP] counted, that are masked; at least one."""
     max_hidden: int = Field(default=80, ge=1)
-    """At most so many in a text. Paper's code: 20 of 128 tokens, about 80 of 512."""
+    """Maximum number of masked tokens in a text. Paper's code: 20 of 128 tokens, about 80 of 512."""
     replaced_by: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Shares of the hidden tokens that become [MASK], stay as they are, and become any token of the vocabulary."""
+    """Fractions of the masked tokens that become [MASK], stay unchanged, and become a random token."""
     next_weight: float = Field(default=1.0, ge=0)
-    """Weight of the second task; 0: none (the paper's "No NSP")."""
+    """Weight of next sentence prediction; 0: none (the paper's "No NSP")."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "BertConfig":
         if not math.isclose(sum(self.replaced_by), 1) or min(self.replaced_by) < 0:
-            raise ValueError(f"replaced_by holds three shares that sum to 1, got {self.replaced_by}")
+            raise ValueError(f"expected three fractions that sum to 1 in replaced_by, got {self.replaced_by}")
         if max(self.pad, self.cls, self.sep, self.mask) >= self.num_tokens:
-            raise ValueError(f"the special tokens need places below num_tokens, which is {self.num_tokens}")
+            raise ValueError(f"the ids of the special tokens must be below num_tokens, which is {self.num_tokens}")
         return self
 
 
 class RandomDraws(NamedTuple):
-    """All that is random in the objective, but for dropout."""
+    """Random values of the objective, except dropout."""
 
     ids: Int[Tensor, "batch token"]
-    """What the model sees."""
+    """Input of the model."""
     hidden: Bool[Tensor, "batch token"]
-    """Which tokens are to be found."""
+    """True for the tokens to predict."""
 
 
 class Bert(nn.Module):
-    """The system: a `contracts.System`."""
+    """BERT, a `protocols.System`."""
 
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictor", "next_sentence")
-    """Parts that only pre-training needs; a model may also come without `pooler`."""
+    """Parts used in pre-training only; a model may also lack `pooler`."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
         self.wordpiece: WordPiece | None = None
-        """What the tokens stand for; the loss needs none, whoever reads or writes text does."""
+        """Vocabulary; required for text input and output, not for the loss."""
         self.tokens = nn.Embedding(config.num_tokens, config.dim)
         self.positions = nn.Embedding(config.num_positions, config.dim)
         self.parts = nn.Embedding(config.num_parts, config.dim)
@@ -137,7 +137,7 @@ class Bert(nn.Module):
                 self.positions.weight.copy_(_waves(config.num_positions, config.dim))
 
     def drop_absent(self, weights: Iterable[str]) -> None:
-        """Remove the pooler and the heads of which none of these tensors is a part: some models come without."""
+        """Remove the pooler and heads that have no tensors here, since some models lack them."""
         present = {name.split(".", maxsplit=1)[0] for name in weights}
         for part in ("pooler", *self.OBJECTIVE):
             if part not in present:
@@ -146,18 +146,18 @@ class Bert(nn.Module):
     def context(
         self, ids: Int[Tensor, "batch token"], parts: Int[Tensor, "batch token"], lengths: Int[Tensor, " batch"]
     ) -> list[Tensor]:
-        """All layers.
+        """Return all layers.
 
         Args:
-            ids: pieces of words, of whatever value in padding.
-            parts: passage of each.
-            lengths: real tokens of each text.
+            ids: token ids, of any value in padding.
+            parts: segment of each token.
+            lengths: number of real tokens of each text.
 
         Returns:
             "batch token dim" each: the input of the first block, then the output of every block.
 
         Raises:
-            ValueError: a text is longer than there are positions.
+            ValueError: if a text is longer than the number of positions.
         """
         num_tokens = ids.shape[1]
         if num_tokens > self.config.num_positions:
@@ -170,25 +170,25 @@ class Bert(nn.Module):
         return self.transformer(x, real)  # type: ignore[no-any-return]
 
     def pooled(self, last: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch dim"]:
-        """One vector for a text, from the last layer's of [CLS]."""
+        """Return a vector for each text, from the last layer's vector of [CLS]."""
         return torch.tanh(self.pooler(last[:, 0]))
 
     def scores(self, vectors: Float[Tensor, "*axes dim"]) -> Float[Tensor, "*axes class"]:
-        """Unnormalised log-probabilities of all tokens, from vectors of the last layer."""
+        """Return the unnormalised log-probabilities of all tokens, from vectors of the last layer."""
         return self.predictor(vectors, self.tokens.weight)  # type: ignore[no-any-return]
 
     def draw(self, batch: TokenBatch, rng: Rng, device: torch.device) -> RandomDraws:
-        """Which tokens are hidden, and by what; from `rng["mask"]` on the host, the same on every device.
+        """Draw masked tokens and their replacements from `rng["mask"]`, on the host: the same on every device.
 
         Args:
             batch: texts.
-            rng: of this micro-batch.
-            device: where the draws are needed.
+            rng: generators of this micro-batch.
+            device: device of the result.
         """
         c, generator = self.config, Rng(*rng.key)["mask"]
         ids, lengths = batch.ids.cpu(), batch.lengths.cpu()
         candidates = valid(lengths, ids.shape[1]) & (ids != c.cls) & (ids != c.sep)
-        # In double, and to the even one of two, as the paper's code rounds.
+        # In float64, and half to even, as in the paper's code.
         wanted = (c.hidden_share * lengths.double()).round().long().clamp(1, c.max_hidden)
         order = torch.rand(ids.shape, generator=generator).masked_fill(~candidates, 2)
         hidden = candidates & (order.argsort(1).argsort(1) < wanted[:, None])
@@ -200,34 +200,34 @@ class Bert(nn.Module):
         return RandomDraws(seen.to(device), hidden.to(device))
 
     def loss(self, batch: TokenBatch, *, step: int, rng: Rng) -> LossSum:
-        """Pre-training loss of one micro-batch, summed over hidden tokens.
+        """Return the pre-training loss of one micro-batch, summed over masked tokens.
 
         Args:
-            batch: pairs of passages; its labels say which second ones are from elsewhere.
-            step: optimiser update; nothing depends on it.
-            rng: of this micro-batch.
+            batch: pairs of segments, labelled 1 where the second is a random one.
+            step: optimiser update; not used.
+            rng: generators of this micro-batch.
 
         Raises:
-            ValueError: the model was read without the heads that pre-training needs.
+            ValueError: if the model was loaded without the heads for pre-training.
         """
         del step
         missing = [part for part in ("pooler", *self.OBJECTIVE) if not hasattr(self, part)]
         if missing:
             raise ValueError(
-                f"this model has no {', '.join(missing)}, which pre-training needs; it can be fine-tuned, or start "
-                "from one with both heads (BertForPreTraining)"
+                f"this model has no {', '.join(missing)}, which pre-training requires; fine-tune it, or start "
+                "from a model with both heads (BertForPreTraining)"
             )
         return self.objective(batch, self.draw(batch, rng, batch.ids.device))
 
     def objective(self, batch: TokenBatch, draws: RandomDraws) -> LossSum:
-        """The loss for given masks.
+        """Return the loss for given masks.
 
-        Terms, all on the scale of the sum: `mlm`, nats for a hidden token; `correct`, hidden tokens whose likeliest
-        answer is right; `chance`, ln V for each; `next`, nats for a pair of passages, and `next_correct`, pairs told
-        rightly, each counted as often as it hides tokens.
+        Terms, all on the scale of the sum: `mlm`, nats of the masked tokens; `correct`, masked tokens whose most likely
+        prediction is right; `chance`, ln V for each; `next`, nats of the pairs of segments, and `next_correct`, pairs
+        classified correctly, each weighted by its number of masked tokens.
 
         Args:
-            batch: pairs of passages.
+            batch: pairs of segments.
             draws: see `draw`.
         """
         last = self.context(draws.ids, batch.parts, batch.lengths)[-1]
@@ -249,14 +249,14 @@ class Bert(nn.Module):
 
 
 def _waves(num_positions: int, dim: int) -> Float[Tensor, "token dim"]:
-    """Sines and cosines of the place (Vaswani et al. 2017, section 3.5), as strong as the embeddings of pieces."""
+    """Return sines and cosines of the position (Vaswani et al. 2017, section 3.5), scaled like the piece embeddings."""
     rates = torch.exp(-math.log(10_000) * torch.arange(0, dim, 2) / dim)
     angles = torch.arange(num_positions)[:, None] * rates
     return _STD * math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]
 
 
 class Predictor(nn.Module):
-    """From vectors to scores of all tokens; the matrix of the last step is the embedding."""
+    """Output head: scores of all tokens from vectors; its output matrix is the embedding."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -268,5 +268,5 @@ class Predictor(nn.Module):
     def forward(
         self, vectors: Float[Tensor, "*axes dim"], embedding: Float[Tensor, "class dim"]
     ) -> Float[Tensor, "*axes class"]:
-        """Unnormalised log-probabilities."""
+        """Return the unnormalised log-probabilities."""
         return functional.linear(self.norm(gelu(self.dense(vectors), self.kind)), embedding, self.bias)

@@ -1,7 +1,7 @@
-"""Fine-tuning of a reader of texts: one linear layer that tells the class of a text, or of each of its words.
+"""Fine-tuning of a text encoder: one linear layer that classifies a text, or each of its words.
 
-Devlin et al. 2019, sections 4.1 and 5.3: for a text the layer sees the pooled vector of [CLS], for words the last
-layer's vector of the first piece of each. Everything below is trained along.
+Devlin et al. 2019, sections 4.1 and 5.3: for a text the layer uses the pooled vector of [CLS], for a word the last
+layer's vector of its first piece. The encoder is trained as well.
 """
 
 import math
@@ -23,63 +23,63 @@ _STD = 0.02
 
 
 class ClassifierConfig(Config):
-    """A linear head over a reader of texts."""
+    """Settings of a linear head on a text encoder."""
 
     kind: Literal["classifier"] = "classifier"
     read: Literal["text", "words"] = "text"
-    """What is told apart: whole texts, or the words of a text."""
+    """What is classified: whole texts, or the words of a text."""
     classes: tuple[str, ...] = ()
     """Names of the classes; a run takes them from its data."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Of what the head sees."""
+    """Dropout rate of the head's input."""
 
 
 @runtime_checkable
 class EncoderConfig(Protocol):
-    """What the head needs to know of an encoder's settings."""
+    """Encoder settings that the head uses."""
 
     @property
     def dim(self) -> int:
-        """Width of the vectors."""
+        """Width of the encoder's vectors."""
         ...
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What the head needs of an encoder; systems do not know each other."""
+    """Encoder interface that the head uses, so that models do not import each other."""
 
     @property
     def config(self) -> EncoderConfig:
-        """Its settings."""
+        """Settings of the encoder."""
         ...
 
     def context(
         self, ids: Int[Tensor, "batch token"], parts: Int[Tensor, "batch token"], lengths: Int[Tensor, " batch"]
     ) -> list[Tensor]:
-        """Every layer's vectors `batch token dim`, the last one the output."""
+        """Return every layer's vectors, `batch token dim`; the last one is the output."""
         ...
 
     def pooled(self, last: Float[Tensor, "batch token dim"]) -> Float[Tensor, "batch dim"]:
-        """One vector for a text, from its last layer."""
+        """Return a vector for each text, from its last layer."""
         ...
 
 
 @final
 class Classifier(nn.Module):
-    """An encoder of texts with a linear head.
+    """A text encoder with a linear head.
 
     Args:
-        config: of the head; at least two classes.
-        encoder: a module that also is an `Encoder`, trained along.
+        config: settings of the head; at least two classes.
+        encoder: module that implements `Encoder`; trained as well.
 
     Raises:
-        ValueError: there are fewer than two classes.
+        ValueError: if there are fewer than two classes.
     """
 
     def __init__(self, config: ClassifierConfig, encoder: Encoder) -> None:
         super().__init__()
         if len(config.classes) < 2:
-            raise ValueError(f"expected at least two classes to tell apart, got {list(config.classes)}")
+            raise ValueError(f"expected at least two classes, got {list(config.classes)}")
         self.config = config
         self.encoder = encoder
         self.dropout = Dropout(config.dropout)
@@ -88,26 +88,26 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def logits(self, batch: TokenBatch) -> Float[Tensor, "batch label class"]:
-        """Unnormalised log-probabilities: one row for a text, or one for each of its tokens."""
+        """Return the unnormalised log-probabilities, one row for a text, or one for each of its tokens."""
         last = self.encoder.context(batch.ids, batch.parts, batch.lengths)[-1]
         seen = last if self.config.read == "words" else self.encoder.pooled(last)[:, None]
         return self.head(self.dropout(seen))  # type: ignore[no-any-return]
 
     def loss(self, batch: TokenBatch, *, step: int, rng: Rng) -> LossSum:
-        """Cross-entropy in nats, summed over texts, or over words.
+        """Return the cross-entropy in nats, summed over texts or over words.
 
-        Terms, on the same scale: `correct`, how often the likeliest class is the right one; `chance`, ln C.
+        Terms, on the same scale: `correct`, predictions whose most likely class is right; `chance`, ln C.
 
         Args:
-            batch: texts, and the places of their classes in `config.classes`; -1 where none is asked.
-            step: optimiser update; nothing depends on it.
-            rng: of this micro-batch; not used.
+            batch: texts with the indices of their classes in `config.classes`; -1 where there is no label.
+            step: optimiser update; not used.
+            rng: generators of this micro-batch; not used.
         """
         del step, rng
-        asked = batch.labels >= 0
-        logits, targets = self.logits(batch)[asked].float(), batch.labels[asked]
+        labelled = batch.labels >= 0
+        logits, targets = self.logits(batch)[labelled].float(), batch.labels[labelled]
         total = functional.cross_entropy(logits, targets, reduction="sum")
-        count = asked.sum()
+        count = labelled.sum()
         terms = {
             "correct": (logits.argmax(-1) == targets).sum().float(),
             "chance": count * math.log(len(self.config.classes)),

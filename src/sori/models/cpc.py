@@ -1,24 +1,24 @@
-"""CPC: predict, from what was heard, which frames come next.
+"""CPC: predict future frames from the past.
 
-Van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, 2018 (arXiv 1807.03748), its part
-on speech (section 3.1). The modified form is that of Riviere, Joulin, Mazare, Dupoux: Unsupervised Pretraining
-Transfers Well Across Languages, ICASSP 2020 (arXiv 2002.02848), with its code, CPC_audio.
+Van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, 2018 (arXiv 1807.03748), section
+3.1 (speech). The modified form is that of Riviere, Joulin, Mazare, Dupoux: Unsupervised Pretraining Transfers Well
+Across Languages, ICASSP 2020 (arXiv 2002.02848), with its code, CPC_audio.
 
-The way of the sound: waveform -> front end (`features`, z) -> GRU or LSTM (`context`, c, which never sees what is to
-come) -> for each of the next frames a predictor of its own, compared with the frames that come and with distractors.
+Data flow: waveform -> front end (`features`, z) -> causal GRU or LSTM (`context`, c) -> one predictor for each of the
+next frames, whose output is scored against the true frame and distractors.
 
-Where paper and code differ, and what the recipes follow:
+Differences between paper and code, and the choice of the recipes:
 - normalisation after each convolution: the paper names none; the code reproduces the paper with batch normalisation
   (`cpc_paper`) and improves on it with one over the channels of each frame (`cpc_modified`);
-- logits: the paper's z' W c is a sum over dimensions, the code takes the mean, which differs by a factor on W: here the
-  mean everywhere, with the code's first weights for W;
-- padding, (3, 2, 1, 1, 1), and the distractors' times stand in the code only: the code's everywhere;
-- the loss of the twelve steps is added up in the code; here it is divided by the number of targets, all steps counted,
-  a factor that Adam does not see;
+- logits: the paper's z' W c is a sum over dimensions, the code takes the mean, which differs by a factor on W: always
+  the mean here, with the code's initial weights for W;
+- padding, (3, 2, 1, 1, 1), and the times of the distractors are specified in the code only, which is followed;
+- the code sums the loss of the twelve steps; here it is divided by the number of targets, counting all steps, a factor
+  to which Adam is invariant;
 - predictors: linear in the paper (`cpc_paper`), one Transformer block each in the code (`cpc_modified`);
-- batches of one speaker, the code's default and a row of the paper's table 2, are made on request
-  (`data.one_speaker`); `negatives: own` has a like effect. The recurrent state starts from zeros with every utterance
-  (the code can keep it from window to window), and time does not run backwards (an option of the code).
+- batches of one speaker, the code's default and a row of the paper's table 2, are optional (`data.one_speaker`);
+  `negatives: own` has a similar effect. The recurrent state starts from zeros with every utterance (the code can keep
+  it from window to window), and time is not reversed (an option of the code).
 """
 
 import math
@@ -46,66 +46,66 @@ from sori.nn.recurrent import Recurrent
 
 
 class LinearPredictorConfig(Config):
-    """A matrix for each step (section 3.1 of the paper)."""
+    """One matrix for each step (section 3.1 of the paper)."""
 
     kind: Literal["linear"] = "linear"
 
 
 class BlockPredictorConfig(Config):
-    """A causal Transformer block for each step (Riviere et al. 2020, section 2.2)."""
+    """One causal Transformer block for each step (Riviere et al. 2020, section 2.2)."""
 
     kind: Literal["block"] = "block"
     num_heads: int = 8
     ffn_dim: int = 256
     dropout: float = 0.1
     max_positions: int = 116
-    """Positions that have a learned relative place: a crop has at most so many frames besides those to predict."""
+    """Number of learnt relative positions: the maximum number of frames of a crop before those to predict."""
 
 
 class CpcConfig(Config):
-    """Everything that decides what the model computes and is scored by."""
+    """Settings of model and objective."""
 
     kind: Literal["cpc"] = "cpc"
     front: Annotated[PaddedConvConfig | MelNetworkConfig, Field(discriminator="kind")] = PaddedConvConfig()
     recurrent: Literal["gru", "lstm"] = "lstm"
     """The paper has a GRU, the code an LSTM. CPC_audio: arMode."""
     dim: int = 256
-    """Of the context c. CPC_audio: hiddenGar."""
+    """Width of the context c. CPC_audio: hiddenGar."""
     num_layers: int = 1
-    """Recurrent layers. CPC_audio: nLevelsGRU."""
+    """Number of recurrent layers. CPC_audio: nLevelsGRU."""
     predictor: Annotated[LinearPredictorConfig | BlockPredictorConfig, Field(discriminator="kind")] = (
         LinearPredictorConfig()
     )
     num_steps: int = Field(default=12, ge=1)
-    """K: the frames from the next to the K-th after it are predicted. CPC_audio: nPredicts."""
+    """K, number of future frames that are predicted from each position. CPC_audio: nPredicts."""
     num_negatives: int = 128
-    """Distractors of each position, the same for its K frames. CPC_audio: negativeSamplingExt."""
+    """Number of distractors of each position, the same for its K frames. CPC_audio: negativeSamplingExt."""
     negatives: Source = "batch"
-    """Whose frames distractors are (paper, table 2): of the whole batch (64.6 % of phones right), of all `others` in it
-    (57.3 %), or of its `own` utterance only (65.2 %): voices then cannot tell them from the target."""
+    """Utterances that distractors come from (paper, table 2, phone accuracy): the whole `batch` (64.6 %), all `others`
+    in it (57.3 %), or the `own` one only (65.2 %), so that the speaker does not identify the target."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "CpcConfig":
         if self.predictor.kind == "block" and self.front.dim != self.dim:
             raise ValueError(
-                f"a block predicts frames as wide as the context, got front.dim {self.front.dim} and dim {self.dim}; "
-                "make them equal, or predict with `kind: linear`"
+                f"block predictors require front.dim equal to dim, got front.dim {self.front.dim} and dim {self.dim}; "
+                "make them equal, or set `kind: linear`"
             )
         return self
 
 
 class RandomDraws(NamedTuple):
-    """All that is random in the objective, but for dropout."""
+    """Random values of the objective, except dropout."""
 
     negatives: Int[Tensor, "batch position negative"]
     """See `negatives.at_other_times`."""
 
 
 class Cpc(nn.Module):
-    """The system: a `contracts.System` and a `contracts.FrameEncoder`."""
+    """CPC, a `protocols.System` and a `protocols.FrameEncoder`."""
 
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictors",)
-    """Parts that only pre-training needs: neither stored nor counted in a recogniser."""
+    """Parts used in pre-training only; a recogniser does not have them."""
 
     def __init__(self, config: CpcConfig) -> None:
         super().__init__()
@@ -134,18 +134,18 @@ class Cpc(nn.Module):
 
     @property
     def chance_nats(self) -> float:
-        """Loss of a guess among the target and its distractors, for each of the steps."""
+        """Loss at chance level among the target and its distractors, for each of the steps."""
         return math.log(1 + self.config.num_negatives)
 
     def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """What the front end makes of the waveform: z, without a look beyond the field of each frame.
+        """Return z, the output of the front end, where each frame depends on its receptive field only.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
+            lengths: number of real samples of each utterance.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         return self.front(waveform, lengths)  # type: ignore[no-any-return]
 
@@ -156,15 +156,15 @@ class Cpc(nn.Module):
         masked: Bool[Tensor, "batch frame"] | None = None,
         channels: Bool[Tensor, "batch dim"] | None = None,
     ) -> list[Tensor]:
-        """All layers: z, then what each recurrent layer makes of it, c being the last. None of them sees later frames.
+        """Return all layers: z, then the output of each recurrent layer, the last one c; all are causal.
 
         Args:
-            frames: as `features` gives them.
-            masked: frames to be set to 0.
-            channels: channels of z to be set to 0.
+            frames: output of `features`.
+            masked: True for frames to set to 0.
+            channels: True for channels of z to set to 0.
 
         Returns:
-            "batch frame dim" each; the first is as wide as the front end.
+            "batch frame dim" each; the first has the width of the front end.
         """
         z = frames.data
         if masked is not None:
@@ -182,13 +182,13 @@ class Cpc(nn.Module):
         rng: Rng | None = None,
         feature_gradient: float = 0.0,
     ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
-        """From waveform to all layers: for fine-tuning and for reading out.
+        """Compute all layers from a waveform, for fine-tuning and feature extraction.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
-            mask: hide frames and channels of z, which become 0 (there is no learned mask vector).
-            rng: for the mask.
+            lengths: number of real samples of each utterance.
+            mask: masking of frames and channels of z by zeros (there is no learnt mask vector).
+            rng: generators for the mask.
             feature_gradient: factor on the gradient into the front end; 0 keeps it frozen and saves its backward pass.
 
         Returns:
@@ -203,31 +203,31 @@ class Cpc(nn.Module):
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer: 0 is z, None the last, c.
+        """Return the vectors of one layer: 0 is z, None the last, c.
 
         Raises:
-            ValueError: for a layer that the model does not have.
+            ValueError: if the model has no such layer.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the front end")
         layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
     def draw(self, batch_size: int, num_frames: int, rng: Rng, device: torch.device) -> RandomDraws:
-        """Distractors for one batch, from `rng["negatives"]`; drawn on the host, the same on every device.
+        """Draw the distractors of one batch from `rng["negatives"]`, on the host: the same on every device.
 
         Args:
-            batch_size: utterances.
-            num_frames: of each.
-            rng: of this micro-batch.
-            device: where the draws are needed.
+            batch_size: number of utterances.
+            num_frames: number of frames of each.
+            rng: generators of this micro-batch.
+            device: device of the result.
 
         Raises:
-            ValueError: there is nothing to predict, or nothing to draw from.
+            ValueError: if there is no frame to predict, or none to draw from.
         """
         c = self.config
         if num_frames <= c.num_steps:
             raise ValueError(
-                f"{c.num_steps} frames are to be predicted, and the crops have {num_frames}, so none is left to "
+                f"{c.num_steps} frames are to be predicted, but the crops have only {num_frames}, so none is left to "
                 "predict from; raise data.min_seconds and data.max_crop_seconds"
             )
         negatives = at_other_times(
@@ -241,35 +241,35 @@ class Cpc(nn.Module):
         return RandomDraws(negatives.to(device))
 
     def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
-        """Pre-training loss of one micro-batch, summed over positions and steps.
+        """Return the pre-training loss of one micro-batch, summed over positions and steps.
 
         Args:
             batch: waveforms of equal length.
-            step: optimiser update; nothing depends on it.
-            rng: of this micro-batch.
+            step: optimiser update; not used.
+            rng: generators of this micro-batch.
 
         Raises:
-            ValueError: the waveforms are of unequal length, or the model was read without its predictors.
+            ValueError: if the waveforms differ in length, or the model was loaded without its predictors.
         """
         del step
         if not hasattr(self, "predictors"):
             raise ValueError(
-                "this encoder has no predictors, which pre-training needs; it can be read out or fine-tuned"
+                "this encoder has no predictors, which pre-training requires; extract features or fine-tune it"
             )
         shortest, longest = int(batch.lengths.min()), batch.waveform.shape[1]
         if shortest != longest:
             raise ValueError(
-                f"CPC is pre-trained on crops of equal length, got {shortest} to {longest} samples in one batch; "
-                "crops are cut so by the pre-training data (data.max_crop_seconds)"
+                f"CPC requires crops of equal length in pre-training, got {shortest} to {longest} samples in one "
+                "batch; use the crops of the pre-training data (data.max_crop_seconds)"
             )
         num_frames = (longest - self.field_samples) // self.hop_samples + 1
         return self.objective(batch, self.draw(len(batch.waveform), num_frames, rng, batch.waveform.device))
 
     def objective(self, batch: WaveformBatch, draws: RandomDraws) -> LossSum:
-        """The loss for given draws (equation 4 of the paper), each of the K steps of a position counted.
+        """Return the loss for given draws (equation 4 of the paper); each of the K steps of a position is counted.
 
-        Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, frames that were found among
-        their distractors; `correct_1` .. `correct_K`, the same by step, times K: divided by the count, they are shares.
+        Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, frames identified among their
+        distractors; `correct_1` .. `correct_K`, the same by step, times K: divided by the count, they are fractions.
 
         Args:
             batch: waveforms of equal length.
@@ -284,7 +284,7 @@ class Cpc(nn.Module):
         return LossSum(contrast.loss, count, {name: term.detach().float() for name, term in terms.items()})
 
     def _contrast(self, z: Tensor, predictions: Tensor, negatives: Tensor) -> StepContrast:
-        """Each utterance for itself, or all together where distractors come from all of them."""
+        """Score each utterance separately, or the whole batch where distractors come from all utterances."""
         batch_size, num_frames = z.shape[:2]
         num_positions = negatives.shape[1]
         ahead = torch.arange(1, self.config.num_steps + 1, device=z.device)
@@ -303,12 +303,12 @@ class Cpc(nn.Module):
 class LinearPredictors(nn.Module):
     """W_k c_t for all steps k, without bias.
 
-    Where z is wider than c, the first rows of each W_k are drawn from N(0, 1) and those that remain are a hundredth of
-    it, as in the code; else as torch draws them.
+    If z is wider than c, the weights of each W_k are initialised from N(0, 1), and the rows beyond the width of c are
+    scaled by 0.01, as in the code; else with torch's default.
 
     Args:
-        context_dim: of c.
-        dim: of z.
+        context_dim: width of c.
+        dim: width of z.
         num_steps: K.
     """
 
@@ -322,17 +322,17 @@ class LinearPredictors(nn.Module):
             rows[:, context_dim:] *= 0.01
 
     def forward(self, c: Float[Tensor, "batch position in_dim"]) -> Float[Tensor, "batch step position dim"]:
-        """The predicted frames."""
+        """Return the predicted frames."""
         predicted: Tensor = self.matrices(c)
         return predicted.view(len(c), c.shape[1], self.num_steps, -1).transpose(1, 2)
 
 
 class BlockPredictors(nn.Module):
-    """A causal Transformer block over c for each step; its output is the predicted frame.
+    """One causal Transformer block over c for each step, whose output is the predicted frame.
 
     Args:
-        dim: of c and z.
-        config: of the blocks.
+        dim: width of c and z.
+        config: settings of the blocks.
         num_steps: K.
     """
 
@@ -341,17 +341,17 @@ class BlockPredictors(nn.Module):
         self.blocks = nn.ModuleList(CausalBlock(dim, config) for _ in range(num_steps))
 
     def forward(self, c: Float[Tensor, "batch position dim"]) -> Float[Tensor, "batch step position dim"]:
-        """The predicted frames."""
+        """Return the predicted frames."""
         return torch.stack([block(c) for block in self.blocks], dim=1)
 
 
 class CausalBlock(nn.Module):
-    """Attention to what came before, with a learned key for each distance, and a network, normalised after each.
+    """Causal attention with a learnt key for each distance, and a feed-forward network, normalised after each.
 
-    Attention has no biases; the keys of distances are shared by the heads (Shaw et al. 2018, keys only).
+    Attention has no biases; all heads use the same keys of distances (Shaw et al. 2018, keys only).
 
     Args:
-        dim: of the frames.
+        dim: width of the frames.
         config: heads, widths, dropout.
     """
 
@@ -370,20 +370,20 @@ class CausalBlock(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "batch position dim"]) -> Float[Tensor, "batch position dim"]:
-        """The frames after this block.
+        """Return the frames after this block.
 
         Raises:
-            ValueError: there are more positions than distances that have a key.
+            ValueError: if there are more positions than keys of distances.
         """
         num = x.shape[1]
         if num > self.config.max_positions:
             raise ValueError(
-                f"the crops leave {num} positions to predict from, and the predictors know "
+                f"the crops leave {num} positions to predict from, but the predictors support "
                 f"{self.config.max_positions}; shorten data.max_crop_seconds or raise system.predictor.max_positions"
             )
         q, k, v = self.qkv(x).unflatten(-1, (3, self.config.num_heads, -1)).permute(2, 0, 3, 1, 4)
         place = torch.arange(num, device=x.device)
-        distance = place[:, None] - place  # below 0: yet to come
+        distance = place[:, None] - place  # below 0: in the future
         by_distance = q @ self.distance_keys[:num].T.to(q.dtype)
         scores = q @ k.transpose(-1, -2) + by_distance.gather(3, distance.clamp(min=0).expand_as(by_distance))
         scores = (scores * q.shape[-1] ** -0.5).masked_fill(distance < 0, -torch.inf)

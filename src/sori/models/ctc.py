@@ -1,7 +1,7 @@
-"""Connectionist temporal classification on top of any encoder: a recogniser of symbols.
+"""Recogniser: connectionist temporal classification (CTC) on top of any encoder.
 
 Papers: Graves, Fernandez, Gomez, Schmidhuber (2006), the loss; Baevski et al. (2020), arXiv 2006.11477, section 3.3 and
-appendix B, the fine-tuning: one linear layer on the context vectors, hidden spans of frames and channels as the only
+appendix B, the fine-tuning: one linear layer on the context vectors, masked spans of frames and channels as the only
 augmentation, the encoder frozen for the first updates. Class 0 is the blank.
 """
 
@@ -9,7 +9,7 @@ import math
 from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import nn
 
 from sori.core.batch import TextBatch
@@ -26,29 +26,29 @@ BLANK = 0
 
 
 class CtcConfig(Config):
-    """A linear CTC head and how the encoder below it is trained along."""
+    """Settings of a linear CTC head and of the training of its encoder."""
 
     kind: Literal["ctc"] = "ctc"
     read: Literal["last", "mix"] = "last"
-    """What the head sees: the last layer (the paper), or a learned weighted mean of all layers as wide as the last one,
-    each with mean 0 and variance 1 (Peters et al. 2018, equation 1), for encoders whose middle knows the sounds better
-    than their top, or whose vectors are too small for a head to begin with."""
+    """Input of the head: the last layer (the paper), or a learnt weighted mean of all layers of the same width as the
+    last, each normalised to mean 0 and variance 1 (Peters et al. 2018, equation 1). The mean is for encoders whose
+    middle layers represent phones better than the last, or whose vectors are too small for a head to learn from."""
     mask: MaskConfig = MaskConfig()
-    """Spans hidden in training, the augmentation of fine-tuning; never in evaluation."""
+    """Spans masked in training, the augmentation of fine-tuning; never in evaluation."""
     freeze_steps: int = 0
-    """Updates at the start in which only the head learns. fairseq: freeze_finetune_updates."""
+    """Number of updates at the start that train the head only. fairseq: freeze_finetune_updates."""
     feature_gradient: float = 0.0
-    """Factor on the gradient into the front end: 0 keeps it as pre-trained; an encoder from scratch needs 1."""
+    """Factor on the gradient into the front end: 0 keeps it as pre-trained; use 1 for an encoder from scratch."""
     encoder_lr_factor: float = 1.0
-    """Factor on the learning rate of everything but the head."""
+    """Factor on the learning rate of all parts except the head."""
     upsample: int = 1
-    """Class distributions for each vector: 2 lets an encoder of 25 vectors a second write 50 symbols a second, which
-    fast speech and scripts with many letters need."""
+    """Number of class distributions for each vector: with 2, an encoder of 25 vectors per second can output 50 symbols
+    per second, which fast speech and scripts with many letters require."""
 
 
 @runtime_checkable
 class EncoderConfig(Protocol):
-    """What the head needs to know of an encoder's settings."""
+    """Encoder settings that the head uses."""
 
     @property
     def dim(self) -> int:
@@ -57,13 +57,13 @@ class EncoderConfig(Protocol):
 
     @property
     def num_layers(self) -> int:
-        """Blocks; there is one layer more, the input of the first."""
+        """Number of blocks; there is one more layer, the input of the first block."""
         ...
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What the head needs of an encoder; systems do not know each other."""
+    """Encoder interface that the head uses, so that models do not import each other."""
 
     @property
     def hop_samples(self) -> int:
@@ -72,7 +72,7 @@ class Encoder(Protocol):
 
     @property
     def config(self) -> "EncoderConfig":
-        """Its settings."""
+        """Settings of the encoder."""
         ...
 
     def encode(
@@ -84,13 +84,13 @@ class Encoder(Protocol):
         rng: Rng | None = None,
         feature_gradient: float = 0.0,
     ) -> tuple[list[Tensor], Tensor]:
-        """Every layer's vectors `batch frame dim`, the last one the output, and the number of frames of each."""
+        """Return every layer's vectors, `batch frame dim`, the last one the output, and the numbers of frames."""
         ...
 
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer (None: the last)."""
+        """Return the vectors of one layer (None: the last)."""
         ...
 
 
@@ -99,8 +99,8 @@ class Ctc(nn.Module):
     """An encoder with a CTC head.
 
     Args:
-        config: of head and fine-tuning.
-        encoder: a module that also is an `Encoder`; trained along after the frozen phase.
+        config: settings of head and fine-tuning.
+        encoder: module that implements `Encoder`; trained as well after the frozen phase.
         num_classes: size of the vocabulary, blank included.
     """
 
@@ -110,15 +110,15 @@ class Ctc(nn.Module):
         self.encoder = encoder
         self.num_classes = num_classes
         self.vocabulary: Vocabulary | None = None
-        """What the classes stand for; the loss needs none, whoever writes or reads text does."""
+        """Symbols of the classes; required for text input and output, not for the loss."""
         self.layer_weights = nn.Parameter(torch.zeros(encoder.config.num_layers + 1)) if config.read == "mix" else None
-        """Of the weighted mean, before the softmax."""
+        """Logits of the layer weights."""
         self.head = nn.Linear(encoder.config.dim, config.upsample * num_classes)
         self._reset_head(None)
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one vector of `frames` to the next."""
+        """Samples from one vector of `extract_features` to the next."""
         return self.encoder.hop_samples
 
     @property
@@ -127,25 +127,25 @@ class Ctc(nn.Module):
         return self.encoder.hop_samples / self.config.upsample
 
     def lr_factors(self) -> dict[str, float]:
-        """Learning-rate factors by prefix of the parameter names, for the training loop."""
+        """Return learning-rate factors by prefix of the parameter names, for the training loop."""
         return {"encoder": self.config.encoder_lr_factor}
 
     def logits(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Unnormalised log-probabilities of the classes, `dim` being the class; nothing is hidden."""
+        """Return the unnormalised log-probabilities of the classes (axis `dim`), without masking."""
         return self._read(*self.encoder.encode(waveform, lengths))
 
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """The encoder's vectors (None: its last layer), to see what fine-tuning did to them."""
+        """Return the encoder's vectors (None: its last layer), to study the effect of fine-tuning."""
         return self.encoder.extract_features(waveform, lengths, layer=layer)
 
     def loss(self, batch: TextBatch, *, step: int, rng: Rng) -> LossSum:
-        """CTC loss in nats summed over utterances; the targets counted are utterances (fairseq: sentence_avg).
+        """Return the CTC loss in nats, summed over utterances, which are the targets (fairseq: sentence_avg).
 
-        Terms, each a sum over utterances: `per_label`, nats for each label; `chance`, the loss of equal logits;
-        `blank_share`, the share of frames whose likeliest class is the blank; `infinite`, utterances with fewer frames
-        than labels and adjacent repeats, which cannot be aligned, count as zero and teach nothing.
+        Terms, each a sum over utterances: `per_label`, nats per label; `chance`, the loss of equal logits;
+        `blank_share`, the fraction of frames whose most likely class is the blank; `infinite`, utterances with fewer
+        frames than labels plus adjacent repeats, which cannot be aligned and have zero loss and gradient.
         """
         frozen = self.training and step < self.config.freeze_steps
         mask = self.config.mask if self.training else None
@@ -167,18 +167,18 @@ class Ctc(nn.Module):
         return LossSum(losses.sum(), torch.tensor(len(batch.labels), device=losses.device), terms)
 
     def recover(self, *, rng: Rng) -> str:
-        """Leave the plateau on which every frame is a blank: draw the head again, the blank now unlikely.
+        """Reinitialise the head with a small blank probability, to leave the plateau where every frame is a blank.
 
-        An all-blank head gives its encoder almost no gradient that tells frames apart. Starting instead where blanks
-        are rare makes the first updates place symbols, after which blanks are learnt between them. The encoder is kept.
+        With an all-blank head, the encoder gets almost no gradient that distinguishes frames. If blanks are rare, the
+        first updates place symbols, and the blanks between them are learnt afterwards. The encoder is kept.
 
         Returns:
-            What was done, for the log.
+            Description of the change, for the log.
         """
         self._reset_head(rng["head"])
         with torch.no_grad():
             self.head.bias.view(self.config.upsample, self.num_classes)[:, BLANK] = -math.log(self.num_classes)
-        return f"drew the output layer again, the blank {self.num_classes} times less likely than a symbol"
+        return f"reinitialised the output layer, with a blank {self.num_classes} times less likely than a symbol"
 
     def _reset_head(self, generator: torch.Generator | None) -> None:
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
@@ -191,23 +191,23 @@ class Ctc(nn.Module):
 
 
 def _mix(layers: list[Tensor], weights: Float[Tensor, " layer"]) -> Float[Tensor, "batch frame dim"]:
-    """Weighted mean of normalised layers, normalised again: the head's input keeps its scale whatever the weights.
+    """Return the weighted mean of normalised layers, normalised again so that its scale does not depend on the weights.
 
-    A layer of another width than the last one, such as a spectrum, is left out.
+    Layers of another width than the last one, such as log-mel features, are left out.
     """
     shape = layers[-1].shape[-1:]
     chosen = [(weight, layer) for weight, layer in zip(weights, layers, strict=True) if layer.shape[-1:] == shape]
     mean = sum(weight * F.layer_norm(layer.float(), shape) for weight, layer in chosen)
-    assert isinstance(mean, Tensor)  # noqa: S101 - there is at least the last one
+    assert isinstance(mean, Tensor)  # noqa: S101 - the last layer is always included
     return F.layer_norm(mean, shape)
 
 
 def ctc_loss(
     logits: Frames, labels: Int[Tensor, "batch label"], label_lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Negative log-probability of each label sequence, summed over all its alignments, in nats (Graves et al. 2006).
+    """Return the negative log-probability of each label sequence over all its alignments, in nats (Graves et al. 2006).
 
-    Computed in float32 whatever the logits are. Zero, without gradient, for an utterance that cannot be aligned.
+    Computed in float32 for logits of any type. Zero, without gradient, for an utterance that cannot be aligned.
     """
     with torch.autocast(logits.data.device.type, enabled=False):
         return F.ctc_loss(
@@ -224,16 +224,16 @@ def ctc_loss(
 def num_required_frames(
     labels: Int[Tensor, "batch label"], label_lengths: Int[Tensor, " batch"]
 ) -> Int[Tensor, " batch"]:
-    """Fewest frames that can carry the labels: one each, and a blank between equal neighbours."""
+    """Return the minimum number of frames for the labels: one each, and a blank between equal neighbours."""
     return label_lengths + _num_repeats(labels, label_lengths)
 
 
 def chance(
     logits: Frames, labels: Int[Tensor, "batch label"], label_lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """CTC loss if all logits were equal: T ln C minus the log of the number of alignments; zero if there is none.
+    """Return the CTC loss of equal logits: T ln C minus the log of the number of alignments; zero if there is none.
 
-    T frames carry L labels of which r repeat their neighbour in binomial(T + L - r, 2 L) ways.
+    L labels, of which r repeat their neighbour, have binomial(T + L - r, 2 L) alignments to T frames.
     """
     frames, num = logits.lengths.double(), label_lengths.double()
     repeats = _num_repeats(labels, label_lengths).double()

@@ -1,4 +1,4 @@
-"""The encoders there are: which settings there can be, and which class each kind of them stands for."""
+"""All speech encoders: the types of their settings, and the class of each."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeGuard, get_args
@@ -14,26 +14,26 @@ from sori.models.wav2vec import Wav2Vec, Wav2VecConfig
 from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
 VqCodeBertConfig = CodeBertConfig[VqWav2VecConfig]
-"""Settings of BERT over units, which those of vq-wav2vec are."""
+"""Settings of BERT over the units of a vq-wav2vec."""
 EncoderConfig = Annotated[
     CpcConfig | SimClrConfig | Wav2VecConfig | VqWav2VecConfig | VqCodeBertConfig | Wav2Vec2Config,
     Field(discriminator="kind"),
 ]
-"""Settings of any encoder of speech, told apart by `kind`."""
+"""Settings of any speech encoder, distinguished by `kind`."""
 Encoder = Cpc | SimClr | Wav2Vec | VqWav2Vec | CodeBert | Wav2Vec2
-"""Any encoder of speech: waveform in, frames out (`contracts.FrameEncoder`), trained by its own objective."""
+"""Any speech encoder: waveform in, frames out (`protocols.FrameEncoder`), trained by its own objective."""
 Quantizing = VqWav2Vec | CodeBert | Wav2Vec2
-"""Encoders with a quantiser, unless they were read without it."""
+"""Encoders with a quantiser, unless they were loaded without it."""
 _NOT_FOR_UNITS = ("predictors", "aggregator")
-"""What a vq-wav2vec has beyond the way from the waveform to its units."""
+"""Parts of a vq-wav2vec that its units do not depend on."""
 
 
 def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
-    """An encoder with random weights.
+    """Build a randomly initialised encoder.
 
     Args:
-        config: its settings.
-        objective: with what only pre-training needs (quantiser, predictors, projections), or without.
+        config: settings of the encoder.
+        objective: whether to include the parts used in pre-training only (quantiser, predictors, projections).
     """
     encoder: Encoder
     if isinstance(config, CodeBertConfig):
@@ -51,9 +51,9 @@ def build(config: EncoderConfig, *, objective: bool = True) -> Encoder:
 
 
 def settings_of(config: EncoderConfig, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Changes that concern an encoder, and the names of settings that only other kinds of encoders have.
+    """Split changes into those for an encoder, and names of settings that only other kinds of encoders have.
 
-    A name that no encoder knows stays among the former, to be refused.
+    A name that no encoder has is among the former, so that it is reported as an error later.
     """
     others = {name for kind in get_args(get_args(EncoderConfig)[0]) for name in kind.model_fields}
     foreign = [name for name in changes if name in others - set(type(config).model_fields)]
@@ -61,20 +61,20 @@ def settings_of(config: EncoderConfig, changes: Mapping[str, Any]) -> tuple[dict
 
 
 def has_units(encoder: Encoder) -> TypeGuard[Quantizing]:
-    """Whether an encoder still has a quantiser: it then has `codes`, which gives the units of every frame."""
+    """Return whether an encoder has its quantiser, and thus `units`, which returns the units of every frame."""
     return isinstance(encoder, CodeBert) or (isinstance(encoder, Quantizing) and hasattr(encoder, "quantizer"))
 
 
 def take_units(system: CodeBert, weights: Mapping[str, Tensor], config: EncoderConfig) -> None:
-    """Give BERT the units of a vq-wav2vec, or those of another BERT with its vocabulary.
+    """Copy into BERT the units of a vq-wav2vec, or those of another BERT with its vocabulary.
 
     Args:
-        system: filled in place.
-        weights: of the model that has the units.
-        config: of that model.
+        system: BERT to change in place.
+        weights: tensors of the model with the units.
+        config: settings of that model.
 
     Raises:
-        ValueError: that model is of another kind, or makes other units than the system's settings say.
+        ValueError: if that model is of another kind, or its units have other settings than the system expects.
     """
     own = system.config.units
     match config:
@@ -88,13 +88,13 @@ def take_units(system: CodeBert, weights: Mapping[str, Tensor], config: EncoderC
             system.token_of.copy_(weights["token_of"])
         case _:
             raise ValueError(
-                f"expected a vq_wav2vec whose settings are those of `system.units`, got a {config.kind}; BERT over "
-                "units starts from the model that makes them: `--init VQ_WAV2VEC`"
+                f"expected a vq_wav2vec whose settings are those of `system.units`, got a {config.kind}; start BERT "
+                "over units from the vq-wav2vec that produces the units: `--init VQ_WAV2VEC`"
             )
 
 
 def random_initialisation(encoder: Encoder) -> Encoder:
-    """An encoder of the same settings with random weights; BERT over units keeps its units and its vocabulary."""
+    """Build a randomly initialised encoder of the same settings; BERT over units keeps its units and vocabulary."""
     fresh = build(encoder.config, objective=False)
     if isinstance(fresh, CodeBert):
         take_units(fresh, encoder.state_dict(), encoder.config)
@@ -102,22 +102,22 @@ def random_initialisation(encoder: Encoder) -> Encoder:
 
 
 def train_front(encoder: Encoder, *, trained: bool) -> None:
-    """Let a recogniser train its encoder's front end along, or not; units stay as they are in any case."""
+    """Set whether a recogniser trains its encoder's front end; units are never trained."""
     encoder.front.requires_grad_(trained and not isinstance(encoder, CodeBert))  # type: ignore[union-attr]
 
 
 def without_objective(config: EncoderConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an encoder but for those that only pre-training needs: what a recogniser starts from."""
+    """Return the tensors of an encoder without those used in pre-training only, to start a recogniser from."""
     return {name: tensor for name, tensor in weights.items() if not is_objective(config, name)}
 
 
 def is_objective(config: EncoderConfig, name: str) -> bool:
-    """Whether a tensor of an encoder belongs to what only pre-training needs."""
+    """Return whether a tensor of an encoder belongs to a part used in pre-training only."""
     return name.split(".", maxsplit=1)[0] in class_of(config).OBJECTIVE
 
 
 def class_of(config: EncoderConfig) -> type[Encoder]:
-    """The one place where the kind of an encoder's settings decides on a class."""
+    """Return the class of an encoder, by the kind of its settings."""
     match config:
         case Wav2Vec2Config():
             return Wav2Vec2

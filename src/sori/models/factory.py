@@ -1,4 +1,4 @@
-"""Which class a configuration stands for, and what kind of model one has."""
+"""Building of models from configurations, and type checks of models."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -23,26 +23,26 @@ SystemConfig = Annotated[
     EncoderConfig | CtcConfig | Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig,
     Field(discriminator="kind"),
 ]
-"""Of what the loop trains."""
+"""Settings of models that the loop trains."""
 
 
 AnyConfig = Annotated[SystemConfig | Word2VecConfig, Field(discriminator="kind")]
 
 
 ReadConfig = Annotated[EncoderConfig | BertConfig, Field(discriminator="kind")]
-"""Settings of what a recogniser or a classifier reads out."""
+"""Settings of the encoder of a recogniser or a classifier."""
 
 
 OfFrames = Encoder | Ctc
-"""What gives a vector for each frame of speech."""
+"""Models that produce a vector for each frame of speech."""
 
 
 OfTexts = Bert | Classifier
-"""What reads pieces of words."""
+"""Text models."""
 
 
 Looped = OfFrames | Speech2Vec | SimClrImages | OfTexts
-"""What the loop trains."""
+"""Models that the loop trains."""
 
 
 System = Looped | Word2Vec
@@ -57,22 +57,22 @@ def build(
     objective: bool = True,
     words: WordCounts | None = None,
 ) -> System:
-    """A system with random weights.
+    """Build a randomly initialised system.
 
     Args:
-        config: of the system.
-        encoder: of the encoder below a recogniser or a classifier.
-        vocabulary: of a recogniser.
-        wordpiece: of a model of texts.
-        objective: of an encoder: with what pre-training needs (quantiser and projections), or without.
-        words: of word vectors learnt from text.
+        config: settings of the system.
+        encoder: settings of the encoder of a recogniser or a classifier.
+        vocabulary: vocabulary of a recogniser.
+        wordpiece: vocabulary of a text model.
+        objective: whether an encoder has the parts used in pre-training only (quantiser and projections).
+        words: words and counts of Word2Vec.
     """
     match config:
         case CtcConfig():
             if encoder is None or isinstance(encoder, BertConfig) or vocabulary is None:
-                raise ValueError("a recogniser needs an encoder's configuration and a vocabulary; one is missing")
+                raise ValueError("a recogniser requires an encoder configuration and a vocabulary; one is missing")
             inner = build_encoder(encoder, objective=False)
-            # What gets no gradient says so, or weight decay and several processes would stumble over it.
+            # Parameters without gradient are marked, because weight decay and multi-process training depend on it.
             train_front(inner, trained=config.feature_gradient != 0)
             system = Ctc(config, inner, num_classes=len(vocabulary))
             system.vocabulary = vocabulary
@@ -85,7 +85,7 @@ def build(
             return _build_of_texts(config, encoder, wordpiece)
         case Word2VecConfig():
             if words is None:
-                raise ValueError("word vectors need the words they belong to; they are missing")
+                raise ValueError("Word2Vec requires the words of its vectors; they are missing")
             return Word2Vec(config, words)
         case _:
             return build_encoder(config, objective=objective)
@@ -94,7 +94,7 @@ def build(
 def _reading(bert: Bert, wordpiece: WordPiece | None) -> Bert:
     if wordpiece is not None and len(wordpiece) != bert.config.num_tokens:
         raise ValueError(
-            f"expected a vocabulary of {bert.config.num_tokens} tokens, as the model has, got {len(wordpiece)}; likely "
+            f"expected a vocabulary of {bert.config.num_tokens} tokens like the model, got {len(wordpiece)}; likely "
             "that of another model"
         )
     bert.wordpiece = wordpiece
@@ -107,17 +107,17 @@ def _build_of_texts(
     if isinstance(config, BertConfig):
         return _reading(Bert(config), known)
     if not isinstance(encoder, BertConfig):
-        raise ValueError("a classifier of texts needs the configuration of a BERT below it")  # noqa: TRY004
+        raise ValueError("a text classifier requires the configuration of its BERT encoder")  # noqa: TRY004
     below = _reading(Bert(encoder), known)
     below.drop_absent({"pooler"} if config.read == "text" else set())
     return Classifier(config, below)
 
 
 def encoder_of(system: System) -> Encoder:
-    """The encoder in a system: a recogniser's, or the pre-trained system itself.
+    """Return the encoder of a system: a recogniser's, or the pre-trained system itself.
 
     Raises:
-        ValueError: it makes vectors of words, or of images, not of frames.
+        ValueError: if the system produces vectors of words or images, not of frames.
     """
     system = of_frames(system)
     if not isinstance(system, Ctc):
@@ -127,39 +127,39 @@ def encoder_of(system: System) -> Encoder:
 
 
 def of_frames(system: System) -> OfFrames:
-    """The same system, as what it must be.
+    """Return the system if it produces vectors of frames.
 
     Raises:
-        ValueError: it makes vectors of words, or of images, not of frames.
+        ValueError: if it produces vectors of words or images.
     """
     if isinstance(system, OfTexts):
         raise ValueError(  # noqa: TRY004 - likewise
-            f"expected a model of speech, got one of texts ({system.config.kind}), which hears nothing; it is for "
-            "`sori fill` and `sori classify`"
+            f"expected a model of speech, got a text model ({system.config.kind}), which does not process audio; use "
+            "it with `sori fill` or `sori classify`"
         )
     if isinstance(system, SimClrImages):
         raise ValueError(  # noqa: TRY004 - likewise
-            "expected a model of speech, got one of images (simclr_images), which hears nothing"
+            "expected a model of speech, got an image model (simclr_images), which does not process audio"
         )
     if isinstance(system, Word2Vec):
         raise ValueError(  # noqa: TRY004 - likewise
-            "expected a model of speech, got one of written words (word2vec), which hears nothing"
+            "expected a model of speech, got word vectors of text (word2vec), which do not process audio"
         )
     if isinstance(system, Speech2Vec):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
-            "expected an encoder or a recogniser, got a speech2vec, which makes vectors of whole words: `sori words`"
+        raise ValueError(  # noqa: TRY004 - the caller passes a model by name, not by type
+            "expected an encoder or a recogniser, got a speech2vec, which produces vectors of words: use `sori words`"
         )
     return system
 
 
 def encoder_weights(system: System) -> dict[str, Tensor]:
-    """The tensors of the encoder without what only pre-training needs: what a recogniser starts from."""
+    """Return the tensors of the encoder without those used in pre-training only, to start a recogniser from."""
     encoder = encoder_of(system)
     return without_objective(encoder.config, encoder.state_dict())
 
 
 def bert_of(system: OfTexts) -> Bert:
-    """The BERT in a system: a classifier's, or the pre-trained system itself."""
+    """Return the BERT of a system: a classifier's, or the pre-trained system itself."""
     if not isinstance(system, Classifier):
         return system
     assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `build` puts there
@@ -167,16 +167,16 @@ def bert_of(system: OfTexts) -> Bert:
 
 
 def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: str, assign: bool = False) -> None:
-    """Fill a system with tensors; exactly its own, never a part of them.
+    """Load tensors into a system, which must have exactly these tensors.
 
     Args:
-        weights: by name.
-        system: filled in place.
-        origin: where the tensors come from, for the error message.
-        assign: put the tensors themselves into the system instead of copying their numbers.
+        weights: tensors by name.
+        system: system to change in place.
+        origin: source of the tensors, for the error message.
+        assign: whether to put the tensors themselves into the system instead of copying their values.
 
     Raises:
-        ValueError: names all tensors that are missing, unknown, or of another shape or type.
+        ValueError: if tensors are missing, unknown, or of another shape or type; names all of them.
     """
     wanted = system.state_dict()
     problems = [f"missing: {name}" for name in wanted.keys() - weights.keys()]
@@ -188,7 +188,7 @@ def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: st
     ]
     if problems:
         raise ValueError(
-            f"{origin} does not hold the tensors that the configuration asks for; likely those of another model:\n  "
+            f"{origin} does not have the tensors of the configuration; likely those of another model:\n  "
             + "\n  ".join(sorted(problems))
         )
     system.load_state_dict(weights, assign=assign)

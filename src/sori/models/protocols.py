@@ -1,4 +1,4 @@
-"""What a system promises to the loop, and an encoder to whoever reads it out."""
+"""Protocols of systems (for the training loop) and of frame encoders (for feature extraction)."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,28 +10,28 @@ from sori.core.shapes import Float, Frames, Int, Tensor
 
 @dataclass(frozen=True)
 class LossSum:
-    """A loss before it is divided: the loop divides by the count summed over micro-batches and processes."""
+    """Loss as a sum and a count; the loop divides by the count summed over micro-batches and processes."""
 
     total: Float[Tensor, ""]
     """Summed over targets, float32; carries the gradient."""
     count: Int[Tensor, ""] | Float[Tensor, ""]
-    """How many targets were summed."""
+    """Number of targets."""
     terms: dict[str, Tensor]
-    """Detached parts on the scale of `total` (sums over targets), for the log; the log divides them by the count."""
+    """Detached values for the log, as sums over targets like `total`; the log divides them by the count."""
 
 
 class System(Protocol):
-    """Anything the loop can train; also a `torch.nn.Module`."""
+    """A model that the loop can train; also a `torch.nn.Module`."""
 
     config: Config
 
     def loss(self, batch: Any, *, step: int, rng: Rng) -> LossSum:
-        """Loss of one micro-batch, summed over its targets."""
+        """Return the loss of one micro-batch, summed over its targets."""
         ...
 
 
 class FrameEncoder(Protocol):
-    """Anything that turns a waveform into a sequence of vectors."""
+    """A model that converts a waveform into a sequence of vectors."""
 
     @property
     def hop_samples(self) -> int:
@@ -41,5 +41,5 @@ class FrameEncoder(Protocol):
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer (None: the last)."""
+        """Return the vectors of one layer (None: the last)."""
         ...

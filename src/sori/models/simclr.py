@@ -1,16 +1,16 @@
-"""SimCLR: two views of one thing are alike, and unlike all other things in the batch.
+"""SimCLR: make two views of one example similar, and dissimilar to all other examples of the batch.
 
 Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020
-(arXiv 2002.05709). wav2vec 2.0 takes its cosine over a temperature from here.
+(arXiv 2002.05709). wav2vec 2.0 uses the same cosine similarity with a temperature.
 
-The way of an image (`SimClrImages`): two views -> residual network -> h, the vector that is used -> projection head ->
-z, which only the objective sees. The way of speech (`SimClr`, our own, the paper has images only): a stretch of an
-utterance -> two views -> log-mel frames -> convolutions over frames -> mean over time -> projection head. Read out are
-the frames before the mean, so that a recogniser or a probe can start from there.
+Data flow of an image (`SimClrImages`): two views -> residual network -> h, the representation -> projection head -> z,
+used by the objective only. Data flow of speech (`SimClr`, our own, the paper has images only): a crop of an utterance
+-> two views -> log-mel frames -> convolutions over frames -> mean over time -> projection head. The representation for
+recognisers and probes is the frames before the mean.
 
-The objective compares everything in a batch with everything else in it, so its value belongs to the batch as a whole: a
-batch cut in two is an easier task, and two micro-batches added up are not one that is twice as large. Several processes
-do form one large batch: views are gathered with their gradients, and batch normalisation is over all of them.
+The objective compares all examples of a batch with each other, so its value depends on the whole batch: half a batch is
+an easier task, and the sum over two micro-batches is not the loss of one of twice the size. Several processes do form
+one large batch: views are gathered with their gradients, and batch normalisation is over all of them.
 """
 
 import math
@@ -39,40 +39,40 @@ from sori.nn.speech_views import SpeechDraws, SpeechViewsConfig, cut_views, draw
 
 
 class SimClrConfig(Config):
-    """SimCLR on speech: everything that decides what the model computes and is scored by."""
+    """Settings of SimCLR on speech: model and objective."""
 
     kind: Literal["simclr"] = "simclr"
     front: LogMelConfig = LogMelConfig()
     dim: int = 256
-    """Of every layer above the front end."""
+    """Width of every layer above the front end."""
     num_layers: int = 4
-    """Convolutional blocks over frames."""
+    """Number of convolutional blocks over frames."""
     kernel: int = 5
-    """Frames that a block sees; odd, half of the others on either side."""
+    """Kernel size of a block in frames, odd and centred."""
     hidden_dim: int = 256
-    """Inside the projection head."""
+    """Width of the hidden layer of the projection head."""
     projection_dim: int = 128
-    """Of z, which is compared (paper: 128, figure 8)."""
+    """Width of z, which is compared (paper: 128, figure 8)."""
     temperature: float = Field(default=0.1, gt=0)
     """tau. Paper, table 5: 0.1 for batches of 4,096."""
     views: SpeechViewsConfig = SpeechViewsConfig()
 
 
 class SimClrImagesConfig(Config):
-    """SimCLR on images."""
+    """Settings of SimCLR on images."""
 
     kind: Literal["simclr_images"] = "simclr_images"
     encoder: ResNetConfig = ResNetConfig()
     hidden_dim: int | None = None
-    """Inside the projection head; None: as wide as the network, as published."""
+    """Width of the hidden layer of the projection head; None: the width of the network, as published."""
     projection_dim: int = 128
-    """Of z, which is compared (paper: 128, figure 8)."""
+    """Width of z, which is compared (paper: 128, figure 8)."""
     temperature: float = Field(default=0.5, gt=0)
     """tau. Paper: 0.1 for ImageNet, 0.5 for CIFAR-10 (appendix B.9)."""
 
 
 class RandomDraws(NamedTuple):
-    """All that is random in the objective on speech."""
+    """Random values of the objective on speech."""
 
     views: SpeechDraws
 
@@ -81,7 +81,7 @@ class SimClr(nn.Module):
     """The system on speech: a `contracts.System` and a `contracts.FrameEncoder`."""
 
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("head",)
-    """Parts that only pre-training needs: neither stored nor counted in a recogniser."""
+    """Parts used in pre-training only; a recogniser does not have them."""
 
     def __init__(self, config: SimClrConfig) -> None:
         super().__init__()
@@ -102,14 +102,14 @@ class SimClr(nn.Module):
         return self.front.field_samples
 
     def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """Log-mel frames, normalised over the utterance.
+        """Return log-mel frames, normalised over the utterance.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
+            lengths: number of real samples of each utterance.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         return self.front(waveform, lengths)  # type: ignore[no-any-return]
 
@@ -120,15 +120,17 @@ class SimClr(nn.Module):
         masked: Bool[Tensor, "batch frame"] | None = None,
         channels: Bool[Tensor, "batch dim"] | None = None,
     ) -> list[Tensor]:
-        """All layers: the spectrum, then what each block makes of it; each sees `kernel // 2` frames more to each side.
+        """Return all layers: the log-mel frames, then the output of each block.
+
+        Each block extends the receptive field by `kernel // 2` frames on either side.
 
         Args:
-            frames: as `features` gives them.
-            masked: frames to be set to 0.
-            channels: channels of the spectrum to be set to 0.
+            frames: output of `features`.
+            masked: True for frames to set to 0.
+            channels: True for log-mel channels to set to 0.
 
         Returns:
-            "batch frame dim" each; the first is as wide as the front end.
+            "batch frame dim" each; the first has the width of the front end.
         """
         x = frames.data
         if masked is not None:
@@ -151,14 +153,14 @@ class SimClr(nn.Module):
         rng: Rng | None = None,
         feature_gradient: float = 0.0,
     ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
-        """From waveform to all layers: for fine-tuning and for reading out.
+        """Compute all layers from a waveform, for fine-tuning and feature extraction.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
-            mask: hide frames and channels of the spectrum, which become 0 (there is no learned mask vector).
-            rng: for the mask.
-            feature_gradient: factor on the gradient into the front end, which has nothing to learn.
+            lengths: number of real samples of each utterance.
+            mask: masking of frames and log-mel channels by zeros (there is no learnt mask vector).
+            rng: generators for the mask.
+            feature_gradient: factor on the gradient into the front end, which has no parameters.
 
         Returns:
             The layers, as in `context`, and the number of frames of each utterance.
@@ -171,26 +173,26 @@ class SimClr(nn.Module):
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer: 0 is the spectrum, None the last.
+        """Return the vectors of one layer: 0 is the log-mel frames, None the last.
 
         Raises:
-            ValueError: for a layer that the model does not have.
+            ValueError: if the model has no such layer.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the front end")
         layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
     def draw(self, batch_size: int, num_samples: int, rng: Rng, device: torch.device) -> RandomDraws:
-        """Two views of each stretch, from `rng["views"]`; drawn on the host, the same on every device.
+        """Draw two views of each crop from `rng["views"]`, on the host: the same on every device.
 
         Args:
-            batch_size: stretches.
-            num_samples: of each.
-            rng: of this micro-batch.
-            device: where the draws are needed.
+            batch_size: number of crops.
+            num_samples: number of samples of each.
+            rng: generators of this micro-batch.
+            device: device of the result.
 
         Raises:
-            ValueError: a view is longer than the stretches, or shorter than a frame.
+            ValueError: if a view is longer than the crops, or shorter than a frame.
         """
         views = self.config.views
         if views.num_samples < self.field_samples:
@@ -209,32 +211,32 @@ class SimClr(nn.Module):
         return RandomDraws(SpeechDraws(*(x.to(device) for x in drawn)))
 
     def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
-        """Pre-training loss of one micro-batch, summed over views.
+        """Return the pre-training loss of one micro-batch, summed over views.
 
         Args:
             batch: waveforms of equal length.
-            step: optimiser update; nothing depends on it.
-            rng: of this micro-batch.
+            step: optimiser update; not used.
+            rng: generators of this micro-batch.
 
         Raises:
-            ValueError: the waveforms are of unequal length or there is only one, or the model was read without its
+            ValueError: if the waveforms differ in length, there is only one, or the model was loaded without its
                 projection head.
         """
         del step
         if not hasattr(self, "head"):
             raise ValueError(
-                "this encoder has no projection head, which pre-training needs; it can be read out or fine-tuned"
+                "this encoder has no projection head, which pre-training requires; extract features or fine-tune it"
             )
         shortest, longest = int(batch.lengths.min()), batch.waveform.shape[1]
         if shortest != longest:
             raise ValueError(
-                f"SimCLR is pre-trained on crops of equal length, got {shortest} to {longest} samples in one batch; "
-                "crops are cut so by the pre-training data (data.max_crop_seconds)"
+                f"SimCLR requires crops of equal length in pre-training, got {shortest} to {longest} samples in one "
+                "batch; use the crops of the pre-training data (data.max_crop_seconds)"
             )
         return self.objective(batch, self.draw(len(batch.waveform), longest, rng, batch.waveform.device))
 
     def objective(self, batch: WaveformBatch, draws: RandomDraws) -> LossSum:
-        """The loss for given views; see `compare`.
+        """Return the loss for given views; see `compare`.
 
         Args:
             batch: waveforms of equal length.
@@ -248,7 +250,7 @@ class SimClr(nn.Module):
 
 
 class SimClrImages(nn.Module):
-    """The system on images: a `contracts.System`. It hears nothing, so it is no encoder of speech."""
+    """SimCLR on images, a `protocols.System`, but not a speech encoder."""
 
     def __init__(self, config: SimClrImagesConfig) -> None:
         super().__init__()
@@ -258,7 +260,7 @@ class SimClrImages(nn.Module):
         self.head = projection_head(dim, dim if config.hidden_dim is None else config.hidden_dim, config.projection_dim)
 
     def features(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch dim"]:
-        """The vector h of each image.
+        """Return the vector h of each image.
 
         Args:
             images: red, green and blue, values 0 to 1.
@@ -266,12 +268,12 @@ class SimClrImages(nn.Module):
         return self.encoder(images)  # type: ignore[no-any-return]
 
     def loss(self, batch: ViewBatch, *, step: int, rng: Rng) -> LossSum:
-        """The loss of one micro-batch, summed over views; see `compare`.
+        """Return the loss of one micro-batch, summed over views; see `compare`.
 
         Args:
-            batch: two views of each image; all that is random is in them.
-            step: optimiser update; nothing depends on it.
-            rng: of this micro-batch; not used.
+            batch: two views of each image; all randomness is in them.
+            step: optimiser update; not used.
+            rng: generators of this micro-batch; not used.
         """
         del step, rng
         z = self.head(self.features(torch.cat(batch)))
@@ -279,23 +281,23 @@ class SimClrImages(nn.Module):
 
 
 def compare(z: Float[Tensor, "batch view dim"], *, temperature: float) -> LossSum:
-    """NT-Xent among the views of all processes, each view counted.
+    """Return the NT-Xent loss among the views of all processes; each view is a target.
 
-    Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, views nearest to their other view;
-    `chance`, the loss where all are equally near, ln(2N - 1) each, with the N that the batch has.
+    Terms, all on the scale of the sum: `contrastive`, the loss itself; `correct`, views whose nearest neighbour is the
+    other view of the same example; `chance`, the loss if all are equally near, ln(2N - 1) each, for the actual N.
 
     Args:
         z: two projected views of each example.
         temperature: tau.
 
     Raises:
-        ValueError: there is only one example, so that nothing has to be told from it.
+        ValueError: if there is only one example.
     """
     all_views, offset = distributed.gather_rows(z)
     if len(all_views) < 2:
         raise ValueError(
-            "SimCLR tells the examples of a batch from each other, got a batch of one; give more data, or raise "
-            "data.batch_seconds"
+            "SimCLR compares the examples of a batch with each other and requires at least two, got one; give more "
+            "data, or raise data.batch_seconds"
         )
     found = nt_xent(z, all_views, temperature=temperature, offset=offset)
     count = torch.tensor(2 * len(z), device=z.device)
@@ -308,7 +310,7 @@ def compare(z: Float[Tensor, "batch view dim"], *, temperature: float) -> LossSu
 
 
 def projection_head(dim: int, hidden_dim: int, projection_dim: int) -> nn.Sequential:
-    """g: two layers, each normalised over the batch, the second without shift (section 2.1 and the code)."""
+    """Build g: two layers, each normalised over the batch, the second without shift (section 2.1 and the code)."""
     layers = nn.Linear(dim, hidden_dim, bias=False), nn.Linear(hidden_dim, projection_dim, bias=False)
     for layer in layers:
         nn.init.normal_(layer.weight, std=0.01)
@@ -316,17 +318,17 @@ def projection_head(dim: int, hidden_dim: int, projection_dim: int) -> nn.Sequen
 
 
 class FrameBlock(nn.Module):
-    """A convolution over frames and a layer after it, beside a shortcut; normalised at its end.
+    """A convolution over frames and a linear layer with a residual connection, then layer normalisation.
 
     Args:
-        dim: of the frames.
-        kernel: frames that are seen.
+        dim: width of the frames.
+        kernel: kernel size in frames.
     """
 
     def __init__(self, dim: int, *, kernel: int) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise ValueError(f"a block sees as many frames before as after: kernel must be odd, got {kernel}")
+            raise ValueError(f"kernel must be odd, because blocks are centred on their frame; got {kernel}")
         self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2)
         self.out = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
@@ -334,7 +336,7 @@ class FrameBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frame dim"], real: Bool[Tensor, "batch frame"]
     ) -> Float[Tensor, "batch frame dim"]:
-        """The frames after this block; what is not real is taken as 0."""
-        heard = x.masked_fill(~real.unsqueeze(-1), 0).transpose(1, 2)
-        y = functional.relu(self.conv(heard).transpose(1, 2))
+        """Return the frames after this block; padding is treated as 0."""
+        visible = x.masked_fill(~real.unsqueeze(-1), 0).transpose(1, 2)
+        y = functional.relu(self.conv(visible).transpose(1, 2))
         return self.norm(x + self.out(y))  # type: ignore[no-any-return]

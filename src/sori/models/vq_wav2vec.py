@@ -1,27 +1,27 @@
-"""vq-wav2vec: wav2vec whose frames are replaced by discrete units before anything is predicted.
+"""vq-wav2vec: wav2vec with discrete units in place of frames.
 
 Baevski, Schneider, Auli: vq-wav2vec: Self-Supervised Learning of Discrete Speech Representations, ICLR 2020 (arXiv
 1910.05453).
 
-The way of the sound: waveform -> convolutions (`features`, z) -> quantiser (z^, the chosen entries of G codebooks) ->
-causal convolutions (`context`, c) -> affine maps h_k. Contexts, targets and distractors are all made of z^: nothing but
-the units reaches the objective. `codes` gives them, for whoever wants to treat speech as text.
+Data flow: waveform -> convolutions (`features`, z) -> quantiser (z^, the chosen entries of G codebooks) ->
+causal convolutions (`context`, c) -> affine maps h_k. Contexts, targets and distractors are all computed from z^: the
+objective depends on the units only. `units` returns them, to process speech as text.
 
-Where the reference code (fairseq) and the paper differ:
+Differences between the reference code (fairseq) and the paper:
 - temperature of the Gumbel softmax: linear from 2 to 0.5 over 70 % of the updates in the paper, which we follow; the
-  code multiplies by 0.999995 at each update and reaches 0.5 at about the same;
+  code multiplies by 0.999995 at each update and reaches 0.5 at about the same point;
 - K = 8 steps in the paper, which our recipes follow; 12 in the code's published command;
 - ReLU throughout in the paper, which our recipes follow; GELU in the code's published command (`activation`);
-- the command shares one codebook between the groups, the released Gumbel model has two (`shared`). We share;
-- offset, faithful distractors and the shared bias are those of wav2vec (`models/wav2vec.py`), after the code;
-- a loss for an even use of the codebook is in the code and in no published recipe. Ours has it as `diversity_weight`,
-  as a share of the codebook like in wav2vec 2.0; the code has it in codes, which are G V times as many.
+- one codebook for both groups in the published command, which we follow; two in the released Gumbel model (`shared`);
+- offset, faithful distractors and the common bias are those of wav2vec (`models/wav2vec.py`), as in the code;
+- a loss for even use of the codebook is in the code and in no published recipe. Here it is `diversity_weight`, on the
+  unused fraction of the codebook as in wav2vec 2.0; the code counts unused entries, which is G V times as much.
 
-Departure of ours, outside the published sizes: the convolutions may begin at a log-mel spectrum (`spectrum`), and the
-Gumbel quantiser may have no hidden layer of its own (`quantizer_hidden` 0) and begin with clusters of what it hears
-(`start_sharpness`): random units that cannot be predicted teach the rest nothing. Everywhere: utterances may be
-padded; the norms leave padding out. In reading out and fine-tuning, the likeliest unit is taken, with the gradient of
-its softmax.
+Departures of ours, outside the published sizes: the convolutions may start from log-mel features (`spectrum`), and the
+Gumbel quantiser may have no hidden layer (`quantizer_hidden` 0) and be initialised with clusters of its input
+(`start_sharpness`), because the rest of the model cannot learn to predict random units. Everywhere: utterances may be
+padded; the norms exclude padding. In feature extraction and fine-tuning, the most likely unit is used, with the
+gradient of its softmax.
 """
 
 import math
@@ -50,64 +50,66 @@ from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 
 
 class VqWav2VecConfig(Config):
-    """Everything that decides what the model computes and is scored by; the defaults are the paper's Gumbel model."""
+    """Settings of model and objective; the defaults are the paper's Gumbel model."""
 
     kind: Literal["vq_wav2vec"] = "vq_wav2vec"
     spectrum: Annotated[LogMelConfig | CepstrumConfig, Field(discriminator="kind")] | None = None
-    """What the convolutions hear; None: the waveform."""
+    """Input of the convolutions; None: the waveform."""
     dim: int = Field(default=512, ge=1)
-    """Channels of z, z^ and c, section 5.2. fairseq: the first number of each layer."""
+    """Number of channels of z, z^ and c, section 5.2. fairseq: the first number of each layer."""
     encoder_kernels: tuple[int, ...] = (10, 8, 4, 4, 4, 1, 1, 1)
-    """Taps of the layers of the encoder, section 5.2. fairseq: conv_feature_layers."""
+    """Kernel sizes of the layers of the encoder, section 5.2. fairseq: conv_feature_layers."""
     encoder_strides: tuple[int, ...] = (5, 4, 2, 2, 2, 1, 1, 1)
     log_compression: bool = True
     """log(1 + |z|). fairseq: log_compression."""
     context_kernels: tuple[int, ...] = tuple(range(2, 14))
-    """Taps of the causal layers, section 5.2. fairseq: conv_aggregator_layers."""
+    """Kernel sizes of the causal layers, section 5.2. fairseq: conv_aggregator_layers."""
     skip: bool = True
-    """Add the input of each causal layer to its output. fairseq: skip_connections_agg."""
+    """Whether to add the input of each causal layer to its output. fairseq: skip_connections_agg."""
     activation: Activation = "relu"
-    """Of all convolutions and of the quantiser's hidden layer. fairseq: activation, vq_... with GELU."""
+    """Activation of all convolutions and of the quantiser's hidden layer. fairseq: activation, vq_... with GELU."""
 
     quantizer: Literal["gumbel", "kmeans"] = "gumbel"
     """Section 3.1 or 3.2. fairseq: vq_type."""
     num_groups: int = Field(default=2, ge=1)
-    """G. fairseq: vq_groups."""
+    """G, number of groups. fairseq: vq_groups."""
     num_codes: int = Field(default=320, ge=2)
-    """V, entries of each group. fairseq: vq_vars."""
+    """V, number of entries of each group. fairseq: vq_vars."""
     shared: bool = True
-    """All groups choose from the same entries. fairseq: combine_groups."""
+    """Whether all groups choose from the same entries. fairseq: combine_groups."""
     quantizer_hidden: int = Field(default=1024, ge=0)
     """Width of the hidden layer before the logits of the Gumbel quantiser; 0: none. fairseq: vq_depth 2."""
     gumbel_start: float = Field(default=2.0, gt=0)
     """Temperature at update 0, section 5.2. fairseq: vq_temp."""
     gumbel_end: float = Field(default=0.5, gt=0)
     gumbel_updates: int = Field(default=280_000, ge=1)
-    """Updates in which the temperature falls; the paper's 70 % of 400,000."""
+    """Number of updates in which the temperature falls; the paper's 70 % of 400,000."""
     start_sharpness: float = Field(default=0.0, ge=0)
-    """Let the units begin as clusters of what is quantised, with this factor on their logits; 0: drawn as published.
-    Needs a Gumbel quantiser without hidden layer and with a codebook for each group."""
+    """Factor on the logits of units that are initialised with clusters of the quantiser's input; 0: random
+    initialisation as published. Requires a Gumbel quantiser without hidden layer and with a codebook per group."""
     diversity_weight: float = Field(default=0.0, ge=0)
-    """Of the share of the Gumbel codebook that is not in use. Paper: 0. fairseq: loss_weights, times G V."""
+    """Weight of the unused fraction of the Gumbel codebook. Paper: 0. fairseq: loss_weights, times G V."""
     kmeans_weight: float = Field(default=1.0, ge=0)
-    """Of the distance between entries and what chose them, equation 3. fairseq: loss_weights."""
+    """Weight of the distance between entries and quantised vectors, equation 3. fairseq: loss_weights."""
     commitment: float = Field(default=0.25, ge=0)
     """gamma, equation 3. fairseq: vq_gamma."""
 
     num_ahead: int = Field(default=8, ge=1)
-    """K, steps, section 5.2. fairseq: prediction_steps."""
+    """K, number of steps, section 5.2. fairseq: prediction_steps."""
     offset: int | None = Field(default=None, ge=1)
-    """Frames from a context to the first that is predicted; None: so many that they share no sample. fairseq: offset,
+    """Frames from a context to its first target; None: the fewest without common samples. fairseq: offset,
     where None is "auto"."""
     num_negatives: int = Field(default=10, ge=1)
-    """Distractors of each target."""
+    """Number of distractors of each target."""
     exclusion: Exclusion = "faithful"
     """Whether a distractor may be the target itself, see `nn/negatives.py:within_clip`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "VqWav2VecConfig":
         if len(self.encoder_kernels) != len(self.encoder_strides):
-            raise ValueError("encoder_kernels and encoder_strides need as many entries, one for each layer")
+            raise ValueError(
+                "encoder_kernels and encoder_strides must have equal lengths, with one entry for each layer"
+            )
         if self.diversity_weight and self.quantizer == "kmeans":
             raise ValueError("diversity_weight has no effect on nearest entries, which have no gradient; set it to 0")
         if self.start_sharpness and (self.quantizer == "kmeans" or self.quantizer_hidden or self.shared):
@@ -116,39 +118,39 @@ class VqWav2VecConfig(Config):
 
     @property
     def num_layers(self) -> int:
-        """Causal layers; there is one layer more, z^."""
+        """Number of causal layers; there is one more layer, z^."""
         return len(self.context_kernels)
 
 
 class RandomDraws(NamedTuple):
-    """All that is random in the objective."""
+    """Random values of the objective."""
 
     negatives: Int[Tensor, "batch frame negative"]
-    """For each frame as a target, the frames of its distractors."""
+    """Indices of the distractors of each frame as a target."""
     noise: Float[Tensor, "batch frame logit"] | None = None
-    """Of the Gumbel quantiser; None: its likeliest choice."""
+    """Noise of the Gumbel quantiser; None: its most likely entries are used."""
 
 
 class QuantizedFrames(NamedTuple):
-    """What the quantiser makes of frames."""
+    """Output of the quantiser."""
 
     frames: Frames
     """z^."""
     units: Int[Tensor, "batch frame group"]
     """Index of the chosen entry of each group."""
     hard_probs: Float[Tensor, "group entry"]
-    """Share of the frames that have each code."""
+    """Fraction of the frames that have each entry."""
     probs: Float[Tensor, "group entry"]
-    """The same before the choice, of the Gumbel quantiser; of the other as `hard_probs`."""
+    """Mean probabilities before the choice, for the Gumbel quantiser; else equal to `hard_probs`."""
     penalty: Float[Tensor, ""]
-    """What the quantiser adds to the loss of a target."""
+    """Loss of the quantiser, added for each target."""
 
 
 class VqWav2Vec(nn.Module):
-    """The system: a `contracts.System` and a `contracts.FrameEncoder`."""
+    """vq-wav2vec, a `protocols.System` and a `protocols.FrameEncoder`."""
 
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictors",)
-    """Parts that only pre-training needs: neither stored nor counted in a recogniser. The quantiser is none of them."""
+    """Parts used in pre-training only; a recogniser does not have them. The quantiser is kept."""
 
     def __init__(self, config: VqWav2VecConfig) -> None:
         super().__init__()
@@ -178,7 +180,7 @@ class VqWav2Vec(nn.Module):
                 self.quantizer: GumbelQuantizer | KMeansQuantizer = GumbelQuantizer(
                     inputs, **size, code_dim=config.dim, shared=config.shared
                 )
-                if config.quantizer_hidden:  # as the reference code: only logits without a hidden layer are drawn wide
+                if config.quantizer_hidden:  # as in the reference code: N(0, 1) only without a hidden layer
                     self.quantizer.logits.reset_parameters()
             case "kmeans":
                 self.quantizer = KMeansQuantizer(config.dim, **size, shared=config.shared)
@@ -194,22 +196,22 @@ class VqWav2Vec(nn.Module):
 
     @property
     def field_samples(self) -> int:
-        """Samples that one unit sees; the shortest input."""
+        """Receptive field of one unit in samples; the shortest input."""
         if self.spectrum is None:
             return self.front.field
         return self.spectrum.field_samples + (self.front.field - 1) * self.spectrum.hop_samples
 
     @property
     def offset(self) -> int:
-        """Frames from a context to the first that is predicted."""
+        """Frames from a context to its first target."""
         return self.config.offset or math.ceil(self.field_samples / self.hop_samples)
 
     @property
     def chance_nats(self) -> float:
-        """Loss of a target and its distractors where all scores are the same, and as good as they can be so.
+        """Loss of a target and its N distractors for the best score that is the same for all of them.
 
-        That is, the logarithm of one right among N + 1: with ten distractors 3.35 nats or 4.83 bits. Where all scores
-        are zero, as before the first update, it is (N + 1) ln 2, 7.62 nats or 11 bits; the first updates only learn
+        It corresponds to a probability of 1 / (N + 1): with ten distractors 3.35 nats or 4.83 bits. If all scores are
+        zero, as before the first update, the loss is (N + 1) ln 2, 7.62 nats or 11 bits; the first updates only learn
         that most candidates are wrong.
         """
         n = self.config.num_negatives
@@ -217,36 +219,36 @@ class VqWav2Vec(nn.Module):
 
     @property
     def max_code_perplexity(self) -> float:
-        """Code perplexity with all entries of all groups in equal use."""
+        """Codebook perplexity with all entries of all groups in equal use."""
         return float(self.config.num_groups * self.config.num_codes)
 
     def gumbel_temperature(self, step: int) -> float:
-        """Temperature of the quantiser after `step` optimiser updates (section 5.2)."""
+        """Return the temperature of the quantiser after `step` optimiser updates (section 5.2)."""
         c = self.config
         return c.gumbel_start + min(step / c.gumbel_updates, 1) * (c.gumbel_end - c.gumbel_start)
 
     def features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """z, section 2.1, before it is quantised.
+        """Return z, section 2.1, before it is quantised.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
+            lengths: number of real samples of each utterance.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
-        num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)  # refuses short ones
+        num_frames(lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)  # raises for short ones
         if self.spectrum is None:
             return self.front(waveform.unsqueeze(-1), lengths)  # type: ignore[no-any-return]
         return self.front(*self.spectrum(waveform, lengths))  # type: ignore[no-any-return]
 
     def quantize(self, frames: Frames, *, temperature: float = 1.0, noise: Tensor | None = None) -> QuantizedFrames:
-        """z^, section 3.
+        """Return z^ and the units, section 3.
 
         Args:
-            frames: z, as `features` gives them.
-            temperature: of the Gumbel softmax that carries the gradient.
-            noise: of the Gumbel quantiser; None: the likeliest code, without gradient to the logits.
+            frames: z, output of `features`.
+            temperature: temperature of the Gumbel softmax that carries the gradient.
+            noise: noise of the Gumbel quantiser; None: the most likely entry, without gradient to the logits.
         """
         x, lengths = frames
         if isinstance(self.quantizer, KMeansQuantizer):
@@ -264,14 +266,14 @@ class VqWav2Vec(nn.Module):
         )
 
     def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
-        """The units of every frame, one for each group: indices from 0 to V - 1, -1 in padding.
+        """Return the units of every frame, one for each group: indices from 0 to V - 1, -1 in padding.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
+            lengths: number of real samples of each utterance.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         frames = self.features(waveform, lengths)
         units = self.quantize(frames).units
@@ -279,10 +281,10 @@ class VqWav2Vec(nn.Module):
         return Units(units.masked_fill(~real.unsqueeze(-1), -1), frames.lengths)
 
     def context(self, frames: Frames) -> list[Tensor]:
-        """All layers: z^, then the output of every causal layer, the last one c.
+        """Return all layers: z^, then the output of every causal layer, the last one c.
 
         Args:
-            frames: z^, as `quantize` gives them.
+            frames: z^, output of `quantize`.
 
         Returns:
             "batch frame dim" each.
@@ -298,13 +300,13 @@ class VqWav2Vec(nn.Module):
         rng: Rng | None = None,
         feature_gradient: float = 0.0,
     ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
-        """From waveform to all layers: for fine-tuning and for reading out.
+        """Compute all layers from a waveform, for fine-tuning and feature extraction.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
-            mask: hide frames and channels of z^, by zeros.
-            rng: for the mask.
+            lengths: number of real samples of each utterance.
+            mask: masking of frames and channels of z^ by zeros.
+            rng: generators for the mask.
             feature_gradient: factor on the gradient into the encoder; 0 keeps it frozen and saves its backward pass.
 
         Returns:
@@ -313,7 +315,7 @@ class VqWav2Vec(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
             frames = self.features(waveform, lengths)
         z = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
-        # No noise, and yet a gradient to the logits.
+        # Zero noise, rather than None, for a gradient to the logits.
         noise = z.data.new_zeros(*z.data.shape[:2], self._num_logits) if torch.is_grad_enabled() else None
         units = self.quantize(z, temperature=self.config.gumbel_end, noise=noise).frames.data
         units = hide(units, *draw_hidden(mask, z.lengths, self.config.dim, rng))
@@ -322,10 +324,10 @@ class VqWav2Vec(nn.Module):
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer: 0 is z^, None the last, c.
+        """Return the vectors of one layer: 0 is z^, None the last, c.
 
         Raises:
-            ValueError: for a layer that the model does not have.
+            ValueError: if the model has no such layer.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="the entries of the units")
         layers, frame_lengths = self.encode(waveform, lengths)
@@ -336,14 +338,14 @@ class VqWav2Vec(nn.Module):
         return self.config.num_groups * self.config.num_codes
 
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
-        """Distractors and, in training, noise for one batch, from `rng["negatives"]` and `rng["gumbel"]`.
+        """Draw distractors and, in training, noise for one batch, from `rng["negatives"]` and `rng["gumbel"]`.
 
         Distractors are drawn on the host, so that they are the same on every device.
 
         Args:
-            lengths: real frames of each clip.
-            rng: of this micro-batch.
-            device: where the draws are needed.
+            lengths: number of real frames of each clip.
+            rng: generators of this micro-batch.
+            device: device of the result.
         """
         c = self.config
         negatives = within_clip(
@@ -360,16 +362,16 @@ class VqWav2Vec(nn.Module):
 
     @torch.no_grad()
     def start_codebook(self, batches: Iterable[WaveformBatch], rng: Rng) -> None:
-        """Let the units begin as clusters of z, with `start_sharpness`, before the first update.
+        """Initialise the units with clusters of z, with `start_sharpness`; call this before the first update.
 
-        Each group looks at its own part of the channels, and at the others a third as much.
+        Each group has weight 1 for its own part of the channels and 0.3 for the others.
 
         Args:
             batches: some minutes of audio; at most 20,000 frames are used.
-            rng: `rng["codebook"]` chooses frames and first centres.
+            rng: generators; `rng["codebook"]` chooses frames and initial centres.
 
         Raises:
-            ValueError: there are fewer frames than codes.
+            ValueError: if there are fewer frames than entries.
         """
         assert isinstance(self.quantizer, GumbelQuantizer)  # noqa: S101 - the settings are checked
         found, generator = [], Rng(*rng.key)["codebook"]
@@ -382,40 +384,40 @@ class VqWav2Vec(nn.Module):
         own = groups == torch.arange(self.config.num_groups)[:, None]
         sharpness, device = self.config.start_sharpness, self.quantizer.codebook.device
         self.quantizer.cpu().start(some, torch.where(own, 1.0, 0.3), sharpness=sharpness, generator=generator)
-        self.quantizer.codebook.mul_(some.std())  # as large as what they stand for
+        self.quantizer.codebook.mul_(some.std())  # same scale as the frames
         self.quantizer.to(device)
 
     def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
-        """Pre-training loss of one micro-batch, summed over all pairs of a context and a target.
+        """Return the pre-training loss of one micro-batch, summed over all pairs of a context and a target.
 
         Args:
-            batch: waveforms of equal length, as a rule.
+            batch: waveforms, usually of equal length.
             step: optimiser update, for the temperature of the quantiser.
-            rng: of this micro-batch.
+            rng: generators of this micro-batch.
 
         Raises:
-            ValueError: the model was read without its predictors.
+            ValueError: if the model was loaded without its predictors.
         """
         if not hasattr(self, "predictors"):
             raise ValueError(
-                "this encoder has no predictors, which pre-training needs; it can be read out or fine-tuned"
+                "this encoder has no predictors, which pre-training requires; extract features or fine-tune it"
             )
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         draws = self.draw(frame_lengths, rng, batch.waveform.device)
         return self.objective(batch, draws, temperature=self.gumbel_temperature(step))
 
     def objective(self, batch: WaveformBatch, draws: RandomDraws, *, temperature: float) -> LossSum:
-        """The loss for given draws, section 2.1 with the terms of section 3.
+        """Return the loss for given draws, section 2.1 with the terms of section 3.
 
         Terms, all on the scale of the sum: `contrastive`; `correct`, pairs whose target scored higher than all its
-        distractors; `correct_1` to `correct_K`, the same share for each step; `penalty`, what the quantiser adds;
-        `prob_perplexity` and `code_perplexity`, soft and hard use of the codebook; `equal_share`, the share of
-        distractors with the units of their target; each but the first two times the count.
+        distractors; `correct_1` to `correct_K`, the fraction of these for each step; `penalty`, the quantiser's loss;
+        `prob_perplexity` and `code_perplexity`, soft and hard use of the codebook; `equal_share`, the fraction of
+        distractors with the units of their target; all but the first two times the count.
 
         Args:
             batch: waveforms.
             draws: see `draw`.
-            temperature: of the Gumbel softmax.
+            temperature: temperature of the Gumbel softmax.
         """
         frames = self.features(batch.waveform, batch.lengths)
         quantized = self.quantize(frames, temperature=temperature, noise=draws.noise)

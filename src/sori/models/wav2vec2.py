@@ -1,23 +1,23 @@
-"""wav2vec 2.0: predict which of its own discrete units is hidden behind a mask.
+"""wav2vec 2.0: identify the discrete units of masked frames.
 
 Baevski, Zhou, Mohamed, Auli: wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations, NeurIPS
-2020 (arXiv 2006.11477). XLS-R (Babu et al. 2021) is the same system over many languages.
+2020 (arXiv 2006.11477). XLS-R (Babu et al. 2021) is the same model trained on many languages.
 
-The way of the sound: waveform -> front end (`features`) -> layer norm -> two branches. One is projected, masked and
-sent through a Transformer (`context`); the other is quantised, only where the mask hides it, and gives the targets.
+Data flow: waveform -> front end (`features`) -> layer norm -> two branches. One is projected, masked and processed by
+a Transformer (`context`); in the other, the masked frames are quantised and become the targets.
 
 Departures from the paper, all outside the published sizes (`base`, `large`, `lv60k`, `xlsr_*`):
-- `front` may be a spectrum, on which little data suffices to learn from;
-- `targets` may feed the quantiser with cepstra instead of the features, and `start_codebook` lets the codes begin as
-  clusters of these: then the codes are sounds, rather than channels and loudness, from the first update;
-- `visible_weight` asks for the codes of visible frames too. The paper's loss never looks at them, and in a small model
-  the blocks then make them all alike (`docs/results.md`): little is left to fine-tune. With `warp`, finding the code of
-  a visible frame is no copying, for the voice that is heard is not the voice that was quantised;
-- `equal_distractors="keep"` makes a collapsed codebook score chance instead of zero;
+- `front` may be log-mel or MFCC features, with which little data suffices;
+- `targets` sets MFCC as the input of the quantiser instead of the features, and `start_codebook` initialises the units
+  with clusters of these, so that from the first update units correspond to phones rather than to channel and loudness;
+- `visible_weight` adds a loss for the units of visible frames. The paper's loss does not depend on these frames, and in
+  small models the blocks then make them all similar (`docs/results.md`), which leaves little to fine-tune. With `warp`,
+  predicting the unit of a visible frame is not copying, because the context's input differs from the quantiser's;
+- `equal_distractors="keep"` gives a collapsed codebook chance loss instead of zero;
 - `init="width"` and `position_norm` scale the blocks of narrow models to their width.
-Everywhere: quantiser and output projections see hidden frames only (same values, less work), a distractor counts as
-equal to the target by its code and not by comparing vectors, and BASE has 12 heads like the released model (the paper
-prints 8).
+Everywhere: quantiser and output projections process masked frames only (same values, less computation), distractors are
+compared with the target by their units, not by their vectors, and BASE has 12 heads like the released model (the paper
+states 8).
 """
 
 import math
@@ -52,54 +52,54 @@ from sori.nn.transformer import Transformer, add_adapters, scale_init
 
 
 class Wav2Vec2Config(Config):
-    """Everything that decides what the model computes and is scored by."""
+    """Settings of model and objective."""
 
     kind: Literal["wav2vec2"] = "wav2vec2"
     front: Annotated[ConvConfig | LogMelConfig | CepstrumConfig, Field(discriminator="kind")] = ConvConfig()
     feature_gradient: float = 1.0
-    """Factor on the gradient that flows into the front end."""
+    """Factor on the gradient into the front end."""
     targets: CepstrumConfig | None = None
-    """What the quantiser sees, of the same windows as the front end; None: the normalised features."""
+    """Input of the quantiser, with the same windows as the front end; None: the normalised features."""
     target_emphasis: tuple[tuple[float, float, float], ...] = ((1.0, 0.5, 0.25), (0.4, 1.0, 0.7))
-    """For the codebooks' start: how much coefficients, slopes and curvatures of `targets` matter to each codebook."""
+    """For `start_codebook`: weights of coefficients, deltas and delta-deltas of `targets` in each codebook."""
     target_sharpness: float = 8.0
-    """For the codebooks' start: factor on the logits. On speech, the likeliest code then has a probability of 0.86."""
+    """For `start_codebook`: factor on the logits. On speech, the most likely entry then has a probability of 0.86."""
 
     dim: int = 768
-    """D, of the Transformer."""
+    """D, width of the Transformer."""
     num_layers: int = 12
     num_heads: int = 12
     ffn_dim: int = 3072
     pre_norm: bool = False
-    """Normalise before each part of a block (True) or after it (False)."""
+    """Whether to normalise before each part of a block (True) or after it (False)."""
     position_kernel: int = 128
     position_groups: int = 16
     position_norm: bool = False
-    """Normalise the sum of frames and positions also with `pre_norm` (without it, that is done in any case)."""
+    """Whether to normalise the sum of frames and positions also with `pre_norm` (always done without it)."""
     adapter_dim: int = 0
     """Width of a language adapter after each block (MMS); 0: none."""
     init: Literal["bert", "width"] = "bert"
-    """Weights of the blocks: N(0, 0.02) as published, or scaled to the width."""
+    """Initialisation of the blocks: N(0, 0.02) as published, or scaled to the width."""
 
     dropout: float = 0.0
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
     input_dropout: float = 0.0
-    """Of the projected features, before they are masked."""
+    """Dropout rate of the projected features, before masking."""
     target_dropout: float = 0.0
-    """Of what the quantiser sees."""
+    """Dropout rate of the quantiser's input."""
     layerdrop: float = 0.0
 
     mask: MaskConfig = MaskConfig()
 
     num_groups: int = 2
-    """G, codebooks."""
+    """G, number of codebooks."""
     num_codes: int = 320
-    """V, entries of each."""
+    """V, number of entries of each."""
     code_dim: int = 256
-    """d, of the chosen entries of all codebooks together."""
+    """d, width of the chosen entries of all codebooks together."""
     final_dim: int = 256
-    """f, where predictions and targets are compared."""
+    """f, width of projected predictions and targets."""
     gumbel_start: float = 2.0
     """Temperature of the quantiser at update 0."""
     gumbel_end: float = 0.5
@@ -107,16 +107,16 @@ class Wav2Vec2Config(Config):
     """Factor on the temperature at each update, down to `gumbel_end`."""
 
     num_negatives: int = 100
-    """K."""
+    """K, number of distractors."""
     temperature: float = 0.1
-    """kappa, of the cosine."""
+    """kappa, temperature of the cosine similarity."""
     equal_distractors: EqualDistractors = "drop"
     diversity_weight: float = 0.1
     visible_weight: float = 0.0
-    """Weight of a frame that is not hidden, whose code is to be found as well; see above. Paper: 0."""
+    """Weight of the loss of visible frames, see above. Paper: 0."""
     warp: float = Field(default=0.0, ge=0, lt=0.5)
-    """The context hears each utterance with its mel axis stretched by a factor of up to 1 +- this, the quantiser does
-    not: voices differ so (Jaitly and Hinton 2013). Needs a spectrum with `targets`."""
+    """Largest change of the mel axis in the context's input only, a factor of 1 +- this for each utterance, as between
+    speakers (Jaitly and Hinton 2013). Requires a log-mel or MFCC front end and `targets`."""
     feature_penalty: float = 0.0
     """Weight of the mean square of the raw features."""
 
@@ -124,45 +124,45 @@ class Wav2Vec2Config(Config):
     def _consistent(self) -> "Wav2Vec2Config":
         front, targets = self.front, self.targets
         if self.feature_penalty and front.kind != "conv":
-            raise ValueError("feature_penalty has no effect on a spectrum, which is not learned; set it to 0")
+            raise ValueError("feature_penalty has no effect on a front end without parameters; set it to 0")
         if self.warp and (front.kind == "conv" or targets is None):
-            raise ValueError("warp needs a spectrum to stretch and targets that are not stretched with it; set it to 0")
+            raise ValueError("warp requires a log-mel or MFCC front end, and unwarped targets; set it to 0")
         if targets is not None:
             if front.kind == "conv" or targets.windows != (front if front.kind == "log_mel" else front.windows):
-                raise ValueError("targets need the windows of the front end, or their frames would not be the same")
+                raise ValueError("targets must have the same windows as the front end, so that their frames agree")
             if len(self.target_emphasis) != self.num_groups:
-                raise ValueError(f"target_emphasis needs one row for each of {self.num_groups} codebooks")
+                raise ValueError(f"target_emphasis must have one row for each of {self.num_groups} codebooks")
         return self
 
 
 class PredictionTargets(NamedTuple):
-    """Frames whose codes are to be told from those of others."""
+    """Frames whose units are predicted, with their distractors."""
 
-    positions: Int[Tensor, "batch guessed"]
+    positions: Int[Tensor, "batch target"]
     """Indices of the frames."""
-    negatives: Int[Tensor, "batch guessed negative"]
+    negatives: Int[Tensor, "batch target negative"]
     """Distractors, as ranks among these frames of the same utterance."""
-    noise: Float[Tensor, "batch guessed logit"] | None
-    """Of the quantiser; None: its likeliest choice."""
+    noise: Float[Tensor, "batch target logit"] | None
+    """Noise of the quantiser; None: its most likely entries are used."""
 
 
 class RandomDraws(NamedTuple):
-    """All that is random in the objective, but for dropout."""
+    """Random values of the objective, except dropout."""
 
     masked: Bool[Tensor, "batch frame"]
     hidden: PredictionTargets
     """The masked frames."""
     visible: PredictionTargets | None = None
-    """The others, where `visible_weight` asks for them."""
+    """Visible frames, with `visible_weight`."""
     warp: Float[Tensor, " batch"] | None = None
-    """Factor on the frequencies that the context hears, where `warp` asks for one."""
+    """Factors on the mel axis of the context's input, with `warp`."""
 
 
 class Wav2Vec2(nn.Module):
-    """The system: a `contracts.System` and a `contracts.FrameEncoder`."""
+    """wav2vec 2.0, a `protocols.System` and a `protocols.FrameEncoder`."""
 
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("quantizer", "project_codes", "project_context")
-    """Parts that only pre-training needs: neither stored nor counted in a recogniser."""
+    """Parts used in pre-training only; a recogniser does not have them."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
@@ -214,21 +214,21 @@ class Wav2Vec2(nn.Module):
 
     @property
     def field_samples(self) -> int:
-        """Samples that one frame of the front end sees; the shortest input."""
+        """Receptive field of one frame of the front end in samples; the shortest input."""
         return self.front.field_samples
 
     @property
     def chance_nats(self) -> float:
-        """Contrastive loss of a guess among the target and its distractors."""
+        """Contrastive loss at chance level among the target and its distractors."""
         return math.log(1 + self.config.num_negatives)
 
     @property
     def max_code_perplexity(self) -> float:
-        """Code perplexity with all entries of all codebooks in equal use."""
+        """Codebook perplexity with all entries of all codebooks in equal use."""
         return float(self.config.num_groups * self.config.num_codes)
 
     def gumbel_temperature(self, step: int) -> float:
-        """Temperature of the quantiser after `step` optimiser updates."""
+        """Return the temperature of the quantiser after `step` optimiser updates."""
         c = self.config
         return max(c.gumbel_start * c.gumbel_decay**step, c.gumbel_end)
 
@@ -239,15 +239,15 @@ class Wav2Vec2(nn.Module):
         *,
         warp: Float[Tensor, " batch"] | None = None,
     ) -> Frames:
-        """What the front end makes of the waveform, before the normalisation that context and quantiser share.
+        """Return the output of the front end, before the normalisation common to context and quantiser.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
-            warp: factor on the frequencies of each utterance, for a front end that is a spectrum.
+            lengths: number of real samples of each utterance.
+            warp: factor on the mel axis of each utterance, for a log-mel or MFCC front end.
 
         Raises:
-            ValueError: for an utterance shorter than one frame.
+            ValueError: if an utterance is shorter than one frame.
         """
         if warp is None:
             return self.front(waveform, lengths)  # type: ignore[no-any-return]
@@ -261,13 +261,13 @@ class Wav2Vec2(nn.Module):
         channels: Bool[Tensor, "batch dim"] | None = None,
         rng: Rng | None = None,
     ) -> list[Tensor]:
-        """All layers of the Transformer.
+        """Return all layers of the Transformer.
 
         Args:
-            frames: as `features` gives them.
-            masked: frames to be replaced by the mask vector.
-            channels: channels to be set to 0 after the projection.
-            rng: needed in training with layerdrop.
+            frames: output of `features`.
+            masked: True for frames to replace by the mask vector.
+            channels: True for channels to set to 0 after the projection.
+            rng: generators, required in training with layerdrop.
 
         Returns:
             "batch frame dim" each: the input of the first block, then the output of every block, the last normalised.
@@ -283,7 +283,7 @@ class Wav2Vec2(nn.Module):
         channels: Bool[Tensor, "batch dim"] | None,
         rng: Rng | None,
     ) -> list[Tensor]:
-        x = self.input_dropout(self.projection(normed)).float()  # what the blocks add up stays float32
+        x = self.input_dropout(self.projection(normed)).float()  # the residual stream stays float32
         if masked is not None:
             x = torch.where(masked.unsqueeze(-1), self.mask_vector, x)
         if channels is not None:
@@ -293,7 +293,7 @@ class Wav2Vec2(nn.Module):
             real = valid(lengths, x.shape[1])
             x = x.masked_fill(~real.unsqueeze(-1), 0)
         x = self.position_norm(x + self.positions(x))
-        # Which blocks are skipped is decided on the host, where the blocks are called.
+        # Skipped blocks are chosen on the host, which calls the blocks.
         generator = None if rng is None else Rng(*rng.key)["layerdrop"]
         return self.transformer(x, real, generator=generator)  # type: ignore[no-any-return]
 
@@ -306,14 +306,14 @@ class Wav2Vec2(nn.Module):
         rng: Rng | None = None,
         feature_gradient: float = 0.0,
     ) -> tuple[list[Tensor], Int[Tensor, " batch"]]:
-        """From waveform to all layers: for fine-tuning and for reading out.
+        """Compute all layers from a waveform, for fine-tuning and feature extraction.
 
         Args:
             waveform: raw amplitude.
-            lengths: real samples.
-            mask: hide frames and channels as fine-tuning does (section 3.1 and appendix B of the paper). Unlike in
-                pre-training, utterances may hide different numbers of frames.
-            rng: for the mask and for layerdrop.
+            lengths: number of real samples of each utterance.
+            mask: masking of frames and channels for fine-tuning (section 3.1 and appendix B of the paper). Unlike in
+                pre-training, utterances may have different numbers of masked frames.
+            rng: generators for the mask and for layerdrop.
             feature_gradient: factor on the gradient into the front end; 0 keeps it frozen and saves its backward pass.
 
         Returns:
@@ -328,22 +328,22 @@ class Wav2Vec2(nn.Module):
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer: 0 is the input of the first block, None the output of the last.
+        """Return the vectors of one layer: 0 is the input of the first block, None the output of the last.
 
         Raises:
-            ValueError: for a layer that the model does not have.
+            ValueError: if the model has no such layer.
         """
         number = choose_layer(layer, self.config.num_layers, lowest="input of the first block")
         layers, frame_lengths = self.encode(waveform, lengths)
         return Frames(layers[number], frame_lengths)
 
     def units(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Units:
-        """The quantiser's likeliest code of every frame, one for each group; -1 in padding.
+        """Return the quantiser's most likely unit of every frame, one entry for each group; -1 in padding.
 
         Raises:
-            ValueError: the model was read without its quantiser, or an utterance is shorter than one frame.
+            ValueError: if the model was loaded without its quantiser, or an utterance is shorter than one frame.
         """
-        self._needs_quantizer()
+        self._require_quantizer()
         front = self.targets or self.front
         frames = front(waveform, lengths)
         x = frames.data if self.targets else self.feature_norm(frames.data)
@@ -351,14 +351,14 @@ class Wav2Vec2(nn.Module):
         return Units(units.masked_fill(~valid(frames.lengths, units.shape[1])[..., None], -1), frames.lengths)
 
     def draw(self, lengths: Int[Tensor, " batch"], rng: Rng, device: torch.device) -> RandomDraws:
-        """Mask, distractors and noise for one batch, from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
+        """Draw mask, distractors and noise for one batch from `rng["mask"]`, `["negatives"]` and `["gumbel"]`.
 
         Mask, distractors and warp are drawn on the host, so that they are the same on every device.
 
         Args:
-            lengths: real frames of each utterance.
-            rng: of this micro-batch.
-            device: where the draws are needed.
+            lengths: number of real frames of each utterance.
+            rng: generators of this micro-batch.
+            device: device of the result.
         """
         c, host = self.config, Rng(*rng.key)
         masked = span_mask(
@@ -369,16 +369,16 @@ class Wav2Vec2(nn.Module):
             equal_counts=True,
             generator=host["mask"],
         )
-        hidden = self._guess(masked, rng, device)
+        hidden = self._draw_targets(masked, rng, device)
         visible = warp = None
         if c.visible_weight:
             rest = valid(lengths.cpu(), masked.shape[1]) & ~masked
-            visible = self._guess(equalise_counts(rest, generator=host["visible"]), rng, device, part="visible_")
+            visible = self._draw_targets(equalise_counts(rest, generator=host["visible"]), rng, device, part="visible_")
         if c.warp and self.training:
             warp = 1 + c.warp * (2 * torch.rand(len(lengths), generator=host["warp"]) - 1).to(device)
         return RandomDraws(masked.to(device), hidden, visible, warp)
 
-    def _guess(self, chosen: Tensor, rng: Rng, device: torch.device, *, part: str = "") -> PredictionTargets:
+    def _draw_targets(self, chosen: Tensor, rng: Rng, device: torch.device, *, part: str = "") -> PredictionTargets:
         c, host = self.config, Rng(*rng.key)
         positions = masked_positions(chosen)
         negatives = within_utterance(
@@ -392,17 +392,17 @@ class Wav2Vec2(nn.Module):
 
     @torch.no_grad()
     def start_codebook(self, batches: Iterable[WaveformBatch], rng: Rng) -> None:
-        """Let the codes begin as clusters of the targets; for models with `targets`, before the first update.
+        """Initialise the units with clusters of `targets`; call this before the first update.
 
         Args:
             batches: some minutes of audio; at most 20,000 frames are used.
-            rng: `rng["codebook"]` chooses frames and first centres.
+            rng: generators; `rng["codebook"]` chooses frames and initial centres.
 
         Raises:
-            ValueError: the model has no targets of its own, or there are fewer frames than codes.
+            ValueError: if the model has no `targets`, or there are fewer frames than entries.
         """
         if self.targets is None:
-            raise ValueError("only a model with targets of its own can start from clusters of them")
+            raise ValueError("start_codebook requires a model with `targets`; set system.targets")
         frames, generator = [], Rng(*rng.key)["codebook"]
         for batch in batches:
             targets = self.targets(batch.waveform, batch.lengths)
@@ -416,42 +416,42 @@ class Wav2Vec2(nn.Module):
         nn.init.zeros_(self.project_codes.bias)
 
     def loss(self, batch: WaveformBatch, *, step: int, rng: Rng) -> LossSum:
-        """Pre-training loss of one micro-batch, summed over its hidden frames.
+        """Return the pre-training loss of one micro-batch, summed over its masked frames.
 
         Args:
-            batch: waveforms of equal length, as a rule.
+            batch: waveforms, usually of equal length.
             step: optimiser update, for the temperature of the quantiser.
-            rng: of this micro-batch.
+            rng: generators of this micro-batch.
 
         Raises:
-            ValueError: the model was read without its quantiser.
+            ValueError: if the model was loaded without its quantiser.
         """
-        self._needs_quantizer()
+        self._require_quantizer()
         frame_lengths = num_frames(batch.lengths, field_samples=self.field_samples, hop_samples=self.hop_samples)
         draws = self.draw(frame_lengths, rng, batch.waveform.device)
         return self.objective(batch, draws, temperature=self.gumbel_temperature(step), rng=rng)
 
-    def _needs_quantizer(self) -> None:
+    def _require_quantizer(self) -> None:
         if not hasattr(self, "quantizer"):
             raise ValueError(
-                "this encoder has no quantiser, which pre-training needs; it can be read out or fine-tuned"
+                "this encoder has no quantiser, which pre-training requires; extract features or fine-tune it"
             )
 
     def objective(
         self, batch: WaveformBatch, draws: RandomDraws, *, temperature: float, rng: Rng | None = None
     ) -> LossSum:
-        """The loss for given draws: contrastive + weighted diversity and feature penalty (section 3.2 of the paper).
+        """Return the loss for given draws: contrastive, diversity and feature penalty (section 3.2 of the paper).
 
-        Terms, all on the scale of the sum: `contrastive`; `correct`, frames whose target was found; `diversity`,
-        `feature_penalty`, `prob_perplexity`, `code_perplexity` (soft and hard use of the codebook), `masked_share`,
-        `visible` (contrastive loss of a visible frame), each times the count; `equal_share`, summed share of
-        distractors that are the target itself.
+        Terms, all on the scale of the sum: `contrastive`; `correct`, frames whose target was identified; `diversity`,
+        `feature_penalty`, `prob_perplexity`, `code_perplexity` (soft and hard use of the codebook), `masked_share`
+        (fraction of masked frames), `visible` (contrastive loss of a visible frame), each times the count;
+        `equal_share`, summed fraction of distractors with the same unit as the target.
 
         Args:
             batch: waveforms.
             draws: see `draw`.
-            temperature: of the quantiser.
-            rng: needed in training with layerdrop.
+            temperature: temperature of the quantiser.
+            rng: generators, required in training with layerdrop.
         """
         c = self.config
         raw = self.features(batch.waveform, batch.lengths, warp=draws.warp)
@@ -483,17 +483,17 @@ class Wav2Vec2(nn.Module):
         return LossSum(total, count, {name: term.detach().float() for name, term in terms.items()})
 
     def _contrast(
-        self, top: Tensor, seen: Tensor, guessed: PredictionTargets, temperature: float
+        self, top: Tensor, seen: Tensor, chosen: PredictionTargets, temperature: float
     ) -> tuple[Quantized, Contrast]:
-        """The codes of some frames, and how well the context tells each from its distractors."""
+        """Quantise the chosen frames, and compute the contrastive loss of the context for them."""
         c = self.config
         quantized = self.quantizer(
-            self.target_dropout(pick(seen, guessed.positions)), temperature=temperature, noise=guessed.noise
+            self.target_dropout(pick(seen, chosen.positions)), temperature=temperature, noise=chosen.noise
         )
         return quantized, contrastive(
-            self.project_context(pick(top, guessed.positions)),
+            self.project_context(pick(top, chosen.positions)),
             self.project_codes(quantized.vectors),
-            guessed.negatives,
+            chosen.negatives,
             quantized.units,
             temperature=c.temperature,
             equal=c.equal_distractors,

@@ -4,7 +4,7 @@ Everything that happens in an update is a pure function of the weights, the opti
 update's number; the checkpoint carries the first two, so a run that was interrupted, killed at any moment included,
 ends with the same bits as one that was not (same machine, same number of threads).
 
-What a system may offer beside `loss` (see `contracts.System`):
+What a system may offer beside `loss` (see `protocols.System`):
 
 - `lr_factors() -> dict[str, float]`: learning-rate factors by dotted prefix of its parameter names;
 - `chance_nats`, `max_code_perplexity`: floats that the screen and the watch measure against;
@@ -82,7 +82,7 @@ def train(
     """Train a system, or go on with a run that was interrupted.
 
     Args:
-        system: a module that follows `contracts.System`; trained in place, on `distributed.device()`.
+        system: a module that follows `protocols.System`; trained in place, on `distributed.device()`.
         batches: by global number; update `step` takes numbers `step * num_parts` to `(step + 1) * num_parts - 1`.
         train: length, precision, reports, checkpoints.
         optim: AdamW.
