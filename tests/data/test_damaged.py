@@ -51,8 +51,8 @@ def flac_header(content, *, rate=RATE, total=3 * RATE):
 def truncated_files():
     for suffix in CODINGS:
         whole = encoded(suffix, noise(1))
-        for share in (0.25, 0.5, 0.75):
-            yield f"cut at {share}.{suffix}", whole[: int(len(whole) * share)], "truncated"
+        for fraction in (0.25, 0.5, 0.75):
+            yield f"cut at {fraction}.{suffix}", whole[: int(len(whole) * fraction)], "truncated"
         yield f"last bytes lost.{suffix}", whole[:-3], "truncated"
         if suffix not in ("mp3", "aiff", "flac"):
             yield f"header only.{suffix}", whole[:60], "truncated"

@@ -80,7 +80,7 @@ def test_long_recordings_are_cut_in_their_pauses(recordings, tmp_path):
         assert piece.start <= 2.6 * number <= piece.start + 0.3
         assert 2.0 < piece.duration_seconds <= 2.6
     text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
-    assert "1 recordings longer than 3 s (0.00 h) were cut at silences into 4 pieces" in text
+    assert "recordings longer than 3 s: 1 (0.00 h), cut at silences into 4 pieces" in text
 
 
 def test_a_long_recording_with_one_transcript_is_left_out_with_the_cure(recordings, tmp_path):
@@ -91,7 +91,7 @@ def test_a_long_recording_with_one_transcript_is_left_out_with_the_cure(recordin
     assert "start and end of each sentence" in row["detail"]
 
 
-def test_stretches_of_a_long_recording(recordings, tmp_path):
+def test_segments_of_a_long_recording(recordings, tmp_path):
     table = recordings / "table.csv"
     rows = ["0,1.99,eins", "2.6,4.6,zwei", "2.6,4.6,zwei", "5.2,99,drei", "7.8,,vier"]
     table.write_text("audio,start,end,text\n" + "".join(f"long.wav,{row}\n" for row in rows))
@@ -105,14 +105,14 @@ def test_stretches_of_a_long_recording(recordings, tmp_path):
     assert reasons == {"long~3": "duplicate", "long~4": "beyond the end"}
 
 
-def test_of_equal_recordings_the_transcribed_one_is_kept(recordings, tmp_path):
+def test_among_duplicates_the_transcribed_one_is_kept(recordings, tmp_path):
     soundfile.write(recordings / "aaa.flac", soundfile.read(recordings / "anna/one.wav", dtype="int16")[0], RATE)
     prepare(recordings, tmp_path / "out")
     (row,) = lines(tmp_path / "out/excluded.jsonl")
-    assert (row["id"], row["reason"], row["detail"]) == ("aaa", "duplicate", "the same sound as anna/one")
+    assert (row["id"], row["reason"], row["detail"]) == ("aaa", "duplicate", "the same audio as anna/one")
 
 
-def test_shorter_ones_than_asked_for_are_left_out(recordings, tmp_path):
+def test_recordings_shorter_than_the_minimum_are_left_out(recordings, tmp_path):
     prepare(recordings, tmp_path / "out", min_seconds=1.3, num_workers=1)
     short = {row["id"]: row["reason"] for row in lines(tmp_path / "out/excluded.jsonl")}
     assert short == {"anna/one": "too short", "three": "too short"}
@@ -138,7 +138,7 @@ def test_several_sources_with_equal_names(recordings, tmp_path):
     assert (row["path"], row["reason"]) == (str(other / "gone.wav"), "missing")
 
 
-def test_preparing_again_needs_a_word(recordings, tmp_path):
+def test_preparing_again_needs_overwrite(recordings, tmp_path):
     prepare(recordings, tmp_path / "out")
     with pytest.raises(ValueError, match=r"was prepared before; .* --overwrite"):
         prepare(recordings, tmp_path / "out")
@@ -159,15 +159,17 @@ def test_preparing_again_needs_a_word(recordings, tmp_path):
 def test_files_of_such_names_that_are_not_ours_stay(name, overwrite, recordings, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(ValueError, match=rf"holds {name} without excluded.jsonl, so `sori prepare` did not make it"):
+    with pytest.raises(
+        ValueError, match=rf"contains {name} but no excluded.jsonl, so it was not made by `sori prepare`"
+    ):
         prepare(recordings, tmp_path / "out", overwrite=overwrite)
     assert (tmp_path / "out" / name).read_text() == "mine"
 
 
 def test_unsuitable_folders_are_refused(recordings, tmp_path):
-    with pytest.raises(ValueError, match="lies inside"):
+    with pytest.raises(ValueError, match="is inside"):
         prepare(recordings, recordings / "out")
-    with pytest.raises(ValueError, match=r"holds other things \(recordings\)"):
+    with pytest.raises(ValueError, match=r"contains other files \(recordings\)"):
         prepare(recordings, tmp_path, overwrite=True)
     with pytest.raises(ValueError, match="is a file; expected a folder"):
         prepare(recordings / "anna", recordings / "three.mp3")
@@ -179,7 +181,7 @@ def test_unsuitable_folders_are_refused(recordings, tmp_path):
         prepare(recordings, tmp_path / "out", min_seconds=0.01)
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures/a.png").write_bytes(b"picture")
-    with pytest.raises(ValueError, match=r"holds no sound files \(it holds 1 x \.png\)"):
+    with pytest.raises(ValueError, match=r"contains no sound files \(it contains 1 x \.png\)"):
         prepare(tmp_path / "pictures", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -201,7 +203,7 @@ def test_the_report_shows_what_there_is(recordings, tmp_path):
     (recordings / "anna/two.txt").write_text("한국어 | ça", encoding="utf-8")
     prepare(recordings, tmp_path / "out", language="kor")
     text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
-    assert "Language: kor throughout." in text
+    assert "Language: kor (all utterances)." in text
     assert "| 44100 Hz | 1 |" in text
     assert "| OGG/OPUS | 1 |" in text
     assert "| `한` | U+D55C | hangul syllable han | 1 |" in text
@@ -209,7 +211,7 @@ def test_the_report_shows_what_there_is(recordings, tmp_path):
     assert (tmp_path / "out/report.png").stat().st_size > 10_000
 
 
-def test_peculiar_recordings_are_kept_and_flagged(tmp_path):
+def test_recordings_with_a_warning_are_kept_and_flagged(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     half = noise(2.0, 5)
@@ -248,7 +250,7 @@ def test_real_recordings(data_dir, tmp_path):
     assert report.excluded == report.flagged == {}
 
 
-def test_lhotse_hears_the_same(recordings, tmp_path):
+def test_lhotse_reads_the_same_samples(recordings, tmp_path):
     lhotse = pytest.importorskip("lhotse", exc_type=ImportError)
     prepare(recordings, tmp_path / "out", max_seconds=3.0)
     cuts = lhotse.load_manifest(tmp_path / "out/cuts.jsonl.gz")

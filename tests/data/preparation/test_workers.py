@@ -1,4 +1,4 @@
-"""A decoder that dies or hangs costs the file it was busy with and nothing else."""
+"""A decoder that crashes or hangs costs the file that it was decoding and nothing else."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ import pytest
 
 from sori.data.preparation.workers import check_files
 
-PRETENDER = """
+FAKE_WORKER = """
 import json, os, sys, time
 print("ready", flush=True)
 for line in sys.stdin:
@@ -28,7 +28,7 @@ for line in sys.stdin:
 
 
 def findings(names, **options):
-    program = (sys.executable, "-c", PRETENDER)
+    program = (sys.executable, "-c", FAKE_WORKER)
     results = check_files([{"path": name} for name in names], program=program, **options)
     return [finding for _, finding in sorted(results)]
 
@@ -52,7 +52,7 @@ def test_several_processes_work_at_the_same_time(tmp_path):
     assert len({finding.detail.split(" by ")[1] for finding in found}) == 2
 
 
-def test_no_more_processes_than_asked_for_share_the_work():
+def test_no_more_processes_than_requested_do_the_work():
     found = findings([f"file {number}" for number in range(40)], num_workers=2)
     assert len({finding.detail.split(" by ")[1] for finding in found}) <= 2
     assert [finding.detail.split(" by ")[0] for finding in found] == [f"file {number}" for number in range(40)]
@@ -60,15 +60,17 @@ def test_no_more_processes_than_asked_for_share_the_work():
 
 def test_stopping_early_ends_the_processes():
     names = ["a", *["hang"] * 5]
-    results = check_files([{"path": name} for name in names], num_workers=2, program=(sys.executable, "-c", PRETENDER))
+    results = check_files(
+        [{"path": name} for name in names], num_workers=2, program=(sys.executable, "-c", FAKE_WORKER)
+    )
     assert next(results)[0] == 0
     start = time.monotonic()
     results.close()
     assert time.monotonic() - start < 30  # although the children would sleep for minutes
 
 
-def test_a_program_that_does_not_start_is_an_error_rather_than_a_verdict():
-    with pytest.raises(RuntimeError, match="does not start; try"):
+def test_a_program_that_does_not_start_is_an_error_rather_than_a_finding():
+    with pytest.raises(RuntimeError, match="does not start; to see why, run"):
         list(check_files([{"path": "a"}], num_workers=1, program=(sys.executable, "-c", "raise SystemExit(1)")))
     with pytest.raises(OSError, match="no-such-program"):
         list(check_files([{"path": "a"}], num_workers=1, program=("no-such-program",)))

@@ -1,4 +1,4 @@
-"""Alignments: how they are read, whose they are, what a moment is called."""
+"""Alignments: reading, matching with utterances, and the label at a given time."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ def row(name, **changes):
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress)])
-def test_lines_of_json_in_any_packing(tmp_path, suffix, pack):
+def test_json_lines_plain_and_compressed(tmp_path, suffix, pack):
     path = tmp_path / f"alignments.jsonl{suffix}"
     path.write_bytes(pack((row("a") + "\n" + row("b", words=None)).encode()))
     assert read_alignments(path) == {
@@ -48,7 +48,7 @@ def test_lines_of_json_in_any_packing(tmp_path, suffix, pack):
         ("{", "line 1: expected"),
         (json.dumps({"id": "a"}), "line 1: expected"),
         (row("a", phones=[[0.0, 0.5, "k"], [0.3, 0.6, "a"]]), "after 0.5 s"),
-        (row("a", phones=[[0.5, 0.3, "k"]]), "forwards"),
+        (row("a", phones=[[0.5, 0.3, "k"]]), "increasing times"),
         (row("a", phones=[[0.0, 0.3, None]]), "line 1"),
         (row("a") + row("a"), "line 2: a second alignment is named 'a'"),
         ("", "is empty"),
@@ -61,10 +61,10 @@ def test_damaged_lines_are_named(tmp_path, text, message):
         read_alignments(path)
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_not_alignments_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_alignments(tmp_path / "absent.jsonl")
-    with pytest.raises(ValueError, match="holds no"):
+    with pytest.raises(ValueError, match="contains no"):
         read_alignments(tmp_path)
     (tmp_path / "a.ctm").write_text("a 1 0 0.1 k")
     with pytest.raises(ValueError, match=r"expected \.jsonl"):
@@ -93,7 +93,7 @@ def test_textgrids_as_another_program_writes_them(tmp_path, form, encoding):
     assert read_alignments(path)["a"].words[1:] == intervals(WORDS)
 
 
-def test_textgrids_that_are_none(tmp_path):
+def test_files_that_are_not_textgrids_are_refused(tmp_path):
     path = tmp_path / "a.TextGrid"
     write_textgrid(path, form="long_textgrid")
     whole = path.read_text()
@@ -122,7 +122,7 @@ def test_an_alignment_named_like_the_file_counts_from_the_files_beginning():
     assert np.allclose(second.words[0][:2], [0.0, 0.7])
 
 
-def test_what_is_missing_is_told():
+def test_missing_and_unused_alignments_are_reported():
     here = [utterance("a", "/x/1.wav"), utterance("b", "/x/2.wav"), utterance("c", "/x/3.wav", seconds=0.4)]
     one = Alignment(intervals(PHONES))
     found = match(here, {"a": one, "c": one, "z": one})
@@ -133,7 +133,7 @@ def test_what_is_missing_is_told():
         match(here, {"z": one})
 
 
-def test_two_files_of_one_name_do_not_share_an_alignment():
+def test_two_files_of_one_name_cannot_use_the_same_alignment():
     twins = [utterance("x/f", "/x/f.wav"), utterance("y/f", "/y/f.wav")]
     with pytest.raises(ValueError, match="name alignments by the ids"):
         match(twins, {"f": Alignment(intervals(PHONES))})
@@ -155,7 +155,7 @@ def test_silences():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), max_size=6), st.integers(-2, 40))
-def test_the_label_of_a_moment_is_that_of_the_interval_it_lies_in(shape, moment):
+def test_the_label_at_a_time_is_that_of_the_interval_around_it(shape, moment):
     rows, here = [], 0
     for number, (gap, length) in enumerate(shape):
         rows.append(Interval(float(here + gap), float(here + gap + length), "abc"[number % 3]))

@@ -1,4 +1,4 @@
-"""Lhotse's corpus recipes, run over small corpora laid out as their makers distribute them."""
+"""Lhotse's corpus recipes, run over small corpora laid out as their authors distribute them."""
 
 import types
 
@@ -41,7 +41,7 @@ def test_ljspeech_as_it_is_distributed(tmp_path):
     assert item.text
 
 
-def test_stretches_channels_and_odd_sources(tmp_path, monkeypatch):
+def test_segments_channels_and_unsupported_sources(tmp_path, monkeypatch):
     two, one = sound(tmp_path / "two.wav", seconds=3.0, channels=2), sound(tmp_path / "one.wav", seconds=3.0)
     left, mono, alone = (lhotse.Recording.from_file(path) for path in (two, one, sound(tmp_path / "alone.wav")))
     piped = lhotse.Recording("piped", [lhotse.AudioSource("command", [0], "cat x")], 16_000, 16_000, 1.0)
@@ -73,15 +73,15 @@ def test_misspelt_names_and_wrong_folders(tmp_path):
     assert {"librispeech", "mls", "voxpopuli", "ksponspeech"} <= set(corpus_names())
     with pytest.raises(ValueError, match="no corpus recipe is named 'libirspeech'; did you mean librispeech"):
         read_corpus("libirspeech", tmp_path)
-    with pytest.raises(ValueError, match="no corpus recipe is named 'qqqq'; known are adept,"):
+    with pytest.raises(ValueError, match="no corpus recipe is named 'qqqq'; expected one of adept,"):
         read_corpus("qqqq", tmp_path)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         read_corpus("librispeech", tmp_path / "gone")
     with pytest.raises(ValueError, match=r"recipe librispeech (cannot read|found no recordings)"):
         read_corpus("librispeech", tmp_path)
 
 
-def test_recipes_that_ask_for_more_say_what(tmp_path, monkeypatch):
+def test_recipes_that_need_more_arguments_are_refused(tmp_path, monkeypatch):
     def prepare_pretended(corpus_dir, transcript_dir, output_dir=None):
         raise AssertionError
 

@@ -37,7 +37,7 @@ def test_images_with_their_classes_and_splits(folder):
         images.of_split("dev")
 
 
-def test_an_archive_holds_the_same(folder, tmp_path_factory):
+def test_an_archive_gives_the_same_images(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("zipped")
     with zipfile.ZipFile(other / "images.zip", "w") as archive:
         for path in sorted(folder.rglob("*.png"), reverse=True):
@@ -56,7 +56,7 @@ def test_held_out_images_are_not_trained_on(folder):
         training_images([str(folder)], held_out=("t",))
 
 
-def test_what_is_wrong_is_named(folder, tmp_path_factory):
+def test_errors_name_the_file(folder, tmp_path_factory):
     with pytest.raises(FileNotFoundError, match="SPLIT/CLASS/FILE"):
         read_images(tmp_path_factory.mktemp("empty"))
     Image.new("RGB", (9, 8)).save(folder / "train" / "cat" / "99.png")
@@ -88,7 +88,7 @@ def test_views_differ_from_batch_to_batch_even_of_one_image(folder):
     assert not torch.equal(batches[0].first, batches[1].first)
 
 
-def test_an_epoch_meets_no_image_twice_and_another_leaves_out_others(folder):
+def test_an_epoch_uses_no_image_twice_and_epochs_leave_out_different_ones(folder):
     """Without any change the views are the images themselves."""
     images = read_images(folder).of_split("train")
     plain = ImageViewsConfig(size=8, min_area=1.0, flip_prob=0.0, colour=0.0)

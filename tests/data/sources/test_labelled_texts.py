@@ -26,7 +26,7 @@ def text(words, label="x", second="", split=None):
     return LabelledText((words,), second, (label,), split)
 
 
-def test_tables_of_both_kinds_and_packed(tmp_path):
+def test_tables_of_both_kinds_and_compressed(tmp_path):
     (tmp_path / "t.tsv").write_text('label\ttext\tsplit\ngood\tit\'s "a" b\ttrain\nbad\tc\tdev\n', encoding="utf-8")
     expected = [text('it\'s "a" b', "good", split="train"), text("c", "bad", split="dev")]
     assert read_labelled(tmp_path / "t.tsv", words=False) == expected
@@ -44,19 +44,19 @@ def test_words_with_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("t.tsv", "text\tlabel\na\n", r"t\.tsv:2: expected 2 columns"),
         ("t.tsv", "text\tclass\na\tb\n", "`label`"),
         ("t.tsv", "text\tlabel\n", "no rows"),
-        ("t.jsonl", "{\n", r"t\.jsonl:1: not readable"),
+        ("t.jsonl", "{\n", r"t\.jsonl:1: expected a JSON object"),
         ("t.jsonl", "[1]\n", "an object"),
-        ("t.csv", "a,b\n", "called .tsv or .jsonl"),
+        ("t.csv", "a,b\n", "named .tsv or .jsonl"),
     ],
 )
-def test_damaged_tables_are_refused(name, content, said, tmp_path):
+def test_damaged_tables_are_refused(name, content, message, tmp_path):
     (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_labelled(tmp_path / name, words=False)
 
 
@@ -68,7 +68,7 @@ def test_unequal_words_and_labels_and_missing_files_are_refused(tmp_path):
         read_labelled(tmp_path / "nowhere.tsv", words=True)
 
 
-def test_what_is_held_out():
+def test_rows_are_divided_by_split_or_every_nth_is_held_out():
     rows = [text("a", split=split) for split in ("train", "dev", "test-b", None)]
     assert [len(part) for part in divide_labelled(rows, LabelledTextsConfig(), held_out=("dev", "test"))] == [2, 2]
     plain = [text(str(number)) for number in range(25)]
@@ -89,7 +89,7 @@ def test_texts_become_numbers():
     assert pair.parts == [0, 0, 0, 0, 1, 1]
 
 
-def test_labels_of_words_stand_at_first_pieces():
+def test_labels_of_words_are_assigned_to_first_pieces():
     row = LabelledText(("a", "cc", "d"), "", ("x", "y", "x"), None)
     options = {"classes": ("x", "y"), "words": True}
     (whole,) = numbers_of([row], WORDPIECE, max_tokens=10, **options)

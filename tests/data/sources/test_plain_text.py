@@ -11,7 +11,7 @@ from sori.data.sources.plain_text import lines, paragraphs, text_files
 @pytest.mark.parametrize(
     ("name", "pack"), [("a.txt", bytes), ("a.gz", gzip.compress), ("a.xz", lzma.compress), ("a.bz2", bz2.compress)]
 )
-def test_packed_and_plain_files_hold_the_same_lines(tmp_path, name, pack):
+def test_compressed_and_plain_files_give_the_same_lines(tmp_path, name, pack):
     (tmp_path / name).write_bytes(pack("één\r\ntwo\u2028still two\nlast".encode()))
     assert list(lines(tmp_path / name)) == ["één\r\n", "two\u2028still two\n", "last"]
 
@@ -30,7 +30,7 @@ def test_a_folder_gives_its_texts_in_order_of_names(tmp_path):
     assert found == ["a/c.xz", "a.gz", "b.txt", "notes.md"]
 
 
-def test_what_is_missing_is_said(tmp_path):
+def test_missing_texts_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         text_files([tmp_path / "none"])
     with pytest.raises(FileNotFoundError, match=r"expected text files \(.txt"):
@@ -42,22 +42,22 @@ def test_what_is_missing_is_said(tmp_path):
     [
         ("a.txt", "né\n".encode() * 3 + b"caf\xe9\n", r"byte 0xe9 at position 15 .*WINDOWS-1252"),
         ("a.txt", "né\n".encode("utf-16"), "UTF-16"),
-        ("a.txt", b"\x7fELF\0\x80\n", "no text at all"),
-        ("a.bz2", bz2.compress(b"a b\n" * 9999)[:-9], "damage after"),
-        ("a.bz2", b"plain\n", "damage after 0 .*right ending"),
-        ("a.xz", lzma.compress(b"a b\n" * 999)[:-12], "damage after"),
+        ("a.txt", b"\x7fELF\0\x80\n", "it is not text, or compressed"),
+        ("a.bz2", bz2.compress(b"a b\n" * 9999)[:-9], "damaged data after"),
+        ("a.bz2", b"plain\n", "damaged data after 0 .*correct the suffix"),
+        ("a.xz", lzma.compress(b"a b\n" * 999)[:-12], "damaged data after"),
     ],
 )
-def test_what_is_no_text_is_refused(tmp_path, name, data, message):
+def test_files_that_are_not_text_are_refused(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=message):
         list(lines(tmp_path / name))
 
 
-def test_an_account_tells_other_texts(tmp_path):
+def test_fingerprints_of_different_texts_differ(tmp_path):
     (tmp_path / "a.txt").write_text("one\n" * 700_000)
     before = fingerprint.of_texts([tmp_path / "a.txt"])
-    assert fingerprint.in_words(before) == "1 texts of 2.8 MB"
+    assert fingerprint.describe(before) == "1 texts of 2.8 MB"
     assert fingerprint.of_texts([tmp_path / "a.txt"]) == before
     (tmp_path / "a.txt").write_text("one\n" * 699_999 + "two\n")
     assert fingerprint.of_texts([tmp_path / "a.txt"])["digest"] != before["digest"]

@@ -1,4 +1,4 @@
-"""Folders as people have them, and tables as people write them."""
+"""Folders and tables of recordings in the forms that users have them."""
 
 import json
 
@@ -85,7 +85,7 @@ def test_json_lines(tmp_path):
         Item("x", str(tmp_path / "a.wav"), 0.0, None, "one, “two”", "7", "eng", "train"),
         Item("sub/b", str(tmp_path / "sub/b.wav")),
     ]
-    assert found.notes == ["t.jsonl: columns not used: extra"]
+    assert found.notes == ["t.jsonl: these columns were ignored: extra"]
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_json_lines(tmp_path):
         ("t.csv", 'file;text;speaker\nc.mp3;"She said ""no"", twice";ab\n'),
     ],
 )
-def test_separated_columns_and_their_many_names(tmp_path, name, content):
+def test_separators_and_accepted_column_names(tmp_path, name, content):
     touch(tmp_path, "c.mp3")
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
     (item,) = read_table(tmp_path / name).items
     assert item == Item("c", str(tmp_path / "c.mp3"), text='She said "no", twice', speaker="ab")
 
 
-def test_stretches_of_files(tmp_path):
+def test_segments_of_files(tmp_path):
     touch(tmp_path, "a.wav")
     (tmp_path / "t.csv").write_text("audio,start,end,duration\na.wav,1.5,4,9\na.wav,,,9\n")
     whole_and_part = [(item.start, item.duration) for item in read_table(tmp_path / "t.csv").items]
@@ -122,14 +122,18 @@ def test_stretches_of_files(tmp_path):
         ),
         ("t.tsv", "audio\ttext\na.wav\n", "line 2: expected 2 columns as in the first line, got 1"),
         ("t.csv", "audio,text\na.wav,hi, there\n", "separator .* inside an unquoted text"),
-        ("t.csv", "audio\nb.wav\n", r"none of the 1 files .* exists; the first was looked for at .*b\.wav"),
-        ("t.csv", "audio,start,end\na.wav,3,2\n", "line 2: a stretch of -1 s"),
+        ("t.csv", "audio\nb.wav\n", r"none of the 1 files .* exists; the first one was expected at .*b\.wav"),
+        (
+            "t.csv",
+            "audio,start,end\na.wav,3,2\n",
+            "line 2: expected start before end, in seconds, got a duration of -1 s",
+        ),
         ("t.csv", "audio,start\na.wav,soon\n", "expected start in seconds, got 'soon'"),
-        ("t.csv", "audio,text\n,hi\n", "line 2: no sound file"),
+        ("t.csv", "audio,text\n,hi\n", "line 2: expected a sound file, got an empty field"),
         ("t.csv", "", "has no rows"),
         ("t.jsonl", '{"audio": "a.wav"}\n{"audio": "a.wav"\n', "line 2 is not JSON"),
         ("t.jsonl", "[1]\n", r"line 1: expected an object such as .* got '\[1\]'"),
-        ("t.jsonl", '{"audio": "a.wav", "text": 3}\n', "line 1: expected a text or null, got 3"),
+        ("t.jsonl", '{"audio": "a.wav", "text": 3}\n', "line 1: expected text or null, got 3"),
         ("t.jsonl", '{"audio": "a.wav", "speaker": [1]}\n', "line 1: expected a name as speaker"),
     ],
 )

@@ -1,7 +1,7 @@
-"""Recordings as they are, in; a folder that every other command understands, out (`sori prepare`).
+"""Check recordings and write a prepared folder, the input of all other commands (`sori prepare`).
 
-The recordings are only read. Each one is decoded once from end to end in separate processes, and either listed in
-`cuts.jsonl.gz` or in `excluded.jsonl` with the reason; peculiarities of those that are kept go to `flagged.jsonl`.
+The recordings are only read. Each one is decoded completely once, in separate processes. Usable recordings are listed
+in `cuts.jsonl.gz`, unusable ones in `excluded.jsonl` with the reason; `flagged.jsonl` has warnings about usable ones.
 """
 
 import json
@@ -51,23 +51,23 @@ def prepare(
     num_workers: int | None = None,
     overwrite: bool = False,
 ) -> Report:
-    """Look into every recording and write a prepared folder.
+    """Check every recording and write a prepared folder.
 
     Args:
         sources: one or several of: a folder of recordings, a table (`.tsv`, `.csv`, `.jsonl`), or `NAME:FOLDER` with
             the name of a Lhotse corpus recipe.
-        into: the folder to write; it must not exist yet, or be empty.
-        language: of the recordings whose source does not say (ISO 639-3, such as `eng`).
+        into: the folder to write; it must be new or empty.
+        language: language of the recordings whose source does not name one (ISO 639-3, such as `eng`).
         min_seconds: shorter recordings are left out.
-        max_seconds: longer ones are cut at silences; where they have a transcript, which cannot be cut, left out.
-        num_workers: processes that decode; None: one for each core.
-        overwrite: replace the lists of an already prepared folder.
+        max_seconds: longer recordings are cut at silences; with a transcript, which cannot be cut, they are left out.
+        num_workers: number of decoding processes; None: one for each core.
+        overwrite: replace the lists of a folder that was prepared before.
 
     Returns:
-        What was found, the contents of `report.md`.
+        The main figures of `report.md`.
 
     Raises:
-        ValueError: a source that is not there or cannot be understood, an unsuitable `into`, or nothing usable.
+        ValueError: a source does not exist or is of an unknown kind, `into` is unsuitable, or no recording is usable.
     """
     if not SHORTEST_SAMPLES / SAMPLE_RATE <= min_seconds < max_seconds or max_seconds < 1:
         raise ValueError(
@@ -82,13 +82,13 @@ def prepare(
     findings = _look_into(found.items, num_workers=num_workers, levels_over=max_seconds)
     rows, flags = _sort_out(found, findings, _Limits(language, min_seconds, max_seconds))
     into.mkdir(parents=True, exist_ok=True)
-    (into / CUTS).unlink(missing_ok=True)  # it makes a folder a prepared one, so it goes first and comes last
+    (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder: removed first, written last
     _write_lines(into / EXCLUDED, [row._asdict() for row in found.excluded])
     _write_lines(into / FLAGGED, [flag._asdict() for flag in flags])
     report = write_report(into, rows, found, flags, sources=listed)
     if not rows:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
-        raise ValueError(f"none of the recordings can be used ({reasons}); {into / EXCLUDED} names each")
+        raise ValueError(f"none of the recordings can be used ({reasons}); each is listed in {into / EXCLUDED}")
     write_manifest(into, ((row.utterance, row.about) for row in rows))
     return report
 
@@ -96,26 +96,24 @@ def prepare(
 def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
     for source in sources:
         if Path(source).is_dir() and into.resolve().is_relative_to(Path(source).resolve()):
-            raise ValueError(
-                f"{into} lies inside {source}, which is only read; choose a folder elsewhere for the output"
-            )
+            raise ValueError(f"{into} is inside {source}, which must not be changed; choose an output folder elsewhere")
     ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT, CACHE}
     held = {path.name for path in into.iterdir() if path.suffix != ".partial"} if into.is_dir() else set()
     if into.exists() and not into.is_dir():
-        raise ValueError(f"{into} is a file; expected a folder to write to")
+        raise ValueError(f"{into} is a file; expected a folder for the output")
     if held - ours:
-        raise ValueError(f"{into} holds other things ({', '.join(sorted(held - ours)[:5])}); choose a new folder")
+        raise ValueError(f"{into} contains other files ({', '.join(sorted(held - ours)[:5])}); choose a new folder")
     if (lists := held - {CACHE}) and EXCLUDED not in lists:
         raise ValueError(
-            f"{into} holds {', '.join(sorted(lists))} without {EXCLUDED}, so `sori prepare` did not make it; it is "
-            "left as it is: choose a new folder"
+            f"{into} contains {', '.join(sorted(lists))} but no {EXCLUDED}, so it was not made by `sori prepare`; it "
+            "is left unchanged: choose a new folder"
         )
     if CUTS in held and not overwrite:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
 
 
 def _read_all(sources: list[str]) -> Found:
-    """All sources as one, with absolute paths and ids that differ."""
+    """Read all sources into one list, with absolute paths and unique ids."""
     found = Found([], [], Counter(), [])
     for source in sources:
         one = _read_one(source)
@@ -124,9 +122,9 @@ def _read_all(sources: list[str]) -> Found:
         found.others.update(one.others)
         found.notes.extend(one.notes)
         if not one.items and not one.excluded:
-            held = ", ".join(f"{count} x {suffix}" for suffix, count in one.others.most_common(5)) or "nothing at all"
+            held = ", ".join(f"{count} x {suffix}" for suffix, count in one.others.most_common(5)) or "nothing"
             raise ValueError(
-                f"{source} holds no sound files (it holds {held}); expected .wav, .flac, .mp3, .ogg or .opus"
+                f"{source} contains no sound files (it contains {held}); expected .wav, .flac, .mp3, .ogg or .opus"
             )
     taken: set[str] = set()
     for index, item in enumerate(found.items):
@@ -154,11 +152,11 @@ def _read_one(source: str) -> Found:
         return read_corpus(corpus[1], Path(corpus[2]))
     raise ValueError(
         f"{source}: no such file or folder; expected a folder of recordings, a table, or CORPUS:FOLDER with a corpus "
-        "that Lhotse knows, such as librispeech:/data/LibriSpeech"
+        "that Lhotse has a recipe for, such as librispeech:/data/LibriSpeech"
     )
 
 
-def _look_into(items: list[Item], *, num_workers: int, levels_over: float) -> list[Finding]:
+def _check_all(items: list[Item], *, num_workers: int, levels_over: float) -> list[Finding]:
     requests: list[dict[str, Any]] = [
         {"path": item.path, "start": item.start, "duration": item.duration, "levels_over": levels_over}
         for item in items
@@ -166,19 +164,19 @@ def _look_into(items: list[Item], *, num_workers: int, levels_over: float) -> li
     findings = [Finding()] * len(items)
     results = check_files(requests, num_workers=num_workers)
     console = Console(stderr=True)
-    for index, finding in track(results, "Listening", total=len(items), console=console):
+    for index, finding in track(results, "Checking recordings", total=len(items), console=console):
         findings[index] = finding
     return findings
 
 
-def _sort_out(found: Found, findings: list[Finding], limits: _Limits) -> tuple[list[Row], list[Flag]]:
-    """Rows that are kept, in the order of the sources; `found.excluded` and `found.notes` grow."""
+def _select(found: Found, findings: list[Finding], limits: _Limits) -> tuple[list[Row], list[Flag]]:
+    """Return the rows to keep, in the order of the sources; extends `found.excluded` and `found.notes`."""
     kept: dict[int, Item] = {}
     owners: dict[str, str] = {}
-    # Of recordings with the same sound, one with a transcript is kept if there is one.
+    # Among duplicates, a recording with a transcript is kept if there is one.
     for index in sorted(range(len(findings)), key=lambda i: (not found.items[i].text, i)):
         item, finding = found.items[index], findings[index]
-        reason, detail = _objection(item, finding, limits, owners)
+        reason, detail = _exclusion(item, finding, limits, owners)
         if reason:
             found.excluded.append(Excluded(item.id, item.path, reason, detail))
             continue
@@ -198,18 +196,18 @@ def _sort_out(found: Found, findings: list[Finding], limits: _Limits) -> tuple[l
     return rows, flags
 
 
-def _objection(item: Item, finding: Finding, limits: _Limits, owners: dict[str, str]) -> tuple[str | None, str]:
+def _exclusion(item: Item, finding: Finding, limits: _Limits, owners: dict[str, str]) -> tuple[str | None, str]:
     if finding.reason:
         return finding.reason, finding.detail
     if finding.seconds < limits.min_seconds:
-        return "too short", f"{finding.seconds:.3f} s, at least {limits.min_seconds:g} s are asked for"
+        return "too short", f"{finding.seconds:.3f} s; the minimum is {limits.min_seconds:g} s"
     if finding.seconds > limits.max_seconds and item.text and item.text.strip():
         return "too long for its transcript", (
             f"{finding.seconds:.1f} s with one transcript, which cannot be cut at silences; raise max_seconds, give a "
-            "table with start and end of each sentence, or take the transcript away to use the sound alone"
+            "table with start and end of each sentence, or remove the transcript to use the audio alone"
         )
     if finding.digest in owners:
-        return "duplicate", f"the same sound as {owners[finding.digest]}"
+        return "duplicate", f"the same audio as {owners[finding.digest]}"
     return None, ""
 
 
@@ -242,8 +240,8 @@ def _note_cuts(found: Found, findings: list[Finding], rows: list[Row], max_secon
         dropped = sum(finding.seconds for finding in findings) - kept
         num_pieces = len(rows) - (len(findings) - len(long))
         found.notes.append(
-            f"{len(long)} recordings longer than {max_seconds:g} s ({sum(long) / 3600:.2f} h) were cut at silences "
-            f"into {num_pieces} pieces; {dropped / 3600:.2f} h of silence were dropped"
+            f"recordings longer than {max_seconds:g} s: {len(long)} ({sum(long) / 3600:.2f} h), cut at silences into "
+            f"{num_pieces} pieces; {dropped / 3600:.2f} h of silence were dropped"
         )
 
 

@@ -1,34 +1,34 @@
-"""Where to cut a long recording: in its silences, which are found by their level alone.
+"""Cut long recordings at silences, which are detected by level alone.
 
-Works on one level for each 10 ms, so hours of sound need a few megabytes.
+The input is one level for each 10 ms, so hours of audio need a few megabytes.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 SHORTEST_SILENCE = 20
-"""Frames of 10 ms: stop consonants are silent for up to 150 ms, so shorter gaps are no place to cut."""
+"""Frames of 10 ms. Stop consonants are silent for up to 150 ms, so shorter gaps are not cut."""
 PADDING = 25
-"""Frames of silence that stay on either side of speech; the middle of longer silences is dropped."""
+"""Frames of silence kept before and after speech; the middle of longer silences is dropped."""
 _WINDOW = 3_000
 """Frames over which the noise floor and the speech level are measured: 30 s."""
 _LEAST_CONTRAST_DB = 10.0
 _DEEPEST_SPEECH_DB = 25.0
-"""Speech is never sought deeper than this under the loud passages of the whole recording."""
+"""The speech level is at most this far below the loud parts (95th percentile) of the whole recording."""
 _DEEPEST_FLOOR_DB = 60.0
-"""Digital silence counts as this far under them, or real pauses would look loud beside it."""
+"""Lower levels are raised to this far below the loud parts; otherwise pauses would look loud beside digital silence."""
 _LONG_SILENCE = 50
-"""Frames from which on a silence is as good a place to cut as a longer one."""
+"""Silences of this many frames or more are equally good places to cut."""
 
 Levels = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
 def cut(levels: Levels, *, max_frames: int) -> list[tuple[int, int]]:
-    """Divide a recording into pieces of at most `max_frames`, covering everything that is not silent.
+    """Divide a recording into pieces of at most `max_frames` that cover everything that is not silent.
 
-    Walking from the left, each piece ends in the best silence of its second half: long ones near three quarters of the
-    maximum are preferred, or near the middle of what is left when two pieces can hold it. Where there is no silence the
+    From left to right, each piece ends in the best silence of its second half. Long silences near three quarters of
+    the maximum are preferred, or near the middle of the rest if two pieces are enough for it. Without a silence, the
     piece ends at the lowest level of its second half.
 
     Args:
@@ -53,10 +53,10 @@ def cut(levels: Levels, *, max_frames: int) -> list[tuple[int, int]]:
 
 
 def silences(levels: Levels) -> Bools:
-    """True where the level, smoothed over 50 ms, is in the lower third between the noise floor and the speech around.
+    """Return True where the level, smoothed over 50 ms, is in the lower third between noise floor and speech level.
 
-    Floor and speech are the 3rd and 95th percentile of 30 s around, and follow the recording. Where they are within
-    10 dB (music, steady noise) nothing counts as silent. Runs shorter than 200 ms are not silences.
+    Noise floor and speech level are the 3rd and 95th percentile of the surrounding 30 s. Where they differ by less
+    than 10 dB (music, steady noise), nothing counts as silent. Runs shorter than 200 ms are not silences.
     """
     loudest = np.percentile(levels, 95)
     levels = _smooth(np.maximum(levels, loudest - _DEEPEST_FLOOR_DB))
@@ -77,18 +77,18 @@ def silences(levels: Levels) -> Bools:
 
 
 def _smooth(levels: Levels) -> Levels:
-    """Average over five frames."""
+    """Return the average over five frames."""
     return np.asarray(np.convolve(np.pad(levels, 2, mode="edge"), np.full(5, 0.2), mode="valid"))
 
 
 def _runs(flags: Bools) -> npt.NDArray[np.int64]:
-    """(first, stop) of each stretch of True, as rows."""
+    """Return (first, stop) of each run of True, as rows."""
     edges = np.diff(flags.astype(np.int8), prepend=0, append=0)
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 
 def _border(levels: Levels, runs: npt.NDArray[np.int64], *, first: int, stop: int, max_frames: int) -> tuple[int, int]:
-    """Where the piece that begins at `first` ends, and where the next one begins."""
+    """Return where the piece that begins at `first` ends, and where the next one begins."""
     left = stop - first
     target = first + (left / 2 if left <= 2 * max_frames else 0.75 * max_frames)
     low, high = first + max_frames // 2, first + max_frames

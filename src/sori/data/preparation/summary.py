@@ -1,4 +1,4 @@
-"""What a prepared folder holds, for people: `report.md` with tables, `report.png` with a picture."""
+"""Summarise a prepared folder for people: tables in `report.md`, a figure in `report.png`."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -17,23 +17,23 @@ from sori.data.manifest import Utterance
 from sori.data.sources.recordings import Found
 
 CURES = {
-    "missing": "restore the files, or take their rows out of the table",
-    "empty": "copy or record them again",
-    "wrongly named": "rename or remove them; convert what is sound: `ffmpeg -i FILE FILE.flac`",
+    "missing": "restore the files, or remove their rows from the table",
+    "empty": "copy them again, or record them again",
+    "wrongly named": "rename or remove them; convert those that contain sound: `ffmpeg -i FILE FILE.flac`",
     "unsupported format": "convert them: `ffmpeg -i FILE FILE.flac`",
-    "unreadable": "play one with another program; if that works, convert it: `ffmpeg -i FILE FILE.flac`",
-    "truncated": "copy or download them again; `ffmpeg -i FILE FILE.flac` keeps what is there",
+    "unreadable": "try to play one with another program; if that works, convert it: `ffmpeg -i FILE FILE.flac`",
+    "truncated": "copy or download them again; `ffmpeg -i FILE FILE.flac` recovers the part that exists",
     "damaged": "copy or download them again",
     "absurd header": "restore them from a backup; the header is damaged",
-    "not finite": "write them again; the program that made them computed NaN or infinity",
-    "silent": "check microphone and channel",
-    "clipped": "record with less gain, or find the original",
-    "too short": "nothing to learn from; join them if they belong together",
-    "duplicate": "nothing: one of each is kept",
-    "beyond the end": "check the unit (seconds) of start and end, and that the files belong to the table",
-    "too long for its transcript": "give a table with start and end of each sentence, or raise max_seconds",
+    "not finite": "export them again; the program that wrote them computed NaN or infinity",
+    "silent": "check the microphone and which channel was recorded",
+    "clipped": "record with a lower input level, or use the original if it is not clipped",
+    "too short": "too short for training; join them if they belong together",
+    "duplicate": "nothing: one copy of each is kept",
+    "beyond the end": "check that start and end are in seconds, and that the table belongs to these files",
+    "too long for its transcript": "give a table with start and end of each sentence, or raise `--max-seconds`",
     "unreadable transcript": "convert it: `iconv -f OLD -t UTF-8`",
-    "one channel of several": "save each channel as a file of its own: `ffmpeg -i FILE -map_channel ...`",
+    "one channel of several": "save each channel as a separate file: `ffmpeg -i FILE -map_channel ...`",
     "decoder crashed": "convert them: `ffmpeg -i FILE FILE.flac`",
     "decoder stalled": "convert them: `ffmpeg -i FILE FILE.flac`",
 }
@@ -42,16 +42,16 @@ _EXAMPLES = 3
 
 
 class Row(NamedTuple):
-    """An utterance that is kept."""
+    """An utterance that is kept, with what its file contains."""
 
     utterance: Utterance
     about: AudioInfo
     level_db: float
-    """Root mean square of its recording, in dB of full scale."""
+    """Root mean square of the recording, in dB of full scale."""
 
 
 class Flag(NamedTuple):
-    """Something peculiar about a recording that is kept."""
+    """A warning about a recording that is kept."""
 
     id: str
     path: str
@@ -69,26 +69,28 @@ class Report:
     hours: float
     transcribed_hours: float
     num_speakers: int
-    """Named ones."""
+    """Number of different speaker names."""
     languages: tuple[str, ...]
     excluded: Counter[str]
-    """Files or rows left out, by reason."""
+    """Number of files or rows left out, by reason."""
     flagged: Counter[str]
-    """Peculiarities of those that are kept, by kind."""
+    """Number of warnings about recordings that are kept, by kind."""
     others: Counter[str]
-    """Files that are neither sound nor transcripts, by suffix."""
+    """Number of files that are neither sound nor transcripts, by suffix."""
 
     def __str__(self) -> str:
-        """A few lines for the screen."""
+        """Return a few lines for the screen."""
         lines = [
             f"{self.hours:.2f} h in {self.num_utterances} utterances from {self.num_files} files",
-            f"{self.transcribed_hours:.2f} h transcribed; {self.num_speakers} named speakers; "
-            + ("language " + ", ".join(self.languages) if self.languages else "language not given"),
+            (
+                f"transcribed: {self.transcribed_hours:.2f} h; named speakers: {self.num_speakers}; "
+                f"language: {', '.join(self.languages) or 'not given'}"
+            ),
         ]
-        for title, counts in (("left out", self.excluded), ("kept but peculiar", self.flagged)):
+        for title, counts in (("left out", self.excluded), ("kept, with a warning", self.flagged)):
             if counts:
                 lines.append(f"{title}: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
-        return "\n".join([*lines, f"details in {self.folder / 'report.md'}"])
+        return "\n".join([*lines, f"details: {self.folder / 'report.md'}"])
 
 
 def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[Flag], *, sources: list[str]) -> Report:
@@ -96,10 +98,10 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
 
     Args:
         into: the folder.
-        rows: what is kept.
-        found: what was found, with everything that was left out.
-        flags: peculiarities of what is kept.
-        sources: what the user named.
+        rows: the utterances that are kept.
+        found: everything in the sources, with what was left out.
+        flags: warnings about recordings that are kept.
+        sources: the sources as the user named them.
     """
     utterances = [row.utterance for row in rows]
     report = Report(
@@ -116,7 +118,7 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
     )
     parts = [
         "# Prepared recordings",
-        "From " + ", ".join(f"`{source}`" for source in sources) + ".",
+        "Sources: " + ", ".join(f"`{source}`" for source in sources) + ".",
         str(report).replace("\n", "  \n"),
     ]
     parts += [f"Note: {note}." for note in found.notes]
@@ -124,7 +126,7 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
         with atomic_write(into / "report.png") as partial:
             _figure(rows).savefig(partial, dpi=120)
         parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(utterances)]
-    parts += [_left_out(found), _peculiar(flags)]
+    parts += [_left_out(found), _warnings(flags)]
     if found.others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(found.others.items()))
         parts.append(f"## Other files\n\nNeither sound nor transcripts, not looked into: {listed}.")
@@ -138,16 +140,16 @@ def _hours(utterances: Iterable[Utterance]) -> float:
 
 def _kept(rows: Sequence[Row]) -> str:
     seconds = np.array([row.utterance.duration_seconds for row in rows])
-    spread = "  ".join(f"{name} {value:.2f}" for name, value in _spread(seconds))
+    spread = ", ".join(f"{name} {value:.2f}" for name, value in _spread(seconds))
     by_speaker: dict[str, float] = defaultdict(float)
     for row in rows:
         if row.utterance.speaker is not None:
             by_speaker[row.utterance.speaker] += row.utterance.duration_seconds / 60
-    lines = ["## Kept", f"Durations in s: {spread}."]
+    lines = ["## Kept", f"Duration of utterances in seconds: {spread}."]
     if by_speaker:
         minutes = np.array(list(by_speaker.values()))
         lines.append(
-            "Minutes for each speaker: " + "  ".join(f"{name} {value:.1f}" for name, value in _spread(minutes)) + "."
+            "Minutes per speaker: " + ", ".join(f"{name} {value:.1f}" for name, value in _spread(minutes)) + "."
         )
     lines += [
         _breakdown("split", rows, lambda row: row.utterance.split or "none"),
@@ -156,12 +158,12 @@ def _kept(rows: Sequence[Row]) -> str:
         _breakdown("channels", rows, lambda row: str(row.about.num_channels)),
         _breakdown("format", rows, lambda row: row.about.format),
     ]
-    size = 2 * sum(row.utterance.num_samples for row in rows) / 1e9
-    return "\n\n".join([*lines, f"Decoded to 16-bit samples at 16 kHz this is {size:.2f} GB."])
+    size = 2 * sum(row.utterance.num_samples for row in rows) / 1e6
+    return "\n\n".join([*lines, f"Size on disk if decoded to 16-bit samples at 16 kHz: {size:,.1f} MB."])
 
 
 def _spread(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[tuple[str, float]]:
-    names = ("least", "5 %", "median", "95 %", "most")
+    names = ("minimum", "5th percentile", "median", "95th percentile", "maximum")
     return list(zip(names, np.percentile(values, [0, 5, 50, 95, 100]).tolist(), strict=True))
 
 
@@ -170,7 +172,7 @@ def _breakdown(title: str, rows: Sequence[Row], key: Callable[[Row], str]) -> st
     for row in rows:
         groups[key(row)].append(row.utterance)
     if len(groups) == 1:
-        return f"{title.capitalize()}: {next(iter(groups))} throughout."
+        return f"{title.capitalize()}: {next(iter(groups))} (all utterances)."
     return _table(
         [title, "utterances", "hours", "hours transcribed", "speakers"],
         [
@@ -198,7 +200,7 @@ def _characters(utterances: Sequence[Utterance]) -> str:
     counts = Counter(character for text in texts for character in text)
     total, words = sum(counts.values()), sum(len(text.split()) for text in texts)
     shown = counts.most_common(_MOST_CHARACTERS)
-    note = f" The {len(shown)} most frequent ones:" if len(shown) < len(counts) else ""
+    note = f" The table lists the {len(shown)} most frequent ones." if len(shown) < len(counts) else ""
     rows: list[list[object]] = [
         [
             f"`{character}`",
@@ -209,8 +211,10 @@ def _characters(utterances: Sequence[Utterance]) -> str:
         ]
         for character, count in sorted(shown, key=lambda pair: (-pair[1], pair[0]))
     ]
-    head = f"{len(texts)} transcripts, {words} words, {total} characters (NFC), {len(counts)} different ones.{note}"
-    return f"## Characters\n\n{head}\n\n" + _table(["character", "code", "name", "count", "share"], rows)
+    head = (
+        f"{len(texts)} transcripts, {words} words, {total} characters (NFC), {len(counts)} different characters.{note}"
+    )
+    return f"## Characters\n\n{head}\n\n" + _table(["character", "code point", "name", "count", "fraction"], rows)
 
 
 def _left_out(found: Found) -> str:
@@ -223,11 +227,11 @@ def _left_out(found: Found) -> str:
         [reason, len(members), "; ".join(members[:_EXAMPLES]), CURES.get(reason, "-")]
         for reason, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     ]
-    text = "Each file with its reason is in `excluded.jsonl`."
-    return f"## Left out\n\n{text}\n\n" + _table(["reason", "count", "first ones", "what to do"], rows)
+    text = "All files that were left out are listed in `excluded.jsonl` with the reason."
+    return f"## Left out\n\n{text}\n\n" + _table(["reason", "count", "examples", "what to do"], rows)
 
 
-def _peculiar(flags: Sequence[Flag]) -> str:
+def _warnings(flags: Sequence[Flag]) -> str:
     if not flags:
         return ""
     groups: dict[str, list[str]] = defaultdict(list)
@@ -237,25 +241,30 @@ def _peculiar(flags: Sequence[Flag]) -> str:
         [warning, len(members), "; ".join(members[:_EXAMPLES])]
         for warning, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     ]
-    text = "They are kept; have a look whether you want them. Each is in `flagged.jsonl`."
-    return f"## Kept but peculiar\n\n{text}\n\n" + _table(["what", "count", "first ones"], rows)
+    text = "These recordings are kept; check whether you want to use them. All are listed in `flagged.jsonl`."
+    return f"## Kept, with a warning\n\n{text}\n\n" + _table(["warning", "count", "examples"], rows)
 
 
-_LOOK: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
+_STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
 
 
-@rc_context(_LOOK)
+@rc_context(_STYLE)
 def _figure(rows: Sequence[Row]) -> Figure:
-    """Durations, levels, and how much each speaker said."""
+    """Plot durations, levels, and minutes per speaker."""
     figure = Figure(figsize=(10, 3), layout="constrained")
     durations, levels, speakers = figure.subplots(1, 3)
     seconds = np.array([row.utterance.duration_seconds for row in rows])
-    told = np.array([row.utterance.text is not None for row in rows])
-    groups = [("transcribed", told, "#2f7fc1"), ("untranscribed", ~told, "#8b9099")]
+    has_text = np.array([row.utterance.text is not None for row in rows])
+    groups = [("transcribed", has_text, "#2f7fc1"), ("untranscribed", ~has_text, "#8b9099")]
     groups = [group for group in groups if group[1].any()]
     for axes, values, title, label in (
-        (durations, seconds, "Durations", "s"),
-        (levels, np.array([row.level_db for row in rows]), "Levels", "dB of full scale (root mean square)"),
+        (durations, seconds, "Duration of utterances", "seconds"),
+        (
+            levels,
+            np.array([row.level_db for row in rows]),
+            "Level of recordings",
+            "root mean square in dB of full scale",
+        ),
     ):
         axes.hist(
             [values[which] for _, which, _ in groups],
@@ -272,7 +281,7 @@ def _figure(rows: Sequence[Row]) -> Figure:
         if row.utterance.speaker is not None:
             amounts[row.utterance.speaker] += row.utterance.num_samples
     minutes = np.array(sorted(amounts.values(), reverse=True)) / SAMPLE_RATE / 60
-    speakers.set(title=f"Named speakers: {len(amounts)}", xlabel="from much to little", ylabel="minutes")
+    speakers.set(title=f"Named speakers: {len(amounts)}", xlabel="speakers, sorted by minutes", ylabel="minutes")
     if amounts:
         speakers.fill_between(
             np.arange(len(minutes) + 1), np.append(minutes, minutes[-1]), step="post", color="#1f9e78"

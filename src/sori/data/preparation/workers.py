@@ -1,8 +1,8 @@
-"""Check many files in separate processes that may crash or stall without taking the run with them.
+"""Check many files in separate processes, so that a decoder that crashes or hangs costs one file and not the run.
 
-Each worker is a child process that answers one request at a time, so the file that killed it is known. Children are
-started as programs rather than forked: they share no state with the parent, need no guard in the user's script, and
-their decoders' chatter on standard error goes nowhere.
+Each worker is a child process that handles one request at a time, so the file that crashed it is known. Children are
+started as programs rather than forked: they share no state with the parent, need no `if __name__ == "__main__"` guard
+in the user's script, and what their decoders print on standard error is discarded.
 """
 
 import json
@@ -22,7 +22,7 @@ PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("checks.py")))
 MOST_WORKERS = 1024
 SECONDS_PER_FILE = 60.0
 BYTES_PER_SECOND = 250_000
-"""Time allowed on top for big files; Opus, the slowest to decode, needs a tenth of that on one slow core."""
+"""Large files get one more second for each of these; Opus, the slowest to decode, needs a tenth of that."""
 
 
 def check_files(
@@ -100,7 +100,7 @@ def _finding(worker: "_Worker", request: dict[str, Any]) -> Finding:
 
 
 class _Worker:
-    """One child process, started when first needed and again after it died."""
+    """One child process, started when first needed and restarted after it ended."""
 
     def __init__(self, program: Sequence[str], seconds_per_file: float) -> None:
         self.program = program
@@ -142,7 +142,7 @@ class _Worker:
                 self.process.kill()
 
     def close(self) -> None:
-        """Let go of the child."""
+        """End the child and release its pipes."""
         with self.lock:
             process, self.process = self.process, None
         if process is not None:
@@ -163,12 +163,14 @@ class _Worker:
                 self.process.kill()
         greeting = _exchange(self.process, None)
         if greeting.strip() != GREETING and not self.is_stopped:
-            raise RuntimeError(f"the process that checks files does not start; try `{' '.join(self.program)}`")
+            raise RuntimeError(
+                f"the process that checks files does not start; to see why, run `{' '.join(self.program)}`"
+            )
         return self.process
 
 
 def _exchange(process: "subprocess.Popen[str]", line: str | None) -> str:
-    """Send a line, if any, and receive one; the answer is empty when the child is gone."""
+    """Send a line, if any, and receive one; the reply is empty if the child has ended."""
     assert process.stdin is not None  # noqa: S101
     assert process.stdout is not None  # noqa: S101
     try:

@@ -1,1 +1,1 @@
-"""Read what users bring: recordings, tables, corpora, annotations, texts, images."""
+"""Read the users' data: recordings, tables, corpora, annotations, texts, images."""

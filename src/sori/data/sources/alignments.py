@@ -1,12 +1,12 @@
-"""When each phone is spoken: alignments from a file or a folder, and which utterance each belongs to.
+"""Read phone alignments from a file or a folder, and match them with utterances.
 
 Formats: one JSON object a line (`.jsonl`, `.jsonl.gz`, `.jsonl.xz`), `{"id": "a", "phones": [[0.0, 0.1, "k"], ...]}`
-with optional `words` alike, times in seconds; or a folder of TextGrids (Montreal Forced Aligner, MAUS), named like
-the recordings.
+with optional `words` in the same form, times in seconds; or a folder of TextGrids (Montreal Forced Aligner, MAUS),
+named like the recordings.
 
-Which one belongs to an utterance of a prepared folder is decided by names. An alignment named like the utterance counts
-its time from the utterance's beginning. Otherwise one named like the sound file counts from the file's beginning: so
-alignments of whole recordings also serve for stretches of them.
+Alignments are matched with the utterances of a prepared folder by name. The times of an alignment named like the
+utterance start at the beginning of the utterance; those of an alignment named like the sound file start at the
+beginning of the file. Alignments of whole recordings can thus be used for segments of them.
 """
 
 import gzip
@@ -23,42 +23,42 @@ from sori.data.sources.intervals import Interval
 from sori.data.sources.textgrid import read_textgrid
 
 SILENCES = frozenset({"", "SIL", "SP", "SPN", "NSN", "PAU", "H#", "EPI", "<EPS>", "<P:>", "<SIL>", "<NIB>", "<USB>"})
-"""Labels in capitals that stand for silence or noise rather than a phone, in the usual aligners and corpora."""
+"""Labels (in capitals) of silence and noise in common aligners and corpora."""
 
 _OVERLAP_SECONDS = 0.002
-"""By which neighbours may overlap: rounding."""
+"""Overlap of neighbouring intervals that is accepted as rounding."""
 _BEYOND_SECONDS = 0.05
-"""By which an alignment may go on after its utterance without a remark."""
+"""Time by which an alignment may exceed its utterance without being reported."""
 _PHONE_TIERS = ("phones", "phone", "mau", "segments")
 
 
 class Alignment(NamedTuple):
-    """Phones and words of a recording in order, silences among them."""
+    """Phones and words of a recording in order, including silences."""
 
     phones: tuple[Interval, ...]
     words: tuple[Interval, ...] = ()
 
 
 class Matched(NamedTuple):
-    """Which utterance has which alignment."""
+    """The alignment of each utterance, and what could not be matched."""
 
     alignments: list[Alignment | None]
-    """Of each utterance, in seconds from its beginning; None: there is none."""
+    """Alignment of each utterance, in seconds from its beginning; None: there is none."""
     missing: list[str]
     """Ids of utterances without alignment."""
     unused: list[str]
     """Names of alignments without utterance."""
     beyond: list[str]
-    """Ids of utterances whose alignment goes on for more than 50 ms after their end; it is cut there."""
+    """Ids of utterances whose alignment is more than 50 ms longer; it is cut at the end of the utterance."""
 
     def table(self) -> str:
-        """What a person should know."""
+        """Return a summary for people."""
         found = len(self.alignments) - len(self.missing)
         lines = [f"alignments for {found:,} of {len(self.alignments):,} utterances"]
         for names, what in (
             (self.missing, "without alignment, left out where phones are needed"),
             (self.unused, "alignments without utterance"),
-            (self.beyond, "alignments that go on after their utterance, cut there"),
+            (self.beyond, "alignments longer than their utterance, cut at its end"),
         ):
             if names:
                 lines.append(f"{len(names):,} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
@@ -66,16 +66,16 @@ class Matched(NamedTuple):
 
 
 def is_silence(label: str) -> bool:
-    """Whether a label stands for silence or noise."""
+    """Return whether a label stands for silence or noise."""
     return label.upper() in SILENCES
 
 
 def read_alignments(path: Path) -> dict[str, Alignment]:
-    """Alignments by their names.
+    """Read alignments, by name.
 
     Raises:
-        FileNotFoundError: there is nothing at that place.
-        ValueError: an unknown format, a damaged line, times that run backwards, or a name that occurs twice.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the format is unknown, a line is damaged, times decrease, or a name occurs twice.
     """
     if path.is_dir():
         return _read_textgrids(path)
@@ -84,7 +84,7 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
             f"{path}: no such file or folder; expected alignments (.jsonl) or a folder of .TextGrid"
         )
     if path.suffix == ".TextGrid":
-        return {path.stem: _of_textgrid(path)}
+        return {path.stem: _from_textgrid(path)}
     if not path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")):
         raise ValueError(f"{path}: expected .jsonl, .jsonl.gz, .jsonl.xz, .TextGrid or a folder of .TextGrid")
     found: dict[str, Alignment] = {}
@@ -95,11 +95,11 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
             alignment = Alignment(_intervals(row["phones"]), _intervals(row.get("words") or []))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
-                f'{path}, line {number}: expected {{"id": "a", "phones": [[0.0, 0.1, "k"], ...]}} with times that run '
-                f"forwards, got {line[:60]!r} ({error})"
+                f'{path}, line {number}: expected {{"id": "a", "phones": [[0.0, 0.1, "k"], ...]}} with increasing '
+                f"times, got {line[:60]!r} ({error})"
             ) from None
         if name in found:
-            raise ValueError(f"{path}, line {number}: a second alignment is named {name!r}; names must differ")
+            raise ValueError(f"{path}, line {number}: a second alignment is named {name!r}; names must be unique")
         found[name] = alignment
     if not found:
         raise ValueError(f"{path} is empty; expected one JSON object a line")
@@ -107,10 +107,10 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
 
 
 def match(utterances: Sequence[Utterance], alignments: Mapping[str, Alignment]) -> Matched:
-    """Give each utterance its alignment; see the head of this file for how names are compared.
+    """Find the alignment of each utterance by name, as the docstring of this module describes.
 
     Raises:
-        ValueError: no utterance has an alignment, or two sound files of one name would share one.
+        ValueError: no utterance has an alignment, or two sound files have the same name and would use the same one.
     """
     found: list[Alignment | None] = []
     used, beyond, paths = set[str](), list[str](), dict[str, str]()
@@ -122,7 +122,7 @@ def match(utterances: Sequence[Utterance], alignments: Mapping[str, Alignment]) 
             continue
         if paths.setdefault(name, one.path) != one.path:
             raise ValueError(
-                f"{paths[name]} and {one.path} would both have the alignment {name!r}; name alignments by the ids of "
+                f"{paths[name]} and {one.path} would both use the alignment {name!r}; name alignments by the ids of "
                 f"the utterances, such as {one.id!r}"
             )
         used.add(name)
@@ -135,7 +135,7 @@ def match(utterances: Sequence[Utterance], alignments: Mapping[str, Alignment]) 
         theirs, ours = next(iter(alignments), "none"), utterances[0].id if utterances else "none"
         raise ValueError(
             f"none of {len(utterances)} utterances has an alignment; expected names like {ours!r}, got names like "
-            f"{theirs!r}: are these the alignments of these recordings?"
+            f"{theirs!r}; likely these are alignments of other recordings"
         )
     missing = [one.id for one, alignment in zip(utterances, found, strict=True) if alignment is None]
     return Matched(found, missing, sorted(alignments.keys() - used), beyond)
@@ -178,16 +178,16 @@ def _intervals(rows: Sequence[Any]) -> tuple[Interval, ...]:
 def _read_textgrids(folder: Path) -> dict[str, Alignment]:
     paths = sorted(folder.rglob("*.TextGrid"))
     if not paths:
-        raise ValueError(f"{folder} holds no .TextGrid files")
+        raise ValueError(f"{folder} contains no .TextGrid files")
     found: dict[str, Alignment] = {}
     for path in paths:
         name = path.relative_to(folder).with_suffix("").as_posix()
-        # By its name alone where that is enough, as sound files are looked for; else by its path, as ids are.
-        found[path.stem if path.stem not in found else name] = _of_textgrid(path)
+        # The file name if it is unique, like the names of sound files; otherwise the path, like ids.
+        found[path.stem if path.stem not in found else name] = _from_textgrid(path)
     return found
 
 
-def _of_textgrid(path: Path) -> Alignment:
+def _from_textgrid(path: Path) -> Alignment:
     tiers = read_textgrid(path)
     last = {name.rsplit(" - ", 1)[-1].lower(): name for name in tiers}  # MFA: "speaker - phones"
     phones = next((last[name] for name in _PHONE_TIERS if name in last), None)

@@ -1,4 +1,4 @@
-"""Public corpora through Lhotse's own recipes (there are about a hundred), with friendlier errors around them."""
+"""Read public corpora through Lhotse's recipes (about a hundred), with clearer error messages."""
 
 import difflib
 import importlib
@@ -13,29 +13,29 @@ from sori.data.sources.recordings import Excluded, Found, Item
 
 
 def corpus_names() -> list[str]:
-    """Every name that `read_corpus` knows."""
+    """Return every name that `read_corpus` accepts."""
     prefix = "prepare_"
     return sorted(name.removeprefix(prefix) for name in dir(_recipes()) if name.startswith(prefix))
 
 
 def read_corpus(name: str, folder: Path) -> Found:
-    """The utterances of a public corpus that lies on the disk as its makers distribute it.
+    """Read the utterances of a public corpus that is on disk as its authors distribute it.
 
     Args:
         name: the name of Lhotse's recipe, e.g. `librispeech`.
         folder: the corpus; some recipes unpack archives into it.
 
     Raises:
-        ValueError: no such recipe, no such folder, the recipe asks for more than the folder, or does not find in it
-            what it expects.
+        ValueError: there is no such recipe or folder, the recipe needs more arguments than the folder, or it does not
+            find in the folder what it expects.
     """
     known = corpus_names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(known)}"
         raise ValueError(f"no corpus recipe is named {name!r}; {hint}")
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; expected the {name} corpus there, as its makers distribute it")
+        raise ValueError(f"{folder} is not a folder; expected the {name} corpus there, as its authors distribute it")
     recipe = getattr(_recipes(), f"prepare_{name}")
     with tempfile.TemporaryDirectory() as scratch:
         manifests = _run(recipe, name, folder, scratch)
@@ -50,7 +50,7 @@ def read_corpus(name: str, folder: Path) -> Found:
 
 
 def _recipes() -> Any:
-    return importlib.import_module("lhotse.recipes")  # takes over a second, so only those who ask for it wait
+    return importlib.import_module("lhotse.recipes")  # takes over a second, so it is imported only if needed
 
 
 def _run(recipe: Any, name: str, folder: Path, scratch: str) -> Any:
@@ -60,11 +60,11 @@ def _run(recipe: Any, name: str, folder: Path, scratch: str) -> Any:
     if set(needed) - set(options):
         raise ValueError(
             f"Lhotse's recipe {name} needs more than a folder ({', '.join(needed)}); run `lhotse prepare` yourself, "
-            "make cuts of what it writes and save them as OUT/cuts.jsonl.gz: any command reads OUT then"
+            "make cuts from its manifests and save them as OUT/cuts.jsonl.gz: every command can then read OUT"
         )
     try:
         return recipe(**{first.name: folder}, **options)
-    except Exception as error:  # a hundred recipes fail in a hundred ways
+    except Exception as error:  # each recipe raises its own kinds of errors
         raise ValueError(
             f"Lhotse's recipe {name} cannot read {folder} ({type(error).__name__}: {error}); is it the top folder of "
             "the corpus, unpacked and complete?"
@@ -72,7 +72,7 @@ def _run(recipe: Any, name: str, folder: Path, scratch: str) -> Any:
 
 
 def _parts(manifests: Any, split: str | None) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Innermost dictionaries of a recipe's answer, each with the key it was under (`train`, `dev-clean`)."""
+    """Yield the innermost dictionaries of a recipe's result, each with its key (`train`, `dev-clean`)."""
     if isinstance(manifests, dict) and "recordings" in manifests:
         yield split, manifests
     elif isinstance(manifests, dict):
@@ -92,7 +92,7 @@ def _add(part: dict[str, Any], split: str | None, found: Found) -> None:
         path = _path(recording, found)
         channels = one.channel if isinstance(one.channel, list) else [one.channel]
         if path and len(channels) < recording.num_channels:
-            detail = f"channel {channels} of {recording.num_channels}; save each channel as a file of its own"
+            detail = f"channel {channels} of {recording.num_channels}; save each channel as a separate file"
             found.excluded.append(Excluded(one.id, path, "one channel of several", detail))
         elif path:
             is_whole = one.start == 0 and one.duration >= recording.duration - 0.01
@@ -105,9 +105,11 @@ def _add(part: dict[str, Any], split: str | None, found: Found) -> None:
 
 
 def _path(recording: Any, found: Found) -> str | None:
-    """The one file of a recording; others are listed as excluded."""
+    """Return the file of a recording; a recording that is not one file is excluded."""
     if len(recording.sources) == 1 and recording.sources[0].type == "file":
         return str(recording.sources[0].source)
     kinds = ", ".join(source.type for source in recording.sources)
-    found.excluded.append(Excluded(recording.id, recording.id, "unsupported format", f"not one file but: {kinds}"))
+    found.excluded.append(
+        Excluded(recording.id, recording.id, "unsupported format", f"expected one file, got: {kinds}")
+    )
     return None

@@ -1,4 +1,4 @@
-"""Images on disk, and batches of two views of each."""
+"""Read images from disk, and make batches of two views of each."""
 
 import io
 import zipfile
@@ -23,26 +23,26 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class ImagesConfig(Config):
-    """How images become micro-batches of views."""
+    """Settings that turn images into micro-batches of views."""
 
     batch_size: int = Field(default=512, ge=2)
-    """Images of a micro-batch; there are twice as many views."""
+    """Images in a micro-batch; there are twice as many views."""
     views: ImageViewsConfig = ImageViewsConfig()
 
 
 class Images(NamedTuple):
-    """Images of one size, in the order of their names."""
+    """Images of equal size, sorted by name."""
 
     pixels: UInt8[Tensor, "image channel height width"]
     """Red, green and blue, 0 to 255."""
     labels: Int[Tensor, " image"]
-    """Places in `classes`."""
+    """Indices into `classes`."""
     classes: list[str]
     names: list[str]
-    """`SPLIT/CLASS/FILE` of each."""
+    """`SPLIT/CLASS/FILE` of each image."""
 
     def of_split(self, split: str) -> "Images":
-        """The images of one split; the same classes.
+        """Return the images of one split, with the same classes.
 
         Raises:
             ValueError: there are none.
@@ -50,10 +50,10 @@ class Images(NamedTuple):
         return self.take([row for row, name in enumerate(self.names) if name.split("/", 1)[0] == split], split)
 
     def take(self, rows: Sequence[int], what: str) -> "Images":
-        """Some of the images; the same classes.
+        """Return some of the images, with the same classes.
 
         Raises:
-            ValueError: no rows are given; names `what` was asked for.
+            ValueError: no rows are given; the message names `what`.
         """
         if not rows:
             splits = ", ".join(sorted({name.split("/", 1)[0] for name in self.names}))
@@ -63,13 +63,13 @@ class Images(NamedTuple):
 
 
 def read_images(folder: Path) -> Images:
-    """All images of a folder, or of the archive `images.zip` in it, named `SPLIT/CLASS/FILE.jpg` (or .png).
+    """Read all images of a folder, or of the archive `images.zip` in it, named `SPLIT/CLASS/FILE.jpg` (or .png).
 
-    They are kept in memory: 3 KB for one of 32x32.
+    They are kept in memory: 3 KB for an image of 32x32.
 
     Raises:
-        FileNotFoundError: there is no such folder, or nothing in it.
-        ValueError: images differ in size, or a file cannot be read; names it.
+        FileNotFoundError: there is no such folder, or no image in it.
+        ValueError: images differ in size, or a file cannot be read; the message names it.
     """
     pixels, labels, names = list[Tensor](), list[str](), list[str]()
     for name, data in _files(folder):
@@ -81,38 +81,38 @@ def read_images(folder: Path) -> Images:
         if pixels[-1].shape != pixels[0].shape:
             raise ValueError(
                 f"{folder}: expected images of one size, got {_size(pixels[0])} ({names[0]}) and {_size(pixels[-1])} "
-                f"({name}); bring them to one size first"
+                f"({name}); resize them to one size first"
             )
         names.append(name)
         labels.append(name.split("/")[1])
     if not names:
         raise FileNotFoundError(
-            f"expected images in {folder}, got none; they are looked for as SPLIT/CLASS/FILE.jpg (or .png), in the "
-            f"folder or in an archive {ARCHIVE} in it"
+            f"expected images in {folder}, got none; their names must be SPLIT/CLASS/FILE.jpg (or .png), in the folder "
+            f"or in an archive {ARCHIVE} in it"
         )
     classes = sorted(set(labels))
     return Images(torch.stack(pixels), torch.tensor([classes.index(label) for label in labels]), classes, names)
 
 
 def training_images(folders: Sequence[str], *, held_out: Sequence[str]) -> Images:
-    """The images to train on.
+    """Read the images to train on.
 
     Args:
-        folders: one folder, as `read_images` takes it.
-        held_out: splits whose names begin so are left out.
+        folders: one folder, as for `read_images`.
+        held_out: splits whose names begin with one of these are left out.
 
     Raises:
-        FileNotFoundError, ValueError: there is not one folder, or nothing in it to train on.
+        FileNotFoundError, ValueError: there is not exactly one folder, or no image in it to train on.
     """
     if len(folders) != 1:
-        raise ValueError(f"expected one folder of images, got {len(folders)}; put them into one")
+        raise ValueError(f"expected one folder of images, got {len(folders)}; put all images into one folder")
     images = read_images(Path(folders[0]))
     rows = [row for row, name in enumerate(images.names) if not name.startswith(tuple(held_out))]
     return images.take(rows, f"a split that is not held out ({', '.join(held_out)})")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents, in the order of names."""
+    """Yield names and contents, sorted by name."""
     archive = folder / ARCHIVE
     if archive.is_file():
         with open_bytes(archive) as file, zipfile.ZipFile(file) as opened:
@@ -138,15 +138,15 @@ def _size(pixels: Tensor) -> str:
 class ImageBatches:
     """Two views of each image of a micro-batch, a pure function of the seed and the micro-batch's number.
 
-    Each epoch shuffles all images and leaves out those that do not fill a batch; other ones each time.
+    Each epoch shuffles all images and leaves out those that do not fill a batch, different ones in each epoch.
 
     Args:
-        images: of which labels are not looked at.
+        images: the images; labels are not used.
         config: batch size and views.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
-        ValueError: there are fewer images than a batch has.
+        ValueError: there are fewer images than one batch needs.
     """
 
     def __init__(self, images: Images, config: ImagesConfig, *, seed: int) -> None:
@@ -160,7 +160,7 @@ class ImageBatches:
         """Micro-batches in an epoch."""
 
     def __getitem__(self, index: int) -> ViewBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         epoch, position = divmod(index, self.num_batches)
         size = self._config.batch_size
         order = np.random.Generator(np.random.Philox(derive(self._seed, epoch, "order"))).permutation(len(self._pixels))

@@ -1,4 +1,4 @@
-"""Labelled stretches of time, and which of them a moment falls into."""
+"""Labelled time intervals, and the label at a given time."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Interval(NamedTuple):
-    """A labelled stretch of time."""
+    """A labelled time interval."""
 
     start: float
     """Seconds."""
@@ -18,17 +18,17 @@ class Interval(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length in seconds."""
         return self.end - self.start
 
 
 def labels_at(intervals: Sequence[Interval], times: NDArray[np.float64], index: Mapping[str, int]) -> NDArray[np.int64]:
-    """The number of the label at each moment; -1 where there is none, or one without a number.
+    """Return the number of the label at each time; -1 without a label, or if the label has no number.
 
     Args:
-        intervals: in order, not overlapping; each holds its start and not its end.
+        intervals: in order, not overlapping; each includes its start and excludes its end.
         times: seconds.
-        index: from label to number.
+        index: number of each label.
     """
     if not intervals:
         return np.full(len(times), -1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Texts with a class, or words with a class each: tables read, and micro-batches of them."""
+"""Read tables of labelled texts or labelled words, and make micro-batches of them."""
 
 import csv
 import json
@@ -17,75 +17,77 @@ from sori.data.sources.plain_text import lines
 from sori.text.wordpiece import WordPiece
 
 _TOGETHER = 32
-"""Batches whose texts are sorted by length, so that little is padded."""
+"""Batches whose texts are sorted by length together, which reduces padding."""
 
 
 class LabelledTextsConfig(Config):
-    """How tables of texts become micro-batches."""
+    """Settings that turn tables of texts into micro-batches."""
 
     batch_size: int = Field(default=32, ge=1)
     """Texts in a micro-batch. Paper: 16 or 32."""
     max_tokens: int = Field(default=128, ge=3)
-    """Longer texts are cut behind."""
+    """Longer texts are truncated at the end."""
     held_out_every: int = Field(default=10, ge=2)
-    """Of a table without splits, every so manieth row is kept for measuring."""
+    """In a table without splits, every N-th row is held out for evaluation."""
 
 
 class LabelledText(NamedTuple):
     """One row of a table."""
 
     words: tuple[str, ...]
-    """The whole text as one; or its words, where each has a label."""
+    """The whole text as one element, or its words if each word has a label."""
     second: str
-    """A second text that belongs to it; mostly none, which is ""."""
+    """The second text of a pair; "" if there is none."""
     labels: tuple[str, ...]
-    """One, or one for each word."""
+    """One label, or one for each word."""
     split: str | None
 
 
 class Divided(NamedTuple):
-    """Rows to learn from, and rows to measure on."""
+    """Rows to train on, and rows to evaluate on."""
 
     train: list[LabelledText]
     held_out: list[LabelledText]
 
 
 def read_labelled(path: Path, *, words: bool) -> list[LabelledText]:
-    """The rows of a table.
+    """Read the rows of a table.
 
-    With a head line in .tsv, as the names in .jsonl: `text` and `label`, and if there is a second text `second`; with
-    `words`: `tokens` and `labels`, lists in .jsonl, separated by spaces in .tsv. A column `split` is heeded.
+    Columns (first line of a .tsv) or keys (.jsonl): `text`, `label` and optionally `second`, a second text; with
+    `words`: `tokens` and `labels`, lists in .jsonl, separated by spaces in .tsv. A column `split` is optional.
 
     Args:
-        path: .tsv or .jsonl; may be packed (.gz, .xz, .bz2).
+        path: .tsv or .jsonl; may be compressed (.gz, .xz, .bz2).
         words: whether each word has a label.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, a row is damaged, or there is none; says where.
+        ValueError: a column is missing, a row is damaged, or there are no rows; the message says where.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"expected a table of texts and labels (.tsv or .jsonl), got {path}, which is no file")
+        raise FileNotFoundError(
+            f"expected a table of texts and labels (.tsv or .jsonl), got {path}, which is not a file"
+        )
     match [suffix for suffix in path.suffixes if suffix in (".tsv", ".jsonl")]:
         case [*_, ".tsv"]:
             rows = _tsv(path)
         case [*_, ".jsonl"]:
             rows = _jsonl(path)
         case _:
-            raise ValueError(f"expected a table called .tsv or .jsonl (or packed, .tsv.xz), got {path}")
+            raise ValueError(f"expected a table named .tsv or .jsonl (or compressed, such as .tsv.xz), got {path}")
     found = [_row(data, words=words, where=f"{path}:{number}") for number, data in rows]
     if not found:
-        raise ValueError(f"{path} holds no rows; expected a text and its label in each")
+        raise ValueError(f"{path} contains no rows; expected a text and its label in each row")
     return found
 
 
 def divide_labelled(rows: Sequence[LabelledText], config: LabelledTextsConfig, *, held_out: Sequence[str]) -> Divided:
-    """What is learnt from and what is measured on.
+    """Divide rows into training and held-out rows.
 
     Args:
-        rows: of a table.
-        config: says how often a row is held out of a table without splits.
-        held_out: splits whose names begin so are measured on.
+        rows: rows of a table.
+        config: `held_out_every` applies to tables without splits.
+        held_out: splits whose names begin with one of these are held out.
     """
     if any(row.split for row in rows):
         kept = [(row.split or "").startswith(tuple(held_out)) for row in rows]
@@ -98,12 +100,12 @@ def divide_labelled(rows: Sequence[LabelledText], config: LabelledTextsConfig, *
 
 
 def classes_of(rows: Sequence[LabelledText]) -> tuple[str, ...]:
-    """Every label there is, in code point order."""
+    """Return all different labels, in code point order."""
     return tuple(sorted({label for row in rows for label in row.labels}))
 
 
 class _Ids(NamedTuple):
-    """A text as numbers, `[CLS] ... [SEP]`, with its labels as places in the list of classes."""
+    """A text as token ids, `[CLS] ... [SEP]`, with its labels as indices into the list of classes."""
 
     ids: list[int]
     parts: list[int]
@@ -113,14 +115,14 @@ class _Ids(NamedTuple):
 def numbers_of(
     rows: Sequence[LabelledText], wordpiece: WordPiece, *, classes: Sequence[str], max_tokens: int, words: bool
 ) -> list[_Ids]:
-    """Texts as numbers.
+    """Encode texts and labels as numbers.
 
     Args:
-        rows: of a table.
-        wordpiece: of the pieces.
-        classes: names in the order of their numbers; a label that is not among them becomes -1.
-        max_tokens: what is longer is cut; of two texts the longer one, token by token.
-        words: whether each word has a label: it stands at its first piece, and -1 at all others.
+        rows: rows of a table.
+        wordpiece: the tokeniser.
+        classes: class names in the order of their numbers; other labels become -1.
+        max_tokens: longer texts are truncated; in a pair, tokens are removed from the longer text.
+        words: whether each word has a label; it is assigned to the first piece of the word, -1 to the other pieces.
     """
     place = {name: number for number, name in enumerate(classes)}
     flat = wordpiece.encode([word for row in rows for word in (*row.words, row.second)])
@@ -151,7 +153,7 @@ def numbers_of(
 
 
 def padded(rows: Sequence[_Ids], *, pad: int) -> TokenBatch:
-    """A batch of texts, padded to the longest."""
+    """Return a batch of texts, padded to the longest."""
 
     def block(lists: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
         filled = torch.full((len(lists), max(map(len, lists))), fill)
@@ -169,24 +171,24 @@ def padded(rows: Sequence[_Ids], *, pad: int) -> TokenBatch:
 
 @final
 class LabelledBatches:
-    """Micro-batches of texts of like length, a pure function of the seed and the micro-batch's number.
+    """Micro-batches of texts of similar length, a pure function of the seed and the micro-batch's number.
 
-    Each epoch shuffles all texts and leaves out those that do not fill a batch; other ones each time.
+    Each epoch shuffles all texts and leaves out those that do not fill a batch, different ones in each epoch.
 
     Args:
-        rows: as `numbers_of` gives them.
+        rows: from `numbers_of`.
         batch_size: texts in a micro-batch.
-        pad: number of the token that fills.
-        seed: of the run.
+        pad: id of the padding token.
+        seed: seed of the run.
 
     Raises:
-        ValueError: there are fewer texts than a batch has.
+        ValueError: there are fewer texts than one batch needs.
     """
 
     def __init__(self, rows: Sequence[_Ids], *, batch_size: int, pad: int, seed: int) -> None:
         if len(rows) < batch_size:
             raise ValueError(
-                f"expected at least one batch of {batch_size} texts, got {len(rows)} to learn from; lower "
+                f"expected at least one batch of {batch_size} texts, got {len(rows)} to train on; lower "
                 "labelled.batch_size"
             )
         self._rows, self._size, self._pad, self._seed = rows, batch_size, pad, seed
@@ -195,7 +197,7 @@ class LabelledBatches:
         """Micro-batches in an epoch."""
 
     def __getitem__(self, index: int) -> TokenBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         epoch, position = divmod(index, self.num_batches)
         draw = np.random.Generator(np.random.Philox(derive(self._seed, epoch, "order")))
         order = draw.permutation(len(self._rows))[: self.num_batches * self._size]
@@ -212,8 +214,8 @@ def _tsv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in enumerate(rows, start=2):
         if row and len(row) != len(head):
             raise ValueError(
-                f"{path}:{number}: expected {len(head)} columns ({', '.join(head)}), got {len(row)}; a text must not "
-                "hold tabs or line ends: .jsonl can"
+                f"{path}:{number}: expected {len(head)} columns ({', '.join(head)}), got {len(row)}; a text in a .tsv "
+                "must not contain tabs or line ends; use .jsonl for such texts"
             )
         if row:
             yield number, dict(zip(head, row, strict=True))
@@ -226,7 +228,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             data = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not readable as JSON: {error}") from None
+            raise ValueError(f"{path}:{number}: expected a JSON object, got invalid JSON: {error}") from None
         if not isinstance(data, dict):
             got = line.strip()[:50]
             raise ValueError(f"{path}:{number}: expected an object with a text and its label, got {got}")  # noqa: TRY004
@@ -237,8 +239,8 @@ def _row(data: dict[str, Any], *, words: bool, where: str) -> LabelledText:
     text, label = ("tokens", "labels") if words else ("text", "label")
     if missing := [name for name in (text, label) if data.get(name) in (None, "")]:
         raise ValueError(
-            f"{where}: expected `{text}` and `{label}`, got {', '.join(data) or 'nothing'}, where {missing[0]} is "
-            "missing or empty; the first line of a .tsv names its columns"
+            f"{where}: expected `{text}` and `{label}`, got {', '.join(data) or 'no columns'}; {missing[0]} is "
+            "missing or empty; the first line of a .tsv must contain the column names"
         )
     split = str(data["split"]) if data.get("split") else None
     if not words:

@@ -1,4 +1,4 @@
-"""Text files of any size, read line by line."""
+"""Read text files of any size line by line."""
 
 import bz2
 import gzip
@@ -12,16 +12,16 @@ from pathlib import Path
 from sori.core.user_files import open_bytes
 
 SUFFIXES = (".txt", ".gz", ".xz", ".bz2")
-"""Of the files that are looked for in a folder."""
-_PACKED = SUFFIXES[1:]
+"""Suffixes of the text files in a folder."""
+_COMPRESSED = SUFFIXES[1:]
 _DOCUMENT = "#DOC"
 
 
 def text_files(paths: Iterable[str | Path]) -> list[Path]:
-    """The text files there are.
+    """List text files.
 
     Args:
-        paths: files, of any name; of a folder, every .txt, .gz, .xz and .bz2 in it and below, in order of their names.
+        paths: files of any name, or folders, which stand for every .txt, .gz, .xz and .bz2 below them, sorted by path.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or no text in a folder.
@@ -40,13 +40,13 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, each with its line feed; only a line feed ends one.
+    """Yield the lines of a UTF-8 file, each with its line feed; only a line feed ends a line.
 
     Args:
-        path: of a text; packed ones (.gz, .xz, .bz2) are unpacked on the fly.
+        path: text file; compressed files (.gz, .xz, .bz2) are decompressed while reading.
 
     Raises:
-        ValueError: it is no UTF-8 text, or damaged; says where.
+        ValueError: it is not UTF-8 text, or damaged; the message says where.
     """
     before = 0
     with ExitStack() as stack:
@@ -58,29 +58,30 @@ def lines(path: Path) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"expected UTF-8 text in {path}, got byte {error.object[error.start]:#04x} at position "
-                f"{before + error.start} (counted from 0{', unpacked' if path.suffix in _PACKED else ''}). Probably "
-                f"{_encoding(error.object, before)}"
+                f"{before + error.start} (counted from 0{', decompressed' if path.suffix in _COMPRESSED else ''}). "
+                f"Probably {_encoding(error.object, before)}"
             ) from None
-        # OSError is what bz2 says of damage, and the class of what gzip says
+        # bz2 raises OSError for damaged data, gzip a subclass of it
         except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            if path.suffix not in _PACKED:
+            if path.suffix not in _COMPRESSED:
                 raise
             raise ValueError(
-                f"expected packed text in {path}, got damage after {before} unpacked bytes: {error}. Probably it was "
-                "cut short while copying, or its name ends wrongly; copy it again, or give it the right ending."
+                f"expected compressed text in {path}, got damaged data after {before} decompressed bytes: {error}. "
+                "Probably it was truncated while copying, or has the wrong suffix; copy it again or correct the suffix."
             ) from None
 
 
 def paragraphs(paths: Iterable[str | Path]) -> Iterator[str]:
-    """Every line of some texts without the space around it, and "" where a document ends.
+    """Yield every line without surrounding white space, and "" at the end of each document.
 
-    A document ends at an empty line, at a line that begins with `#DOC`, and with its file; never two "" in a row.
+    A document ends at an empty line, at a line that begins with `#DOC`, and at the end of its file; "" is never
+    repeated.
 
     Args:
         paths: as for `text_files`.
 
     Raises:
-        FileNotFoundError, ValueError: as of `text_files` and `lines`.
+        FileNotFoundError, ValueError: as in `text_files` and `lines`.
     """
     inside = False
     for path in text_files(paths):
@@ -100,8 +101,8 @@ def _encoding(line: bytes, before: int) -> str:
         return "it was saved as UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
     if not before and b"\0" in line:
         return (
-            "it is no text at all, or packed; give text (.txt), or text packed with gzip, xz or bzip2 under its own "
-            "ending."
+            "it is not text, or compressed; give a text file (.txt), or one compressed with gzip, xz or bzip2 and with "
+            "the suffix .gz, .xz or .bz2."
         )
     return "it was saved in an older encoding such as Windows-1252; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)."
 

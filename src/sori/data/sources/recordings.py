@@ -1,4 +1,4 @@
-"""What a user calls their recordings - a folder or a table - turned into one list of items."""
+"""Read a folder of recordings into a list of items; the types that all sources of recordings share."""
 
 import os
 import re
@@ -12,15 +12,15 @@ from sori.core.user_files import read_text
 AUDIO = frozenset(
     ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist".split()  # noqa: SIM905
 )
-"""Suffixes of files that are looked into."""
+"""Suffixes of sound files that are checked."""
 FOREIGN_AUDIO = frozenset(".m4a .mp4 .aac .wma .webm .mkv .mov .amr .3gp .m4b .ra .ape .wv .shn .spx".split())  # noqa: SIM905
-"""Suffixes of sound that libsndfile cannot decode."""
+"""Suffixes of sound files that libsndfile cannot decode."""
 
 _LIBRISPEECH_NAME = re.compile(r"(\d+)-\d+-\d+")
 
 
 class Item(NamedTuple):
-    """A stretch of a file as its source describes it, not yet looked into."""
+    """A file or a segment of a file as its source describes it, not yet checked."""
 
     id: str
     path: str
@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 
 class Excluded(NamedTuple):
-    """A file or row left out."""
+    """A file or row that is left out."""
 
     id: str
     path: str
@@ -48,31 +48,31 @@ class Found(NamedTuple):
 
     items: list[Item]
     excluded: list[Excluded]
-    """What is known to be useless before any decoding."""
+    """What is unusable without decoding it."""
     others: Counter[str]
-    """Suffixes of the files that are neither sound nor transcripts."""
+    """Number of files that are neither sound nor transcripts, by suffix."""
     notes: list[str]
-    """What the user should know about how the source was read."""
+    """Notes for the user about how the source was read."""
 
 
 def read_folder(folder: Path) -> Found:
-    """All sound files below a folder, sorted by path.
+    """Read all sound files below a folder, sorted by path.
 
-    A transcript is `NAME.txt` beside `NAME.wav` (or any other sound), or the line of `NAME` in a `*.trans.txt` of the
-    same folder, as LibriSpeech has them. The speaker is the first number of LibriSpeech's names (`1089-134686-0000`),
-    otherwise the name of the folder that the file is in; files directly in `folder` have none.
+    A transcript is `NAME.txt` beside `NAME.wav` (or another sound file), or the line of `NAME` in a `*.trans.txt` of
+    the same folder, as in LibriSpeech. The speaker is the first number of a LibriSpeech name (`1089-134686-0000`),
+    otherwise the name of the folder that contains the file; files directly in `folder` have no speaker.
     """
     found = Found([], [], Counter(), [])
     for directory in _folders(folder, found):
         names = sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())
         _add_directory(directory, names, folder, found)
     if (folder / "manifest.jsonl").is_file():
-        found.notes.append(f"{folder}/manifest.jsonl was not used; give its path instead of the folder's to use it")
+        found.notes.append(f"{folder}/manifest.jsonl was not used; to use it, pass its path instead of the folder")
     return found
 
 
 def _folders(folder: Path, found: Found) -> Iterator[Path]:
-    """The folder and all below it, links followed once."""
+    """Yield the folder and all folders below it; links are followed once."""
     waiting, seen = [folder], set()
     while waiting:
         directory = waiting.pop()
@@ -85,7 +85,7 @@ def _folders(folder: Path, found: Found) -> Iterator[Path]:
             continue
         seen.add(directory.resolve())
         if directory != folder and directory.suffix.lower() in AUDIO:
-            detail = "a folder named like a sound file; what it holds was looked into"
+            detail = "a folder named like a sound file; the files in it were checked"
             found.excluded.append(Excluded(_name(directory, folder), str(directory), "wrongly named", detail))
         yield directory
         waiting += [directory / name for name in inner]
@@ -101,12 +101,12 @@ def _add_directory(directory: Path, names: list[str], folder: Path, found: Found
         elif suffix in AUDIO:
             _add_file(path, folder, lines, found)
         elif suffix in FOREIGN_AUDIO:
-            detail = f"cannot be decoded here; convert it: ffmpeg -i {name} {path.stem}.flac"
+            detail = f"this format cannot be decoded; convert it: ffmpeg -i {name} {path.stem}.flac"
             found.excluded.append(Excluded(_name(path, folder), str(path), "unsupported format", detail))
         elif not name.endswith(".trans.txt") and not (suffix == ".txt" and path.stem in stems):
             found.others[suffix or "no suffix"] += 1
     for stem in sorted(lines.keys() - stems):
-        detail = "a .trans.txt has a line for it, but there is no such sound file"
+        detail = "listed in a .trans.txt, but there is no such sound file"
         found.excluded.append(Excluded(stem, str(directory / stem), "missing", detail))
 
 
@@ -143,9 +143,9 @@ def _trans_lines(directory: Path, names: list[str], found: Found) -> dict[str, s
                 found.excluded.append(Excluded(name, str(directory / name), "unreadable transcript", detail))
                 continue
             for line in text.splitlines():
-                stem, _, said = line.strip().partition(" ")
+                stem, _, transcript = line.strip().partition(" ")
                 if stem:
-                    lines[stem] = said
+                    lines[stem] = transcript
     return lines
 
 
@@ -156,7 +156,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _name(path: Path, folder: Path) -> str:
-    """Path below the folder without its suffix."""
+    """Return the path relative to the folder, without its suffix."""
     return path.relative_to(folder).with_suffix("").as_posix() if path != folder else path.name
 
 

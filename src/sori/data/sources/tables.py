@@ -1,4 +1,4 @@
-"""Tables of recordings (`.tsv`, `.csv`, `.jsonl`): one row for each file, or for each stretch of a file."""
+"""Read tables of recordings (`.tsv`, `.csv`, `.jsonl`): one row for each file or segment of a file."""
 
 import csv
 import io
@@ -24,17 +24,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "end": ("end", "end_seconds", "end_time"),
     "duration": ("duration", "duration_seconds"),
 }
-"""What is known under which column names, capitals aside; of several present, the first counts."""
+"""Accepted column names of each field, ignoring case; if several are present, the first one is used."""
 
 
 def read_table(path: Path) -> Found:
-    """The rows of a table, in its order.
+    """Read the rows of a table, in order.
 
-    Only the sound file's column is needed; its paths are relative to the table's folder. `duration` counts only beside
-    `start`: a row without a start is the whole file.
+    Only the column of the sound file is required; its paths are relative to the folder of the table. `duration` is
+    used only together with `start`: a row without a start is the whole file.
 
     Raises:
-        ValueError: no column for the sound file, a row that cannot be read, or none of the files exists.
+        ValueError: the column of the sound file is missing, a row cannot be read, or none of the files exists.
     """
     rows = list(_json_rows(path) if path.suffix.lower() == ".jsonl" else _text_rows(path))
     if not rows:
@@ -47,34 +47,36 @@ def read_table(path: Path) -> Found:
     if chosen["audio"] is None:
         raise ValueError(
             f"{path} has no column for the sound file: expected one named {', '.join(COLUMNS['audio'])}; got the "
-            f"columns {', '.join(present)}. The first line of a .tsv or .csv must hold the names of its columns"
+            f"columns {', '.join(present)}. The first line of a .tsv or .csv must contain the column names"
         )
     items = [_item(path, number, {f: row.get(n) for f, n in chosen.items() if n}) for number, row in rows]
     if not any(Path(item.path).exists() for item in items):
         raise ValueError(
-            f"none of the {len(items)} files in {path} exists; the first was looked for at {items[0].path}. Paths are "
-            "relative to the folder of the table: was it moved without its recordings?"
+            f"none of the {len(items)} files in {path} exists; the first one was expected at {items[0].path}. Paths "
+            "are relative to the folder of the table; likely the table was moved without its recordings"
         )
     used = {name for name in chosen.values() if name}
     unused = [name for name in present if name not in used]
-    notes = [f"{path.name}: columns not used: {', '.join(unused)}"] if unused else []
+    notes = [f"{path.name}: these columns were ignored: {', '.join(unused)}"] if unused else []
     return Found(items, [], Counter(), notes)
 
 
 def _item(table: Path, number: int, row: dict[str, Any]) -> Item:
     audio = _string(row, "audio", table, number)
     if not audio:
-        raise ValueError(f"{table}, line {number}: no sound file")
+        raise ValueError(f"{table}, line {number}: expected a sound file, got an empty field")
     start = _seconds(row, "start", table, number)
     duration = _seconds(row, "duration", table, number) if start is not None else None
     end = _seconds(row, "end", table, number)
     if end is not None:
         duration = end - (start or 0.0)
     if duration is not None and duration <= 0:
-        raise ValueError(f"{table}, line {number}: a stretch of {duration:g} s; expected start before end, in seconds")
+        raise ValueError(
+            f"{table}, line {number}: expected start before end, in seconds, got a duration of {duration:g} s"
+        )
     text = row.get("text")
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"{table}, line {number}: expected a text or null, got {text!r}")
+        raise ValueError(f"{table}, line {number}: expected text or null, got {text!r}")
     path = Path(audio) if Path(audio).is_absolute() else table.parent / audio
     name = _string(row, "id", table, number) or Path(audio).with_suffix("").as_posix()
     known = {field: _string(row, field, table, number) for field in ("speaker", "language", "split")}

@@ -1,4 +1,4 @@
-"""Praat's TextGrid: tiers of intervals with labels, in the long and the short form, UTF-8 or UTF-16."""
+"""Read Praat's TextGrid format: tiers of labelled intervals, in the long and the short form, UTF-8 or UTF-16."""
 
 import codecs
 import re
@@ -12,16 +12,16 @@ _TOKEN = re.compile(r'"((?:[^"]|"")*)"|<(exists|absent)>|(?<![\w\[])(-?\d+(?:\.\
 
 
 def read_textgrid(path: Path) -> dict[str, list[Interval]]:
-    """The interval tiers of a file by their names, with all intervals, also those without a label; no point tiers.
+    """Read the interval tiers of a file, by name, including intervals without a label; point tiers are ignored.
 
     Raises:
-        ValueError: not a TextGrid, or one that ends early.
+        ValueError: the file is not a TextGrid, or it is truncated.
     """
     tokens = _tokens(_decoded(path))
     try:
         return _tiers(tokens)
     except StopIteration:
-        raise ValueError(f"{path} ends in the middle of a tier; likely cut off while it was copied") from None
+        raise ValueError(f"{path} ends in the middle of a tier; likely truncated while it was copied") from None
     except ValueError as error:
         raise ValueError(f"{path} is not a TextGrid: {error}") from None
 
@@ -39,7 +39,7 @@ def _decoded(path: Path) -> str:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Strings without their quotes, numbers and `exists`: what counts in a Praat file; all else explains it."""
+    """Yield the significant tokens of a Praat file: strings without quotes, numbers and `exists`; skip the rest."""
     for found in _TOKEN.finditer(text):
         string, flag, number = found.groups()
         yield string.replace('""', '"') if string is not None else flag or number
@@ -49,7 +49,7 @@ def _tiers(tokens: Iterator[str]) -> dict[str, list[Interval]]:
     found: dict[str, list[Interval]] = {}
     head = [next(tokens, ""), next(tokens, "")]
     if head != ["ooTextFile", "TextGrid"]:
-        raise ValueError(f"expected it to begin with ooTextFile and TextGrid, got {head}")
+        raise ValueError(f"expected ooTextFile and TextGrid at the beginning, got {head}")
     _ = float(next(tokens)), float(next(tokens))
     if next(tokens) != "exists":
         return found
