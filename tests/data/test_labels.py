@@ -31,14 +31,14 @@ def test_few_minutes_take_different_speakers():
     assert len({u.speaker for u in chosen}) == len(chosen) == 5
 
 
-def test_never_longer_than_asked_and_short_by_less_than_an_utterance():
+def test_never_longer_than_the_limit_and_short_by_less_than_an_utterance():
     rows = [utterance(f"u{n}", seconds=1 + n % 7 / 3, speaker=f"s{n % 5}") for n in range(100)]
     for seed in range(20):
         seconds = sum(u.duration_seconds for u in choose_minutes(rows, 0.5, seed=seed))
         assert 30 - 3.0 < seconds <= 30
 
 
-def test_choice_depends_on_the_seed_only_and_smaller_ones_begin_larger_ones():
+def test_choice_depends_on_the_seed_only_and_smaller_choices_begin_larger_ones():
     rows = corpus()
     ten = choose_minutes(rows, 1.0, seed=5)
     assert choose_minutes(rows[::-1], 1.0, seed=5) == ten
@@ -54,7 +54,7 @@ def test_speakers_with_little_are_used_up():
     assert len(choose_minutes(rows, 31 * 3 / 60, seed=0)) == 31
 
 
-def test_untranscribed_are_passed_over_and_unnamed_speakers_are_different_ones():
+def test_untranscribed_are_ignored_and_unnamed_speakers_count_separately():
     rows = [*(utterance(f"n{n}", text=text) for n, text in enumerate([None, "", "  "])), *corpus(1, 10)]
     rows += [utterance(f"x{n}", seconds=3) for n in range(10)]
     chosen = choose_minutes(rows, 0.5, seed=0)
@@ -75,7 +75,7 @@ def test_required_frames_by_writing_the_path(labels):
     assert num_required_frames(labels) == len(path)
 
 
-def test_label_sorts_out_what_cannot_be_learnt():
+def test_label_leaves_out_what_ctc_cannot_learn_from():
     vocabulary = Vocabulary.fit(["ab ba"])
     cases = {
         "good": utterance("good", seconds=0.1, text="Ab, ba!"),
@@ -93,6 +93,6 @@ def test_label_sorts_out_what_cannot_be_learnt():
     assert list(reasons) == ["dense", "none", "empty", "foreign", "tiny"]
     assert reasons["dense"] == "too short for its transcript: 4 frames for 4 labels and 1 repeats (0.06 s, 4 symbols)"
     assert reasons["none"] == "no transcript"
-    assert reasons["empty"] == "nothing left of the transcript ' ?! ' after normalisation"
+    assert reasons["empty"] == "transcript ' ?! ' is empty after normalisation"
     assert "U+00F1 LATIN SMALL LETTER N WITH TILDE" in reasons["foreign"]
-    assert reasons["tiny"] == "shorter than one frame: 160 samples of 400"
+    assert reasons["tiny"] == "shorter than one frame: 160 samples, one frame needs 400"

@@ -1,4 +1,4 @@
-"""Utterances to Lhotse cuts and back; what other people's cuts may and may not hold."""
+"""Utterances to Lhotse cuts and back; which cuts from other programs are accepted."""
 
 import gzip
 import json
@@ -77,7 +77,7 @@ def test_a_failing_write_leaves_the_old_list(tmp_path):
     assert [u.id for u in read_manifest(tmp_path)] == ["old"]
 
 
-def test_lhotse_reads_the_list_and_hears_the_same(tmp_path):
+def test_lhotse_reads_the_list_and_the_same_samples(tmp_path):
     lhotse = pytest.importorskip("lhotse", exc_type=ImportError)
     stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000, 2)).astype(np.float32)
     soundfile.write(tmp_path / "two.wav", stereo, 16_000, subtype="FLOAT")
@@ -126,7 +126,7 @@ def test_a_foreign_cut_without_supervision_is_untranscribed(tmp_path):
         ({"start": "early"}, "not a Lhotse cut"),
     ],
 )
-def test_cuts_that_are_more_than_a_stretch_of_a_file_are_refused(tmp_path, changes, message):
+def test_cuts_that_are_not_a_segment_of_a_file_are_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as error:
         read_manifest(store(tmp_path, cut(id="fine"), cut(**changes)))
     assert "line 2" in str(error.value)
@@ -139,12 +139,12 @@ def test_features_without_sound_are_refused(tmp_path):
         read_manifest(store(tmp_path, silent))
 
 
-def test_resampling_by_lhotse_is_no_obstacle(tmp_path):
+def test_cuts_resampled_by_lhotse_are_accepted(tmp_path):
     recording = cut()["recording"] | {"transforms": [{"name": "Resample", "kwargs": {}}]}
     assert read_manifest(store(tmp_path, cut(recording=recording)))[0].num_samples == 48_000
 
 
-def test_folders_that_are_not_prepared_get_the_command(tmp_path):
+def test_folders_that_are_not_prepared_are_refused_with_the_command(tmp_path):
     with pytest.raises(ValueError, match=r"sori prepare RECORDINGS .*nowhere"):
         read_manifest(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="lists no utterances"):

@@ -1,4 +1,4 @@
-"""From texts to counts and numbers."""
+"""Word counts of texts, and texts as numbers."""
 
 import lzma
 
@@ -48,8 +48,8 @@ def test_a_full_table_drops_the_rarest():
     assert len(found.words) <= 302
 
 
-def test_one_endless_line_is_read_in_stretches(tmp_path, monkeypatch):
-    monkeypatch.setattr(wc, "_STRETCH", 50)
+def test_one_long_line_is_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(wc, "_PART_LENGTH", 50)
     words = [f"w{'x' * (n % 7)}" for n in range(1000)]
     with lzma.open(tmp_path / "a.xz", "wt") as file:
         file.write(" ".join(words))
@@ -67,10 +67,10 @@ def test_one_endless_line_is_read_in_stretches(tmp_path, monkeypatch):
         (b"all different words here", "--system.min-count"),
         (b"caf\xe9 caf\xe9", "Windows-1252"),
         ("text".encode("utf-16"), "UTF-16"),
-        (b"\x7fELF\0\0\xff\xfe", "no text at all"),
+        (b"\x7fELF\0\0\xff\xfe", "it is not text, or compressed"),
     ],
 )
-def test_what_cannot_be_learnt_from_says_why(tmp_path, content, message):
+def test_unusable_texts_are_refused(tmp_path, content, message):
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -84,7 +84,7 @@ def test_damaged_words_are_refused(tmp_path):
             wc.read_word_counts(tmp_path / "w.json")
 
 
-def test_phrases_by_score_and_pass_after_pass():
+def test_phrases_are_joined_by_score_in_each_pass():
     lines = [["new", "york", "times"]] * 30 + [["new", "house"]] * 3 + [[f"w{n}", f"v{n}"] for n in range(300)]
     found = find_phrases(
         lambda rewrite: lines if rewrite is None else map(rewrite, lines),

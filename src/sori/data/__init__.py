@@ -1,1 +1,1 @@
-"""From files to batches: manifests, preparation, sampling, loading. Knows nothing of models."""
+"""From files to batches: manifests, preparation, sampling, loading. Independent of models."""

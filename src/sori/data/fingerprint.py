@@ -14,11 +14,11 @@ from sori.data.sources.images import Images
 _END = 1 << 20
 
 Fingerprint = dict[str, Any]
-"""Amount of data, and a digest of what decides the result."""
+"""Amount of data, and a digest of everything that affects the result."""
 
 
 def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -> Fingerprint:
-    """Utterances, hours and digest; with `languages`, where they decide how often an utterance is heard."""
+    """Return the fingerprint of utterances; include their languages where these affect how often each is used."""
     hours = sum(u.duration_seconds for u in utterances) / 3600
     digest = _digest(
         f"{(u.id, u.start, u.num_samples, u.text)!r}{repr(u.language) if languages else ''}".encode()
@@ -28,13 +28,13 @@ def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -
 
 
 def of_images(images: Images) -> Fingerprint:
-    """Images and digest."""
+    """Return the fingerprint of images."""
     digest = _digest([repr(images.names).encode(), images.pixels.numpy().tobytes()])
     return {"images": len(images.names), "digest": digest}
 
 
 def of_texts(files: Sequence[Path]) -> Fingerprint:
-    """Files, bytes and digest: of names, sizes, and the first and last MiB of each, since texts can be huge."""
+    """Return the fingerprint of texts: names, sizes, and the first and last MiB of each, since texts can be huge."""
     sizes = [file.stat().st_size for file in files]
     digest = _digest(
         part
@@ -45,7 +45,7 @@ def of_texts(files: Sequence[Path]) -> Fingerprint:
 
 
 def describe(about: Fingerprint) -> str:
-    """`5,170 utterances of 6.16 h`."""
+    """Describe a fingerprint, as `5,170 utterances of 6.16 h`."""
     if "images" in about:
         return f"{about['images']:,} images"
     if "texts" in about:
@@ -54,23 +54,23 @@ def describe(about: Fingerprint) -> str:
 
 
 def check(path: Path, about: Fingerprint) -> Fingerprint | None:
-    """What a run was begun on, None for a new one.
+    """Return the fingerprint stored with a run, or None for a new run.
 
     Raises:
-        ValueError: these were other data.
+        ValueError: the run was started on other data.
     """
     found: Fingerprint | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if found is not None and found["digest"] != about["digest"]:
         raise ValueError(
-            f"{path.parent} was begun on {describe(found)}, and now the data hold {describe(about)} or other ones; "
-            "likely the folder was prepared again: train into a new folder"
+            f"{path.parent} was started on {describe(found)}, but the data are now {describe(about)}, or differ in "
+            "content; likely the folder was prepared again: train into a new folder"
         )
     distributed.barrier()
     return found
 
 
 def store(path: Path, about: Fingerprint) -> None:
-    """Note what a run is made on."""
+    """Store the fingerprint of a run's data."""
     if distributed.rank() == 0:
         write_json(path, about)
 

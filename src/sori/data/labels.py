@@ -1,7 +1,7 @@
-"""Which transcribed utterances a recogniser is trained on: a labelled subset, and the check that each can be learnt.
+"""Select the transcribed utterances for a recogniser: choose a labelled subset, and check that CTC can learn from each.
 
-CTC needs a frame for each label and one more between equal neighbours. An utterance that is too short for its
-transcript has an infinite loss; here it is found, named and left out before training.
+CTC needs a frame for each label and one more between equal adjacent labels. An utterance that is too short for its
+transcript has an infinite loss; it is reported and left out before training.
 """
 
 import itertools
@@ -30,33 +30,33 @@ class Unusable(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Every utterance that was looked at, in one of two lists."""
+    """All utterances that were checked, in one of two lists."""
 
     usable: list[Labelled]
     unusable: list[Unusable]
 
 
 def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
-    """Transcribed utterances of so many minutes in all, from as many speakers as possible.
+    """Choose transcribed utterances of a given total duration, from as many speakers as possible.
 
-    Rounds over all speakers in random order, one random utterance of each in turn, until the next would be too much. An
-    utterance without a speaker counts as a speaker of its own. With one seed, a smaller choice is the beginning of a
-    larger one.
+    In each round, one random utterance of each speaker is chosen, speakers in random order, until the next utterance
+    would exceed the limit. An utterance without a speaker counts as a separate speaker. With the same seed, a smaller
+    choice is the beginning of a larger one.
 
     Args:
-        utterances: those without a transcript are passed over.
-        minutes: the result is at most this long, and less by at most one utterance.
-        seed: another seed, another choice; the order of `utterances` does not matter.
+        utterances: those without a transcript are ignored.
+        minutes: upper limit of the total duration; the result is shorter by less than one utterance.
+        seed: decides the choice, which does not depend on the order of `utterances`.
 
     Raises:
-        ValueError: if fewer minutes are transcribed.
+        ValueError: fewer minutes are transcribed.
     """
     transcribed = sorted((u for u in utterances if u.text and u.text.strip()), key=lambda u: u.id)
     available = sum(u.duration_seconds for u in transcribed) / 60
     if available < minutes:
         raise ValueError(
             f"expected {minutes:g} min of transcribed speech, got {available:.1f} min in {len(transcribed)} utterances "
-            f"({len(utterances) - len(transcribed)} more have no transcript); ask for fewer minutes or transcribe more"
+            f"({len(utterances) - len(transcribed)} more have no transcript); choose fewer minutes or transcribe more"
         )
     generator = torch.Generator().manual_seed(derive(seed, "labelled subset"))
     by_speaker: dict[str, list[Utterance]] = {}
@@ -80,16 +80,16 @@ def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int
 def label(
     utterances: Sequence[Utterance], vocabulary: Vocabulary, *, num_frames: Callable[[int], int], field_samples: int
 ) -> Labels:
-    """Encode transcripts and sort out what CTC cannot learn from, each with its reason.
+    """Encode transcripts, and leave out what CTC cannot learn from, each with the reason.
 
-    Left out: no transcript; nothing left of it after normalisation; symbols that the vocabulary lacks; audio shorter
-    than one frame; fewer frames than labels and adjacent repeats (usually a transcript of another recording, or a cut
-    at the wrong place).
+    Left out: no transcript; transcript empty after normalisation; symbols that are not in the vocabulary; audio
+    shorter than one frame; fewer frames than labels and adjacent repeats (usually the transcript of another recording,
+    or a wrong cut).
 
     Args:
-        utterances: of any kind.
+        utterances: with or without transcripts.
         vocabulary: fitted on the training transcripts.
-        num_frames: class distributions that the recogniser emits for so many samples (at least `field_samples`).
+        num_frames: from number of samples (at least `field_samples`) to number of frames that the recogniser outputs.
         field_samples: samples that one frame needs.
     """
     result = Labels([], [])
@@ -103,7 +103,7 @@ def label(
 
 
 def num_required_frames(labels: Sequence[int] | Sequence[str]) -> int:
-    """Fewest frames that can carry the labels: one each, and a blank between equal neighbours."""
+    """Return the minimum number of frames for some labels: one each, and a blank between equal adjacent labels."""
     return len(labels) + sum(one == other for one, other in itertools.pairwise(labels))
 
 
@@ -117,11 +117,11 @@ def _reason(
     if utterance.text is None:
         return "no transcript"
     if not symbols:
-        return f"nothing left of the transcript {utterance.text!r} after normalisation"
+        return f"transcript {utterance.text!r} is empty after normalisation"
     if missing := vocabulary.unknown(utterance.text):
-        return f"symbols that the vocabulary lacks: {', '.join(map(describe, missing))}"
+        return f"symbols that are not in the vocabulary: {', '.join(map(describe, missing))}"
     if utterance.num_samples < field_samples:
-        return f"shorter than one frame: {utterance.num_samples} samples of {field_samples}"
+        return f"shorter than one frame: {utterance.num_samples} samples, one frame needs {field_samples}"
     available, required = num_frames(utterance.num_samples), num_required_frames(symbols)
     if available < required:
         return (

@@ -1,7 +1,7 @@
-"""The list of utterances of a prepared folder, stored as Lhotse cuts (`cuts.jsonl.gz`, one JSON object a line).
+"""Read and write the utterances of a prepared folder as Lhotse cuts (`cuts.jsonl.gz`, one JSON object a line).
 
 The lines are read and written directly rather than through Lhotse's objects: 100,000 utterances load in about a second.
-Any Lhotse manifest of cuts over whole-channel sound files can be read, not only those written here.
+Any Lhotse manifest of cuts can be read, provided that each cut uses all channels of one sound file.
 """
 
 import gzip
@@ -16,11 +16,11 @@ from sori.core.files import atomic_write
 from sori.core.user_files import open_bytes
 
 CUTS = "cuts.jsonl.gz"
-"""The file that makes a folder a prepared one."""
+"""Name of the file that marks a prepared folder."""
 
 
 class Utterance(NamedTuple):
-    """A stretch of a sound file with what is known about it."""
+    """A segment of a sound file, with its transcript and metadata."""
 
     id: str
     path: str
@@ -42,13 +42,13 @@ class Utterance(NamedTuple):
 
 
 def read_manifest(folder: Path) -> list[Utterance]:
-    """The utterances of a prepared folder, in the order of its file.
+    """Read the utterances of a prepared folder, in the order of the file.
 
     A Lhotse cut with several supervisions gives one utterance for each of them.
 
     Raises:
-        ValueError: the folder is not prepared, its list is damaged or empty, or it holds cuts that are more than a
-            stretch of one sound file (mixtures, single channels, features only, augmented recordings).
+        ValueError: the folder is not prepared, its list is damaged or empty, or a cut is not part of one sound file
+            (mixtures, single channels, features only, augmented recordings).
     """
     path = folder / CUTS
     if not path.is_file():
@@ -63,14 +63,14 @@ def read_manifest(folder: Path) -> list[Utterance]:
             found = list(_utterances(cut))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"{path}, line {number}: not a Lhotse cut ({error!r} is missing or of another kind)"
+                f"{path}, line {number}: not a Lhotse cut ({error!r} is missing or of the wrong type)"
             ) from None
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
         for utterance in found:
             if utterance.id in ids:
                 raise ValueError(
-                    f"{path}, line {number}: a second utterance is named {utterance.id!r}; ids must differ"
+                    f"{path}, line {number}: a second utterance is named {utterance.id!r}; ids must be unique"
                 )
             ids.add(utterance.id)
         utterances += found
@@ -80,11 +80,13 @@ def read_manifest(folder: Path) -> list[Utterance]:
 
 
 def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) -> None:
-    """Write utterances as Lhotse cuts; the file appears whole or not at all, and equal rows give equal bytes.
+    """Write utterances as Lhotse cuts; equal rows give equal bytes.
+
+    The file is written under another name and then renamed, so it is never incomplete.
 
     Args:
-        folder: an existing folder; a list already there is replaced.
-        rows: each utterance with the header of its file (the length that counts is the one really decoded).
+        folder: an existing folder; an existing list is replaced.
+        rows: each utterance with the header of its file (the length is the decoded one).
     """
     with (
         atomic_write(folder / CUTS) as partial,
@@ -121,7 +123,7 @@ def _utterances(cut: dict[str, Any]) -> Iterator[Utterance]:
 def _utterance(
     name: str, path: str, start: float, duration: float, about: dict[str, Any], split: str | None
 ) -> Utterance:
-    # Rounded down as audio.AudioInfo does, after lifting durations such as 0.29999999999999999.
+    # Rounded down as in audio.AudioInfo, with a tolerance for durations such as 0.29999999999999999.
     num_samples = int(duration * SAMPLE_RATE + 1e-3)
     split = split or (about.get("custom") or {}).get("split")
     return Utterance(
@@ -131,9 +133,7 @@ def _utterance(
 
 def _sound_file(cut: dict[str, Any]) -> str:
     if cut["type"] not in ("MonoCut", "MultiCut"):
-        raise ValueError(
-            f"expected a cut of one recording, got a {cut['type']}; save the mixture as a sound file first"
-        )
+        raise ValueError(f"expected a cut of one recording, got a {cut['type']}; save it as a sound file first")
     if "recording" not in cut:
         raise ValueError(f"cut {cut['id']!r} has no recording (features only?); sori reads waveforms")
     recording = cut["recording"]
@@ -144,12 +144,12 @@ def _sound_file(cut: dict[str, Any]) -> str:
             f"recording {recording['id']!r} is not one sound file (sources: {kinds}); save it as one first"
         )
     if any(transform["name"] != "Resample" for transform in recording.get("transforms") or []):
-        raise ValueError(f"recording {recording['id']!r} carries augmentations; save the augmented audio first")
+        raise ValueError(f"recording {recording['id']!r} has augmentations; save the augmented audio first")
     used = cut["channel"] if isinstance(cut["channel"], list) else [cut["channel"]]
     if sorted(used) != sorted(sources[0]["channels"]):
         raise ValueError(
             f"cut {cut['id']!r} uses channel {used} of {sources[0]['channels']}; sori averages all channels of a file, "
-            "so save each channel as a file of its own first"
+            "so save each channel as a separate file first"
         )
     path: str = sources[0]["source"]
     return path

@@ -1,7 +1,7 @@
-"""Words that belong together become one: `new york` is written `new_york` (Mikolov et al. 2013b, section 4).
+"""Join words that form phrases: `new york` becomes `new_york` (Mikolov et al. 2013b, section 4).
 
-Two neighbours are joined where (count(ab) - discount) / (count(a) count(b)) * words of the text exceeds a threshold
-(word2phrase.c's scale). A pass joins pairs; the next one, with a lower threshold, joins what was joined before.
+Two adjacent words are joined if (count(ab) - discount) / (count(a) count(b)) * words of the text exceeds a threshold
+(the scale of word2phrase.c). A pass joins pairs; the next pass, with a lower threshold, can join the results.
 """
 
 from collections import Counter
@@ -16,13 +16,13 @@ JOINT = "_"
 def find_phrases(
     text: Callable[[Rewrite | None], Iterable[Sentence]], *, thresholds: Iterable[float], discount: int, max_words: int
 ) -> list[set[tuple[str, str]]]:
-    """The pairs to join in each pass.
+    """Find the pairs to join in each pass.
 
     Args:
-        text: reads the text once more, rewritten.
-        thresholds: of each pass. Paper: 2 to 4 passes with falling ones.
-        discount: pairs that occur no more often are never joined; rarer words neither (word2phrase.c's min-count).
-        max_words: different words and pairs remembered at a time.
+        text: reads the text again, with a rewriting applied.
+        thresholds: threshold of each pass. Paper: 2 to 4 passes with decreasing thresholds.
+        discount: pairs that occur this often or less are never joined, nor are rarer words (word2phrase.c's min-count).
+        max_words: different words and pairs kept in memory.
     """
     passes: list[set[tuple[str, str]]] = []
     for threshold in thresholds:
@@ -48,7 +48,7 @@ def find_phrases(
 
 
 def rewriting(passes: list[set[tuple[str, str]]]) -> Rewrite | None:
-    """Join pairs, pass after pass, from the left; what was joined is not joined again in the same pass."""
+    """Return a function that joins pairs from the left, pass after pass, without extending a pair in the same pass."""
     if not passes:
         return None
 

@@ -1,4 +1,4 @@
-"""Which utterances of prepared folders are meant."""
+"""Select utterances of prepared folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from sori.data.manifest import Utterance, read_manifest
 
 
 def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
-    """The transcribed utterances of prepared folders.
+    """Return the transcribed utterances of prepared folders.
 
     Args:
         data: prepared folder or folders.
-        split: which utterances of folders that name splits; None: all.
+        split: name of the split, ignored for folders without splits; None: all utterances.
 
     Raises:
         ValueError: there are none.
@@ -20,11 +20,11 @@ def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> l
 
 
 def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
-    """The utterances of prepared folders.
+    """Return the utterances of prepared folders.
 
     Args:
         data: prepared folder or folders.
-        split: which utterances of folders that name splits; None: all.
+        split: name of the split, ignored for folders without splits; None: all utterances.
 
     Raises:
         ValueError: a folder has no such split.
@@ -37,7 +37,7 @@ def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> li
 
     Args:
         corpora: prepared folders.
-        held_out: beginnings of the names of splits that are kept for evaluation.
+        held_out: splits whose names begin with one of these are held out for evaluation.
 
     Raises:
         ValueError: nothing is left.
@@ -47,19 +47,19 @@ def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> li
     if found and not kept:
         splits = ", ".join(sorted({u.split or "none" for u in found}))
         raise ValueError(
-            f"all {len(found)} utterances are held out for measuring (splits: {splits}; held_out: "
+            f"all {len(found)} utterances are held out for evaluation (splits: {splits}; held_out: "
             f"{', '.join(held_out)}); give data with other splits, or `--held-out []`"
         )
     return kept
 
 
 def folders_of(data: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    """One folder or several, as several."""
+    """Return one folder or several as a sequence."""
     return [data] if isinstance(data, str | Path) else data
 
 
 def with_text(utterances: list[Utterance]) -> list[Utterance]:
-    """Those with a transcript.
+    """Return the utterances that have a transcript.
 
     Raises:
         ValueError: there are none.
@@ -67,14 +67,14 @@ def with_text(utterances: list[Utterance]) -> list[Utterance]:
     found = [u for u in utterances if u.text and u.text.strip()]
     if not found:
         raise ValueError(
-            f"expected transcribed utterances, got {len(utterances)} without a transcript; put the text of speech.wav "
-            "into speech.txt beside it and run `sori prepare` again"
+            f"expected transcribed utterances, got {len(utterances)} utterances without a transcript; put the text of "
+            "speech.wav into speech.txt beside it and run `sori prepare` again"
         )
     return found
 
 
 def _of_split(utterances: list[Utterance], split: str | None, folder: str | Path) -> list[Utterance]:
-    """The utterances of a split; all of them where the folder names no splits."""
+    """Return the utterances of a split, or all utterances if the folder has no splits."""
     named = {u.split for u in utterances if u.split is not None}
     if split is None or not named:
         return utterances

@@ -1,4 +1,4 @@
-"""Where words lie in utterances: `segments.jsonl`, and pieces of fixed length where nobody knows.
+"""Word segments of utterances: read and write `segments.jsonl`, or make segments of fixed length.
 
 A line of the file is one segment: `{"id": "utterance", "start": 0.31, "end": 0.62, "word": "house"}`, times in seconds
 from the beginning of the utterance; `word` may be absent.
@@ -16,34 +16,34 @@ from sori.core.user_files import read_text
 from sori.data.manifest import Utterance
 
 SEGMENTS = "segments.jsonl"
-"""The file, in a prepared folder."""
+"""Name of the file in a prepared folder."""
 TOLERANCE = 0.02
-"""Seconds by which a segment may end after its utterance: alignments count in frames, which round."""
+"""Seconds by which a segment may exceed its utterance, because alignments are rounded to frames."""
 
 
 class Segment(NamedTuple):
-    """A stretch of an utterance."""
+    """A time interval of an utterance."""
 
     utterance: str
-    """Id."""
+    """Id of the utterance."""
     start: float
     """Seconds from the beginning of the utterance."""
     end: float
     word: str | None
-    """What is said in it; None: unknown."""
+    """The word that is spoken; None: unknown."""
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """The segments of a file, in its order.
+    """Read the segments of a file, in order.
 
     Raises:
-        FileNotFoundError: there is no such file; says how to make one.
-        ValueError: a line is no segment, or its times are not 0 <= start < end; names the line.
+        FileNotFoundError: there is no such file; the message says how to make one.
+        ValueError: a line is not a segment, or its times are not 0 <= start < end; the message names the line.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; it tells where the words are. `sori words align RECOGNISER {path.parent}` finds "
-            "them in transcribed recordings; without transcripts, take pieces of equal length: "
+            f"{path}: no such file; expected the times of the words. `sori words align RECOGNISER {path.parent}` "
+            "aligns transcribed recordings; without transcripts, use segments of equal length: "
             "`--segments.fixed-seconds 0.4`"
         )
     found = []
@@ -69,7 +69,7 @@ def write_segments(path: Path, segments: Iterable[Segment]) -> None:
 
 
 def fixed_segments(utterances: Iterable[Utterance], seconds: float) -> list[Segment]:
-    """Each utterance in pieces of equal length, as near `seconds` as a whole number of them allows; no words."""
+    """Divide each utterance into segments of equal length, as close to `seconds` as possible, without words."""
     found = []
     for u in utterances:
         count = max(1, round(u.duration_seconds / seconds))
@@ -79,22 +79,22 @@ def fixed_segments(utterances: Iterable[Utterance], seconds: float) -> list[Segm
 
 
 def by_utterance(segments: Iterable[Segment], utterances: Sequence[Utterance], *, origin: str) -> list[list[Segment]]:
-    """The segments of each utterance, in the order of time.
+    """Return the segments of each utterance, sorted by time.
 
     Args:
         segments: in any order.
-        utterances: all that segments may belong to.
-        origin: where the segments come from, for the error message.
+        utterances: all utterances to which segments may belong.
+        origin: source of the segments, for error messages.
 
     Raises:
-        ValueError: a segment belongs to no utterance, or ends more than `TOLERANCE` after it.
+        ValueError: a segment belongs to no utterance, or exceeds it by more than `TOLERANCE`.
     """
     places = {u.id: number for number, u in enumerate(utterances)}
     found: list[list[Segment]] = [[] for _ in utterances]
     for one in segments:
         if one.utterance not in places:
             raise ValueError(
-                f"{origin}: a segment lies in the utterance {one.utterance!r}, which is not among the "
+                f"{origin}: a segment belongs to the utterance {one.utterance!r}, which is not among the "
                 f"{len(utterances)} prepared ones; likely the segments belong to other data, or `sori prepare` left "
                 "the recording out or cut it: compare the ids with excluded.jsonl and cuts.jsonl.gz"
             )
@@ -102,8 +102,8 @@ def by_utterance(segments: Iterable[Segment], utterances: Sequence[Utterance], *
         if one.end > u.duration_seconds + TOLERANCE:
             raise ValueError(
                 f"{origin}: {one.word or 'a segment'} ends at {one.end:g} s, but {u.id} lasts "
-                f"{u.duration_seconds:g} s; times are seconds from the beginning of the utterance, not of its file, "
-                "and in no other unit"
+                f"{u.duration_seconds:g} s; times must be in seconds from the beginning of the utterance, not of its "
+                "file"
             )
         found[places[one.utterance]].append(one)
     return [sorted(own, key=lambda one: (one.start, one.end)) for own in found]

@@ -41,9 +41,7 @@ def test_a_cache_gives_the_same_samples_as_the_files(utterances, tmp_path, capfd
         assert torch.equal(from_cache.waveform, CropBatches(utterances, config, seed=0)[index].waveform)
 
 
-def test_a_cache_serves_any_part_of_its_utterances_in_any_order_and_outlives_the_files(
-    utterances, tmp_path, monkeypatch
-):
+def test_a_cache_reads_any_part_of_its_utterances_in_any_order_and_without_the_files(utterances, tmp_path, monkeypatch):
     expected = FileReader(utterances)(2, 5, 100)
     audio_cache.build(utterances, tmp_path)
     monkeypatch.setattr(audio_cache, "build", lambda *_: pytest.fail("built again"))
@@ -52,7 +50,7 @@ def test_a_cache_serves_any_part_of_its_utterances_in_any_order_and_outlives_the
     assert torch.equal(reader(0, 5, 100), expected)
 
 
-def test_utterances_that_are_not_held_or_changed_files_make_a_new_cache(utterances, tmp_path):
+def test_utterances_not_in_the_cache_or_changed_files_make_a_new_cache(utterances, tmp_path):
     audio_cache.build(utterances[:3], tmp_path)
     assert audio_cache._find(tmp_path, utterances) is None
     assert audio_cache._find(tmp_path, utterances[:3]) is not None
@@ -70,14 +68,14 @@ def test_an_interrupted_build_leaves_nothing(utterances, tmp_path):
     assert list((tmp_path / audio_cache.FOLDER).iterdir()) == []
 
 
-def test_samples_without_their_list_are_no_cache(utterances, tmp_path):
+def test_samples_without_their_list_are_not_used_as_a_cache(utterances, tmp_path):
     audio_cache.build(utterances, tmp_path)
     (samples,) = (tmp_path / audio_cache.FOLDER).glob("*.bin")
     samples.write_bytes(samples.read_bytes()[:-2])
     assert audio_cache._find(tmp_path, utterances) is None
 
 
-def test_automatic_caching_follows_the_decoding_speed_and_the_room(utterances, tmp_path, monkeypatch, capfd):
+def test_automatic_caching_depends_on_decoding_speed_and_disk_space(utterances, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(audio_cache, "decoding_speed", lambda _: 10_000.0)
     assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="auto"), FileReader)
     monkeypatch.setattr(audio_cache, "decoding_speed", lambda _: 100.0)
@@ -90,10 +88,10 @@ def test_automatic_caching_follows_the_decoding_speed_and_the_room(utterances, t
     assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="never"), FileReader)
 
 
-def test_a_disk_without_room_is_an_error_where_the_cache_was_asked_for(utterances, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_an_error_if_the_cache_is_required(utterances, tmp_path, monkeypatch):
     usage = audio_cache.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(audio_cache.shutil, "disk_usage", lambda _: usage._replace(free=10))
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(OSError, match="not enough disk space"):
         audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
 
 
@@ -111,31 +109,31 @@ def decoded(monkeypatch):
     return rows
 
 
-def test_decoding_speed_is_seconds_heard_in_a_second(utterances, decoded):
-    heard = sum(utterance.num_samples for utterance in utterances) / RATE
-    assert audio_cache.decoding_speed(FileReader(utterances)) == pytest.approx(heard / 1.0)
+def test_decoding_speed_is_seconds_of_audio_in_a_second(utterances, decoded):
+    audio_seconds = sum(utterance.num_samples for utterance in utterances) / RATE
+    assert audio_cache.decoding_speed(FileReader(utterances)) == pytest.approx(audio_seconds / 1.0)
     assert decoded == [0, 1, 2, 3]
 
 
-def test_decoding_speed_is_measured_on_a_few_utterances_from_all_over_the_list(utterances, decoded):
+def test_decoding_speed_is_measured_on_a_few_utterances_spread_over_the_list(utterances, decoded):
     audio_cache.decoding_speed(FileReader(utterances * 25), num_tried=4, max_seconds=10.0)
     assert decoded == [0, 25, 50, 75]
 
 
 def test_measuring_the_decoding_speed_ends_in_time(utterances, decoded):
-    heard = sum(utterance.num_samples for utterance in utterances[:3]) / RATE
-    assert audio_cache.decoding_speed(FileReader(utterances), max_seconds=0.6) == pytest.approx(heard / 0.75)
+    audio_seconds = sum(utterance.num_samples for utterance in utterances[:3]) / RATE
+    assert audio_cache.decoding_speed(FileReader(utterances), max_seconds=0.6) == pytest.approx(audio_seconds / 0.75)
     assert decoded == [0, 1, 2]
 
 
-def test_full_scale_survives_and_more_is_clipped(tmp_path):
+def test_full_scale_is_kept_and_larger_values_are_clipped(tmp_path):
     soundfile.write(tmp_path / "loud.wav", np.array([1.0, -1.0, 1.5, -2.0, 0.5]), RATE, subtype="FLOAT")
     loud = [Utterance("loud", str(tmp_path / "loud.wav"), 0.0, 5, None, None, None, None)]
     reader = audio_cache.open_audio(loud, folder=tmp_path, policy="always")
     assert reader(0, 0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.5]
 
 
-def test_what_a_killed_builder_left_is_cleared_and_a_living_ones_is_not(utterances, tmp_path):
+def test_unfinished_caches_of_killed_processes_are_removed_and_others_kept(utterances, tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / audio_cache.FOLDER).mkdir()

@@ -27,7 +27,7 @@ def generator(seed=0):
 
 
 def unchanged(num):
-    """Draws that leave an image as it is."""
+    """Random values that leave an image unchanged."""
     return ImageDraws(
         torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(num, 1),
         torch.zeros(num, dtype=torch.bool),
@@ -52,7 +52,7 @@ def test_to_hsv_and_back(seed):
     torch.testing.assert_close(from_hsv(*to_hsv(images)), images, rtol=0, atol=1e-5)
 
 
-def test_views_can_leave_an_image_as_it_is():
+def test_views_can_leave_an_image_unchanged():
     images = random_images(3)
     torch.testing.assert_close(view(images, unchanged(3), size=8), images, rtol=0, atol=1e-5)
 
@@ -106,7 +106,7 @@ def test_grey_images_have_one_colour():
     assert not torch.equal(found[1, 0], found[1, 1])
 
 
-def test_draws_have_the_shares_of_the_configuration():
+def test_draws_have_the_fractions_of_the_configuration():
     config = ImageViewsConfig()
     draws = draw(config, 20_000, generator())
     left, top, width, height = draws.boxes.unbind(1)

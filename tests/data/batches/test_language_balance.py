@@ -1,4 +1,4 @@
-"""The balance between languages: the worked example of XLSR, drawn frequencies, and what must hold for any data."""
+"""Language balancing: the worked example of XLSR, drawn frequencies, and invariants for any data."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sori.core.batch import TextBatch, WaveformBatch
-from sori.data.batches.language_balance import balance, shares
+from sori.data.batches.language_balance import balance, balanced_fractions
 from sori.data.batches.loader import CropBatches, TextBatches
 from sori.data.batches.sampler import DataConfig, crops, plan_crops, plan_texts
 from sori.data.manifest import Utterance
@@ -38,11 +38,13 @@ def slow_shares(hours, exponent):
     return {language: power / sum(powers.values()) for language, power in powers.items()}
 
 
-def test_shares_of_the_worked_example_of_the_paper():
+def test_fractions_of_the_worked_example_of_the_paper():
     # XLSR, section 2: alpha 0.5
-    assert shares(np.array([1000.0, 100.0, 10.0]), 0.5).round(3).tolist() == [0.706, 0.223, 0.071]
-    assert shares(np.array([1000.0, 100.0, 10.0]), 1.0) == pytest.approx([1000 / 1110, 100 / 1110, 10 / 1110])
-    assert shares(np.array([1000.0, 100.0, 10.0]), 0.0) == pytest.approx([1 / 3] * 3)
+    assert balanced_fractions(np.array([1000.0, 100.0, 10.0]), 0.5).round(3).tolist() == [0.706, 0.223, 0.071]
+    assert balanced_fractions(np.array([1000.0, 100.0, 10.0]), 1.0) == pytest.approx(
+        [1000 / 1110, 100 / 1110, 10 / 1110]
+    )
+    assert balanced_fractions(np.array([1000.0, 100.0, 10.0]), 0.0) == pytest.approx([1 / 3] * 3)
 
 
 @PLANS
@@ -58,13 +60,13 @@ def test_frequencies_of_the_languages_over_a_hundred_thousand_draws(make, expone
         drawn.update(languages[row] for row in epoch(plan, number))
         number += 1
     expected = slow_shares({"eng": 1000, "mdw": 100, "kor": 10}, exponent)
-    for language, share in expected.items():
-        assert abs(drawn[language] / drawn.total() - share) < 0.01
-        assert drawn[language] / drawn.total() == pytest.approx(share, rel=0.02)
+    for language, fraction in expected.items():
+        assert abs(drawn[language] / drawn.total() - fraction) < 0.01
+        assert drawn[language] / drawn.total() == pytest.approx(fraction, rel=0.02)
 
 
-def test_shares_are_of_the_audio_heard_not_of_utterances_or_files():
-    """Short words in one language, hour-long recordings in another, of which an epoch hears a crop."""
+def test_fractions_are_of_the_audio_used_not_of_utterances_or_files():
+    """Short words in one language, hour-long recordings in another, of which an epoch uses a crop."""
     samples = np.array([RATE] * 1000 + [3600 * RATE] * 1000)
     languages = ["ara"] * 1000 + ["eng"] * 1000
     config = DataConfig(language_exponent=0.5, min_seconds=1.0, max_crop_seconds=15.0)
@@ -75,8 +77,8 @@ def test_shares_are_of_the_audio_heard_not_of_utterances_or_files():
         for row in rows:
             seconds[languages[row]] += length / RATE
     expected = slow_shares({"ara": 1000 * 1.0, "eng": 1000 * 15.0}, 0.5)
-    for language, share in expected.items():
-        assert seconds[language] / seconds.total() == pytest.approx(share, abs=0.01)
+    for language, fraction in expected.items():
+        assert seconds[language] / seconds.total() == pytest.approx(fraction, abs=0.01)
 
 
 @PLANS
@@ -85,15 +87,15 @@ def test_an_epoch_stays_as_long_and_large_languages_come_once_at_most(make):
     config = DataConfig(language_exponent=0.5)
     plan = make(samples, config, seed=1, languages=languages)
     plain = make(samples, DataConfig(), seed=1)
-    told = plan.languages
-    times = dict(zip(told.names, told.copies, strict=True))
+    balanced = plan.languages
+    times = dict(zip(balanced.names, balanced.copies, strict=True))
     assert times["eng"] < 1 < times["mdw"] < times["kor"]
-    sizes, heard = set(), np.zeros(len(samples))
+    sizes, times_used = set(), np.zeros(len(samples))
     for number in range(30):
         rows = epoch(plan, number)
         sizes.add(len(rows))
         counts = np.bincount(rows, minlength=len(samples))
-        heard += counts
+        times_used += counts
         for language, copies in times.items():
             mine = counts[np.array(languages) == language]
             assert mine.min() >= np.floor(copies)
@@ -102,9 +104,9 @@ def test_an_epoch_stays_as_long_and_large_languages_come_once_at_most(make):
     # The same audio an epoch: small languages are of like length here, so the same number of draws.
     assert abs(sizes.pop() - len(samples)) < 0.03 * len(samples)
     assert abs(plan.num_batches - plain.num_batches) <= config.num_buckets
-    # The remainder is drawn anew each epoch: nobody is among it much more or less often than others.
+    # The remainder is drawn for each epoch: all utterances are drawn about equally often.
     for language, copies in times.items():
-        mine = heard[np.array(languages) == language] / 30
+        mine = times_used[np.array(languages) == language] / 30
         assert mine.mean() == pytest.approx(copies, rel=0.02)
         assert abs(mine - copies).max() < 5 * (copies % 1 * (1 - copies % 1) / 30) ** 0.5 + 0.1
 
@@ -152,12 +154,12 @@ def test_any_epoch_is_whole_copies_and_one_more_of_some(counts, exponent, low, s
     rows = epoch(plan, number)
     assert len(rows) == len(epoch(plan, number + 1))
     assert all(len(plan.batch(index)[0]) for index in range(plan.num_batches))
-    told = plan.languages
+    balanced = plan.languages
     drawn = np.bincount(rows, minlength=len(samples))
-    for name, copies in zip(told.names, told.copies, strict=True):
+    for name, copies in zip(balanced.names, balanced.copies, strict=True):
         mine = drawn[np.array(languages) == name]
         assert mine.max() <= np.ceil(copies)
-        # Each bucket may have one draw less than its share.
+        # Each bucket may have one draw less than its fraction.
         expected = copies * len(mine)
         num_buckets = len(plan.bucket_samples)
         assert expected - 2 * num_buckets - expected * num_buckets / len(rows) <= mine.sum() <= expected + num_buckets
@@ -165,7 +167,7 @@ def test_any_epoch_is_whole_copies_and_one_more_of_some(counts, exponent, low, s
 
 @PLANS
 def test_draws_are_a_pure_function_of_seed_and_index(make):
-    """What resuming rests on: any batch can be asked for, in any order, by anybody."""
+    """A precondition of resuming: any process can compute any batch, in any order."""
     samples, languages = corpus({"eng": 300, "mdw": 40})
     config = DataConfig(language_exponent=0.5)
     plan, again = (make(samples, config, seed=3, languages=languages) for _ in range(2))
@@ -200,36 +202,36 @@ def digest(plan, samples=None):
     return found.hexdigest()
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_without_an_exponent_batches_are_what_they_have_always_been(told):
-    """Pinned before languages came in: runs begun earlier go on with the same batches."""
+@pytest.mark.parametrize("has_languages", [False, True])
+def test_without_an_exponent_batches_do_not_change(has_languages):
+    """Pinned before language balancing was added: earlier runs continue with the same batches."""
     samples = np.random.default_rng(0).integers(32_000, 560_000, 200)
-    languages = ["eng", "mdw"] * 100 if told else None
+    languages = ["eng", "mdw"] * 100 if has_languages else None
     plan = plan_crops(samples, DataConfig(), seed=3, languages=languages)
     assert digest(plan) == "0daa9763fa147894"
     assert digest(plan, samples) == "3482ca75fcc8701d"
     assert digest(plan_texts(samples, DataConfig(), seed=3, languages=languages)) == "18da42d46e78f50b"
 
 
-def test_those_who_do_not_tell_are_one_language_more():
+def test_utterances_without_a_language_form_another_language():
     found = balance(["eng", None, "eng", None], np.array([30, 5, 30, 5]), 0.0)
-    assert found.names == ("eng", "untold")
-    assert found.codes.tolist() == [0, 1, 0, 1]
+    assert found.names == ("eng", "unspecified")
+    assert found.language_ids.tolist() == [0, 1, 0, 1]
     assert found.natural == pytest.approx([6 / 7, 1 / 7])
-    assert found.shares == pytest.approx([0.5, 0.5])
-    assert str(found) == "eng 50.0% (of the audio 85.7%), untold 50.0% (of the audio 14.3%)"
+    assert found.balanced == pytest.approx([0.5, 0.5])
+    assert str(found) == "eng 50.0% (of the audio 85.7%), unspecified 50.0% (of the audio 14.3%)"
 
 
 @PLANS
 @pytest.mark.parametrize("languages", [None, [None] * 3])
-def test_a_balance_of_nothing_is_refused_with_the_cure(make, languages):
+def test_utterances_without_any_language_are_refused(make, languages):
     config = DataConfig(language_exponent=0.5)
-    with pytest.raises(ValueError, match=r"none of 3 does.*--language CODE.*--data.language-exponent null"):
+    with pytest.raises(ValueError, match=r"none of 3 has one.*--language CODE.*--data.language-exponent null"):
         make(np.full(3, 5 * RATE), config, seed=0, languages=languages)
 
 
 @pytest.mark.parametrize("exponent", [-0.1, 1.1])
-def test_exponents_that_favour_the_large_are_refused(exponent):
+def test_exponents_outside_0_to_1_are_refused(exponent):
     with pytest.raises(ValueError, match="language_exponent"):
         DataConfig(language_exponent=exponent)
 

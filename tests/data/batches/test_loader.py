@@ -25,7 +25,7 @@ def utterance(path, number, start, num_samples):
 
 @pytest.fixture
 def utterances(tmp_path):
-    """Three stretches of a ramp, whose samples tell where they come from."""
+    """Three segments of a ramp, whose sample values show their position."""
     path = tmp_path / "ramp.wav"
     soundfile.write(path, ramp(), RATE, subtype="PCM_16")
     return [
@@ -37,7 +37,7 @@ def ramp():
     return (np.arange(2 * RATE) - RATE).astype(np.int16)
 
 
-def test_crops_hold_the_samples_they_should(utterances):
+def test_crops_have_the_right_samples(utterances):
     batches = CropBatches(utterances, DataConfig(min_seconds=0.4, max_crop_seconds=0.25), seed=0)
     seen = set()
     for index in range(20):
@@ -58,7 +58,7 @@ def test_short_utterances_are_counted(utterances):
     assert CropBatches(utterances, DataConfig(min_seconds=0.6), seed=0).num_left_out == 1
 
 
-def test_a_batch_is_the_same_whenever_it_is_asked_for(utterances):
+def test_a_batch_is_the_same_in_every_call(utterances):
     config = DataConfig(min_seconds=0.1, max_crop_seconds=0.25)
     first, second = (CropBatches(utterances, config, seed=5) for _ in range(2))
     for index in (9, 0, 4):
@@ -93,14 +93,14 @@ def test_whole_utterances_are_padded_and_long_ones_cut(utterances):
         assert sorted(batch.lengths.tolist()) == [8_000, 12_000, 12_000]
         for waveform, count in zip(batch.waveform, batch.lengths.tolist(), strict=True):
             samples = (waveform[:count] * 32_768).round().long()
-            assert torch.equal(samples, samples[0] + torch.arange(count))  # a stretch of the ramp, from anywhere
+            assert torch.equal(samples, samples[0] + torch.arange(count))  # a part of the ramp, from any position
             starts.add(int(samples[0]))
     assert len(starts) > 10
     again = WholeBatches(utterances, DataConfig(min_seconds=0.4, max_crop_seconds=0.75, num_buckets=1), seed=0)[7]
     assert torch.equal(again.waveform, batches[7].waveform)
 
 
-def test_utterances_too_short_to_be_heard_whole_are_left_out(utterances):
+def test_utterances_shorter_than_the_minimum_are_left_out(utterances):
     assert len(WholeBatches(utterances, DataConfig(min_seconds=0.6), seed=0)[0].lengths) == 2
     with pytest.raises(ValueError, match=r"expected utterances of 5 s or more to pre-train on, got 3"):
         WholeBatches(utterances, DataConfig(min_seconds=5), seed=0)
@@ -111,7 +111,7 @@ def test_labels_must_match_utterances(utterances):
         TextBatches(utterances, [[1], [2]], DataConfig(), seed=0)
 
 
-def test_files_that_vanished_or_changed_are_named(utterances, tmp_path):
+def test_removed_or_changed_files_are_named(utterances, tmp_path):
     reader = FileReader(utterances)
     soundfile.write(tmp_path / "ramp.wav", ramp()[:20_000], RATE, subtype="PCM_16")
     with pytest.raises(ValueError, match=r"ramp\.wav.*(changed|truncated)"):
@@ -164,7 +164,7 @@ def test_an_error_appears_in_its_place_and_ends_the_threads():
     assert not threads()
 
 
-def test_leaving_early_ends_the_threads():
+def test_closing_early_ends_the_threads():
     stream = prefetch(Slow(), range(100), num_threads=3)
     next(stream)
     assert threads()

@@ -18,7 +18,7 @@ def epoch(plan, number):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 500, 5_000])
 @pytest.mark.parametrize("make", [plan_crops, plan_texts])
-def test_every_utterance_is_met_once_an_epoch_in_batches_that_are_never_empty(make, count):
+def test_every_utterance_is_used_once_an_epoch_in_batches_that_are_never_empty(make, count):
     samples = lengths(count, low=2.0)
     plan = make(samples, DataConfig(), seed=1)
     for number in (0, 1, 7):
@@ -49,16 +49,16 @@ def test_crops_fit_their_utterances_and_their_batch(count):
     assert len(shapes) <= 2 * config.num_buckets
 
 
-def test_little_audio_is_cut_away_and_batches_are_full():
-    """Of LibriSpeech-like lengths: what the crops to the shortest of a bucket and the even division cost."""
+def test_little_audio_is_cropped_and_batches_are_full():
+    """The cost of cropping to the shortest of a bucket and of even division, for lengths as in LibriSpeech."""
     samples = np.random.default_rng(0).triangular(2, 15, 17, 20_000).astype(np.int64) * RATE
     plan = plan_crops(samples, DataConfig(), seed=0)
-    heard = sum(len(rows) * length for rows, length in epoch(plan, 0))
-    assert heard > 0.9 * np.minimum(samples, 15.625 * RATE).sum()
-    assert heard > 0.8 * plan.num_batches * 87.5 * RATE
+    num_used = sum(len(rows) * length for rows, length in epoch(plan, 0))
+    assert num_used > 0.9 * np.minimum(samples, 15.625 * RATE).sum()
+    assert num_used > 0.8 * plan.num_batches * 87.5 * RATE
 
 
-def test_crops_wander_over_long_utterances_and_differ_by_seed():
+def test_crops_are_spread_over_long_utterances_and_differ_by_seed():
     samples = np.array([60 * RATE] * 4)
     config = DataConfig(batch_seconds=5, max_crop_seconds=5)
     plan = plan_crops(samples, config, seed=0)
@@ -89,7 +89,7 @@ def test_batches_are_a_pure_function_of_seed_and_index(make):
 
 
 @pytest.mark.parametrize("make", [plan_crops, plan_texts])
-def test_epochs_and_seeds_differ_in_order_and_in_company(make):
+def test_epochs_and_seeds_differ_in_order_and_in_composition(make):
     samples = lengths(300, low=2.0)
     plan = make(samples, DataConfig(), seed=3)
     first, second = epoch(plan, 0), epoch(plan, 1)
@@ -111,7 +111,7 @@ def test_texts_are_padded_little_and_never_beyond_the_batch():
     assert real > 0.85 * padded
 
 
-def test_an_utterance_longer_than_a_batch_comes_alone():
+def test_an_utterance_longer_than_a_batch_is_a_batch_of_its_own():
     samples = np.array([200, 3, 4]) * RATE
     plan = plan_texts(samples, DataConfig(batch_seconds=10), seed=0)
     assert [0] in [rows.tolist() for rows, _ in epoch(plan, 0)]
@@ -123,7 +123,7 @@ def test_equal_lengths_fill_one_bucket():
     assert plan.num_batches == 200
 
 
-def test_nothing_to_train_on_is_said_with_the_longest():
+def test_nothing_to_train_on_is_refused_with_the_longest_utterance():
     with pytest.raises(ValueError, match=r"2 s or more.*got 2 of which the longest has 1.50 s"):
         plan_crops(np.array([RATE, 24_000]), DataConfig(), seed=0)
     with pytest.raises(ValueError, match=r"got 0 of which the longest has 0\.00 s"):
@@ -165,7 +165,7 @@ def test_batches_have_one_speaker_and_every_utterance_comes_once():
 
 def test_batches_of_one_speaker_need_speakers():
     samples = lengths(5, low=2.0)
-    with pytest.raises(ValueError, match="1 of 5 tell none"):
+    with pytest.raises(ValueError, match="1 of 5 have none"):
         plan_crops(samples, DataConfig(one_speaker=True), seed=0, speakers=["a", "a", None, "b", "b"])
-    with pytest.raises(ValueError, match="5 of 5 tell none"):
+    with pytest.raises(ValueError, match="5 of 5 have none"):
         plan_crops(samples, DataConfig(one_speaker=True), seed=0)

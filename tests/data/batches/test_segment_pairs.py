@@ -31,7 +31,7 @@ def utterance(number, path="none.wav", seconds=1.0, speaker="anna", start=0.0):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Six utterances of two speakers, on a ramp whose samples tell where they are, with zero to four words each."""
+    """Six utterances of two speakers, on a ramp whose values show their position, with zero to four words each."""
     path = tmp_path / "ramp.wav"
     soundfile.write(path, np.arange(6 * RATE // 4, dtype=np.int16), RATE, subtype="PCM_16")
     utterances = [
@@ -80,7 +80,7 @@ def test_a_batch_holds_whole_utterances_their_segments_and_pairs(corpus):
     assert batches[0].seconds == pytest.approx(float(batches[0].lengths.sum()) / RATE)
 
 
-def test_windows_may_go_on_through_the_utterances_of_a_speaker(corpus):
+def test_windows_may_continue_through_the_utterances_of_a_speaker(corpus):
     config = SegmentConfig(window=2, windows="speaker")
     kept = keep(*corpus, config)
     assert [u.id for u in kept.utterances] == ["u0", "u1", "u2", "u3", "u5"]
@@ -100,16 +100,16 @@ def test_long_streams_are_divided(corpus):
     kept = keep(*corpus, config)
     batches = SegmentBatches(kept, config, DataConfig(batch_seconds=1.2), seed=0)
     assert batches.num_batches > 2
-    heard = Counter(
+    times_used = Counter(
         round(float(waveform[0]) * 32768 / 1600)
         for index in range(batches.num_batches)
         for waveform in batches[index].waveform
     )
-    assert set(heard.values()) == {1}
+    assert set(times_used.values()) == {1}
 
 
 @pytest.mark.parametrize("windows", ["utterance", "speaker"])
-def test_a_batch_is_the_same_whenever_it_is_asked_for(corpus, windows):
+def test_a_batch_is_the_same_in_every_call(corpus, windows):
     config = SegmentConfig(windows=windows, subsample=0.05)
     first, second = (SegmentBatches(keep(*corpus, config), config, DATA, seed=3) for _ in range(2))
     for index in (7, 0, 3):
@@ -120,15 +120,15 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for(corpus, windows):
     )
 
 
-def test_rare_words_are_dropped_before_windows_are_laid():
+def test_rare_words_are_removed_before_windows_are_formed():
     segments = [[Segment("u0", 0.1 * n, 0.1 * n + 0.1, word) for n, word in enumerate("abaca")]]
     kept = keep([utterance(0)], segments, SegmentConfig(min_count=2))
     assert [one.word for one in kept.segments[0]] == ["a", "a", "a"]
-    with pytest.raises(ValueError, match="3 segments, of which 0 are said 4 times"):
+    with pytest.raises(ValueError, match="3 segments, of which 0 occur 4 times"):
         keep([utterance(0)], [segments[0][:3]], SegmentConfig(min_count=4))
 
 
-def test_frequent_words_are_the_middle_as_often_as_word2vec_says(tmp_path):
+def test_frequent_words_are_centre_words_as_often_as_in_word2vec(tmp_path):
     path = tmp_path / "x.wav"
     soundfile.write(path, np.zeros(RATE), RATE)
     words = "aaaaaaaab" * 4
@@ -138,8 +138,8 @@ def test_frequent_words_are_the_middle_as_often_as_word2vec_says(tmp_path):
     middles = Counter()
     for index in range(300):
         middles.update([words[n] for n in set(batches[index].pairs[:, 0].tolist())])
-    for word, share in (("a", 8 / 9), ("b", 1 / 9)):
-        expected = min(1.0, (0.05 / share) ** 0.5 + 0.05 / share)
+    for word, fraction in (("a", 8 / 9), ("b", 1 / 9)):
+        expected = min(1.0, (0.05 / fraction) ** 0.5 + 0.05 / fraction)
         drawn = middles[word] / (300 * words.count(word))
         assert drawn == pytest.approx(expected, abs=4 * (0.25 / (300 * words.count(word))) ** 0.5)
     # neighbours are never dropped: the last segment is beside one other
@@ -153,7 +153,7 @@ def test_segments_come_back_from_their_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "message"),
     [
         ('{"id": "u0", "start": 0.5, "end": 0.5}', "0 <= start < end"),
         ('{"id": "u0", "start": 0.5, "end": 0.2}', "0 <= start < end"),
@@ -167,12 +167,12 @@ def test_segments_come_back_from_their_file(tmp_path):
         ("u0 0.1 0.2", "line 2: expected"),
     ],
 )
-def test_lines_that_are_no_segments_are_named(tmp_path, line, complaint):
+def test_lines_that_are_not_segments_are_named(tmp_path, line, message):
     path = tmp_path / "segments.jsonl"
     path.write_text('{"id": "u0", "start": 0.0, "end": 0.1}\n' + line + "\n")
     with pytest.raises(ValueError, match="line 2") as caught:
         read_segments(path)
-    assert complaint in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_segments_outside_the_utterances_are_refused():

@@ -1,4 +1,4 @@
-"""Pairs of passages: lengths, true and false followers, what is held out; a pure function of seed and number."""
+"""Segment pairs: lengths, consecutive and unrelated segments, held-out data; a pure function of seed and number."""
 
 import random
 
@@ -24,7 +24,7 @@ CONFIG = TextsConfig(batch_size=8, max_tokens=32)
 
 
 def made(num_documents=60, num_sentences=20, seed=0):
-    """Texts in which every token says where it stands: all tokens are different, apart from the special ones."""
+    """Texts in which every token shows its position: all tokens are different, apart from the special ones."""
     draw = random.Random(seed)
     lengths = [draw.randint(1, 12) for _ in range(num_documents * num_sentences)]
     begins = np.concatenate([[0], np.cumsum(lengths)])
@@ -64,12 +64,12 @@ def test_every_sentence_is_used_once_in_its_place():
 
 def test_a_little_more_than_half_of_the_pairs_are_from_elsewhere():
     tokens = made(num_documents=400)
-    share = cut_pairs(tokens.sentences, whole(tokens.documents), CONFIG, seed=1).elsewhere.mean()
-    assert 0.5 < share < 0.65
-    assert cut_pairs(tokens.sentences, whole(tokens.documents), CONFIG, seed=2).elsewhere.mean() != share
+    fraction = cut_pairs(tokens.sentences, whole(tokens.documents), CONFIG, seed=1).elsewhere.mean()
+    assert 0.5 < fraction < 0.65
+    assert cut_pairs(tokens.sentences, whole(tokens.documents), CONFIG, seed=2).elsewhere.mean() != fraction
 
 
-def test_one_document_lends_to_itself():
+def test_with_one_document_both_segments_are_from_it():
     tokens = made(num_documents=1, num_sentences=300)
     pairs = cut_pairs(tokens.sentences, whole(tokens.documents), CONFIG, seed=1)
     assert 0.4 < pairs.elsewhere.mean() < 0.7
@@ -87,7 +87,7 @@ def test_most_pairs_are_full_and_some_are_short():
     assert float((short < 20).float().mean()) < float((lengths < 20).float().mean()) - 0.02
 
 
-def test_a_batch_says_what_it_holds():
+def test_labels_of_a_batch_match_its_pairs():
     tokens = made()
     batches = PairBatches(tokens, whole(tokens.documents), CONFIG, WORDPIECE, seed=0)
     batch = batches[0]
@@ -99,7 +99,7 @@ def test_a_batch_says_what_it_holds():
         assert parts.tolist() == [0] * (ends[0] + 1) + [1] * (ends[1] - ends[0]) + [0] * (len(ids) - int(length))
         assert (ids[int(length) :] == WORDPIECE.pad).all()
         first, second = ids[1 : ends[0]], ids[ends[0] + 1 : ends[1]]
-        assert bool((first.diff() == 1).all())  # an unbroken stretch of the text
+        assert bool((first.diff() == 1).all())  # a contiguous part of the text
         assert bool((second.diff() == 1).all())
         if int(label) == 0:
             assert 0 < int(second[0] - first[-1]) <= 32
@@ -116,7 +116,7 @@ def test_batches_are_a_pure_function_of_seed_and_number():
     assert not torch.equal(third[0].ids, expected[0].ids)
 
 
-def test_epochs_cut_anew():
+def test_epochs_make_new_pairs():
     tokens = made()
     batches = PairBatches(tokens, whole(tokens.documents), CONFIG, WORDPIECE, seed=3)
     seen = [
@@ -150,7 +150,7 @@ def test_documents_are_held_out_by_their_number():
     assert not bool(((seen >= first) & (seen < last)).any())
 
 
-def test_of_few_documents_the_ends_are_held_out():
+def test_with_few_documents_the_ends_are_held_out():
     ranges = divide(np.array([0, 100, 130, 131]), 50)
     assert ranges.train.tolist() == [[0, 98], [100, 130], [130, 131]]
     assert ranges.held_out.tolist() == [[98, 100]]
@@ -175,7 +175,7 @@ def test_both_ends_are_shortened():
     assert np.mean(firsts) == pytest.approx(25, abs=1)
 
 
-def test_unigrams_are_shares_of_training_tokens():
+def test_unigrams_are_fractions_of_training_tokens():
     tokens = Tokens(np.array([5, 5, 6, 7], dtype=np.uint16), np.array([0, 2, 3, 4]), np.array([0, 3]))
     found = unigrams(tokens, np.array([[0, 2]]), 8)
     assert np.exp(found) == pytest.approx(np.array([1, 1, 1, 1, 1, 3, 2, 1]) / 11)

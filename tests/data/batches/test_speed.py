@@ -16,11 +16,11 @@ UTTERANCES = [
     Utterance(f"u{number}", f"u{number}.wav", 0.0, length, "text", "speaker", None, None)
     for number, length in enumerate((16_000, 9_999, 7_001))
 ]
-WAVES = [tone(500 + 100 * number, u.num_samples) for number, u in enumerate(UTTERANCES)]
+WAVEFORMS = [tone(500 + 100 * number, u.num_samples) for number, u in enumerate(UTTERANCES)]
 
 
 def read(row, first, num_samples):
-    return WAVES[row][first : first + num_samples]
+    return WAVEFORMS[row][first : first + num_samples]
 
 
 def test_copies_are_listed_speed_by_speed():
@@ -49,4 +49,4 @@ def test_a_part_is_the_same_as_in_the_whole():
 
 
 def test_own_speed_is_untouched():
-    assert torch.equal(SpeedReader(read, UTTERANCES, SPEEDS)(4, 5, 100), WAVES[1][5:105])
+    assert torch.equal(SpeedReader(read, UTTERANCES, SPEEDS)(4, 5, 100), WAVEFORMS[1][5:105])

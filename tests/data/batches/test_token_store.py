@@ -1,4 +1,4 @@
-"""Texts on the disk as numbers: nothing lost, nothing joined over documents, errors that say what is wrong."""
+"""Texts stored as numbers: complete, documents kept apart, helpful errors."""
 
 import lzma
 
@@ -34,7 +34,7 @@ def test_sentences(paragraph, parts):
 def test_documents_and_sentences_are_kept_apart(tmp_path, wordpiece):
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     (tmp_path / "b.txt.xz").write_bytes(lzma.compress(b"Another file.\n"))
-    found = store([tmp_path / "a.txt", tmp_path / "b.txt.xz"], wordpiece, tmp_path / "run")
+    found = store([tmp_path / "a.txt", tmp_path / "b.txt.xz"], wordpiece, tmp_path / "run" / "tokens")
     assert found.documents.tolist() == [0, 4, 6, 7, 8]
     texts = [
         wordpiece.join(found.ids[begin:end].tolist())
@@ -47,15 +47,15 @@ def test_documents_and_sentences_are_kept_apart(tmp_path, wordpiece):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["tokens"]
 
 
-def test_a_folder_of_a_like_name_stays(tmp_path, wordpiece):
+def test_a_folder_of_a_similar_name_is_kept(tmp_path, wordpiece):
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     (tmp_path / "tokens.partial").mkdir()
     (tmp_path / "tokens.partial" / "thesis.txt").write_text("precious")
-    store([tmp_path / "a.txt"], wordpiece, tmp_path)
+    store([tmp_path / "a.txt"], wordpiece, tmp_path / "tokens")
     assert (tmp_path / "tokens.partial" / "thesis.txt").read_text() == "precious"
 
 
-def test_what_was_made_is_used_again(tmp_path, wordpiece):
+def test_stored_tokens_are_used_again(tmp_path, wordpiece):
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
     first = store([tmp_path / "a.txt"], wordpiece, tmp_path / "run")
     (tmp_path / "a.txt").write_text("Something else. Altogether.", encoding="utf-8")
@@ -63,14 +63,14 @@ def test_what_was_made_is_used_again(tmp_path, wordpiece):
     assert np.array_equal(first.ids, again.ids)
 
 
-def test_endless_sentences_are_cut(tmp_path, wordpiece):
+def test_long_sentences_are_divided(tmp_path, wordpiece):
     (tmp_path / "a.txt").write_text("dog " * 300, encoding="utf-8")
     found = store([tmp_path / "a.txt"], wordpiece, tmp_path / "run")
     assert np.diff(found.sentences).tolist() == [128, 128, 44]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "at least two sentences, got 0"),
         (b"dog", "at least two sentences, got 1"),
@@ -78,8 +78,8 @@ def test_endless_sentences_are_cut(tmp_path, wordpiece):
         (b"One. Two.\n\x00\xff\xfe\x01", "UTF-8"),
     ],
 )
-def test_unusable_texts_are_refused(content, said, tmp_path, wordpiece):
+def test_unusable_texts_are_refused(content, message, tmp_path, wordpiece):
     (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         store([tmp_path / "a.txt"], wordpiece, tmp_path / "run")
-    assert not (tmp_path / "run" / "tokens").exists()
+    assert not (tmp_path / "run").exists()

@@ -1,1 +1,1 @@
-"""Turn rows into micro-batches, as a pure function of seed and step."""
+"""Make micro-batches from utterances, texts and images, as a pure function of seed and step."""

@@ -1,8 +1,8 @@
-"""Decoded audio kept on disk as 16-bit samples, for when decoding would hold the training up.
+"""Cache decoded audio on disk as 16-bit samples, in case decoding is too slow for training.
 
-One file of samples, utterance after utterance, and one JSON file that says which. The JSON file is written last and
-both appear by renaming, so what an interrupted build leaves is never taken for a cache. Caches live in the folder
-`pcm16` of the prepared folder and may be deleted at any time.
+A cache is one file of samples, utterance after utterance, and one JSON file that lists them. The JSON file is written
+last, and both files are renamed into place, so an interrupted build is never used as a cache. Caches are stored in the
+folder `pcm16` of the prepared folder and may be deleted at any time.
 """
 
 import hashlib
@@ -30,26 +30,28 @@ from sori.data.manifest import Utterance
 
 FOLDER = "pcm16"
 FAST_ENOUGH = 3_000.0
-"""Times real time, one thread. Plain WAV files are faster, and cost about 2 % of a step that trains at 100x real time
-on two cores; FLAC (1,400x), Opus (100x) and everything that is resampled are slower."""
+"""Decoding speed of one thread, in multiples of real time, above which no cache is needed. Plain WAV files are faster,
+and take about 2 % of a step that trains at 100x real time on two cores; FLAC (1,400x), Opus (100x) and everything that
+is resampled are slower."""
 _PARTIAL = re.compile(r"[0-9a-f]+\.(\d+)\.partial")
-"""A cache that is being built, by which process."""
+"""Name of an unfinished cache, with the id of the process that builds it."""
 
 Key = tuple[str, float, int]
-"""Path, start in seconds, length in samples: what an utterance's audio depends on."""
+"""Path, start in seconds and length in samples, which identify the audio of an utterance."""
 
 
 def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal["auto", "always", "never"]) -> Reader:
-    """A reader of these utterances: from a cache where there is one or the policy asks for one, else from the files.
+    """Return a reader of the utterances: from a cache if there is one or the policy requires one, else from the files.
 
     Args:
-        utterances: in the order of the batches that will be read.
-        folder: where the cache is looked for and built, as a rule the prepared folder.
-        policy: see `DataConfig.cache`; `never` also ignores a cache that is there.
+        utterances: the utterances, to which row numbers refer.
+        folder: folder of the cache, usually the prepared folder.
+        policy: see `DataConfig.cache`; `never` also ignores an existing cache.
 
     Raises:
-        OSError: the policy is `always` and the disk has no room.
-        ValueError, FileNotFoundError: a sound file vanished or changed while the cache was built; both name it.
+        OSError: the policy is `always` and there is not enough disk space.
+        ValueError, FileNotFoundError: a sound file was removed or changed while the cache was built; the message names
+            it.
     """
     files = FileReader(utterances)
     if policy == "never":
@@ -88,12 +90,12 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
 
 
 def _clear_abandoned(folder: Path) -> None:
-    """Remove what builders left that were killed; a living one in another process is left alone."""
+    """Remove unfinished caches of processes that no longer run; those of running processes are kept."""
     for partial in folder.iterdir():
-        if (ours := _PARTIAL.fullmatch(partial.name)) is None:
+        if (match := _PARTIAL.fullmatch(partial.name)) is None:
             continue
         try:
-            os.kill(int(ours[1]), 0)
+            os.kill(int(match[1]), 0)
         except ProcessLookupError:
             partial.unlink(missing_ok=True)
         except PermissionError:
@@ -102,12 +104,12 @@ def _clear_abandoned(folder: Path) -> None:
 
 @final
 class PcmReader:
-    """Reads from a cache; the operating system keeps in memory what is used often.
+    """Reads samples from a cache through a memory map.
 
     Args:
-        path: of the samples.
+        path: file of the samples.
         offsets: first sample of each utterance's audio.
-        utterances: what row numbers refer to.
+        utterances: the utterances to which row numbers refer.
     """
 
     def __init__(self, path: Path, offsets: Mapping[Key, int], utterances: Sequence[Utterance]) -> None:
@@ -123,7 +125,7 @@ class PcmReader:
 
 @final
 class _Whole:
-    """Utterances by number, as 16-bit samples; what is louder than full scale is clipped, as in any 16-bit file."""
+    """Utterances by number, as 16-bit samples; values above full scale are clipped, as in any 16-bit file."""
 
     def __init__(self, reader: FileReader) -> None:
         self.reader = reader
@@ -134,7 +136,7 @@ class _Whole:
 
 
 def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
-    """A complete cache that holds all these utterances, made from the files as they are now."""
+    """Return a reader of a complete and current cache that contains all the utterances, or None."""
     wanted = {_key(u) for u in utterances}
     now: dict[str, list[int]] | None = None
     for index in sorted((folder / FOLDER).glob("*.json")):
@@ -145,7 +147,7 @@ def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
         if not wanted <= set(keys) or not samples.is_file() or samples.stat().st_size != 2 * int(lengths.sum()):
             continue
         now = _stamps(utterances) if now is None else now
-        # A source that is gone cannot have changed: the cache may outlive it.
+        # Files that were removed are ignored: the cache is used without them.
         if all(held["files"][path] == stamp for path, stamp in now.items()):
             offsets = dict(zip(keys, (np.cumsum(lengths) - lengths).tolist(), strict=True))
             return PcmReader(samples, offsets, utterances)
@@ -153,39 +155,37 @@ def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
 
 
 def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) -> bool:
-    """Whether to build a cache; says why, and how big it gets, before it is built."""
+    """Return whether to build a cache; log the reason and the size."""
     needed = 2 * sum(num_samples for _, _, num_samples in {_key(u) for u in files.utterances})
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     sizes = f"{needed / 1e9:.2f} GB of {free / 1e9:.1f} GB free in {folder / FOLDER}"
     if policy == "always":
         if needed > free:
-            raise OSError(f"no room for the decoded audio: it needs {sizes}; make room, or set data.cache to never")
+            raise OSError(
+                f"not enough disk space for the decoded audio: it needs {sizes}; free space, or set data.cache to never"
+            )
         logger.info(f"decoding all audio once into {sizes}")
         return True
     speed = decoding_speed(files)
     if speed >= FAST_ENOUGH:
         return False
     if needed > free / 2:
-        logger.info(
-            f"audio decodes at {speed:.0f}x real time and would hold the training up, but a cache needs {sizes}"
-        )
+        logger.info(f"audio decodes at {speed:.0f}x real time, too slow for training, but a cache needs {sizes}")
         return False
-    logger.info(
-        f"audio decodes at {speed:.0f}x real time, which would hold the training up: decoding it once into {sizes}"
-    )
+    logger.info(f"audio decodes at {speed:.0f}x real time, too slow for training: decoding it once into {sizes}")
     return True
 
 
 def decoding_speed(files: FileReader, *, num_tried: int = 8, max_seconds: float = 1.0) -> float:
-    """Seconds of audio decoded in a second by one thread, measured on a few utterances from all over the list."""
+    """Measure how many seconds of audio one thread decodes in a second, on a few utterances spread over the list."""
     total = len(files.utterances)
-    heard, begin = 0.0, time.perf_counter()
+    decoded, begin = 0.0, time.perf_counter()
     for row in range(0, total, max(1, total // num_tried)):
-        heard += len(files(row, 0, files.utterances[row].num_samples)) / SAMPLE_RATE
+        decoded += len(files(row, 0, files.utterances[row].num_samples)) / SAMPLE_RATE
         if time.perf_counter() - begin > max_seconds:
             break
-    return heard / (time.perf_counter() - begin)
+    return decoded / (time.perf_counter() - begin)
 
 
 def _key(utterance: Utterance) -> Key:
@@ -193,7 +193,7 @@ def _key(utterance: Utterance) -> Key:
 
 
 def _stamps(utterances: Sequence[Utterance]) -> dict[str, list[int]]:
-    """Size and time of change of each sound file that is there."""
+    """Return size and modification time of each sound file that exists."""
     stamps = {}
     for path in {u.path for u in utterances}:
         try:

@@ -1,8 +1,8 @@
-"""Random views of images, as operations on whole batches: crop, flip, colour.
+"""Random views of images, as operations on whole batches: crop, flip, colour distortion.
 
-Chen et al. 2020, appendix A, with the details of its code: brightness is a factor (the code's second version), colours
-change in random order and are cut off at 0 and 1 after each change. Blur, which the paper leaves out for small images,
-is not there.
+Chen et al. 2020, appendix A, with the details of its code: brightness is a factor (the code's second version), the
+colour changes are applied in random order, and values are clamped to 0 and 1 after each. There is no blur, which the
+paper omits for small images.
 """
 
 import math
@@ -16,42 +16,42 @@ from sori.core.config import Config
 from sori.core.shapes import Bool, Float, Int, Tensor
 
 _TRIES = 10
-"""Boxes drawn for each image, of which the first that fits is taken; where none does, the whole image."""
+"""Boxes drawn for each image, of which the first that fits is used; if none fits, the whole image."""
 _GREY = (0.2989, 0.5870, 0.1140)
 
 
 class ImageViewsConfig(Config):
-    """How far two views of one image may differ."""
+    """Strength of the random changes of a view."""
 
     size: int = Field(default=32, ge=1)
-    """Pixels of a side of a view."""
+    """Side length of a view in pixels."""
     min_area: float = Field(default=0.08, gt=0, le=1)
-    """Smallest share of the image that a crop shows; shares are uniform up to 1, sides 3:4 to 4:3."""
+    """Smallest area of a crop as a fraction of the image; uniform up to 1, with aspect ratios from 3:4 to 4:3."""
     flip_prob: float = Field(default=0.5, ge=0, le=1)
-    """Share of views that are mirrored."""
+    """Fraction of views that are mirrored."""
     colour: float = Field(default=0.5, ge=0)
-    """Strength s of the change of colours; 0 leaves them. Paper: 1, for CIFAR-10 0.5."""
+    """Strength s of the colour distortion; 0: none. Paper: 1, for CIFAR-10 0.5."""
     colour_prob: float = Field(default=0.8, ge=0, le=1)
-    """Share of views whose colours change."""
+    """Fraction of views with colour distortion."""
     grey_prob: float = Field(default=0.2, ge=0, le=1)
-    """Share of views without colours; with strength 0, none."""
+    """Fraction of greyscale views; with strength 0, none."""
 
 
 class ImageDraws(NamedTuple):
-    """All that is random in one view of each image."""
+    """All random values for one view of each image."""
 
     boxes: Float[Tensor, "batch edge"]
     """Left, top, width and height of each crop, as fractions of the image."""
     flipped: Bool[Tensor, " batch"]
     order: Int[Tensor, "batch change"]
-    """Of brightness (0), contrast (1), saturation (2) and hue (3)."""
+    """Order of brightness (0), contrast (1), saturation (2) and hue (3)."""
     factors: Float[Tensor, "batch change"]
-    """On brightness, contrast and saturation; turns to be added to the hue."""
+    """Factors of brightness, contrast and saturation; turns that are added to the hue."""
     grey: Bool[Tensor, " batch"]
 
 
 def draw(config: ImageViewsConfig, batch_size: int, generator: torch.Generator) -> ImageDraws:
-    """Draws for one view of each image."""
+    """Draw the random values for one view of each image."""
 
     def uniform(low: float, high: float, *more: int) -> Tensor:
         return low + (high - low) * torch.rand(batch_size, *more, generator=generator)
@@ -78,12 +78,12 @@ def draw(config: ImageViewsConfig, batch_size: int, generator: torch.Generator) 
 def view(
     images: Float[Tensor, "batch 3 height width"], draws: ImageDraws, *, size: int
 ) -> Float[Tensor, "batch 3 size size"]:
-    """One view of each image.
+    """Return one view of each image.
 
     Args:
         images: red, green and blue, values 0 to 1.
-        draws: see `draw`.
-        size: pixels of a side.
+        draws: from `draw`.
+        size: side length in pixels.
     """
     x = crop(images, draws.boxes, draws.flipped, size=size)
     changes = (_brighten, _contrast, _saturate, _turn_hue)
@@ -103,7 +103,7 @@ def crop(
     *,
     size: int,
 ) -> Float[Tensor, "batch 3 size size"]:
-    """Boxes of images at a new size, by cubic interpolation; beyond the edge, the last pixels go on."""
+    """Crop boxes and resize them by cubic interpolation; pixels at the border are repeated beyond it."""
     left, top, width, height = boxes.unbind(1)
     zero = torch.zeros_like(left)
     mirror = torch.where(flipped, -1.0, 1.0)
@@ -119,7 +119,7 @@ def _brighten(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Away from the mean of each colour."""
+    """Scale the difference from the mean of each colour."""
     mean = x.mean((2, 3), keepdim=True)
     return (x - mean) * factor + mean
 
@@ -139,7 +139,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def to_hsv(x: Float[Tensor, "batch 3 height width"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue (0 to 1, red is 0), saturation and value of each pixel."""
+    """Return hue (0 to 1, red is 0), saturation and value of each pixel."""
     red, green, blue = x.unbind(1)
     value, least = x.amax(1), x.amin(1)
     spread = value - least
@@ -153,7 +153,7 @@ def to_hsv(x: Float[Tensor, "batch 3 height width"]) -> tuple[Tensor, Tensor, Te
 
 
 def from_hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Float[Tensor, "batch 3 height width"]:
-    """Back to red, green and blue."""
+    """Return red, green and blue."""
     colours = []
     for shift in (5, 3, 1):
         k = (shift + 6 * hue) % 6

@@ -1,9 +1,9 @@
-"""Languages in balance: how often each utterance is heard, so that small languages are not drowned by large ones.
+"""Language balancing: use the utterances of small languages more often than those of large ones.
 
-XLSR draws a language with probability p_l in proportion to (n_l / N)^alpha, n_l its hours (Conneau et al. 2020, arXiv
-2006.13979, section 2). The same shares come about by copying: each utterance of the language is heard p_l / (n_l / N)
-times an epoch. Where that is no whole number, an epoch has the whole copies of all and one more of some, drawn anew for
-each epoch, and the audio of an epoch remains as much as it was.
+XLSR draws a language with probability p_l in proportion to (n_l / N)^alpha, where n_l are its hours (Conneau et al.
+2020, arXiv 2006.13979, section 2). Here, each utterance of the language is used p_l / (n_l / N) times an epoch, which
+gives the same fractions. If that is not an integer, the number is rounded down for all utterances and up for some,
+which are drawn for each epoch. The duration of an epoch stays the same.
 """
 
 from collections.abc import Sequence
@@ -17,90 +17,94 @@ Weights = NDArray[np.float64]
 
 
 class Balance(NamedTuple):
-    """Languages of a list of utterances, and how often each utterance is heard."""
+    """Languages of a list of utterances, and how often each utterance is used."""
 
     names: tuple[str, ...]
-    """Of the languages; utterances that tell none are one language more, `untold`."""
-    codes: Rows
-    """Language of each utterance, as its place in `names`."""
+    """Names of the languages; utterances without a language form another one, `unspecified`."""
+    language_ids: Rows
+    """Language of each utterance, as an index into `names`."""
     natural: Weights
-    """Share of each language in the audio, n_l / N."""
-    shares: Weights
-    """Share of each language in what is heard, p_l."""
+    """Fraction of each language in the audio, n_l / N."""
+    balanced: Weights
+    """Fraction of each language after balancing, p_l."""
 
     @property
     def copies(self) -> Weights:
-        """How often an epoch hears each utterance of each language, on average."""
-        times: Weights = np.round(self.shares / self.natural, 9)  # so that an exponent of 1 gives exactly 1
+        """Average number of times that an epoch uses each utterance of each language."""
+        times: Weights = np.round(self.balanced / self.natural, 9)  # so that an exponent of 1 gives exactly 1
         return times
 
     def sizes(self, edges: Rows) -> Rows:
-        """Draws of an epoch from each bucket, the same in every epoch.
+        """Return the number of draws from each bucket, the same in every epoch.
 
-        Rounded down: then no utterance of a language that is to be heard less is ever drawn twice in an epoch.
+        It is rounded down, so that utterances of languages that are reduced are never drawn twice in an epoch.
 
         Args:
-            edges: where each bucket begins in the list, and the end.
+            edges: start of each bucket in the list, and the end of the last one.
         """
-        expected = np.add.reduceat(self.copies[self.codes], edges[:-1])
+        expected = np.add.reduceat(self.copies[self.language_ids], edges[:-1])
         return np.maximum(1, np.floor(expected + 1e-6)).astype(np.int64)
 
     def draw(self, first: int, last: int, size: int, rng: np.random.Generator) -> Rows:
-        """Positions in the list of the draws of one epoch from one bucket, in random order.
+        """Draw utterances of one bucket for one epoch; return their positions in the list, in random order.
 
-        Systematic sampling (Madow 1949): the utterances, in random order language by language, lie one after the other
-        on a line, each as long as its copies; the draws are where a comb of evenly spaced teeth hits them. So each
-        utterance comes as often as the whole number below or above its copies, and so does each language as a whole.
+        Systematic sampling (Madow 1949): the utterances, in random order within each language, are placed on a line,
+        each as long as its number of copies, and drawn at evenly spaced points with a random offset. The number of
+        draws of each utterance, and of each language, is thus its number of copies rounded down or up.
 
         Args:
-            first: where the bucket begins in the list.
-            last: and where the next begins.
+            first: start of the bucket in the list.
+            last: end of the bucket, the start of the next one.
             size: number of draws.
-            rng: for the order and the place of the comb.
+            rng: random generator for the order and the offset.
         """
-        order = first + np.lexsort((rng.random(last - first), self.codes[first:last]))
-        ends = np.cumsum(self.copies[self.codes[order]])
-        teeth = (rng.random() + np.arange(size)) * (ends[-1] / size)
-        drawn: Rows = order[np.minimum(np.searchsorted(ends, teeth, side="right"), last - first - 1)]
+        order = first + np.lexsort((rng.random(last - first), self.language_ids[first:last]))
+        ends = np.cumsum(self.copies[self.language_ids[order]])
+        points = (rng.random() + np.arange(size)) * (ends[-1] / size)
+        drawn: Rows = order[np.minimum(np.searchsorted(ends, points, side="right"), last - first - 1)]
         rng.shuffle(drawn)
         return drawn
 
     def __str__(self) -> str:
-        """The shares, for people."""
-        rows = sorted(zip(self.natural, self.shares, self.names, strict=True), reverse=True)
-        return ", ".join(f"{name} {share:.1%} (of the audio {natural:.1%})" for natural, share, name in rows)
+        """Return the fractions for people."""
+        rows = sorted(zip(self.natural, self.balanced, self.names, strict=True), reverse=True)
+        return ", ".join(f"{name} {used:.1%} (of the audio {natural:.1%})" for natural, used, name in rows)
 
 
-def shares(amounts: Weights, exponent: float) -> Weights:
-    """p_l in proportion to (n_l / N)^alpha.
+def balanced_fractions(amounts: Weights, exponent: float) -> Weights:
+    """Return p_l, in proportion to (n_l / N)^alpha.
 
     Args:
-        amounts: n_l, the audio of each language, in any unit; all above 0.
-        exponent: alpha. 1: as the amounts are; 0: all alike.
+        amounts: n_l, the amount of audio of each language, in any unit; all above 0.
+        exponent: alpha. 1: in proportion to the amounts; 0: all equal.
     """
     powers: Weights = (amounts / amounts.sum()) ** exponent
-    together: Weights = powers / powers.sum()
-    return together
+    fractions: Weights = powers / powers.sum()
+    return fractions
 
 
 def balance(languages: Sequence[str | None], amounts: NDArray[np.integer], exponent: float) -> Balance:
-    """How often utterances are heard for their languages' sake.
+    """Compute how often utterances are used, depending on their languages.
 
     Args:
-        languages: of each utterance; None: it tells none.
-        amounts: audio that is heard of each utterance, above 0.
-        exponent: alpha, see `shares`.
+        languages: language of each utterance; None: not specified.
+        amounts: amount of audio of each utterance, above 0.
+        exponent: alpha, see `balanced_fractions`.
 
     Raises:
-        ValueError: no utterance tells its language.
+        ValueError: no utterance has a language.
     """
     if all(language is None for language in languages):
         raise ValueError(
-            f"expected utterances that tell their language, for the balance between languages that "
-            f"data.language_exponent {exponent:g} asks for, and none of {len(languages)} does; prepare each language "
-            "with `sori prepare --language CODE` (or a `language` column in the table), or switch the balance off with "
-            "`--data.language-exponent null`"
+            f"expected utterances with a language, which data.language_exponent {exponent:g} needs, but none of "
+            f"{len(languages)} has one; prepare each language with `sori prepare --language CODE` (or a `language` "
+            "column in the table), or switch language balancing off with `--data.language-exponent null`"
         )
-    names, codes = np.unique([language or "untold" for language in languages], return_inverse=True)
-    totals = np.bincount(codes, weights=amounts).astype(np.float64)
-    return Balance(tuple(names.tolist()), codes.astype(np.int64), totals / totals.sum(), shares(totals, exponent))
+    names, language_ids = np.unique([language or "unspecified" for language in languages], return_inverse=True)
+    totals = np.bincount(language_ids, weights=amounts).astype(np.float64)
+    return Balance(
+        tuple(names.tolist()),
+        language_ids.astype(np.int64),
+        totals / totals.sum(),
+        balanced_fractions(totals, exponent),
+    )

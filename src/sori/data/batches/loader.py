@@ -1,4 +1,4 @@
-"""Micro-batches by their number: audio read, cropped or padded; and reading ahead in threads."""
+"""Micro-batches by number, with audio read and cropped or padded; and prefetching in threads."""
 
 import math
 from collections import deque
@@ -19,10 +19,10 @@ from sori.data.manifest import Utterance
 
 @runtime_checkable
 class Reader(Protocol):
-    """Samples of one utterance of a list."""
+    """A function that returns samples of one utterance of a list."""
 
     def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
-        """`num_samples` samples from `first` on, both at 16 kHz, of utterance number `row`."""
+        """Return `num_samples` samples from `first` on, both at 16 kHz, of utterance number `row`."""
         ...
 
 
@@ -31,23 +31,23 @@ class Batches(Protocol):
     """Anything indexable by the global number of the micro-batch."""
 
     def __getitem__(self, index: int) -> Any:
-        """Micro-batch `index`, always the same one; it has `.to(device)` and `.seconds`."""
+        """Return micro-batch `index`, the same one in every call; it has `.to(device)` and `.seconds`."""
         ...
 
 
 @final
 class FileReader:
-    """Reads from the sound files themselves.
+    """Reads samples from the sound files.
 
     Raises, when called:
-        FileNotFoundError, ValueError: the file vanished or changed since it was prepared; both name it.
+        FileNotFoundError, ValueError: the file was removed or changed since it was prepared; the message names it.
     """
 
     def __init__(self, utterances: Sequence[Utterance]) -> None:
         self.utterances = utterances
 
     def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
-        """See `Reader`."""
+        """Return samples; see `Reader`."""
         utterance = self.utterances[row]
         start = utterance.start + first / SAMPLE_RATE
         return read(utterance.path, start=start, duration=num_samples / SAMPLE_RATE)
@@ -55,17 +55,17 @@ class FileReader:
 
 @final
 class CropBatches:
-    """Pre-training batches: equal-length stretches, no padding.
+    """Pre-training batches of crops of equal length, without padding.
 
     Args:
-        utterances: transcripts are not looked at.
+        utterances: transcripts are not used.
         config: batch size, crop lengths.
-        seed: of the run.
-        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+        seed: seed of the run.
+        reader: source of the samples (see `audio_cache.open_audio`); None: the sound files.
 
     Raises:
-        ValueError: no utterance is long enough, none tells its language where languages are to be in balance, or one
-            does not tell its speaker where batches are to have one.
+        ValueError: no utterance is long enough, none has a language where `language_exponent` needs it, or one has no
+            speaker where `one_speaker` needs it.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class CropBatches:
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
         self.languages = self._plan.languages
-        """How often each is heard; None: every utterance once an epoch."""
+        """Languages and how often their utterances are used; None: every utterance once an epoch."""
         self.num_left_out = len(utterances) - len(self._plan.rows)
         """Utterances shorter than `min_seconds`."""
 
     def __getitem__(self, index: int) -> WaveformBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         rows, starts, length = crops(self._plan, self._num_samples, index)
         waveform = torch.empty(len(rows), length)
         for place, row, start in zip(waveform, rows, starts, strict=True):
@@ -93,17 +93,17 @@ class CropBatches:
 
 @final
 class WholeBatches:
-    """Pre-training batches of whole utterances, padded to the longest: for systems that hear a cut one differently.
+    """Pre-training batches of whole utterances, padded to the longest, for models whose output a crop would change.
 
     Args:
-        utterances: transcripts are not looked at.
-        config: batch size; utterances longer than `max_crop_seconds` are cut, at random, and those shorter than
-            `min_seconds` left out.
-        seed: of the run.
-        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+        utterances: transcripts are not used.
+        config: batch size; utterances longer than `max_crop_seconds` are randomly cropped, and those shorter than
+            `min_seconds` are left out.
+        seed: seed of the run.
+        reader: source of the samples (see `audio_cache.open_audio`); None: the sound files.
 
     Raises:
-        ValueError: no utterance is long enough, or none tells its language where languages are to be in balance.
+        ValueError: no utterance is long enough, or none has a language where `language_exponent` needs it.
     """
 
     def __init__(
@@ -118,25 +118,25 @@ class WholeBatches:
                 "prepare longer pieces"
             )
         self._num_samples, self._seed = num_samples[self._kept], seed
-        self._heard = np.minimum(self._num_samples, math.floor(config.max_crop_seconds * SAMPLE_RATE))
+        self._lengths = np.minimum(self._num_samples, math.floor(config.max_crop_seconds * SAMPLE_RATE))
         languages = [utterances[row].language for row in self._kept.tolist()]
-        self._plan = plan_texts(self._heard, config, seed=seed, languages=languages)
+        self._plan = plan_texts(self._lengths, config, seed=seed, languages=languages)
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
         self.languages = self._plan.languages
-        """How often each is heard; None: every utterance once an epoch."""
+        """Languages and how often their utterances are used; None: every utterance once an epoch."""
 
     def __getitem__(self, index: int) -> WaveformBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         rows, _ = self._plan.batch(index)
-        heard = self._heard[rows]
+        lengths = self._lengths[rows]
         draw = np.random.Generator(np.random.Philox(derive(self._seed, index, "crop")))
-        starts = draw.integers(0, self._num_samples[rows] - heard + 1)
-        waveform = torch.zeros(len(rows), int(heard.max()))
-        for place, row, start, count in zip(waveform, self._kept[rows], starts, heard, strict=True):
+        starts = draw.integers(0, self._num_samples[rows] - lengths + 1)
+        waveform = torch.zeros(len(rows), int(lengths.max()))
+        for place, row, start, count in zip(waveform, self._kept[rows], starts, lengths, strict=True):
             place[:count] = self._reader(int(row), int(start), int(count))
-        return WaveformBatch(waveform, torch.from_numpy(heard))
+        return WaveformBatch(waveform, torch.from_numpy(lengths))
 
 
 @final
@@ -144,15 +144,15 @@ class TextBatches:
     """Whole utterances with their labels, padded to the longest of the batch.
 
     Args:
-        utterances: one for each list of labels.
-        labels: ids of the transcripts.
+        utterances: one utterance for each list of labels.
+        labels: label ids of each transcript.
         config: batch size.
-        seed: of the run.
-        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+        seed: seed of the run.
+        reader: source of the samples (see `audio_cache.open_audio`); None: the sound files.
 
     Raises:
-        ValueError: there is no utterance, not one list of labels for each, or none tells its language where languages
-            are to be in balance.
+        ValueError: there is no utterance, the number of lists of labels differs, or no utterance has a language where
+            `language_exponent` needs it.
     """
 
     def __init__(
@@ -173,10 +173,10 @@ class TextBatches:
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
         self.languages = self._plan.languages
-        """How often each is heard; None: every utterance once an epoch."""
+        """Languages and how often their utterances are used; None: every utterance once an epoch."""
 
     def __getitem__(self, index: int) -> TextBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         rows, _ = self._plan.batch(index)
         lengths = torch.from_numpy(self._num_samples[rows])
         waveform = torch.zeros(len(rows), int(lengths.max()))
@@ -192,10 +192,10 @@ class TextBatches:
 
 
 def prefetch(source: Batches, indices: Iterable[int], *, num_threads: int = 1) -> Generator[Any, None, None]:
-    """Micro-batches in the order of `indices`, made ahead in threads, two for each thread at most.
+    """Yield micro-batches in the order of `indices`, prefetched in threads, at most two for each thread.
 
-    Decoding and copying release the interpreter's lock, so threads do as well as processes here and start at once.
-    An error in a thread appears where its batch would have; closing the generator ends the threads.
+    Decoding and copying release the interpreter lock, so threads are as fast as processes here and start at once.
+    An error in a thread is raised in place of its batch; closing the generator ends the threads.
     """
     waiting: deque[Future[Any]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="prefetch")

@@ -1,9 +1,9 @@
-"""Which utterances make up which micro-batch: pure functions of the seed and the micro-batch's number. No audio here.
+"""Assign utterances to micro-batches, as pure functions of the seed and the micro-batch's number, without audio.
 
-Utterances are sorted by length and cut into a few buckets; a batch takes its rows from one bucket. Each epoch shuffles
-the rows inside the buckets and the order of all batches, and meets every utterance once; or, with languages in balance
-(`language_exponent`), some more often and some not at all. The number of batches of an epoch is fixed, so that the
-micro-batch of any number is found by arithmetic, and resuming needs no state.
+Utterances are sorted by length and divided into a few buckets; the rows of a batch are from one bucket. Each epoch
+shuffles the rows inside the buckets and the order of all batches, and uses every utterance once; or, with language
+balancing (`language_exponent`), some more often and some not at all. The number of batches of an epoch is fixed, so
+any micro-batch can be computed from its number, and resuming needs no state.
 """
 
 import functools
@@ -24,36 +24,36 @@ Rows = NDArray[np.int64]
 
 
 class DataConfig(Config):
-    """How utterances become micro-batches."""
+    """Settings that turn utterances into micro-batches."""
 
     batch_seconds: float = Field(default=87.5, gt=0)
-    """Audio of one micro-batch at most, with padding. Paper: 87.5 s (1.4 M samples) a GPU for BASE, 75 s for LARGE."""
+    """Maximum duration of one micro-batch, with padding. Paper: 87.5 s (1.4 M samples) a GPU for BASE, 75 s LARGE."""
     max_crop_seconds: float = Field(default=15.625, gt=0)
-    """Pre-training takes a random stretch of this length from longer utterances. Paper: 15.6 s BASE, 20 s LARGE."""
+    """Pre-training uses a random crop of this length from longer utterances. Paper: 15.6 s BASE, 20 s LARGE."""
     min_seconds: float = Field(default=2.0, ge=0)
     """Pre-training leaves shorter utterances out. Paper: 2 s."""
     num_buckets: int = Field(default=8, ge=1)
-    """Groups of like length. Pre-training crops to the shortest of a group, so this bounds the number of shapes."""
+    """Groups of similar length. Pre-training crops to the shortest of a group, so this limits the number of shapes."""
     language_exponent: float | None = Field(default=None, ge=0, le=1)
-    """How far small languages are favoured: a language of the share s of the audio is heard with a share in proportion
-    to s to this power. 1: as it comes; 0.5: XLSR's and XLS-R's (arXiv 2006.13979, section 2); 0: all languages alike.
-    None: every utterance once an epoch, whatever its language. Paper: alpha."""
+    """Upsampling of small languages: a language with fraction s of the audio is sampled in proportion to s ** exponent.
+    1: no upsampling; 0.5: XLSR and XLS-R (arXiv 2006.13979, section 2); 0: all languages equally often.
+    None: every utterance once an epoch, regardless of language. Paper: alpha."""
     one_speaker: bool = False
-    """Pre-training batches of crops have one speaker each, whose voice then does not tell distractors from targets: the
-    same-speaker variant of CPC (arXiv 1807.03748, table 2; CPC_audio: samplingType samespeaker). Needs many minutes of
-    each: who has less than a batch fills none."""
+    """Whether each pre-training batch of crops has one speaker, so that the speaker cannot distinguish distractors
+    from targets: the same-speaker variant of CPC (arXiv 1807.03748, table 2; CPC_audio: samplingType samespeaker).
+    Needs many minutes of each speaker: with less audio than a batch, the batches are smaller."""
     cache: Literal["auto", "always", "never"] = "auto"
-    """Decode all audio once into a file of 16-bit samples (115 MB an hour): always, never, or when decoding measures
-    slow enough to hold the training up and the disk has room."""
+    """Whether to decode all audio once into a file of 16-bit samples (115 MB an hour): always, never, or if decoding is
+    measured to be too slow for training and there is enough disk space."""
 
 
 class Crops(NamedTuple):
-    """One micro-batch of equal-length stretches."""
+    """One micro-batch of crops of equal length."""
 
     rows: Rows
-    """Which utterances."""
+    """Utterance numbers."""
     starts: Rows
-    """First sample of each stretch, counted from the utterance's beginning."""
+    """First sample of each crop, counted from the beginning of the utterance."""
     num_samples: int
 
 
@@ -63,11 +63,11 @@ class Plan:
 
     Args:
         rows: utterance numbers, sorted by length, bucket after bucket.
-        edges: where each bucket begins in `rows`, and the end.
+        edges: start of each bucket in `rows`, and the end of the last one.
         bucket_samples: length of each bucket's batches: its shortest (crops) or longest (padding) utterance.
-        config: for the size of a batch.
-        seed: of the run.
-        languages: of the utterances in `rows`, and how often they are heard; None: each once an epoch.
+        config: batch size.
+        seed: seed of the run.
+        languages: languages of the utterances in `rows`, and how often these are used; None: each once an epoch.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Plan:
         self._sizes = np.diff(edges) if languages is None else languages.sizes(edges)
         sizes, edges = self._sizes, np.concatenate([[0], np.cumsum(self._sizes)])
         num_batches = -(-sizes // max_rows)
-        # Batches of a bucket differ by one row at most: no stragglers, two shapes a bucket.
+        # The sizes of the batches of a bucket differ by at most one row: at most two shapes a bucket.
         starts = [
             first + np.arange(count) * size // count
             for first, size, count in zip(edges, sizes, num_batches, strict=False)
@@ -101,7 +101,7 @@ class Plan:
         return len(self._bucket_of_batch)
 
     def batch(self, index: int) -> tuple[Rows, int]:
-        """Utterance numbers of micro-batch `index` and the length in samples of its bucket."""
+        """Return the utterance numbers of micro-batch `index`, and the length of its bucket in samples."""
         epoch, position = divmod(index, self.num_batches)
         rows, order = self._epoch(epoch)
         number = order[position]
@@ -109,7 +109,7 @@ class Plan:
         return chosen, int(self.bucket_samples[self._bucket_of_batch[number]])
 
     def _shuffled(self, epoch: int) -> tuple[Rows, Rows]:
-        """The rows of an epoch, shuffled inside their buckets, and the order of the batches."""
+        """Return the rows of an epoch, shuffled inside their buckets, and the order of the batches."""
         rng = np.random.Generator(np.random.Philox(derive(self.seed, epoch, "order")))
         edges = self.edges.tolist()
         buckets = list(zip(edges, edges[1:], self._sizes.tolist(), strict=False))
@@ -130,18 +130,18 @@ def plan_crops(
     languages: Sequence[str | None] | None = None,
     speakers: Sequence[str | None] | None = None,
 ) -> Plan:
-    """Buckets for pre-training: batches of equal-length stretches without padding.
+    """Plan pre-training batches: crops of equal length without padding.
 
     Args:
         num_samples: length of every utterance at 16 kHz.
-        config: see there; utterances under `min_seconds` are in no bucket.
-        seed: of the run.
-        languages: of the utterances, for a `language_exponent`; what they are heard with is the length of the crops.
-        speakers: of the utterances, for `one_speaker`.
+        config: batch size and lengths; utterances shorter than `min_seconds` are left out.
+        seed: seed of the run.
+        languages: language of each utterance, for `language_exponent`; the amount of audio is the length of the crops.
+        speakers: speaker of each utterance, for `one_speaker`.
 
     Raises:
-        ValueError: no utterance is long enough, none tells its language where they are to be in balance, or one does
-            not tell its speaker where batches are to have one.
+        ValueError: no utterance is long enough, none has a language where `language_exponent` needs it, or one has no
+            speaker where `one_speaker` needs it.
     """
     rows = np.flatnonzero(num_samples >= max(1, _samples(config.min_seconds)))
     if not len(rows):
@@ -154,22 +154,22 @@ def plan_crops(
     crop = min(_samples(config.max_crop_seconds), _samples(config.batch_seconds))
     lengths = np.minimum(num_samples[rows], crop)
     if config.one_speaker:
-        rows, lengths, edges = _of_speakers(rows, lengths, speakers, config)
+        rows, lengths, edges = _speaker_buckets(rows, lengths, speakers, config)
     else:
         rows, lengths, edges = _buckets(rows, lengths, config)
-    told = _languages(rows, lengths, languages, config)
-    return Plan(rows, edges, lengths[edges[:-1]], config=config, seed=seed, languages=told)
+    balanced = _balance(rows, lengths, languages, config)
+    return Plan(rows, edges, lengths[edges[:-1]], config=config, seed=seed, languages=balanced)
 
 
 def plan_texts(
     num_samples: Rows, config: DataConfig, *, seed: int, languages: Sequence[str | None] | None = None
 ) -> Plan:
-    """Buckets for whole utterances: batches of like length, to be padded to their longest.
+    """Plan batches of whole utterances of similar length, which are padded to the longest.
 
-    None is left out, except from single epochs where a `language_exponent` has some languages heard less than others.
+    No utterance is left out, except from single epochs if `language_exponent` reduces some languages.
 
     Raises:
-        ValueError: there is no utterance, or none tells its language where they are to be in balance.
+        ValueError: there is no utterance, or none has a language where `language_exponent` needs it.
     """
     if not len(num_samples):
         raise ValueError(
@@ -178,38 +178,38 @@ def plan_texts(
         )
     rows, lengths, edges = _buckets(np.arange(len(num_samples)), num_samples, config)
     longest = np.maximum(1, lengths[edges[1:] - 1])
-    told = _languages(rows, lengths, languages, config)
-    return Plan(rows, edges, longest, config=config, seed=seed, languages=told)
+    balanced = _balance(rows, lengths, languages, config)
+    return Plan(rows, edges, longest, config=config, seed=seed, languages=balanced)
 
 
 def crops(plan: Plan, num_samples: Rows, index: int) -> Crops:
-    """Micro-batch `index`: its utterances and where their stretches begin, drawn uniformly."""
+    """Return the utterances of micro-batch `index`, and the starts of their crops, drawn uniformly."""
     rows, length = plan.batch(index)
     rng = np.random.Generator(np.random.Philox(derive(plan.seed, index, "crop")))
     return Crops(rows, rng.integers(0, num_samples[rows] - length + 1), length)
 
 
 def _buckets(rows: Rows, lengths: Rows, config: DataConfig) -> tuple[Rows, Rows, Rows]:
-    """Sort by length and divide into groups of like size, fewer where they would not fill a batch each."""
+    """Sort by length and divide into groups of similar size, fewer if a group would not fill a batch."""
     order = np.argsort(lengths, kind="stable")
     rows, lengths = rows[order], lengths[order]
     filled = int(lengths.sum() // _samples(config.batch_seconds))
     count = max(1, min(config.num_buckets, filled, len(rows)))
     edges = np.arange(count + 1) * len(rows) // count
-    # A bucket begins at the first utterance of its length, so that equal lengths are never divided.
+    # A bucket begins at the first utterance of its length, so utterances of equal length share a bucket.
     edges[1:-1] = np.searchsorted(lengths, lengths[edges[1:-1]])
     return rows, lengths, np.unique(edges)
 
 
-def _of_speakers(
-    rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig
+def _speaker_buckets(
+    rows: Rows, lengths: Rows, speaker_of: Sequence[str | None] | None, config: DataConfig
 ) -> tuple[Rows, Rows, Rows]:
-    """The same for each speaker, one after the other."""
-    names = [None if told is None else told[row] for row in rows]
+    """Apply `_buckets` to each speaker, and concatenate the results."""
+    names = [None if speaker_of is None else speaker_of[row] for row in rows]
     if missing := names.count(None):
         raise ValueError(
-            f"batches of one speaker need the speaker of every utterance, and {missing} of {len(names)} tell none; "
-            "prepare them with speakers, or set data.one_speaker to false"
+            f"expected the speaker of every utterance, which data.one_speaker needs, but {missing} of {len(names)} "
+            "have none; prepare the recordings with speakers, or set data.one_speaker to false"
         )
     speakers, own = np.unique(np.array(names), return_inverse=True)
     parts = [_buckets(rows[own == n], lengths[own == n], config) for n in range(len(speakers))]
@@ -219,11 +219,11 @@ def _of_speakers(
     return next(joined), next(joined), np.append(edges, begins[-1])
 
 
-def _languages(rows: Rows, lengths: Rows, told: Sequence[str | None] | None, config: DataConfig) -> Balance | None:
-    """Of the rows of a plan, in its order; None where every utterance is to be heard once."""
+def _balance(rows: Rows, lengths: Rows, language_of: Sequence[str | None] | None, config: DataConfig) -> Balance | None:
+    """Return the language balance of the rows of a plan; None if every utterance is used once an epoch."""
     if config.language_exponent is None:
         return None
-    languages = [None] * len(rows) if told is None else [told[row] for row in rows]
+    languages = [None] * len(rows) if language_of is None else [language_of[row] for row in rows]
     return balance(languages, np.maximum(1, lengths), config.language_exponent)
 
 

@@ -1,7 +1,7 @@
-"""Segments and their neighbours as micro-batches by number: pure functions of the seed and the number.
+"""Micro-batches of word segments and their neighbours, as pure functions of the seed and the number.
 
-A micro-batch is some whole utterances, all their segments, and all pairs of a segment and a neighbour within the
-window. Each segment is thus read once, however many neighbours it has.
+A micro-batch has several whole utterances, all their segments, and all pairs of a segment and a neighbour within the
+window. Each segment is thus read once, regardless of its number of neighbours.
 """
 
 import functools
@@ -24,34 +24,34 @@ from sori.data.word_segments import Segment
 
 
 class SegmentConfig(Config):
-    """Which segments there are and which of them are neighbours."""
+    """Settings that define segments and their neighbours."""
 
     file: str | None = None
-    """Where the words are; None: `segments.jsonl` in each prepared folder."""
+    """File of the segments; None: `segments.jsonl` in each prepared folder."""
     fixed_seconds: float | None = Field(default=None, gt=0)
-    """Instead of words, pieces of about this length, for recordings that nobody transcribed."""
+    """Use segments of about this length instead of words, for untranscribed recordings."""
     window: int = Field(default=3, ge=1)
-    """k: neighbours are at most so many segments apart. Paper: 3."""
+    """k: maximum distance of neighbours, in segments. Paper: 3."""
     windows: Literal["utterance", "speaker"] = "utterance"
-    """Windows end with the utterance (paper), or go on through all utterances of a speaker in the order of their ids.
-    Code: through everything, across speakers too, which we do not offer."""
+    """Windows end with the utterance (paper), or continue through all utterances of a speaker, sorted by id.
+    Code: they continue through all data, across speakers, which is not available here."""
     min_count: int = Field(default=1, ge=1)
-    """Words said less often are dropped before windows are laid. Code: 4."""
+    """Words that occur less often are removed before windows are formed. Code: 4."""
     subsample: float | None = Field(default=None, gt=0)
-    """t: a word of relative frequency f is the middle of a window with probability sqrt(t / f) + t / f, drawn anew each
-    time (word2vec; never applied to neighbours). Code: 1e-3; None: always."""
+    """t: a word of relative frequency f is a centre word with probability sqrt(t / f) + t / f, drawn for each
+    occurrence in each batch (word2vec; not applied to neighbours). Code: 1e-3; None: always."""
 
 
 class Kept(NamedTuple):
-    """Utterances with the segments that are learnt from."""
+    """Utterances with the segments to train on."""
 
     utterances: list[Utterance]
     segments: list[list[Segment]]
-    """Of each, in order; at least one."""
+    """Segments of each utterance, in order; at least one."""
 
 
 def keep(utterances: Sequence[Utterance], segments: Sequence[list[Segment]], config: SegmentConfig) -> Kept:
-    """Drop rare words, and then utterances that have no pair of neighbours.
+    """Remove rare words, and then utterances that have no pair of neighbours.
 
     Raises:
         ValueError: nothing is left.
@@ -63,7 +63,7 @@ def keep(utterances: Sequence[Utterance], segments: Sequence[list[Segment]], con
     if not rows:
         raise ValueError(
             f"expected utterances of two segments or more, which can be neighbours, got {len(utterances)} utterances "
-            f"with {sum(map(len, segments))} segments, of which {sum(map(len, kept))} are said {config.min_count} "
+            f"with {sum(map(len, segments))} segments, of which {sum(map(len, kept))} occur {config.min_count} "
             "times or more; for recordings of single words set segments.windows to speaker"
         )
     return Kept([utterances[row] for row in rows], [kept[row] for row in rows])
@@ -77,8 +77,8 @@ class SegmentBatches:
         kept: from `keep`.
         config: windows.
         data: batch size.
-        seed: of the run.
-        reader: where the samples come from (see `cache.open_audio`); by default the sound files.
+        seed: seed of the run.
+        reader: source of the samples (see `audio_cache.open_audio`); None: the sound files.
 
     Raises:
         ValueError: no two segments are neighbours.
@@ -100,7 +100,7 @@ class SegmentBatches:
         """Micro-batches in an epoch."""
 
     def __getitem__(self, index: int) -> SegmentBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         if isinstance(self._plan, _Speakers):
             rows = self._plan.rows(index)
             stream = np.zeros(len(rows), dtype=np.int64)
@@ -119,7 +119,7 @@ class SegmentBatches:
         )
 
     def _subsampled(self, pairs: Rows, segments: Sequence[Segment], index: int) -> Rows:
-        """Without the windows whose middle is not drawn; all of them where that would leave none."""
+        """Remove the windows whose centre word is not drawn; keep all if none would be left."""
         if self._config.subsample is None:
             return pairs
         rng = np.random.Generator(np.random.Philox(derive(self._seed, index, "subsample")))
@@ -129,14 +129,14 @@ class SegmentBatches:
 
 
 def neighbours(streams: Rows, window: int) -> Rows:
-    """All ordered pairs of segments that are at most `window` apart in one stream, sorted.
+    """Return all ordered pairs of segments that are at most `window` apart in one stream, sorted.
 
     Args:
-        streams: of each segment, the number of what it follows its neighbours in; equal ones stand together.
+        streams: number of each segment's stream, in which segments can be neighbours; streams are contiguous.
         window: k.
 
     Returns:
-        Array `pair 2`: the middle, and a neighbour.
+        Array `pair 2`: the centre, and a neighbour.
     """
     found = [np.zeros((0, 2), dtype=np.int64)]
     for distance in range(1, min(window, len(streams) - 1) + 1):
@@ -147,7 +147,7 @@ def neighbours(streams: Rows, window: int) -> Rows:
 
 
 def read_waveforms(reader: Reader, rows: Rows, num_samples: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whole utterances `batch sample`, padded with zeros, and their lengths."""
+    """Read whole utterances `batch sample`, padded with zeros, and their lengths."""
     lengths = torch.from_numpy(num_samples[rows])
     waveform = torch.zeros(len(rows), int(lengths.max()))
     for place, row in zip(waveform, rows, strict=True):
@@ -156,7 +156,7 @@ def read_waveforms(reader: Reader, rows: Rows, num_samples: Rows) -> tuple[torch
 
 
 def borders(segments: Sequence[Segment], num_samples: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    """First sample of each segment, and the one after its last, within its utterance of `num_samples`."""
+    """Return the first sample of each segment and the one after its last, within its utterance of `num_samples`."""
     starts = np.array([round(one.start * SAMPLE_RATE) for one in segments], dtype=np.int64)
     stops = np.array([round(one.end * SAMPLE_RATE) for one in segments], dtype=np.int64)
     return torch.from_numpy(starts.clip(max=num_samples - 1)), torch.from_numpy(stops.clip(max=num_samples))
@@ -172,7 +172,7 @@ def _keep_probability(segments: Sequence[Sequence[Segment]], threshold: float | 
 
 @final
 class _Speakers:
-    """Consecutive utterances of one speaker as a batch, in the order of their ids; shuffled are only the batches."""
+    """Batches of consecutive utterances of one speaker, sorted by id; only the order of batches is shuffled."""
 
     def __init__(self, kept: Kept, data: DataConfig, *, seed: int) -> None:
         of_speaker: dict[str | None, list[int]] = {}
@@ -187,14 +187,14 @@ class _Speakers:
         self._batches = [rows for rows in self._batches if sum(len(kept.segments[row]) for row in rows) > 1]
         if not self._batches:
             raise ValueError(
-                "expected speakers with two segments or more, got none; likely every recording names another speaker, "
-                "or data.batch_seconds holds a single one"
+                "expected speakers with two segments or more, got none; likely every recording has another speaker, "
+                "or data.batch_seconds is too short for two segments"
             )
         self.num_batches = len(self._batches)
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
 
     def rows(self, index: int) -> Rows:
-        """Utterance numbers of micro-batch `index`."""
+        """Return the utterance numbers of micro-batch `index`."""
         epoch, position = divmod(index, self.num_batches)
         order: Rows = self._order(epoch)
         return self._batches[int(order[position])]

@@ -1,8 +1,8 @@
-"""Pairs of passages to pre-train BERT on: two of one document that follow each other, or two that do not.
+"""Pairs of segments to pre-train BERT on: two consecutive segments of a document, or two unrelated ones.
 
-Devlin et al. 2019, section 3.1 and appendix A.2, as their code makes them, but for two things: every epoch is cut anew,
-and how long a pair is to be is drawn for each pair, not for each document (with novels for documents, whole novels
-would be cut into pairs of a few words).
+Devlin et al. 2019, section 3.1 and appendix A.2, as in their code except for two differences: every epoch makes new
+pairs, and the target length is drawn for each pair instead of each document (with novels as documents, whole novels
+would be divided into pairs of a few words).
 """
 
 import random
@@ -26,37 +26,37 @@ _TRIES = 10
 
 
 class TextsConfig(Config):
-    """How texts become micro-batches of pairs of passages."""
+    """Settings that turn texts into micro-batches of segment pairs."""
 
     wordpiece: WordPieceConfig = WordPieceConfig()
-    """Of a run that starts from random weights; one that starts from a model keeps the model's vocabulary."""
+    """Vocabulary of a run that starts from random weights; a run that starts from a model uses the model's."""
     batch_size: int = Field(default=256, ge=1)
     """Pairs in a micro-batch."""
     max_tokens: int = Field(default=128, ge=5)
-    """Longest pair, [CLS] and two [SEP] counted."""
+    """Maximum length of a pair, including [CLS] and two [SEP]."""
     short_share: float = Field(default=0.1, ge=0, le=1)
-    """So many pairs are to be of any length, for what is short later."""
+    """Fraction of pairs of random length, so that the model also sees short inputs."""
     elsewhere_share: float = Field(default=0.5, ge=0, le=1)
-    """In so many pairs the second passage is from another document; also wherever a single sentence fills the pair."""
+    """Fraction of pairs whose second segment is from another document; also used if one sentence fills the pair."""
     held_out_every: int = Field(default=50, ge=2)
-    """Every so manieth document is kept for measuring; of texts with fewer documents, the last such part of each."""
+    """Every N-th document is held out for evaluation; with fewer than N documents, the last 1/N of each."""
     held_out_pairs: int = Field(default=512, ge=1)
-    """At most so many of their pairs are measured on."""
+    """Maximum number of held-out pairs for evaluation."""
 
 
 class Ranges(NamedTuple):
-    """Sentences to train on and sentences to measure on: first one and the one after the last, for each document."""
+    """Training and held-out sentences: the first one and the one after the last, for each document."""
 
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
 
 
 def divide(documents: NDArray[np.int64], every: int) -> Ranges:
-    """What is held out; see `TextsConfig.held_out_every`.
+    """Divide documents into training and held-out sentences; see `TextsConfig.held_out_every`.
 
     Args:
-        documents: where each begins, and where the last one ends.
-        every: as in the settings.
+        documents: start of each document, and the end of the last one.
+        every: N, see `TextsConfig.held_out_every`.
     """
     whole = np.stack([documents[:-1], documents[1:]], axis=1)
     if len(whole) >= every:
@@ -68,30 +68,30 @@ def divide(documents: NDArray[np.int64], every: int) -> Ranges:
 
 
 class Pairs(NamedTuple):
-    """Where the passages of each pair lie: numbers of the first sentence and of the one after the last."""
+    """The segments of each pair: numbers of the first sentence and of the one after the last."""
 
     first: NDArray[np.int64]
-    """"pair 2"."""
+    """Shape "pair 2"."""
     second: NDArray[np.int64]
-    """"pair 2"."""
+    """Shape "pair 2"."""
     elsewhere: NDArray[np.bool_]
-    """Whether the second was drawn from elsewhere."""
+    """Whether the second segment was drawn from elsewhere."""
 
 
 def cut_pairs(sentences: NDArray[np.int64], documents: NDArray[np.int64], config: TextsConfig, *, seed: int) -> Pairs:
-    """One pass over all documents.
+    """Make the pairs of one pass over all documents.
 
-    Sentences are gathered until a pair is full; the first passage ends at a random one of them. Where the second is
-    replaced, the sentences it had are used for the next pair. Its replacement is from another document (of ten drawn;
-    where there is one document only, from anywhere in it), from a random sentence on.
+    Sentences are collected until a pair is full; the first segment ends after a random one of them. If the second
+    segment is replaced, its sentences are used for the next pair. The replacement starts at a random sentence of
+    another document (up to ten draws; with a single document, anywhere in it).
 
     Args:
-        sentences: where each begins, and where the last one ends.
-        documents: ranges of sentences, "document 2".
-        config: lengths and shares.
-        seed: of the draws.
+        sentences: start of each sentence, and the end of the last one.
+        documents: ranges of sentences, shape "document 2".
+        config: lengths and fractions.
+        seed: seed of the random numbers.
     """
-    draw = random.Random(seed)  # noqa: S311 - no secrets here
+    draw = random.Random(seed)  # noqa: S311 - not used for secrets
     begins, ranges = sentences.tolist(), documents.tolist()
     firsts, seconds, elsewhere = array("q"), array("q"), array("b")
     for number, (start, end) in enumerate(ranges):
@@ -124,13 +124,13 @@ def cut_pairs(sentences: NDArray[np.int64], documents: NDArray[np.int64], config
 
 
 def _target(config: TextsConfig, draw: random.Random) -> int:
-    """Tokens of a pair, without the three special ones."""
+    """Return the target length of a pair in tokens, without the three special ones."""
     most = config.max_tokens - 3
     return draw.randint(2, most) if draw.random() < config.short_share else most
 
 
 def _elsewhere(ranges: list[list[int]], number: int, draw: random.Random) -> tuple[int, int]:
-    """A random sentence of another document, and where that document ends."""
+    """Return a random sentence of another document, and the end of that document."""
     other = number
     for _ in range(_TRIES):
         other = draw.randrange(len(ranges))
@@ -144,18 +144,18 @@ def _elsewhere(ranges: list[list[int]], number: int, draw: random.Random) -> tup
 class PairBatches:
     """Micro-batches of pairs, a pure function of the seed and the micro-batch's number.
 
-    Every epoch cuts the documents anew and shuffles the pairs. An epoch has as many batches as the first one fills; a
-    later one that has more pairs leaves some out, one that has fewer repeats some.
+    Every epoch makes new pairs and shuffles them. All epochs have the number of batches of the first one; a later epoch
+    with more pairs leaves some out, one with fewer pairs repeats some.
 
     Args:
-        tokens: of all texts.
-        documents: ranges of sentences to take, "document 2".
+        tokens: tokens of all texts.
+        documents: ranges of sentences to use, shape "document 2".
         config: batch size and lengths.
-        wordpiece: of the tokens.
-        seed: of the run.
+        wordpiece: the tokeniser.
+        seed: seed of the run.
 
     Raises:
-        ValueError: there are fewer pairs than a batch has.
+        ValueError: there are fewer pairs than one batch needs.
     """
 
     def __init__(
@@ -171,13 +171,13 @@ class PairBatches:
         self._pad, self._cls, self._sep = wordpiece.pad, wordpiece.cls, wordpiece.sep
         self._lock, self._plans = threading.Lock(), dict[int, Pairs]()
         self.num_pairs = len(self._plan(0).elsewhere)
-        """In the first epoch."""
+        """Pairs in the first epoch."""
         self.num_batches = self.num_pairs // config.batch_size
         """Micro-batches in an epoch."""
         if not self.num_batches:
             raise ValueError(
-                f"expected texts for at least one batch of {config.batch_size} pairs of passages, got {self.num_pairs} "
-                "pairs; lower texts.batch_size, or give more text"
+                f"expected texts for at least one batch of {config.batch_size} segment pairs, got {self.num_pairs}; "
+                "lower texts.batch_size, or give more text"
             )
 
     def _plan(self, epoch: int) -> Pairs:
@@ -191,7 +191,7 @@ class PairBatches:
             return self._plans[epoch]
 
     def __getitem__(self, index: int) -> TokenBatch:
-        """Micro-batch `index`; numbers go on through the epochs."""
+        """Return micro-batch `index`, numbered consecutively over all epochs."""
         epoch, position = divmod(index, self.num_batches)
         plan, size = self._plan(epoch), self._config.batch_size
         rows = np.arange(position * size, (position + 1) * size) % len(plan.elsewhere)
@@ -202,21 +202,21 @@ class PairBatches:
         ]
         return join(pairs, plan.elsewhere[rows, None], pad=self._pad, cls=self._cls, sep=self._sep)
 
-    def _ids(self, passage: NDArray[np.int64]) -> NDArray[np.int64]:
-        first, last = self._tokens.sentences[passage]
+    def _ids(self, segment: NDArray[np.int64]) -> NDArray[np.int64]:
+        first, last = self._tokens.sentences[segment]
         return self._tokens.ids[first:last].astype(np.int64)
 
 
 def shorten(
     first: NDArray[np.int64], second: NDArray[np.int64], *, most: int, draw: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two passages of at most so many tokens: one is taken from the longer one until they fit, in front or behind.
+    """Shorten a pair: remove tokens from the start or end of the longer segment until the pair fits.
 
     Args:
-        first: of the pair.
-        second: of the pair; shortened where both are equally long.
-        most: tokens of both together.
-        draw: for each token whether it is taken in front.
+        first: first segment.
+        second: second segment, which is shortened if both are equally long.
+        most: maximum number of tokens of both together.
+        draw: decides for each token whether it is removed from the start or the end.
     """
     too_many = max(0, len(first) + len(second) - most)
     from_longer = min(too_many, abs(len(first) - len(second)))
@@ -238,7 +238,7 @@ def join(
     cls: int,
     sep: int,
 ) -> TokenBatch:
-    """`[CLS] first [SEP] second [SEP]`, padded to the longest."""
+    """Return a batch of `[CLS] first [SEP] second [SEP]`, padded to the longest."""
     lengths = [3 + len(first) + len(second) for first, second in pairs]
     ids = np.full((len(pairs), max(lengths)), pad, dtype=np.int64)
     parts = np.zeros_like(ids)
@@ -250,13 +250,13 @@ def join(
 
 
 def unigrams(tokens: Tokens, documents: NDArray[np.int64], num_tokens: int) -> NDArray[np.float64]:
-    """Log-probability of every token by its count in some documents, one added to each."""
+    """Return the log-probability of every token from its count in some documents, with add-one smoothing."""
     counts = np.ones(num_tokens)
-    for ids in _stretches(tokens, documents):
+    for ids in _document_ids(tokens, documents):
         counts += np.bincount(ids, minlength=num_tokens)
     return np.asarray(np.log(counts / counts.sum()))
 
 
-def _stretches(tokens: Tokens, documents: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _document_ids(tokens: Tokens, documents: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     for start, end in documents:
         yield tokens.ids[tokens.sentences[start] : tokens.sentences[end]].astype(np.int64)

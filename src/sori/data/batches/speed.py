@@ -1,7 +1,7 @@
-"""Copies of an utterance at other speeds: more labelled speech for nothing (Ko et al. 2015).
+"""Speed perturbation: augment labelled speech with copies at other speeds (Ko et al. 2015).
 
-Tempo and pitch change together, as when a tape runs faster, so a copy sounds like another speaker. Nothing random: a
-set of three speeds is a set three times as large.
+Tempo and pitch change together, as when a tape runs faster, so a copy sounds like another speaker. Nothing is random:
+three speeds make the data three times as large.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from sori.data.manifest import Utterance
 
 
 def speed_copies(utterances: Sequence[Utterance], speeds: Sequence[float]) -> list[Utterance]:
-    """All utterances at the first speed, then all at the second, and so on; only `SpeedReader` can read them.
+    """Return all utterances at the first speed, then all at the second, and so on, for use with `SpeedReader`.
 
     Args:
-        utterances: at their own speed.
-        speeds: 1.1 is a tenth faster and so shorter; 1.0 keeps an utterance as it is.
+        utterances: at their original speed.
+        speeds: 1.1 is 10 % faster and thus shorter; 1.0 leaves an utterance unchanged.
 
     Returns:
-        Rows whose ids end in the speed, where it is not 1, and whose lengths are those that will be read.
+        Utterances whose ids end in the speed unless it is 1, and whose lengths are those at that speed.
     """
     return [
         u if speed == 1 else u._replace(id=f"{u.id}@{speed:g}", num_samples=_num_samples(u.num_samples, speed))
@@ -36,12 +36,12 @@ def speed_copies(utterances: Sequence[Utterance], speeds: Sequence[float]) -> li
 
 @final
 class SpeedReader:
-    """Samples of the rows of `speed_copies`.
+    """Reads samples of the utterances of `speed_copies`.
 
     Args:
-        reader: of the utterances at their own speed.
-        utterances: those utterances.
-        speeds: as given to `speed_copies`.
+        reader: reader of the utterances at their original speed.
+        utterances: the utterances at their original speed.
+        speeds: as for `speed_copies`.
     """
 
     def __init__(self, reader: Reader, utterances: Sequence[Utterance], speeds: Sequence[float]) -> None:
@@ -49,7 +49,7 @@ class SpeedReader:
         self._lengths = [u.num_samples for u in utterances]
 
     def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
-        """See `Reader`; the whole utterance is resampled, so that any part of it is the same however it is read."""
+        """Return samples; see `Reader`. The whole utterance is resampled, so that all its parts are consistent."""
         copy, original = divmod(row, len(self._lengths))
         speed, length = self._speeds[copy], self._lengths[original]
         if speed == 1:

@@ -1,4 +1,4 @@
-"""Texts as numbers on the disk: read once, kept in a run's folder, looked at through memory maps."""
+"""Encode texts as numbers once, store them in the run folder, and read them through memory maps."""
 
 from array import array
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from sori.text.wordpiece import WordPiece
 _IDS, _SENTENCES, _DOCUMENTS = "ids.bin", "sentences.npy", "documents.npy"
 _LONGEST = 128
 _TOGETHER = 4096
-# A mark that ends sentences, quotes and brackets that close, then space; the marks of Chinese and Japanese need none.
+# A sentence-final mark, closing quotes and brackets, then space; Chinese and Japanese marks need no space.
 _END = regex.compile(r"""(?<=[.!?…]["'”’»)\]]*)\s+|(?<=[。！？][」』”）]*)\s*(?=[^\s」』”）。！？])""")  # noqa: RUF001
 
 DType = np.dtype[np.uint16] | np.dtype[np.int32]
@@ -27,30 +27,30 @@ class Tokens(NamedTuple):
     """Texts as numbers."""
 
     ids: NDArray[np.uint16] | NDArray[np.int32]
-    """Pieces of words of all sentences, one after another."""
+    """Word pieces of all sentences, one after another."""
     sentences: NDArray[np.int64]
-    """Where each sentence begins in `ids`, and where the last one ends."""
+    """Start of each sentence in `ids`, and the end of the last one."""
     documents: NDArray[np.int64]
-    """Where each document begins in `sentences`, and where the last one ends."""
+    """Start of each document in `sentences`, and the end of the last one."""
 
 
 def sentences(paragraph: str) -> list[str]:
-    """A paragraph cut where a mark that ends sentences is followed by a space; abbreviations are cut too."""
+    """Split a paragraph where a sentence-final mark is followed by a space, which includes abbreviations."""
     return [part for part in _END.split(paragraph) if part]
 
 
 def store(paths: Iterable[str | Path], wordpiece: WordPiece, place: Path) -> Tokens:
-    """The tokens of some texts, from the disk where they have been made before.
+    """Return the tokens of texts; encode and store them unless they have been stored before.
 
-    What stands between two ends of sentences and is longer than 128 pieces counts as several sentences.
+    A sentence of more than 128 pieces is divided into several sentences.
 
     Args:
-        paths: as `texts.paragraphs` takes them.
-        wordpiece: of the pieces.
-        place: folder of the token files; made where there is none.
+        paths: as for `plain_text.paragraphs`.
+        wordpiece: the tokeniser.
+        place: folder of the token files; it is created if necessary.
 
     Raises:
-        FileNotFoundError, ValueError: there are no texts, they cannot be read, or they hold no two sentences.
+        FileNotFoundError, ValueError: there are no texts, they cannot be read, or contain fewer than two sentences.
     """
     dtype: DType = np.dtype(np.uint16) if len(wordpiece) <= np.iinfo(np.uint16).max + 1 else np.dtype(np.int32)
     if not place.is_dir() and distributed.rank() == 0:
@@ -85,14 +85,14 @@ def _write(lines: Iterable[str], wordpiece: WordPiece, folder: Path, dtype: DTyp
     if len(begins) < 3:
         raise ValueError(
             f"expected texts with at least two sentences, got {len(begins) - 1}; likely the files are empty, or their "
-            "sentences do not end in . ! or ? and stand in one short line"
+            "sentences do not end in . ! or ? and are on one short line"
         )
     np.save(folder / _SENTENCES, np.array(begins, dtype=np.int64))
     np.save(folder / _DOCUMENTS, np.array(documents, dtype=np.int64))
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Sentences, and "" between documents, some thousand at a time."""
+    """Yield lists of some thousand sentences, with "" between documents."""
     chunk: list[str] = []
     for line in lines:
         chunk += sentences(line) if line else [""]

@@ -145,7 +145,7 @@ def _kept(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.utterance.speaker is not None:
             by_speaker[row.utterance.speaker] += row.utterance.duration_seconds / 60
-    lines = ["## Kept", f"Duration of utterances in seconds: {spread}."]
+    lines = ["## Recordings that are kept", f"Duration of utterances in seconds: {spread}."]
     if by_speaker:
         minutes = np.array(list(by_speaker.values()))
         lines.append(
@@ -219,7 +219,7 @@ def _characters(utterances: Sequence[Utterance]) -> str:
 
 def _left_out(found: Found) -> str:
     if not found.excluded:
-        return "## Left out\n\nNothing."
+        return "## Recordings that were left out\n\nNothing."
     groups: dict[str, list[str]] = defaultdict(list)
     for row in found.excluded:
         groups[row.reason].append(f"`{Path(row.path).name}`" + (f" ({row.detail})" if row.detail else ""))
@@ -228,7 +228,9 @@ def _left_out(found: Found) -> str:
         for reason, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     ]
     text = "All files that were left out are listed in `excluded.jsonl` with the reason."
-    return f"## Left out\n\n{text}\n\n" + _table(["reason", "count", "examples", "what to do"], rows)
+    return f"## Recordings that were left out\n\n{text}\n\n" + _table(
+        ["reason", "count", "examples", "what to do"], rows
+    )
 
 
 def _warnings(flags: Sequence[Flag]) -> str:
@@ -242,7 +244,7 @@ def _warnings(flags: Sequence[Flag]) -> str:
         for warning, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     ]
     text = "These recordings are kept; check whether you want to use them. All are listed in `flagged.jsonl`."
-    return f"## Kept, with a warning\n\n{text}\n\n" + _table(["warning", "count", "examples"], rows)
+    return f"## Recordings that are kept, with a warning\n\n{text}\n\n" + _table(["warning", "count", "examples"], rows)
 
 
 _STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 10}
