@@ -12,7 +12,7 @@ from sori.data.word_counts import WordCounts
 from sori.models import factory
 from sori.models.word2vec import Word2Vec, Word2VecConfig
 from sori.runs import run
-from sori.training.word2vec_kernel import room_for, train_piece
+from sori.training.word2vec_kernel import train_piece, workspace_for
 from sori.training.word2vec_loop import learner
 
 FOUR = WordCounts(("</s>", "a", "b", "c"), np.array([1, 4, 3, 2]))
@@ -27,7 +27,7 @@ def one_step(config, tokens):
     before = {name: matrix.clone() for name, matrix in system.named_parameters()}
     fast = learner(system)
     train_piece(
-        np.array(tokens, np.int32), 0, 1e-3, fast.tables, fast.shape, room_for(fast.shape, fast.rows, fast.tables)
+        np.array(tokens, np.int32), 0, 1e-3, fast.tables, fast.shape, workspace_for(fast.shape, fast.rows, fast.tables)
     )
     return {name: (matrix - before[name]) / 1e-3 for name, matrix in system.named_parameters()}, before, fast.tables
 

@@ -1,4 +1,4 @@
-"""The toy system as a fixture; its file is also a command that subprocesses run."""
+"""Provide the toy system as a fixture; its file is also a script run by subprocesses."""
 
 import importlib.util
 from pathlib import Path

@@ -42,7 +42,7 @@ def step(system, optimizer):
     optimizer.zero_grad()
 
 
-def test_what_is_saved_continues_with_the_same_bits(tmp_path):
+def test_training_from_a_checkpoint_is_bit_identical(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     system, optimizer = trained()
     checkpoint.save(path, system=system, optimizer=optimizer, state=STATE)
@@ -81,7 +81,7 @@ def test_another_system_is_refused(tmp_path):
             )
 
 
-def test_damaged_and_foreign_files_are_named(tmp_path):
+def test_damaged_and_foreign_files_are_refused(tmp_path):
     system, optimizer = trained()
     checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state=STATE)
     (tmp_path / "cut").write_bytes((tmp_path / "c").read_bytes()[:-10])
@@ -92,21 +92,21 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
         checkpoint.load(tmp_path / "foreign")
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path, monkeypatch):
     path = tmp_path / "c"
     system, optimizer = trained()
     checkpoint.save(path, system=system, optimizer=optimizer, state=STATE)
     before = path.read_bytes()
     usage = checkpoint.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=100))
-    with pytest.raises(OSError, match=r"needs 0.0 MB and the disk has 0.0 MB free; the last checkpoint is whole"):
+    with pytest.raises(OSError, match=r"needs 0.0 MB and the disk has 0.0 MB free; the last checkpoint is intact"):
         checkpoint.save(path, system=system, optimizer=optimizer, state={"step": 4})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
-def test_a_write_that_fails_half_way_leaves_the_last_checkpoint_whole(tmp_path):
-    """The kernel refuses to let the file grow beyond 2,000 bytes, as a full disk or a quota would."""
+def test_a_write_that_fails_half_way_leaves_the_last_checkpoint_intact(tmp_path):
+    """Limit the file size to 2,000 bytes, which fails as a full disk or a quota does."""
     system, optimizer = trained()
     checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state=STATE)
     before = (tmp_path / "c").read_bytes()
@@ -115,7 +115,7 @@ def test_a_write_that_fails_half_way_leaves_the_last_checkpoint_whole(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        with pytest.raises(OSError, match="the last checkpoint is whole"):
+        with pytest.raises(OSError, match="the last checkpoint is intact"):
             checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state=STATE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -124,7 +124,7 @@ def test_a_write_that_fails_half_way_leaves_the_last_checkpoint_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
-def test_a_disk_that_fails_at_the_last_moment_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_a_failing_fsync_leaves_no_partial_file(tmp_path, monkeypatch):
     system, optimizer = trained()
     checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state=STATE)
 
@@ -138,10 +138,10 @@ def test_a_disk_that_fails_at_the_last_moment_leaves_nothing_behind(tmp_path, mo
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
-def test_the_error_tells_a_program_what_it_was(tmp_path, monkeypatch):
+def test_the_error_keeps_the_errno(tmp_path, monkeypatch):
     system, optimizer = trained()
     usage = checkpoint.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=0))
-    with pytest.raises(OSError, match="no checkpoint was written yet") as caught:
+    with pytest.raises(OSError, match="no checkpoint has been written yet") as caught:
         checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state={})
     assert caught.value.__cause__.errno == errno.ENOSPC

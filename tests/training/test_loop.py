@@ -1,4 +1,4 @@
-"""The loop on the toy system: arithmetic, resuming, stopping, refusing."""
+"""The training loop on the toy system: arithmetic, resuming, stopping, refused settings."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ def reports(folder):
 
 
 def interrupted(toy, monkeypatch, number, action):
-    """Batches that call `action` when micro-batch `number` is asked for."""
+    """Make the batches call `action` when micro-batch `number` is requested."""
     original = toy.ToyBatches.__getitem__
 
     def getitem(self, index):
@@ -46,7 +46,7 @@ def interrupted(toy, monkeypatch, number, action):
 
 @contextlib.contextmanager
 def failing(toy, monkeypatch, number):
-    """Micro-batch `number` cannot be read."""
+    """Make micro-batch `number` unreadable."""
 
     def fail():
         raise ValueError("vanished")
@@ -59,7 +59,7 @@ def failing(toy, monkeypatch, number):
 
 @pytest.fixture(scope="module")
 def whole(toy, tmp_path_factory):
-    """An uninterrupted run."""
+    """Return an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     return toy.run(folder), folder
 
@@ -77,7 +77,7 @@ def test_the_loss_falls_and_every_report_is_complete(whole):
 
 @pytest.mark.parametrize("num_accumulate", [1, 3])
 def test_the_gradient_is_the_sum_over_micro_batches_divided_by_the_global_count(toy, tmp_path, num_accumulate):
-    """Against a plain loop over the micro-batches."""
+    """Compare with a plain loop over the micro-batches."""
     reference = toy.Toy()
     total = count = 0.0
     for part in range(num_accumulate):
@@ -92,7 +92,7 @@ def test_the_gradient_is_the_sum_over_micro_batches_divided_by_the_global_count(
     assert row["loss"] == pytest.approx(float(total.detach() / count), rel=1e-6)
 
 
-def test_every_micro_batch_is_taken_once_and_in_order(toy, tmp_path, monkeypatch):
+def test_every_micro_batch_is_used_once_and_in_order(toy, tmp_path, monkeypatch):
     taken = []
     original = toy.ToyBatches.__getitem__
     monkeypatch.setattr(toy.ToyBatches, "__getitem__", lambda self, i: taken.append(i) or original(self, i))
@@ -100,7 +100,7 @@ def test_every_micro_batch_is_taken_once_and_in_order(toy, tmp_path, monkeypatch
     assert taken == list(range(12))
 
 
-def test_sigterm_saves_and_the_repeated_command_ends_with_the_same_bits(toy, tmp_path, monkeypatch, whole):
+def test_sigterm_saves_and_the_continued_run_is_bit_identical(toy, tmp_path, monkeypatch, whole):
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         interrupted(toy, patch, 17, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -114,7 +114,7 @@ def test_sigterm_saves_and_the_repeated_command_ends_with_the_same_bits(toy, tmp
 
 
 def test_an_error_at_any_update_loses_only_what_was_not_saved(toy, tmp_path, monkeypatch, whole):
-    """As after a kill: no state is written at the moment of the error."""
+    """As after a kill, no state is written when the error occurs."""
     for number in (3, 11, 29):
         with failing(toy, monkeypatch, number):
             toy.run(tmp_path, save_every_steps=4)
@@ -122,12 +122,12 @@ def test_an_error_at_any_update_loses_only_what_was_not_saved(toy, tmp_path, mon
     assert reports(tmp_path) == reports(whole[1])
 
 
-def test_when_checkpoints_are_written_does_not_matter(toy, tmp_path, whole):
+def test_the_time_of_checkpoints_does_not_change_the_result(toy, tmp_path, whole):
     system = toy.run(tmp_path, save_every_minutes=1e-6)
     assert_equal(weights(whole[0]), weights(system))
 
 
-def test_a_second_ctrl_c_leaves_at_once(toy, tmp_path, monkeypatch, capfd):
+def test_a_second_ctrl_c_stops_at_once(toy, tmp_path, monkeypatch, capfd):
     before = signal.getsignal(signal.SIGINT)
 
     def press_twice(*_, **__):
@@ -139,10 +139,10 @@ def test_a_second_ctrl_c_leaves_at_once(toy, tmp_path, monkeypatch, capfd):
         toy.run(tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
     assert not (tmp_path / "checkpoint.safetensors").exists()
-    assert "Ctrl-C again leaves at once" in capfd.readouterr().err
+    assert "press Ctrl-C again to stop at once" in capfd.readouterr().err
 
 
-def test_a_finished_run_is_left_alone(toy, whole, capsys):
+def test_a_finished_run_is_not_changed(toy, whole, capsys):
     folder = whole[1]
     before = {p: p.stat().st_mtime_ns for p in folder.iterdir() if p.is_file()}
     again = toy.run(folder)
@@ -175,11 +175,11 @@ def test_the_count_of_skipped_updates_survives_an_interruption(toy, tmp_path, mo
 
 def test_another_number_of_micro_batches_is_refused(toy, tmp_path):
     toy.run(tmp_path, num_steps=2)
-    with pytest.raises(ValueError, match="begun with 1 micro-batches an update"):
+    with pytest.raises(ValueError, match="started with 1 micro-batches per update"):
         toy.run(tmp_path, num_steps=2, num_accumulate=2)
 
 
-def test_evaluations_see_eval_mode_and_change_nothing(toy, tmp_path, whole):
+def test_evaluations_run_in_eval_mode_and_change_nothing(toy, tmp_path, whole):
     modes = []
 
     def evaluation(system):
@@ -211,12 +211,12 @@ def test_learning_rate_factors_come_from_the_system(toy, tmp_path):
     assert not torch.equal(trained.head.weight, toy.Toy().head.weight)
 
 
-def test_a_full_disk_stops_the_run_and_making_room_lets_it_go_on(toy, tmp_path, monkeypatch, whole):
+def test_a_run_stopped_by_a_full_disk_can_be_continued(toy, tmp_path, monkeypatch, whole):
     usage = checkpoint_module.shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patch:
         sizes = iter([10**12, 10**12, 5, 5])
         patch.setattr(checkpoint_module.shutil, "disk_usage", lambda _: usage._replace(free=next(sizes)))
-        with pytest.raises(OSError, match=r"last checkpoint is whole.*repeat the command"):
+        with pytest.raises(OSError, match=r"last checkpoint is intact.*repeat the command"):
             toy.run(tmp_path, save_every_steps=10)
     assert checkpoint_module.load(tmp_path / "checkpoint.safetensors").state["step"] == 20
     assert_equal(weights(whole[0]), weights(toy.run(tmp_path, save_every_steps=10)))
@@ -250,7 +250,7 @@ def test_a_recogniser_on_the_blank_plateau_recovers_the_same_way_after_an_interr
             self.recoveries += 1
             with torch.no_grad():
                 self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=rng["head"]))
-            return "drew the head again"
+            return "re-initialised the head"
 
     settings = {"watch": WatchConfig(num_reports=1, max_recoveries=2), "save_every_steps": 5}
     whole = toy.run(tmp_path / "whole", system=Blank(), **settings)
@@ -264,7 +264,7 @@ def test_a_recogniser_on_the_blank_plateau_recovers_the_same_way_after_an_interr
     assert reports(tmp_path / "cut") == reports(tmp_path / "whole")
 
 
-def test_recovery_forgets_the_moments_of_what_it_changed(toy, tmp_path, monkeypatch):
+def test_recovery_drops_the_moments_of_changed_parameters(toy, tmp_path, monkeypatch):
     class Blank(toy.Toy):
         def loss(self, batch, *, step, rng):
             part = super().loss(batch, step=step, rng=rng)
@@ -288,6 +288,6 @@ def test_metrics_are_strict_json(whole):
 
 
 def test_settings_reach_the_optimiser(toy, tmp_path):
-    """The rate of the last update follows the schedule."""
+    """Check that the rate of the last update follows the schedule."""
     toy.run(tmp_path, num_steps=10, optim=OptimConfig(lr=0.5), schedule=ScheduleConfig(warmup_fraction=0.5))
     assert [row["lr"] for row in reports(tmp_path)] == pytest.approx([0.5 * 4 / 5, 0.5 * (1 - 4 / 5)])

@@ -52,32 +52,32 @@ def test_a_window_of_skipped_updates_only_has_no_means():
     assert math.isnan(window.means()["loss"])
 
 
-def test_the_line_shows_each_number_beside_what_it_is_measured_against():
+def test_the_line_shows_each_number_beside_its_reference_value():
     line = format_line(NUMBERS, FACTS)
     for part in (
         "3.214 nats (chance 4.615)",
         "accuracy 14.1%",
-        "codes 293.2 of 320",
-        "equal 1.2%",
-        "heard 14.00 h at 135x real time",
+        "codebook perplexity 293.2 of 320",
+        "equal distractors 1.2%",
+        "processed 14.00 h at 135x real time",
         "1:02:05 left",
     ):
         assert part in line
     assert "skipped" not in line
 
 
-def test_a_recognisers_line_has_a_chance_that_varies_and_no_codes():
+def test_a_recognisers_line_has_a_varying_chance_level_and_no_codebook():
     numbers = {
         k: v for k, v in NUMBERS.items() if k not in {"contrastive", "code_perplexity", "equal_share", "correct"}
     }
     line = format_line(numbers | {"blank_share": 0.7, "chance": 50.0, "skipped": 2}, Facts(num_steps=100))
     assert "loss 3.700 nats (chance 50.000)" in line
     assert "blank 70.0%" in line
-    assert "codes" not in line
+    assert "codebook" not in line
     assert line.endswith("skipped 2")
 
 
-def test_reports_become_lines_of_json(tmp_path, capsys):
+def test_reports_are_written_as_lines_of_json(tmp_path, capsys):
     with Reporter(RunFolder(tmp_path), step=0, facts=FACTS) as reporter:
         reporter.report(NUMBERS | {"loss": math.nan})
         reporter.evaluation(50, {"dev/cer": 0.5})
@@ -105,12 +105,12 @@ def test_tensorboard_holds_the_same_numbers(tmp_path):
 def test_an_inactive_reporter_writes_and_shows_nothing(tmp_path, capsys):
     with Reporter(RunFolder(tmp_path), step=0, facts=FACTS, active=False) as reporter:
         reporter.report(NUMBERS)
-        reporter.say("hello")
+        reporter.message("hello")
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == ""
 
 
-def test_lines_after_the_checkpoint_and_torn_ones_are_cut(tmp_path):
+def test_lines_after_the_checkpoint_and_incomplete_ones_are_removed(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"kind": "train", "step": step, "loss": 0.1}) for step in (10, 20, 30)]
     path.write_text("\n".join(lines) + "\n" + lines[0][:17], encoding="utf-8")
@@ -122,7 +122,7 @@ def test_lines_after_the_checkpoint_and_torn_ones_are_cut(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_metrics_file_that_cannot_be_written_says_what_to_do(tmp_path):
+def test_the_error_for_an_unwritable_metrics_file_names_the_cure(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     with (
         pytest.raises(OSError, match="repeat the command to continue"),

@@ -13,7 +13,7 @@ def net() -> nn.Module:
     )
 
 
-def test_updates_agree_with_the_formula_of_adamw():
+def test_updates_match_the_formula_of_adamw():
     config = OptimConfig(lr=0.1, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.2)
     system = nn.Linear(1, 1, bias=False).double()
     optimizer = make_optimizer(system, config)
@@ -28,7 +28,7 @@ def test_updates_agree_with_the_formula_of_adamw():
         assert system.weight.item() == pytest.approx(weight, rel=1e-10)
 
 
-def test_the_longest_prefix_decides_and_ends_at_a_dot():
+def test_the_longest_prefix_is_used_and_ends_at_a_dot():
     system = net()
     optimizer = make_optimizer(system, OptimConfig(lr=1.0), lr_factors={"encoder": 0.1, "encoder.1": 0.01})
     set_lr(optimizer, 0.5)
@@ -68,20 +68,20 @@ def test_gradients_are_scaled_measured_and_clipped(max_norm):
     assert next(system.parameters()).grad is None
 
 
-def test_infinite_gradients_show_in_the_norm():
+def test_infinite_gradients_give_an_infinite_norm():
     system = nn.Linear(1, 1)
     system.weight.grad = torch.tensor([[math.inf]])
     assert not math.isfinite(scale_and_clip(system, scale=1.0, max_norm=1.0))
 
 
-def test_biases_and_norms_may_be_spared_the_decay():
+def test_biases_and_norms_can_be_excluded_from_decay():
     system = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
-    spared = make_optimizer(system, OptimConfig(lr=0.1, weight_decay=0.5, decay_vectors=False))
-    assert {n: group["weight_decay"] for group in spared.param_groups for n in group["names"]} == {
+    excluded = make_optimizer(system, OptimConfig(lr=0.1, weight_decay=0.5, decay_vectors=False))
+    assert {n: group["weight_decay"] for group in excluded.param_groups for n in group["names"]} == {
         "0.weight": 0.5,
         "0.bias": 0.0,
         "1.weight": 0.0,
         "1.bias": 0.0,
     }
-    (all_alike,) = make_optimizer(system, OptimConfig(weight_decay=0.5)).param_groups
-    assert all_alike["weight_decay"] == 0.5
+    (all_decayed,) = make_optimizer(system, OptimConfig(weight_decay=0.5)).param_groups
+    assert all_decayed["weight_decay"] == 0.5

@@ -1,4 +1,4 @@
-"""Several real processes: two that train together against one, and a run that is killed again and again."""
+"""Several real processes: two that train together compared with one, and a run that is killed repeatedly."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from sori.training.metrics import read_metrics
 
 
 class Launcher:
-    """Starts toy runs in processes of their own, of one thread each."""
+    """Starts toy runs in separate processes with one thread each."""
 
     def __init__(self, log):
         command = [sys.executable, str(Path(__file__).with_name("toy.py"))]
@@ -26,17 +26,17 @@ class Launcher:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
 
-    def _ask(self, order):
+    def _send(self, order):
         self.server.stdin.write(json.dumps(order) + "\n")
         self.server.stdin.flush()
         return int(self.server.stdout.readline())
 
     def start(self, folder, *, environment=None, **settings):
         arguments = [str(folder), *(f"{name}={value}" for name, value in settings.items())]
-        return self._ask({"start": arguments, "environment": environment or {}})
+        return self._send({"start": arguments, "environment": environment or {}})
 
     def wait(self, process):
-        return self._ask({"wait": process})
+        return self._send({"wait": process})
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def launcher(tmp_path_factory):
 
 
 def in_this_process(toy, folder, **settings):
-    """The weights after a run with as many threads as the other processes have."""
+    """Return the weights after a run with as many threads as the other processes have."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -65,8 +65,8 @@ def free_port():
         return str(listener.getsockname()[1])
 
 
-def test_two_processes_train_as_one_that_accumulates_twice_as_much(toy, tmp_path, launcher):
-    """LayerDrop leaves blocks out in one process, in both or in neither; clipping is on; counts differ."""
+def test_two_processes_equal_one_with_twice_the_accumulation(toy, tmp_path, launcher):
+    """LayerDrop skips blocks in one process, in both or in neither; clipping is on; counts differ."""
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     processes = [
         launcher.start(
@@ -85,13 +85,13 @@ def test_two_processes_train_as_one_that_accumulates_twice_as_much(toy, tmp_path
         torch.testing.assert_close(first[name], tensor, rtol=1e-5, atol=1e-6)
     rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("two", "one")]
     assert [len(found) for found in rows] == [6, 6]
-    # AdamW would forgive a gradient of the wrong scale; its norm does not.
+    # AdamW hardly depends on the scale of the gradient, so compare the gradient norm too.
     for two, alone in zip(*rows, strict=True):
         for name in ("loss", "correct", "grad_norm", "hours"):
             assert two[name] == pytest.approx(alone[name], rel=1e-5), name
 
 
-def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(toy, tmp_path, launcher):
+def test_a_killed_run_is_bit_identical_to_an_uninterrupted_one(toy, tmp_path, launcher):
     settings = {"num_steps": 300, "save_every_steps": 7}
     whole = in_this_process(toy, tmp_path / "whole", **settings)
     rng = random.Random(0)
@@ -109,7 +109,7 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(toy, tmp_path, 
 
 
 def saved(folder):
-    """When the run last saved; 0 for never."""
+    """Return when the run last saved; 0 for never."""
     path = folder / "checkpoint.safetensors"
     return path.stat().st_mtime_ns if path.exists() else 0
 

@@ -15,11 +15,11 @@ def test_polynomial_peaks_after_the_published_warmup_and_ends_at_zero():
     assert factor(BASE, 216_000, 400_000) == pytest.approx(0.5)
 
 
-def test_the_first_update_is_not_lost():
+def test_the_first_update_has_a_rate_above_zero():
     assert factor(BASE, 0, 400_000) == factor(BASE, 1, 400_000) == 1 / 32_000
 
 
-def test_tri_stage_meets_the_published_points():
+def test_tri_stage_matches_the_published_points():
     assert factor(FINE, 0, 10_000) == pytest.approx(0.01)
     assert factor(FINE, 500, 10_000) == pytest.approx(0.505)
     assert factor(FINE, 1_000, 10_000) == 1
@@ -41,7 +41,7 @@ def test_a_shorter_decay_ends_in_a_plateau():
 
 @pytest.mark.parametrize("config", [BASE, FINE, ScheduleConfig(warmup_fraction=0, hold_fraction=1)])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 100])
-def test_factors_lie_between_zero_and_one_for_any_length(config, num_steps):
+def test_factors_are_between_zero_and_one_for_any_length(config, num_steps):
     factors = [factor(config, step, num_steps) for step in range(num_steps + 1)]
     assert all(0 <= f <= 1 for f in factors)
     assert max(factors) > 0
@@ -57,7 +57,7 @@ def test_impossible_phases_are_refused():
 WAV2VEC = ScheduleConfig(kind="cosine", warmup_fraction=500 / 400_000, first_factor=2e-5, final_factor=2e-4)
 
 
-def test_cosine_meets_the_published_points_of_wav2vec():
+def test_cosine_matches_the_published_points_of_wav2vec():
     rates = [5e-3 * factor(WAV2VEC, step, 400_000) for step in (0, 250, 500, 400_000)]
     assert rates == pytest.approx([1e-7, (1e-7 + 5e-3) / 2, 5e-3, 1e-6], rel=1e-9)
     middle = 500 + (400_000 - 500) // 2

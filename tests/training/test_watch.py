@@ -1,4 +1,4 @@
-"""Synthetic runs, one for each signature, and healthy ones in which nothing may be found."""
+"""Synthetic runs, one for each known failure, and healthy ones without findings."""
 
 import json
 import math
@@ -13,7 +13,7 @@ CTC = Facts(num_steps=10_000)
 
 
 def healthy(step: int) -> dict[str, float]:
-    """As the published BASE: 18 codes early, then more; loss leaves chance within a few hundred updates."""
+    """As in published BASE: perplexity 18 early, then higher; loss leaves chance within a few hundred updates."""
     progress = min(1.0, step / 2_000)
     return {
         "step": step,
@@ -29,10 +29,10 @@ def healthy(step: int) -> dict[str, float]:
 
 
 def follow(watch, changes, *, start=100, end=10_000, every=100):
-    """Findings with their updates; `changes(step)` replaces numbers of a healthy run."""
+    """Return findings with their updates; `changes(step)` replaces numbers of a healthy run."""
     found = []
     for step in range(start, end + 1, every):
-        found += [(step, finding) for finding in watch.see(healthy(step) | changes(step))]
+        found += [(step, finding) for finding in watch.check(healthy(step) | changes(step))]
     return found
 
 
@@ -49,7 +49,7 @@ def test_a_falling_ctc_run_raises_nothing():
     assert follow(watch, lambda step: {"blank_share": 1.0 if step < 2_900 else 0.6}) == []
 
 
-def test_chance_level_is_named_once_with_the_batch_and_the_cure():
+def test_chance_level_is_reported_once_with_batch_size_and_cure():
     found = follow(Watch(WatchConfig(), PRETRAIN), lambda _: {"contrastive": CHANCE + 0.01})
     assert names(found) == ["chance_level"]
     step, finding = found[0]
@@ -60,13 +60,13 @@ def test_chance_level_is_named_once_with_the_batch_and_the_cure():
     assert "learning rate" in finding.cure
 
 
-def test_chance_level_of_a_long_run_is_named_early():
+def test_chance_level_of_a_long_run_is_reported_early():
     facts = PRETRAIN._replace(num_steps=400_000)
     found = follow(Watch(WatchConfig(chance_updates=3_000), facts), lambda _: {"contrastive": CHANCE - 0.01})
     assert [step for step, _ in found] == [3_100]
 
 
-def test_a_run_that_leaves_chance_in_time_is_left_alone():
+def test_a_run_that_leaves_chance_in_time_has_no_findings():
     changes = lambda step: {"contrastive": CHANCE} if step <= 900 else {}  # noqa: E731
     assert follow(Watch(WatchConfig(), PRETRAIN), changes) == []
 
@@ -92,7 +92,7 @@ def test_collapse_only_warns_where_stopping_is_off():
     assert [finding.action for _, finding in found] == ["warn"]
 
 
-def test_a_passing_dip_is_no_collapse():
+def test_a_short_dip_is_no_collapse():
     assert (
         follow(Watch(WatchConfig(), PRETRAIN), lambda step: {"equal_share": 0.9 if step in {500, 600} else 0.0}) == []
     )
@@ -108,23 +108,23 @@ def test_falling_perplexity_warns_before_the_collapse():
     assert "218.0" in str(found[0][1])
 
 
-def test_a_share_of_equal_distractors_above_a_tenth_warns():
+def test_a_fraction_of_equal_distractors_above_a_tenth_warns():
     assert names(follow(Watch(WatchConfig(), PRETRAIN), lambda _: {"equal_share": 0.2})) == ["falling_perplexity"]
 
 
-def test_a_vanished_gradient_is_named():
+def test_a_vanished_gradient_is_reported():
     found = follow(Watch(WatchConfig(), PRETRAIN), lambda step: {"grad_norm": 1e-18} if step > 500 else {})
     assert names(found) == ["vanishing_gradient"]
     assert "1.0e-18" in str(found[0][1])
 
 
-def test_skipped_updates_are_named_at_once_and_again_when_they_return():
+def test_skipped_updates_are_reported_at_once_and_again_when_they_recur():
     found = follow(Watch(WatchConfig(), PRETRAIN), lambda step: {"skipped": 2} if step in {500, 600, 900} else {})
     assert [(step, finding.name) for step, finding in found] == [(500, "non_finite"), (900, "non_finite")]
     assert "2 update(s)" in str(found[0][1])
 
 
-def test_the_blank_plateau_is_left_twice_then_only_named():
+def test_the_blank_plateau_triggers_two_recoveries_then_a_warning():
     found = follow(Watch(WatchConfig(), CTC), lambda _: {"blank_share": 0.999})
     assert [(step, finding.action) for step, finding in found] == [
         (3_300, "recover"),
@@ -140,13 +140,13 @@ def test_recovery_can_be_turned_off():
 
 
 def test_a_report_without_the_numbers_raises_nothing():
-    assert Watch(WatchConfig(), PRETRAIN).see({"step": 9_000}) == []
+    assert Watch(WatchConfig(), PRETRAIN).check({"step": 9_000}) == []
 
 
-def test_numbers_that_are_not_finite_raise_nothing_of_their_own():
+def test_numbers_that_are_not_finite_give_one_finding():
     """A window in which every update was skipped."""
     report = {"step": 9_000, "loss": math.nan, "grad_norm": math.nan, "skipped": 25}
-    assert names([(0, f) for f in Watch(WatchConfig(), PRETRAIN).see(report)]) == ["non_finite"]
+    assert names([(0, f) for f in Watch(WatchConfig(), PRETRAIN).check(report)]) == ["non_finite"]
 
 
 @pytest.mark.parametrize("cut", [2_050, 3_050, 3_150, 3_250, 3_450, 4_050])

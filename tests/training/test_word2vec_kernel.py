@@ -1,4 +1,4 @@
-"""The compiled training against the rule written out in float64."""
+"""Compare the compiled training with a plain float64 reference."""
 
 import importlib.util
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from sori.data.word_counts import WordCounts
 from sori.models.word2vec import Word2Vec, Word2VecConfig
-from sori.training.word2vec_kernel import room_for, train_piece
+from sori.training.word2vec_kernel import train_piece, workspace_for
 from sori.training.word2vec_loop import learner
 
 _spec = importlib.util.spec_from_file_location("word2vec_reference", Path(__file__).parent / "word2vec_reference.py")
@@ -18,8 +18,8 @@ _spec.loader.exec_module(reference)
 
 def text_of(num_words, length, *, seed=0):
     random = np.random.default_rng(seed)
-    share = 1 / np.arange(1, num_words)
-    tokens = random.choice(np.arange(1, num_words), length, p=share / share.sum()).astype(np.int32)
+    weights = 1 / np.arange(1, num_words)
+    tokens = random.choice(np.arange(1, num_words), length, p=weights / weights.sum()).astype(np.int32)
     tokens[random.random(length) < 0.08] = 0
     return tokens
 
@@ -37,7 +37,7 @@ def system_of(tokens, config):
     [("skipgram", "exact", False), ("skipgram", "shared", False), ("cbow", "exact", False), ("cbow", "exact", True)],
 )
 @pytest.mark.parametrize("dim", [5, 48])
-def test_equals_the_rule_step_by_step(architecture, updates, negatives, hierarchical, divide, dim):
+def test_training_equals_the_reference(architecture, updates, negatives, hierarchical, divide, dim):
     tokens = text_of(30, 600)
     config = Word2VecConfig(
         architecture=architecture, updates=updates, negatives=negatives, hierarchical=hierarchical,
@@ -50,9 +50,9 @@ def test_equals_the_rule_step_by_step(architecture, updates, negatives, hierarch
             matrix.data.normal_(std=0.5)
     slow = {name: matrix.detach().double().numpy().copy() for name, matrix in system.named_parameters()}
     fast = learner(system)
-    room = room_for(fast.shape, fast.rows, fast.tables)
+    workspace = workspace_for(fast.shape, fast.rows, fast.tables)
     for piece, alpha in enumerate((0.2, 0.05)):
-        train_piece(tokens, 77 + piece, alpha, fast.tables, fast.shape, room)
+        train_piece(tokens, 77 + piece, alpha, fast.tables, fast.shape, workspace)
         reference.learn(tokens, 77 + piece, float(np.float32(alpha)), fast.tables, config, slow)
     for name, matrix in system.named_parameters():
         np.testing.assert_allclose(matrix.numpy(), slow[name], atol=3e-4, rtol=1e-3, err_msg=name)
@@ -61,16 +61,16 @@ def test_equals_the_rule_step_by_step(architecture, updates, negatives, hierarch
 
 
 @pytest.mark.parametrize("architecture", ["skipgram", "cbow"])
-def test_the_loss_begins_with_that_of_a_guess(architecture):
+def test_the_initial_loss_is_at_chance_level(architecture):
     tokens = text_of(3000, 5000)
     for config, chance in (
         (Word2VecConfig(architecture=architecture, min_count=1), 6 * np.log(2)),
         (Word2VecConfig(architecture=architecture, min_count=1, negatives=0, hierarchical=True), None),
     ):
         fast = learner(system_of(tokens, config))
-        room = room_for(fast.shape, fast.rows, fast.tables)
-        train_piece(tokens, 0, 0.0, fast.tables, fast.shape._replace(look=1), room)
-        found = room.loss[0] / room.loss[1]
+        workspace = workspace_for(fast.shape, fast.rows, fast.tables)
+        train_piece(tokens, 0, 0.0, fast.tables, fast.shape._replace(loss_every=1), workspace)
+        found = workspace.loss[0] / workspace.loss[1]
         if chance is None:
             steps = np.diff(fast.tables.starts)
             assert steps.min() * np.log(2) < found < steps.max() * np.log(2)
@@ -83,17 +83,17 @@ def test_pairs_for_each_centre():
     tokens = np.tile(np.arange(1, 901, dtype=np.int32), 10)
     config = Word2VecConfig(updates="exact", sample=0, min_count=1, window=5)
     fast = learner(system_of(tokens, config))
-    room = room_for(fast.shape, fast.rows, fast.tables)
-    train_piece(tokens, 0, 0.0, fast.tables, fast.shape._replace(look=1), room)
-    assert room.loss[1] / len(tokens) == pytest.approx(6, rel=0.02)
+    workspace = workspace_for(fast.shape, fast.rows, fast.tables)
+    train_piece(tokens, 0, 0.0, fast.tables, fast.shape._replace(loss_every=1), workspace)
+    assert workspace.loss[1] / len(tokens) == pytest.approx(6, rel=0.02)
 
 
-def test_nothing_to_learn_from_is_no_trouble():
+def test_texts_without_pairs_change_nothing():
     config = Word2VecConfig(min_count=1)
     system = system_of(text_of(10, 100), config)
     before = system.inputs.clone()
     fast = learner(system)
-    room = room_for(fast.shape, fast.rows, fast.tables)
+    workspace = workspace_for(fast.shape, fast.rows, fast.tables)
     for tokens in ([], [0, 0, 0], [3], [3, 0, 4, 0]):
-        train_piece(np.array(tokens, dtype=np.int32), 0, 0.1, fast.tables, fast.shape, room)
+        train_piece(np.array(tokens, dtype=np.int32), 0, 0.1, fast.tables, fast.shape, workspace)
     assert (system.inputs == before).all()

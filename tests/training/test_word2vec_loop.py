@@ -1,4 +1,4 @@
-"""A run: the same bits again, after a kill as well, and on other texts not at all."""
+"""Runs of Word2Vec: reproducible with one thread, also after a kill; other texts are refused."""
 
 import os
 import signal
@@ -21,8 +21,8 @@ from sori.training.watch import Diverged
 def text(tmp_path_factory):
     random = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("texts") / "a.txt"
-    share = 1 / np.arange(1, 2001)
-    words = random.choice(2000, (40_000, 12), p=share / share.sum())
+    weights = 1 / np.arange(1, 2001)
+    words = random.choice(2000, (40_000, 12), p=weights / weights.sum())
     path.write_text(
         "\n".join(
             " ".join(f"w{chr(97 + n % 26)}{'y' * (n // 26 % 26)}{'z' * (n // 676)}" for n in row) for row in words
@@ -40,7 +40,7 @@ def whole(text, tmp_path_factory):
     return run.train(recipe(), into=tmp_path_factory.mktemp("whole") / "run", data=text).folder
 
 
-def test_one_thread_gives_the_same_bits(whole, text, tmp_path):
+def test_one_thread_is_bit_identical(whole, text, tmp_path):
     again = run.train(recipe(), into=tmp_path / "run", data=text).folder
     other = run.train(recipe(seed=1), into=tmp_path / "other", data=text).folder
     assert torch.equal(store.load(again).vectors, store.load(whole).vectors)
@@ -48,10 +48,10 @@ def test_one_thread_gives_the_same_bits(whole, text, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_stopped_ends_with_the_same_bits(whole, text, tmp_path, kind):
+def test_a_stopped_and_continued_run_is_bit_identical(whole, text, tmp_path, kind):
     into = tmp_path / "run"
     command = [sys.executable, "-m", "sori", "train", "word2vec_smoke", "--epochs", "2", "--data", text, "--into", into]
-    # As slow as a long run: one look at the clock after each round, and a checkpoint each time.
+    # Slow the run down: check the time after each short round and save a checkpoint each time.
     program = (
         "import time; import sori.cli as c; import sori.training.word2vec_loop as w; r = w._Run.round; w._ROUND = 8; "
         "w._Run.round = lambda run: (r(run), time.sleep(0.3)); c.main()"
@@ -67,14 +67,14 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(whole, text, tmp_path, k
         time.sleep(0.05)
     time.sleep(1)
     os.kill(process.pid, kind)
-    said = process.communicate(timeout=60)[1].decode()
-    assert not (into / "model").exists(), said
+    stderr = process.communicate(timeout=60)[1].decode()
+    assert not (into / "model").exists(), stderr
     settings = {"save_every_minutes": 0.001} if kind == signal.SIGKILL else {}
     assert run.train(recipe(**settings), into=into, data=text).finished
     assert torch.equal(store.load(into).vectors, store.load(whole).vectors)
 
 
-def test_several_threads_learn_as_much(whole, text, tmp_path):
+def test_several_threads_reach_the_same_loss(whole, text, tmp_path):
     two = run.train(recipe(num_threads=2), into=tmp_path / "run", data=text).folder
     one, other = (read_metrics(folder / "metrics.jsonl")[-1] for folder in (whole, two))
     assert other["step"] == one["step"] == 104
@@ -82,7 +82,7 @@ def test_several_threads_learn_as_much(whole, text, tmp_path):
     assert one["loss"] < 6 * np.log(2)
 
 
-def test_a_finished_run_stays_as_it_is(whole, text, capsys):
+def test_a_finished_run_is_not_changed(whole, text, capsys):
     before = store.load(whole).vectors
     assert run.train(recipe(), into=whole, data=text).finished
     assert "nothing to do" in capsys.readouterr().err
@@ -104,6 +104,6 @@ def test_other_texts_and_settings_are_refused(whole, text, tmp_path):
         text.write_text(text_before)
 
 
-def test_a_rate_that_is_too_high_is_named(text, tmp_path):
+def test_divergence_names_the_learning_rate(text, tmp_path):
     with pytest.raises(Diverged, match="--lr"):
         run.train(recipe(lr=1e30), into=tmp_path / "run", data=text)

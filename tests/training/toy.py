@@ -1,8 +1,8 @@
-"""A small system for the loop's tests, and a command that trains it: `python toy.py FOLDER [key=value ...]`.
+"""A small system for the tests of the loop, and a script that trains it: `python toy.py FOLDER [key=value ...]`.
 
-`python toy.py` alone reads such commands from its input and forks for each, so that the imports are paid for once.
+`python toy.py` alone reads such commands from its input and forks for each, so that imports are done only once.
 
-It has what makes bookkeeping hard: dropout, a block that is sometimes left out, unequal numbers of targets.
+It covers what makes resuming hard: dropout, blocks that are sometimes skipped, varying numbers of targets.
 """
 
 import json
@@ -32,7 +32,7 @@ class ToyConfig(Config):
 
 
 class Toy(nn.Module):
-    """Regression of one linear map of frames by another, through blocks that are sometimes skipped."""
+    """Regress a linear map of frames through blocks that are sometimes skipped."""
 
     def __init__(self, *, poison: frozenset[int] = frozenset(), **settings) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Toy(nn.Module):
 
 
 class ToyBatches:
-    """Noise, as many rows as the number decides."""
+    """Noise; the number of rows depends on the number of the batch."""
 
     def __init__(self, *, pause=0.0):
         self.pause = pause
@@ -79,7 +79,7 @@ class ToyBatches:
 def run(
     into: Path, *, num_steps=40, num_accumulate=1, pause=0.0, system=None, optim=None, schedule=None, **settings
 ) -> Toy:
-    """Train the toy; returns it."""
+    """Train the toy system and return it."""
     names = TrainConfig.model_fields
     base = {"num_steps": num_steps, "num_accumulate": num_accumulate, "precision": "float32", "log_every": 5}
     into.mkdir(parents=True, exist_ok=True)
@@ -107,9 +107,9 @@ def main(arguments: list[str]) -> None:
 
 
 def serve() -> None:
-    """Each line of input is JSON: `{"start": [argument, ...], "environment": {...}}` or `{"wait": process id}`.
+    """Read orders, one JSON object per line: `{"start": [argument, ...], "environment": {...}}` or `{"wait": id}`.
 
-    Answers with the process id, or with the exit code.
+    Prints the process id for `start` and the exit code for `wait`.
     """
     for line in sys.stdin:
         order = json.loads(line)

@@ -1,4 +1,4 @@
-"""One of two processes that compare their views with those of both; prints loss and gradient."""
+"""One of two processes that contrast their views with those of both; prints loss and gradient."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from sori.nn.losses import nt_xent
 
 
 def main() -> None:
-    """Rows `first` to `last` of twelve numbers for each of five examples, through a norm and a layer."""
+    """Pass rows `first` to `last` of five examples, twelve numbers each, through a layer and a norm."""
     first, last = map(int, sys.argv[1:])
     x = torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()

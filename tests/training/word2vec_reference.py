@@ -1,4 +1,4 @@
-"""The rule of Word2Vec in plain float64, pair after pair; it shares the draws with the package, and no code."""
+"""Reference implementation of Word2Vec in float64, pair by pair; shares only the random draws with the package."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from sori.nn.word_draws import STEP, draw, draw_sentence, noise_word
 from sori.training.word2vec_kernel import MAX_SENTENCE
 
 
-def learn(tokens, seed, alpha, tables, config, matrices):  # noqa: C901 - all of the rule in one place
-    """Change `matrices` (inputs, outputs, inner) in place."""
+def learn(tokens, seed, alpha, tables, config, matrices):  # noqa: C901 - the whole algorithm in one place
+    """Update `matrices` (inputs, outputs, inner) in place."""
     counter, here = np.uint64(seed), 0
     words, radii = np.empty(MAX_SENTENCE, np.int32), np.empty(MAX_SENTENCE, np.int32)
 

@@ -1,1 +1,1 @@
-"""The one training loop and what it stands on."""
+"""The training loop, its optimisers, schedules, checkpoints and reports."""

@@ -1,7 +1,7 @@
-"""A run's whole state in one safetensors file: weights, optimiser moments, and JSON in the metadata. No pickles.
+"""Save and load the whole state of a run as one safetensors file: weights, optimiser moments, JSON in the metadata.
 
-Keys: `system.NAME` for weights and buffers, `optimizer.NAME.MOMENT` for what AdamW remembers of a parameter. The file
-appears whole or not at all: it is written beside its place, flushed to the disk, then renamed.
+Keys: `system.NAME` for weights and buffers, `optimizer.NAME.MOMENT` for the optimiser state of a parameter. Nothing is
+pickled. Writing is atomic: a temporary file in the same folder is flushed to the disk, then renamed.
 """
 
 import errno
@@ -20,27 +20,27 @@ from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
 
 FORMAT = 1
-"""Raised when a file of an older version can no longer be continued."""
+"""Increased when runs saved by an older version can no longer be continued."""
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds."""
+    """Content of a checkpoint file."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
 
 def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically; the file that was there stays whole until the new one is complete.
+    """Write a checkpoint atomically; an existing file stays intact until the new one is complete.
 
     Args:
-        path: the file.
-        system: its weights and buffers are stored.
-        optimizer: its groups carry `names` (see `optim.make_optimizer`).
-        state: anything JSON can hold; floats come back exactly.
+        path: File to write.
+        system: Module whose weights and buffers are stored.
+        optimizer: Optimiser whose groups have `names` (see `optim.make_optimizer`).
+        state: JSON-serialisable data; floats are restored exactly.
 
     Raises:
-        OSError: the disk is full or cannot be written; names the size needed and the space free.
+        OSError: The disk is full or cannot be written; the message gives the size needed and the free space.
     """
     tensors = _own_storage({f"system.{name}": tensor for name, tensor in system.state_dict().items()})
     tensors |= _own_storage(_moments(optimizer))
@@ -57,7 +57,7 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        ValueError: the file is not one of ours, or of another version.
+        ValueError: The file is damaged, is not a sori checkpoint, or has another format version.
     """
     require_file(path)
     try:
@@ -66,30 +66,30 @@ def load(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the object is no mapping
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a readable checkpoint: {error}; it was damaged after it was written, remove it to begin "
-            "anew"
+            f"{path} is not a readable checkpoint: {error}; it was damaged after it was written: remove it to start "
+            "again"
         ) from None
     if metadata.get("format") != str(FORMAT):
         raise ValueError(
             f"{path}: expected a checkpoint of format {FORMAT}, got {metadata.get('format', 'none')}; likely written "
-            "by another version of sori: continue with that version or begin in a new folder"
+            "by another version of sori: continue with that version or start in a new folder"
         )
     return Checkpoint(tensors, json.loads(metadata["state"]))
 
 
 def restore(checkpoint: Checkpoint, *, system: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Copy a checkpoint's tensors into a system and an optimiser made from the same configuration.
+    """Copy the tensors of a checkpoint into a system and an optimiser made from the same configuration.
 
     Raises:
-        ValueError: names or shapes differ.
+        ValueError: Names or shapes differ.
     """
     weights = _below("system.", checkpoint.tensors)
     own = system.state_dict()
     wrong = sorted(weights.keys() ^ own.keys()) or [n for n in own if own[n].shape != weights[n].shape]
     if wrong:
         raise ValueError(
-            f"the checkpoint holds another system than the one being trained: {len(wrong)} tensors differ, first "
-            f"{wrong[0]}; likely the configuration changed: use the one the run began with, or a new folder"
+            f"the checkpoint holds another system than the one to be trained: {len(wrong)} tensors differ, first "
+            f"{wrong[0]}; likely the configuration changed: use the one the run was started with, or a new folder"
         )
     system.load_state_dict(weights)
     moments = _below("optimizer.", checkpoint.tensors)
@@ -97,9 +97,9 @@ def restore(checkpoint: Checkpoint, *, system: nn.Module, optimizer: torch.optim
     number = 0
     for group in optimizer.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
-            mine = {key.rpartition(".")[2]: t for key, t in moments.items() if key.rpartition(".")[0] == name}
-            if mine:
-                state[number] = {key: _like(tensor, parameter) for key, tensor in mine.items()}
+            own_moments = {key.rpartition(".")[2]: t for key, t in moments.items() if key.rpartition(".")[0] == name}
+            if own_moments:
+                state[number] = {key: _like(tensor, parameter) for key, tensor in own_moments.items()}
             number += 1
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -114,7 +114,7 @@ def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _own_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU; tied ones are copied, as the format knows no sharing."""
+    """Return contiguous CPU tensors; tied ones are copied, as safetensors does not support shared storage."""
     result: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -127,10 +127,10 @@ def _own_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """A fresh copy with the memory layout AdamW would have given it.
+    """Return a copy with the memory layout that AdamW would allocate.
 
-    A tensor that points into the file has another alignment, and vectorised arithmetic on it could round differently
-    from an uninterrupted run.
+    A memory-mapped tensor has another alignment, and vectorised arithmetic on it could round differently from an
+    uninterrupted run.
     """
     if tensor.shape != parameter.shape:
         return tensor.clone()
@@ -148,8 +148,8 @@ def _check_room(folder: Path, needed: int) -> None:
 
 def _cannot_write(path: Path, needed: int, error: Exception) -> str:
     free = shutil.disk_usage(path.parent).free
-    last = "the last checkpoint is whole" if path.exists() else "no checkpoint was written yet"
+    last = "the last checkpoint is intact" if path.exists() else "no checkpoint has been written yet"
     return (
         f"cannot write {path}: {error}. It needs {needed / 1e6:,.1f} MB and the disk has {free / 1e6:,.1f} MB free; "
-        f"{last}. Make room, then repeat the command to continue"
+        f"{last}. Free some space, then repeat the command to continue"
     )

@@ -1,4 +1,4 @@
-"""LARS: momentum whose step in each tensor is measured by the tensor's own length (You et al. 2017, 1708.03888)."""
+"""LARS: momentum SGD whose step in each tensor is scaled by the norm of its weights (You et al. 2017, 1708.03888)."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, final
@@ -10,17 +10,17 @@ from sori.core.shapes import Tensor
 
 @final
 class Lars(torch.optim.Optimizer):
-    """g += decay w; r = trust |w| / |g|; v = momentum v + lr r g; w -= v.
+    """Update weights by g += decay w; r = trust |w| / |g|; v = momentum v + lr r g; w -= v.
 
-    r is 1 where |w| or |g| is 0. Biases and the scales and shifts of norms, that is tensors of one axis or none, get
+    r is 1 where |w| or |g| is 0. Tensors with at most one axis (biases, scales and shifts of normalisation layers) get
     neither decay nor r, as in SimCLR's code.
 
     Args:
-        params: parameters or groups of them.
-        lr: learning rate.
-        momentum: share of the last step that is kept.
-        trust: r of a tensor whose gradient is as long as itself.
-        weight_decay: added to the gradient, times the weights.
+        params: Parameters or parameter groups.
+        lr: Learning rate.
+        momentum: Fraction of the last step that is kept.
+        trust: Value of r for a tensor whose gradient has the same norm as its weights.
+        weight_decay: Factor on the weights that are added to the gradient.
     """
 
     def __init__(self, params: Iterable[Any], *, lr: float, momentum: float, trust: float, weight_decay: float) -> None:
@@ -28,7 +28,7 @@ class Lars(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient."""
+        """Update all parameters that have a gradient."""
         assert closure is None  # noqa: S101 - the loop computes the gradients
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -1,15 +1,15 @@
-"""The one training loop.
+"""The training loop.
 
-Everything that happens in an update is a pure function of the weights, the optimiser's moments, the seed and the
-update's number; the checkpoint carries the first two, so a run that was interrupted, killed at any moment included,
-ends with the same bits as one that was not (same machine, same number of threads).
+An update is a pure function of the weights, the optimiser state, the seed and the update's number. The checkpoint holds
+weights and optimiser state, so a run that was interrupted, even killed at any moment, ends with bit-identical weights
+to one that was not (on the same machine, with the same number of threads).
 
 What a system may offer beside `loss` (see `protocols.System`):
 
 - `lr_factors() -> dict[str, float]`: learning-rate factors by dotted prefix of its parameter names;
-- `chance_nats`, `max_code_perplexity`: floats that the screen and the watch measure against;
-- `recover(rng=...) -> str`: leave the blank plateau and say how. It may change nothing but parameters and buffers, so
-  that the checkpoint holds all of it. AdamW's memory of the parameters it changes is dropped.
+- `chance_nats`, `max_code_perplexity`: reference values for the screen and for `watch.Watch`;
+- `recover(rng=...) -> str`: leave the blank plateau and return a description of what was done. It may change only
+  parameters and buffers, so that the checkpoint holds its effect. The optimiser state of changed parameters is dropped.
 """
 
 import contextlib
@@ -40,28 +40,28 @@ from sori.training.schedule import ScheduleConfig, factor
 from sori.training.watch import Diverged, Facts, Finding, Watch, WatchConfig, non_finite_error
 
 Evaluation = Callable[[Any], Mapping[str, float]]
-"""Takes the system in eval mode, returns named numbers; runs in the first process alone."""
+"""Takes the system in eval mode and returns named numbers; runs only in the first process."""
 
 
 class TrainConfig(Config):
-    """How long to train, how precisely, and when to report and save."""
+    """Length and precision of training, and when to report and save."""
 
     num_steps: int = Field(ge=1)
-    """Updates of the weights in the whole run."""
+    """Number of updates of the weights in the whole run."""
     num_accumulate: int = Field(default=1, ge=1)
-    """Micro-batches a process adds up for one update. Two here equal two processes with one each."""
+    """Number of micro-batches that a process accumulates per update. 2 is equivalent to two processes with 1 each."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """`bfloat16`: matrix products in bfloat16 (autocast), weights and sums in float32."""
     seed: int = 0
-    """All draws and the order of the data follow from it."""
+    """Seed of all random numbers and of the order of the data."""
     max_skipped: int = Field(default=5, ge=1)
-    """Updates in a row that may be skipped for a loss or gradient that is not finite; then the run stops."""
+    """Number of consecutive updates skipped because loss or gradient is not finite, after which the run stops."""
     log_every: int = Field(default=25, ge=1)
-    """Updates between two reports."""
+    """Number of updates between two reports."""
     evaluate_every: int | None = Field(default=None, ge=1)
-    """Updates between two evaluations; None: only after the last."""
+    """Number of updates between two evaluations; None: only after the last update."""
     save_every_steps: int = Field(default=1000, ge=1)
-    """Updates between two checkpoints."""
+    """Number of updates between two checkpoints."""
     save_every_minutes: float = Field(default=10.0, gt=0)
     """Minutes between two checkpoints, where that comes sooner."""
     num_loader_threads: int = Field(default=1, ge=1, le=1024)
@@ -79,7 +79,7 @@ def train(
     evaluations: Sequence[Evaluation] = (),
     watch: WatchConfig = WatchConfig(),  # noqa: B008 - frozen
 ) -> bool:
-    """Train a system, or go on with a run that was interrupted.
+    """Train a system, or continue a run that was interrupted.
 
     Args:
         system: a module that follows `protocols.System`; trained in place, on `distributed.device()`.
@@ -92,22 +92,22 @@ def train(
         watch: what to look for in the reports.
 
     Returns:
-        Whether all updates are done; False after SIGTERM or Ctrl-C, when the state was saved.
+        Whether all updates are done; False after SIGTERM or Ctrl-C, with the state saved.
 
     Raises:
-        ValueError: the folder holds a run of another system or number of micro-batches an update.
-        Diverged: the loss stayed infinite or NaN, or the codebook collapsed; names cause and cure.
-        OSError: a checkpoint cannot be written; the last one is whole.
+        ValueError: The folder holds a run of another system, or with another number of micro-batches per update.
+        Diverged: The loss stayed infinite or NaN, or the codebook collapsed; the message gives cause and cure.
+        OSError: A checkpoint cannot be written; the last one is intact.
     """
     run = _Run(system, train=train, optim=optim, schedule=schedule, folder=folder, watch=watch)
     run.resume()
     main = distributed.rank() == 0
     with Reporter(folder, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
         if run.step >= train.num_steps:
-            reporter.say(f"{folder.path} is finished ({run.step} updates); nothing to do")
+            reporter.message(f"{folder.path} is finished ({run.step} updates); nothing to do")
             return True
         if run.step:
-            reporter.say(f"continuing {folder.path} after update {run.step}")
+            reporter.message(f"continuing {folder.path} after update {run.step}")
         with contextlib.closing(prefetch(batches, run.indices(), num_threads=train.num_loader_threads)) as stream:
             while run.step < train.num_steps:
                 stopping = run.update(stream, stop_requested=stop.requested)
@@ -119,14 +119,14 @@ def train(
                 if stopping or run.save_is_due():
                     run.save()
                 if stopping and run.step < train.num_steps:
-                    reporter.say(f"saved after update {run.step}; repeat the command to continue")
+                    reporter.message(f"saved after update {run.step}; repeat the command to continue")
                     return False
     return True
 
 
 @final
 class _Run:
-    """What a run consists of; `step` counts finished updates."""
+    """State of a run; `step` counts finished updates."""
 
     def __init__(
         self,
@@ -153,10 +153,10 @@ class _Run:
         self.lr = self.waited = 0.0
         self.saved_at = time.monotonic()
         self.reported = (self.saved_at, 0, 0.0)
-        """When this process reported last (or began), and `step` and `seconds` then: for the speeds."""
+        """Time of this process's last report (or start), and `step` and `seconds` then: for the speeds."""
 
     def indices(self) -> Iterator[int]:
-        """Global numbers of this process's micro-batches, from the next update on."""
+        """Yield the global numbers of this process's micro-batches, from the next update on."""
         for step in range(self.step, self.train.num_steps):
             for accumulated in range(self.train.num_accumulate):
                 yield step * self.num_parts + self._part(accumulated)
@@ -165,14 +165,15 @@ class _Run:
         return accumulated * distributed.world_size() + distributed.rank()
 
     def resume(self) -> None:
-        """Take up the checkpoint, where there is one, and join the processes."""
+        """Restore the checkpoint, if there is one, and synchronise the processes."""
         if self.path.exists():
             found = checkpoint.load(self.path)
             state = found.state
             if state["num_parts"] != self.num_parts:
                 raise ValueError(
-                    f"{self.path.parent} was begun with {state['num_parts']} micro-batches an update (processes times "
-                    f"train.num_accumulate), got {self.num_parts}; change train.num_accumulate so that it stays"
+                    f"{self.path.parent} was started with {state['num_parts']} micro-batches per update (processes x "
+                    f"train.num_accumulate), got {self.num_parts}; change train.num_accumulate so that the product "
+                    "stays the same"
                 )
             checkpoint.restore(found, system=self.system, optimizer=self.optimizer)
             self.step, self.seconds, self.skipped_in_row = state["step"], state["seconds"], state["skipped_in_row"]
@@ -188,7 +189,7 @@ class _Run:
             self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
 
     def save(self) -> None:
-        """Write the checkpoint; other processes have nothing of their own to keep."""
+        """Write the checkpoint, in the first process only: the state is the same in all of them."""
         if distributed.rank() == 0:
             state = {
                 "step": self.step,
@@ -202,17 +203,17 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def save_is_due(self) -> bool:
-        """By updates or by minutes, or at the end."""
+        """Return whether to save now: by updates, by minutes, or at the end."""
         minutes = (time.monotonic() - self.saved_at) / 60
         return _due(self.train.save_every_steps, self.step, self.train.num_steps) or (
             minutes >= self.train.save_every_minutes
         )
 
     def update(self, stream: Iterator[Any], *, stop_requested: bool) -> bool:
-        """One update of the weights; returns whether any process was asked to stop."""
+        """Update the weights once; return whether any process received a stop signal."""
         sums = self._over_processes({**self._gradients(stream), "stop": float(stop_requested)})
         seconds, stopping = sums.pop("seconds"), sums.pop("stop") > 0
-        # DDP has averaged the sums' gradients over processes; wanted is their sum over the global count.
+        # DDP averages the gradients over processes; the update needs their sum divided by the global count.
         scale = distributed.world_size() / sums["count"] if sums["count"] > 0 else math.nan
         grad_norm = scale_and_clip(self.system, scale=scale, max_norm=self.optim.max_norm)
         finite = math.isfinite(grad_norm) and math.isfinite(sums["total"])  # the same in all processes
@@ -230,7 +231,7 @@ class _Run:
         return stopping
 
     def _gradients(self, stream: Iterator[Any]) -> dict[str, Tensor | float]:
-        """Forward and backward over this process's micro-batches: sums of total, count, terms and audio seconds."""
+        """Run forward and backward over this process's micro-batches; sum total, count, terms and seconds of audio."""
         sums: dict[str, Any] = {"seconds": 0.0}
         for accumulated in range(self.train.num_accumulate):
             before = time.monotonic()
@@ -251,25 +252,25 @@ class _Run:
         return sums
 
     def _communicating(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Processes exchange gradients once an update, with the last micro-batch."""
+        """Return a context in which processes exchange gradients only for the last micro-batch of an update."""
         if isinstance(self.model, DistributedDataParallel) and not last:
             return self.model.no_sync()
         return contextlib.nullcontext()
 
     def _over_processes(self, sums: Mapping[str, Tensor | float]) -> dict[str, float]:
-        """Numbers summed over all processes, in one exchange and one wait for the device."""
+        """Sum numbers over all processes, in one all-reduce with one device synchronisation."""
         names = sorted(sums)
         values = [torch.as_tensor(sums[n], dtype=torch.float64, device=self.device) for n in names]
         return dict(zip(names, distributed.all_reduce_sum(torch.stack(values)).tolist(), strict=True))
 
     def report(self, reporter: Reporter) -> None:
-        """Show the window since the last report, look for trouble in it, and act on what is found."""
+        """Report the updates since the last report, check them for known failures, and act on the findings."""
         now = time.monotonic()
         then, step, seconds = self.reported
         elapsed = max(now - then, 1e-9)
         numbers = {
             "step": self.step,
-            **self._measures(),
+            **self._references(),
             **self.window.means(),
             "lr": self.lr,
             "hours": self.seconds / 3600,
@@ -279,23 +280,23 @@ class _Run:
         }
         reporter.report(numbers)
         self.window, self.waited, self.reported = Window(), 0.0, (now, self.step, self.seconds)
-        for finding in self.watch.see(numbers):
+        for finding in self.watch.check(numbers):
             reporter.warn(self.step, finding)
             self._act(finding, reporter)
 
-    def _measures(self) -> dict[str, float]:
-        """What the numbers of a report are measured against, kept with them."""
+    def _references(self) -> dict[str, float]:
+        """Return the reference values that are stored with a report."""
         facts = self.watch.facts
         known = {"chance": facts.chance_nats, "max_code_perplexity": facts.max_code_perplexity}
         return {name: value for name, value in known.items() if value is not None}
 
     def _act(self, finding: Finding, reporter: Reporter) -> None:
         if finding.action == "stop":
-            raise Diverged(f"stopped at update {self.step}, {finding} The last checkpoint was left as it was.")
+            raise Diverged(f"stopped at update {self.step}, {finding} The last checkpoint is unchanged.")
         if finding.action == "recover" and hasattr(self.system, "recover"):
             before = {p: p.detach().clone() for p in self.system.parameters()}
             done = self.system.recover(rng=Rng(self.train.seed, self.step, 0, self.device))
-            reporter.say(f"recovery at update {self.step}: {done}")
+            reporter.message(f"recovery at update {self.step}: {done}")
             for parameter, old in before.items():
                 if not torch.equal(parameter, old):
                     self.optimizer.state.pop(parameter, None)
@@ -316,8 +317,8 @@ class _Run:
 class _Objective(nn.Module):
     """Calls the loss inside `forward`.
 
-    DDP synchronises only what passes through its own forward: replicas whose `loss` were called beside it would drift
-    apart silently.
+    DDP synchronises gradients only for calls through its own `forward`: calling `loss` directly would let the replicas
+    diverge silently.
     """
 
     def __init__(self, system: Any) -> None:
@@ -325,14 +326,14 @@ class _Objective(nn.Module):
         self.system = system
 
     def forward(self, batch: Any, *, step: int, rng: Rng) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The parts of a `LossSum`, which DDP can look into."""
+        """Return the parts of a `LossSum` as a tuple, which DDP can traverse."""
         part = self.system.loss(batch, step=step, rng=rng)
         return part.total, part.count, part.terms
 
 
 @final
 class StopSignals:
-    """SIGTERM and Ctrl-C ask for an end after the current update; a second Ctrl-C leaves at once."""
+    """Stop after the current update on SIGTERM or Ctrl-C; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -351,8 +352,8 @@ class StopSignals:
         if number == signal.SIGINT and self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, b"\nfinishing this update, then saving; Ctrl-C again leaves at once without saving\n")
+        # os.write because print is not re-entrant: the signal may arrive during a print.
+        os.write(2, b"\nfinishing this update, then saving; press Ctrl-C again to stop at once without saving\n")
 
 
 def _due(every: int | None, step: int, num_steps: int) -> bool:

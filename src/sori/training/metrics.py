@@ -1,18 +1,19 @@
-"""What the person at the screen sees: a live line, `metrics.jsonl`, and TensorBoard when its extra is installed.
+"""Report a run: a live line on the screen, `metrics.jsonl`, and TensorBoard if its extra is installed.
 
-Every line of `metrics.jsonl` is one JSON object with `kind` and `step` (updates finished). Kind `train` holds, averaged
+Every line of `metrics.jsonl` is a JSON object with `kind` and `step` (finished updates). Kind `train` holds averages
 over the updates since the last report:
 
-- `chance` and `max_code_perplexity`, where the system has them: what the numbers are measured against;
-- `loss` in nats for a target, and every term of the system likewise, by its own name: `contrastive` (the part of the
-  loss that the chance level belongs to), `chance` (where it differs from batch to batch), `correct` (accuracy),
-  `code_perplexity`, `equal_share` (of distractors that equal their positive), `blank_share`, ...;
-- `grad_norm` before clipping, `lr` of the last update, `skipped` updates (not finite);
-- `batch_seconds` of audio an update, `hours` of audio heard by the whole run, `hours_per_hour` of audio heard in an
-  hour, `seconds_left`, `wait_share` (fraction of the time spent waiting for audio).
+- `chance` and `max_code_perplexity`: reference values, for systems that have them;
+- `loss` in nats per target, and every term of the system's loss under its own name: `contrastive` (the part of the
+  loss that the chance level refers to), `chance` (where it differs from batch to batch), `correct` (accuracy),
+  `code_perplexity`, `equal_share` (fraction of distractors equal to their positive), `blank_share` (fraction of frames
+  predicted blank), ...;
+- `grad_norm` before clipping, `lr` of the last update, `skipped` (number of updates that were not finite);
+- `batch_seconds` (audio per update), `hours` (audio processed by the whole run), `hours_per_hour` (hours of audio
+  processed per hour), `seconds_left`, `wait_share` (fraction of the time spent waiting for data).
 
-Kind `evaluation` holds what the evaluations returned, kind `warning` a finding's `name`, `cause` and `cure`. Numbers
-that are not finite are null.
+Kind `evaluation` holds the results of the evaluations, kind `warning` the `name`, `cause` and `cure` of a finding.
+Numbers that are not finite are null.
 """
 
 import importlib.util
@@ -37,7 +38,7 @@ from sori.training.watch import Facts, Finding, Report, contrastive
 
 @dataclass
 class Window:
-    """Sums over the updates since the last report; plain data, so that a checkpoint can carry it."""
+    """Sums over the updates since the last report; plain data, stored in the checkpoint."""
 
     num_updates: int = 0
     skipped: int = 0
@@ -48,7 +49,7 @@ class Window:
     terms: dict[str, float] = field(default_factory=dict)
 
     def add(self, sums: Mapping[str, float], *, seconds: float, grad_norm: float, skipped: bool) -> None:
-        """Count one update; a skipped one only as such. `sums` holds `total`, `count` and the terms."""
+        """Add one update; of a skipped one only count and seconds. `sums` holds `total`, `count` and the terms."""
         self.num_updates += 1
         self.seconds += seconds
         if skipped:
@@ -62,7 +63,7 @@ class Window:
                 self.terms[name] = self.terms.get(name, 0.0) + value
 
     def means(self) -> dict[str, float]:
-        """The numbers of a report that do not depend on the clock; NaN where every update was skipped."""
+        """Return the numbers of a report that do not depend on time; NaN if every update was skipped."""
         count = self.count or math.nan
         finite = (self.num_updates - self.skipped) or math.nan
         return {
@@ -74,19 +75,19 @@ class Window:
         }
 
     def to_state(self) -> dict[str, Any]:
-        """Plain data for the checkpoint."""
+        """Return plain data for the checkpoint."""
         return asdict(self)
 
 
 @final
 class Reporter:
-    """Screen, file and TensorBoard of one run; a context manager. Only the first process should hold an active one.
+    """Report a run on screen, in a file and in TensorBoard. A context manager, active only in the first process.
 
     Args:
-        folder: of the run.
-        step: updates already finished; later lines in the file, left by an interrupted run, are cut off.
-        facts: chance level and largest perplexity, shown beside the measured ones.
-        active: False: keeps silent and writes nothing.
+        folder: Run folder.
+        step: Number of finished updates; later lines in the file, left by an interrupted run, are removed.
+        facts: Chance level and maximal perplexity, shown beside the measured values.
+        active: False: shows and writes nothing.
     """
 
     def __init__(self, folder: RunFolder, *, step: int, facts: Facts, active: bool = True) -> None:
@@ -115,30 +116,30 @@ class Reporter:
             self._board.close()
 
     def tick(self, step: int) -> None:
-        """Move the live line on by an update."""
+        """Advance the live line by one update."""
         if self._live:
             self._live.update(Text(f"{step}/{self.facts.num_steps}  {self._line}"))
 
     def report(self, numbers: Report, *, line: str | None = None) -> None:
-        """A report of kind `train`; `line` is what people see of it, if not the line of a run of the loop."""
+        """Write a report of kind `train`; `line` replaces the default line on the screen."""
         self._line = line or format_line(numbers, self.facts)
         if not self._live:
-            self.say(f"{numbers['step']:.0f}/{self.facts.num_steps}  {self._line}")
+            self.message(f"{numbers['step']:.0f}/{self.facts.num_steps}  {self._line}")
         self._write("train", numbers)
 
     def evaluation(self, step: int, numbers: Report) -> None:
-        """A report of kind `evaluation`."""
-        self.say(f"{step}/{self.facts.num_steps}  " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+        """Write a report of kind `evaluation`."""
+        self.message(f"{step}/{self.facts.num_steps}  " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
         self._write("evaluation", {"step": step, **numbers})
 
     def warn(self, step: int, finding: Finding) -> None:
-        """Show a finding and keep it."""
+        """Show a finding and write it to the file."""
         if self.active:
             logger.warning("WARNING at update %d, %s", step, finding)
         self._write("warning", {"step": step, "name": finding.name, "cause": finding.cause, "cure": finding.cure})
 
-    def say(self, text: str) -> None:
-        """Log a line; a live line stays below it."""
+    def message(self, text: str) -> None:
+        """Log a line, above the live line."""
         if self.active:
             logger.info(text)
 
@@ -152,7 +153,8 @@ class Reporter:
                 file.write(json.dumps({"kind": kind, **plain}) + "\n")
         except OSError as error:
             raise OSError(
-                f"cannot write {path}: {error}; make room, then repeat the command to continue from the last checkpoint"
+                f"cannot write {path}: {error}; free some space, then repeat the command to continue from the last "
+                "checkpoint"
             ) from error
         if self._board:
             for name, value in plain.items():
@@ -161,7 +163,7 @@ class Reporter:
 
 
 def format_line(numbers: Report, facts: Facts) -> str:
-    """A report as one line for people."""
+    """Return a report as one line for the screen."""
     parts = []
     chance = numbers.get("chance", facts.chance_nats)
     beside = "" if chance is None else f" (chance {chance:.3f})"
@@ -170,21 +172,25 @@ def format_line(numbers: Report, facts: Facts) -> str:
         parts.append(f"accuracy {numbers['correct']:.1%}")
     if "code_perplexity" in numbers:
         most = "" if facts.max_code_perplexity is None else f" of {facts.max_code_perplexity:.0f}"
-        parts.append(f"codes {numbers['code_perplexity']:.1f}{most}")
+        parts.append(f"codebook perplexity {numbers['code_perplexity']:.1f}{most}")
     parts += [
         f"{label} {numbers[name]:.1%}"
-        for name, label in (("next_correct", "next sentence"), ("equal_share", "equal"), ("blank_share", "blank"))
+        for name, label in (
+            ("next_correct", "next sentence"),
+            ("equal_share", "equal distractors"),
+            ("blank_share", "blank"),
+        )
         if name in numbers
     ]
     parts += [
-        f"gradient {numbers['grad_norm']:.2g}",
+        f"gradient norm {numbers['grad_norm']:.2g}",
         f"lr {numbers['lr']:.2g}",
         *(
-            [f"heard {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.3g}x real time"]
+            [f"processed {numbers['hours']:.2f} h at {numbers['hours_per_hour']:.3g}x real time"]
             if numbers["hours"]
             else []
         ),
-        f"waiting {numbers['wait_share']:.1%}",
+        f"waiting for data {numbers['wait_share']:.1%}",
         f"{_clock(numbers['seconds_left'])} left",
     ]
     if numbers["skipped"]:
@@ -193,7 +199,7 @@ def format_line(numbers: Report, facts: Facts) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last line torn by a kill is left out."""
+    """Return the lines of a metrics file, without a last line left incomplete by a kill."""
     if not path.is_file():
         return []
     rows = []
@@ -208,7 +214,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_metrics(path: Path, step: int) -> None:
-    """Remove, atomically, torn lines and those after update `step`, which will be written again."""
+    """Remove, atomically, incomplete lines and those after update `step`, which will be written again."""
     if not path.is_file():
         return
     kept = "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= step)
@@ -225,7 +231,7 @@ def _clock(seconds: float) -> str:
 
 
 def _open_board(folder: Path, step: int) -> Any:
-    """A TensorBoard writer where the extra `board` is installed, else None."""
+    """Return a TensorBoard writer if the extra `board` is installed, else None."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter

@@ -1,4 +1,4 @@
-"""AdamW or LARS with learning-rate factors by part of the system, and gradients scaled, measured and clipped."""
+"""Make AdamW or LARS with learning-rate factors per part of the system; scale and clip gradients."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -12,54 +12,54 @@ from sori.training.lars import Lars
 
 
 class OptimConfig(Config):
-    """AdamW, that is with decoupled weight decay, or LARS.
+    """Settings of AdamW (decoupled weight decay) or LARS.
 
-    The decay of AdamW reaches every trainable parameter, biases and norms included: the published models of speech were
-    trained so, BERT was not (`decay_vectors`). That of LARS spares them (see `lars.Lars`).
+    AdamW decays every trainable parameter, biases and normalisation layers included, as in the published speech models
+    but not in BERT (`decay_vectors`). LARS does not decay them (see `lars.Lars`).
     """
 
     kind: Literal["adamw", "lars"] = "adamw"
     """`lars`: for batches of hundreds of images (SimCLR)."""
 
     lr: float = Field(default=5e-4, ge=0)
-    """Peak learning rate; the schedule multiplies it. Paper: 5e-4 for BASE with 1.6 h of audio an update."""
+    """Peak learning rate, multiplied by the schedule. Paper: 5e-4 for BASE with 1.6 h of audio per update."""
     betas: tuple[float, float] = (0.9, 0.98)
     """Decay of the running means of the gradient and of its square."""
     eps: float = Field(default=1e-6, gt=0)
-    """Added to the root of the second moment. Paper: 1e-6, fine-tuning 1e-8."""
+    """Added to the root of the second moment. Paper: 1e-6; fine-tuning: 1e-8."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Shrinkage a step, times the learning rate."""
+    """Weight decay per update, multiplied by the learning rate."""
     decay_vectors: bool = True
-    """Of `adamw`: shrink biases and the weights of normalisations too. Paper: yes for wav2vec 2.0, no for BERT."""
+    """`adamw` only: decay biases and normalisation weights too. Paper: yes for wav2vec 2.0, no for BERT."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Of `lars`: share of the last step that is kept."""
+    """`lars` only: fraction of the last step that is kept."""
     trust: float = Field(default=1e-3, gt=0)
-    """Of `lars`: length of a tensor's step over its own, at learning rate 1. SimCLR's code: eeta."""
+    """`lars` only: norm of a tensor's step over the norm of its weights, at learning rate 1. SimCLR's code: eeta."""
     max_norm: float | None = Field(default=None, gt=0)
-    """Gradients whose total norm is larger are scaled down to it; None: never. Paper: never."""
+    """Clip the total gradient norm to this value; None: no clipping. Paper: no clipping."""
 
 
 def make_optimizer(
     system: nn.Module, config: OptimConfig, *, lr_factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
-    """AdamW or LARS over the trainable parameters, grouped by learning-rate factor.
+    """Make AdamW or LARS over the trainable parameters, grouped by learning-rate factor.
 
     Args:
-        system: whose parameters are trained; those that require no gradient are left out.
-        config: rates and moments.
-        lr_factors: factor on the learning rate by dotted prefix of the parameter names, such as `{"encoder": 0.1,
-            "encoder.blocks.0": 0.01}`; the longest prefix that fits decides, without one the factor is 1.
+        system: Module to train; parameters that require no gradient are left out.
+        config: Settings of the optimiser.
+        lr_factors: Factor on the learning rate by dotted prefix of the parameter names, such as `{"encoder": 0.1,
+            "encoder.blocks.0": 0.01}`; the longest matching prefix is used, without one the factor is 1.
 
     Returns:
-        An optimiser whose groups carry `names` (of the parameters, in order) and `lr_factor`.
+        An optimiser whose groups have `names` (of the parameters, in order) and `lr_factor`.
 
     Raises:
-        ValueError: a prefix fits no parameter, or nothing is trainable.
+        ValueError: A prefix matches no parameter, or nothing is trainable.
     """
     lr_factors = lr_factors or {}
     named = list(system.named_parameters())
     for prefix in lr_factors:
-        if not any(_fits(prefix, name) for name, _ in named):
+        if not any(_matches(prefix, name) for name, _ in named):
             known = sorted({name.split(".")[0] for name, _ in named})
             raise ValueError(f"no parameter's name begins with {prefix!r}; the system's parts are {', '.join(known)}")
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
@@ -82,7 +82,7 @@ def make_optimizer(
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its factor of a learning rate."""
+    """Set the learning rate of every group, times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_factor"]
 
@@ -91,7 +91,7 @@ def scale_and_clip(system: nn.Module, *, scale: float, max_norm: float | None) -
     """Multiply all gradients by `scale`, then clip their total norm.
 
     Returns:
-        The norm before clipping; not finite if any gradient is not, and then the gradients are of no use.
+        The norm before clipping; not finite if any gradient is not, and then the gradients must not be used.
     """
     parameters = [p for p in system.parameters() if p.grad is not None]
     if not parameters:
@@ -104,10 +104,10 @@ def scale_and_clip(system: nn.Module, *, scale: float, max_norm: float | None) -
     return float(norm)
 
 
-def _fits(prefix: str, name: str) -> bool:
+def _matches(prefix: str, name: str) -> bool:
     return name == prefix or name.startswith(prefix + ".")
 
 
 def _factor(name: str, lr_factors: Mapping[str, float]) -> float:
-    fitting = [prefix for prefix in lr_factors if _fits(prefix, name)]
-    return lr_factors[max(fitting, key=len)] if fitting else 1.0
+    matching = [prefix for prefix in lr_factors if _matches(prefix, name)]
+    return lr_factors[max(matching, key=len)] if matching else 1.0

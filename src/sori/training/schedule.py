@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions from the update's number to a factor on the peak rate."""
+"""Learning-rate schedules: pure functions from the number of an update to a factor on the peak rate."""
 
 import math
 from typing import Literal
@@ -9,22 +9,22 @@ from sori.core.config import Config
 
 
 class ScheduleConfig(Config):
-    """How the learning rate rises and falls; the phases are fractions of the whole run."""
+    """Settings of a learning-rate schedule; the phases are fractions of the whole run."""
 
     kind: Literal["polynomial", "tri_stage", "cosine"] = "polynomial"
-    """`polynomial`: from 0 up and linearly down (pre-training). `tri_stage`: from 1/100 up, hold, exponentially down
-    (fine-tuning). `cosine`: from `first_factor` up, hold, down along half a cosine (wav2vec)."""
+    """`polynomial`: linear rise from 0, hold, linear fall (pre-training). `tri_stage`: linear rise from 1/100, hold,
+    exponential fall (fine-tuning). `cosine`: linear rise from `first_factor`, hold, half-cosine fall (wav2vec)."""
     first_factor: float = Field(default=0.0, ge=0, le=1)
-    """Of `cosine`: rate of update 0 as a fraction of the peak."""
+    """`cosine` only: rate of update 0 as a fraction of the peak."""
     warmup_fraction: float = Field(default=0.08, ge=0, le=1)
     """Fraction of the updates in which the rate rises linearly to its peak. Paper: 0.08, fine-tuning 0.1."""
     hold_fraction: float = Field(default=0.0, ge=0, le=1)
     """Fraction of the updates at the peak. Paper: 0, fine-tuning 0.4."""
     decay_fraction: float | None = Field(default=None, ge=0, le=1)
-    """Fraction of the updates in which the rate falls to its final value, which it then keeps; None: all that remain.
-    Paper: all that remain, which in fine-tuning is 0.5."""
+    """Fraction of the updates in which the rate falls to its final value, then constant; None: all remaining updates.
+    Paper: all remaining, which is 0.5 in fine-tuning."""
     final_factor: float = Field(default=0.0, ge=0, le=1)
-    """Last rate as a fraction of the peak. Paper: 0, fine-tuning 0.05. `tri_stage` needs more than 0."""
+    """Last rate as a fraction of the peak. Paper: 0, fine-tuning 0.05. `tri_stage` requires a value above 0."""
 
     @model_validator(mode="after")
     def _check(self) -> "ScheduleConfig":
@@ -38,7 +38,7 @@ class ScheduleConfig(Config):
 
 
 def factor(config: ScheduleConfig, step: int, num_steps: int) -> float:
-    """Factor on the peak learning rate at update `step`, counted from 0, of `num_steps`."""
+    """Return the factor on the peak learning rate at update `step`, counted from 0, of `num_steps`."""
     warmup = round(config.warmup_fraction * num_steps)
     hold = round(config.hold_fraction * num_steps)
     remaining = max(0, num_steps - warmup - hold)
@@ -55,9 +55,10 @@ def factor(config: ScheduleConfig, step: int, num_steps: int) -> float:
 
 
 def polynomial(step: int, *, warmup: int, hold: int, decay: int, final_factor: float) -> float:
-    """Linear rise, hold and linear fall; phases in updates (wav2vec 2.0, §4.2; the reference code's power is 1).
+    """Return the factor for linear rise, hold and linear fall; phases in updates.
 
-    The very first update takes the second one's rate rather than 0, as in the reference code, so that it is not lost.
+    Source: wav2vec 2.0, §4.2; the power in the reference code is 1. Update 0 uses the rate of update 1 instead of 0, as
+    in the reference code, so that it is not wasted.
     """
     if step < warmup:
         return max(step, 1) / warmup
@@ -65,7 +66,7 @@ def polynomial(step: int, *, warmup: int, hold: int, decay: int, final_factor: f
 
 
 def tri_stage(step: int, *, warmup: int, hold: int, decay: int, final_factor: float) -> float:
-    """Linear rise from 0.01, hold, exponential fall; phases in updates (wav2vec 2.0, §4.3).
+    """Return the factor for linear rise from 0.01, hold, exponential fall; phases in updates (wav2vec 2.0, §4.3).
 
     The paper calls the fall linear; the code that trained the published models decays as `exp(-k s)` with
     `k = -ln(final_factor) / decay`, and so does this function.
@@ -76,12 +77,12 @@ def tri_stage(step: int, *, warmup: int, hold: int, decay: int, final_factor: fl
 
 
 def cosine(step: int, *, decay: int, final_factor: float) -> float:
-    """Half a cosine from 1 at update 0 to the final factor at `decay` (Loshchilov and Hutter 2017, equation 5)."""
+    """Return half a cosine from 1 at update 0 to the final factor at `decay` (Loshchilov and Hutter 2017, eq. 5)."""
     return final_factor + (1 - final_factor) * (1 + math.cos(math.pi * _progress(step, decay))) / 2
 
 
 def _progress(step: int, num_steps: int) -> float:
-    """How much of a phase is over, 0 to 1; a phase of no length is over at once after its start."""
+    """Return the completed fraction of a phase, 0 to 1; a phase of length 0 is complete right after its start."""
     if step <= 0:
         return 0.0
     return 1.0 if step >= num_steps else step / num_steps

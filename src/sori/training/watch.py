@@ -1,7 +1,7 @@
-"""Known ways in which training goes wrong, recognised in the reported numbers, each with its cause and its cure.
+"""Detect known training failures in the reported numbers, each with cause and cure.
 
-Pure logic: reports go in, findings come out; the only memory is `state`, plain data that the checkpoint carries, so
-that an interrupted run finds the same things at the same updates as an uninterrupted one.
+Maps reports to findings without I/O. `state` is plain data stored in the checkpoint, so that an interrupted run yields
+the same findings at the same updates as an uninterrupted one.
 """
 
 import math
@@ -15,42 +15,42 @@ from sori.core.config import Config
 Name = Literal["chance_level", "collapse", "falling_perplexity", "vanishing_gradient", "non_finite", "blank_plateau"]
 
 Report = Mapping[str, Any]
-"""Numbers by name; `step` and `skipped` are whole, the others are floats."""
+"""Numbers by name; `step` and `skipped` are integers, the others are floats."""
 
 
 class WatchConfig(Config):
-    """When a signature counts as found, and what follows."""
+    """Thresholds for detecting a failure, and what to do about it."""
 
     stop_on_collapse: bool = True
-    """End the run when the codebook has collapsed for good: nothing is learnt from there on."""
+    """Stop the run when the codebook has collapsed: training does not recover from that."""
     recover_from_blank: bool = True
-    """Let the system recover (`recover()`, where it has one) when it stays on the blank plateau."""
+    """Call the system's `recover()`, if it has one, when it stays on the blank plateau."""
     num_reports: int = Field(default=3, ge=1)
-    """Reports in a row that must show a signature."""
+    """Number of consecutive reports that must show a failure."""
     chance_updates: int = Field(default=2000, ge=1)
-    """Updates at the chance level after which to warn; a tenth of the run where that is less."""
+    """Number of updates at the chance level after which to warn; a tenth of the run if that is less."""
     blank_fraction: float = Field(default=0.3, ge=0, le=1)
-    """Fraction of the run in which a recogniser that only answers blank is normal."""
+    """Fraction of the run during which predicting only blank is normal for a recogniser."""
     max_recoveries: int = Field(default=2, ge=0)
-    """Recoveries from the blank plateau before only a warning remains."""
+    """Maximal number of recoveries from the blank plateau; after that, only warn."""
 
 
-class Diverged(RuntimeError):  # noqa: N818 - what happened, not whose fault it was
-    """Training came to nothing in a known way; another seed may do better."""
+class Diverged(RuntimeError):  # noqa: N818 - names the event
+    """Training failed in a known way; another seed may succeed."""
 
 
 class Facts(NamedTuple):
-    """What the signatures are measured against; None where the system has no such thing."""
+    """Reference values for the reported numbers; None if not defined for the system."""
 
     num_steps: int
     chance_nats: float | None = None
-    """Contrastive loss of a guess, ln(1 + distractors)."""
+    """Contrastive loss at chance level, ln(1 + number of distractors)."""
     max_code_perplexity: float | None = None
-    """Code perplexity with all codes in equal use."""
+    """Codebook perplexity with all entries used equally often."""
 
 
 class Finding(NamedTuple):
-    """Something found, once for each time it begins."""
+    """A detected failure; reported once each time it starts."""
 
     name: Name
     cause: str
@@ -58,24 +58,24 @@ class Finding(NamedTuple):
     action: Literal["warn", "stop", "recover"] = "warn"
 
     def __str__(self) -> str:
-        """One paragraph for the screen."""
+        """Return one paragraph for the screen."""
         return f"{self.name.replace('_', ' ')}: {self.cause} {self.cure}"
 
 
 @final
 class Watch:
-    """Looks at one report after the other.
+    """Checks one report after the other.
 
-    Reports hold numbers by the names of `log.py`; a signature whose numbers are missing is not looked for.
+    Reports hold numbers by the names listed in `metrics.py`; failures whose numbers are missing are not checked.
     """
 
     def __init__(self, config: WatchConfig, facts: Facts) -> None:
         self.config, self.facts = config, facts
         self.state: dict[str, Any] = {"since": {}, "count": {}, "raised": [], "best_perplexity": 0.0, "recoveries": 0}
-        """Plain data: when each signature began and how many reports showed it, which are already raised."""
+        """Plain data: when each failure started, how many reports showed it, and which are already reported."""
 
-    def see(self, report: Report) -> list[Finding]:
-        """What this report shows that was not already said."""
+    def check(self, report: Report) -> list[Finding]:
+        """Return the failures in this report that have not been reported yet."""
         self.state["best_perplexity"] = max(self.state["best_perplexity"], report.get("code_perplexity", 0.0))
         signs = {
             "chance_level": self._at_chance(report),
@@ -88,7 +88,7 @@ class Watch:
         return [self._finding(name, report) for name, shown in signs.items() if self._persists(name, shown, report)]
 
     def _persists(self, name: str, shown: bool, report: Report) -> bool:
-        """Whether a signature has now been seen for long enough and was not raised yet."""
+        """Return whether a failure has lasted long enough and has not been reported yet."""
         since, count, raised = self.state["since"], self.state["count"], self.state["raised"]
         if not shown:
             since.pop(name, None)
@@ -111,7 +111,7 @@ class Watch:
 
     def _collapsed(self, report: Report) -> bool:
         solved = self.facts.chance_nats is not None and contrastive(report) < 0.05 and report.get("correct", 0) > 0.99
-        # A healthy BASE shows 18 codes of 640 after 1,000 updates, a collapsed model 2 or 3 of 320.
+        # Perplexity of a healthy BASE model: 18 of 640 after 1,000 updates; of a collapsed model: 2 or 3 of 320.
         few = report.get("code_perplexity", math.inf) < 0.01 * (self.facts.max_code_perplexity or 0)
         return bool(solved or few or report.get("equal_share", 0) > 0.5)
 
@@ -142,39 +142,39 @@ class Watch:
         recover = self.config.recover_from_blank and self.state["recoveries"] < self.config.max_recoveries
         if recover:
             self.state["recoveries"] += 1
-            # It is raised again only if it persists anew.
-            for memory in (self.state["since"], self.state["count"]):
-                memory.pop("blank_plateau", None)
+            # Reset, so that it is reported again only if it persists again.
+            for history in (self.state["since"], self.state["count"]):
+                history.pop("blank_plateau", None)
             self.state["raised"].remove("blank_plateau")
         return Finding(
             "blank_plateau",
-            f"{report['blank_share']:.1%} of the frames still answer blank at update {report['step']:.0f} of "
-            f"{self.facts.num_steps}. Every CTC run begins on this plateau, this one has not left it: the head has "
-            "found no letters in the features yet.",
+            f"{report['blank_share']:.1%} of the frames are still predicted as blank at update {report['step']:.0f} of "
+            f"{self.facts.num_steps}. Every CTC run starts on this plateau; this one has not left it: the head does "
+            "not yet detect any symbols in the features.",
             "The recogniser is restarted from its features."
             if recover
-            else "More updates or a higher rate for the head leave it sooner; a lower rate for the encoder keeps the "
-            "features; or the transcripts do not belong to the audio.",
+            else "Train longer, raise the learning rate of the head, or lower that of the encoder to preserve its "
+            "features; also check that the transcripts match the audio.",
             "recover" if recover else "warn",
         )
 
 
 def contrastive(report: Report) -> float:
-    """The part of the loss that the chance level belongs to: `contrastive` or `mlm` where there is one, else `loss`."""
+    """Return the part of the loss that the chance level refers to: `contrastive` or `mlm` if present, else `loss`."""
     return float(report.get("contrastive", report.get("mlm", report.get("loss", math.nan))))
 
 
 def non_finite_error(num_skipped: int, step: int) -> str:
-    """What to say when the run stops because loss or gradient stayed infinite or NaN."""
+    """Return the error message for a run stopped because loss or gradient stayed infinite or NaN."""
     cause, cure = _non_finite(num_skipped)
-    return f"stopped at update {step}: {cause} {cure} The last checkpoint was left as it was."
+    return f"stopped at update {step}: {cause} {cure} The last checkpoint is unchanged."
 
 
 def _non_finite(num_skipped: int) -> tuple[str, str]:
     cause = f"{num_skipped} update(s) were skipped: loss or gradient was not finite, or there was no target."
     cure = (
         "Likely the learning rate is too high (try a third of it, or a longer warm-up), gradients are not clipped "
-        "(optim.max_norm), or the audio holds NaN or absurd values (`sori prepare` lists such files)."
+        "(optim.max_norm), or the audio holds NaN or extreme values (`sori prepare` lists such files)."
     )
     return cause, cure
 
@@ -183,11 +183,11 @@ def _chance_level(report: Report, facts: Facts) -> Finding:
     seconds = report.get("batch_seconds", 0.0)
     return Finding(
         "chance_level",
-        f"the loss is {contrastive(report):.3f} nats after {report['step']:.0f} updates and a guess gives "
-        f"{facts.chance_nats:.3f}: the contrastive task is unsolved. An update hears {seconds:.0f} s of audio; the "
-        "published recipes hear 5,600 s.",
-        "With small batches lower the learning rate in proportion, accumulate (train.num_accumulate), or begin with "
-        "the front end of `tiny`, which makes the task easy.",
+        f"the loss is {contrastive(report):.3f} nats after {report['step']:.0f} updates and chance level is "
+        f"{facts.chance_nats:.3f}: the model does not solve the contrastive task yet. An update processes "
+        f"{seconds:.0f} s of audio, in the published recipes 5,600 s.",
+        "With small batches lower the learning rate in proportion, accumulate (train.num_accumulate), or use the "
+        "front end of `tiny`, which makes the task easier.",
     )
 
 
@@ -195,11 +195,11 @@ def _collapse(report: Report, facts: Facts, *, stop: bool) -> Finding:
     perplexity = report.get("code_perplexity", math.nan)
     return Finding(
         "collapse",
-        f"the codebook has collapsed: code perplexity {perplexity:.1f} of {facts.max_code_perplexity or math.nan:.0f}, "
-        f"{report.get('equal_share', math.nan):.0%} of the distractors equal their positive, accuracy "
-        f"{report.get('accuracy', math.nan):.0%}. The loss says nothing any more.",
+        f"the codebook has collapsed: codebook perplexity {perplexity:.1f} of "
+        f"{facts.max_code_perplexity or math.nan:.0f}, {report.get('equal_share', math.nan):.0%} of the distractors "
+        f"equal their positive, accuracy {report.get('accuracy', math.nan):.0%}. The loss is no longer meaningful.",
         "Raise the diversity weight, lower the learning rate or lengthen its warm-up, and make batches larger; then "
-        "begin in a new folder.",
+        "start in a new folder.",
         "stop" if stop else "warn",
     )
 
@@ -207,17 +207,17 @@ def _collapse(report: Report, facts: Facts, *, stop: bool) -> Finding:
 def _falling_perplexity(report: Report, best: float) -> Finding:
     return Finding(
         "falling_perplexity",
-        f"the code perplexity is {report.get('code_perplexity', math.nan):.1f} after having been {best:.1f}, and "
+        f"the codebook perplexity is {report.get('code_perplexity', math.nan):.1f}, down from {best:.1f}, and "
         f"{report.get('equal_share', math.nan):.1%} of the distractors equal their positive: the codebook may be "
         "collapsing.",
-        "Harmless while accuracy rises and it settles well above the number of groups; else raise the diversity weight "
-        "or lower the learning rate.",
+        "This is harmless while accuracy rises and perplexity settles well above the number of groups; otherwise raise "
+        "the diversity weight or lower the learning rate.",
     )
 
 
 def _vanishing_gradient(report: Report) -> Finding:
     return Finding(
         "vanishing_gradient",
-        f"the gradient's norm is {report['grad_norm']:.1e}: nothing is being learnt.",
+        f"the gradient norm is {report['grad_norm']:.1e}: the model is not learning.",
         "Likely the codebook has collapsed, all parts are frozen, or the inputs are constant (silence).",
     )

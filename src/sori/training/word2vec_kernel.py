@@ -1,16 +1,16 @@
-"""Word2Vec over a piece of text, compiled: what is an input, what an output, in which order.
+"""Train Word2Vec on a piece of text, compiled: select inputs and outputs, in order.
 
-A *job* is some inputs against some outputs (`nn/word_update.py`):
+A *job* is a group of inputs with a group of outputs (`nn/word_update.py`):
 
 | | inputs | outputs |
 |---|---|---|
-| skip-gram, exact | one word of the window | the centre and noise, or the nodes of the centre |
-| skip-gram, shared | all words of the window | the same, drawn once for the window |
+| skip-gram, exact | one word of the window | the centre word and noise words, or the tree nodes of the centre word |
+| skip-gram, shared | all words of the window | the same, noise drawn once per window |
 | CBOW | the mean of the window | the same |
 
-Skip-gram takes the words around as inputs and the centre as what is to be said, as word2vec.c does: over a text the
-pairs are those of the paper. While a job is computed, the rows of the next one are on their way from memory: most of
-the outputs are noise, rarely seen words that no cache holds.
+As in word2vec.c, skip-gram uses the context words as inputs and the centre word as output: over a whole text the pairs
+are those of the paper. The rows of the next job are prefetched while a job is computed: most outputs are noise words,
+whose rows are rarely in the cache.
 """
 
 from typing import NamedTuple, no_type_check
@@ -33,7 +33,7 @@ MODES = {"cbow": _CBOW, "shared": _SHARED, "exact": _EXACT}
 
 
 class Tables(NamedTuple):
-    """What decides the draws, and the tree; all by word."""
+    """Tables for random draws, and the Huffman tree; indexed by word."""
 
     keep: NDArray[np.uint32]
     thresholds: NDArray[np.uint32]
@@ -44,18 +44,18 @@ class Tables(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Matrices of whole lines of the cache (`row_floats`); one without rows is not used."""
+    """Matrices whose rows fill whole cache lines (`row_floats`); an unused matrix has no rows."""
 
     inputs: NDArray[np.float32]
-    """`word row`: what is published."""
+    """`word row`: the word vectors."""
     outputs: NDArray[np.float32]
-    """`word row`: of negative sampling."""
+    """`word row`: for negative sampling."""
     inner: NDArray[np.float32]
-    """`node row`: of hierarchical softmax."""
+    """`node row`: for hierarchical softmax."""
 
 
 class Shape(NamedTuple):
-    """Settings that the compiled code looks at."""
+    """Settings of the compiled code."""
 
     mode: int
     """One of `MODES`."""
@@ -63,25 +63,25 @@ class Shape(NamedTuple):
     negatives: int
     hierarchical: int
     divided: int
-    """CBOW's error is divided by the number of inputs."""
-    look: int
-    """Measure the loss of every so many jobs, before they are learnt from; 0: of none."""
+    """1: divide CBOW's error by the number of inputs."""
+    loss_every: int
+    """Measure the loss of every N-th job, before its update; 0: never."""
 
 
-class Room(NamedTuple):
-    """A thread's own memory, and the addresses that the compiled code is given."""
+class Workspace(NamedTuple):
+    """Memory of one thread, and the addresses passed to the compiled code."""
 
     words: NDArray[np.int32]
     radii: NDArray[np.int32]
     loss: NDArray[np.float64]
-    """Sum and number of the losses of pairs (an input and its centre) that were looked at."""
-    kept: tuple[NDArray[np.generic], ...]
-    """Arrays that only their addresses speak of."""
-    places: "Places"
+    """Sum and number of the measured losses of pairs (an input and its centre)."""
+    arrays: tuple[NDArray[np.generic], ...]
+    """Arrays that the addresses point into; kept here so that they are not freed."""
+    addresses: "Addresses"
 
 
-class Places(NamedTuple):
-    """Addresses."""
+class Addresses(NamedTuple):
+    """Memory addresses in bytes, and sizes."""
 
     inputs: int
     outputs: int
@@ -92,7 +92,7 @@ class Places(NamedTuple):
     nodes: int
     bits: int
     job_inputs: int
-    """Two slots: this job and the next."""
+    """Two slots: the current job and the next."""
     job_outputs: int
     job_labels: int
     errors: int
@@ -104,8 +104,8 @@ class Places(NamedTuple):
     most_outputs: int
 
 
-def room_for(shape: Shape, rows: Rows, tables: Tables) -> Room:
-    """Memory for one thread; rows and tables must outlive it."""
+def workspace_for(shape: Shape, rows: Rows, tables: Tables) -> Workspace:
+    """Allocate the memory of one thread; rows and tables must outlive it."""
     row = rows.inputs.shape[1]
     most_inputs = 2 * shape.window
     depth = int(np.diff(tables.starts).max(initial=0)) if shape.hierarchical else 0
@@ -113,38 +113,40 @@ def room_for(shape: Shape, rows: Rows, tables: Tables) -> Room:
     job_inputs, job_outputs = np.zeros((2, most_inputs), np.int64), np.zeros((2, most_outputs), np.int64)
     labels = np.zeros((2, most_outputs), np.float32)
     errors, found = zero_rows(most_inputs + 1, row), np.zeros(most_inputs * most_outputs, np.float32)
-    kept = (*rows, *tables, job_inputs, job_outputs, labels, errors, found)
-    addresses = [int(array.ctypes.data) for array in (*rows, *tables[1:], *kept[-5:])]
+    arrays = (*rows, *tables, job_inputs, job_outputs, labels, errors, found)
+    pointers = [int(array.ctypes.data) for array in (*rows, *tables[1:], *arrays[-5:])]
     mean = errors.ctypes.data + most_inputs * row * 4
-    return Room(
+    return Workspace(
         np.empty(MAX_SENTENCE, np.int32),
         np.empty(MAX_SENTENCE, np.int32),
         np.zeros(2, np.float64),
-        kept,
-        Places._make([*addresses, mean, len(rows.inputs), row * 4, most_inputs, most_outputs]),
+        arrays,
+        Addresses._make([*pointers, mean, len(rows.inputs), row * 4, most_inputs, most_outputs]),
     )
 
 
 def zero_rows(num: int, row: int) -> NDArray[np.float32]:
-    """Rows of zeros that begin with a line of the cache."""
-    room = np.zeros(num * row + LANES, dtype=np.float32)
-    skip = -room.ctypes.data % LANE_BYTES // 4
-    return room[skip : skip + num * row].reshape(num, row)
+    """Return rows of zeros aligned to cache lines."""
+    memory = np.zeros(num * row + LANES, dtype=np.float32)
+    skip = -memory.ctypes.data % LANE_BYTES // 4
+    return memory[skip : skip + num * row].reshape(num, row)
 
 
-def train_piece(tokens: NDArray[np.int32], seed: int, alpha: float, tables: Tables, shape: Shape, room: Room) -> None:
-    """Learn from a piece of text; the matrices that `room` was made for are changed in place.
+def train_piece(
+    tokens: NDArray[np.int32], seed: int, alpha: float, tables: Tables, shape: Shape, workspace: Workspace
+) -> None:
+    """Train on a piece of text; updates in place the matrices that `workspace` was made for.
 
     Args:
-        tokens: words, 0 ending a sentence.
-        seed: where this piece's stream of draws begins.
-        alpha: learning rate.
-        tables: of the draws.
-        shape: settings.
-        room: of this thread.
+        tokens: Word ids; 0 ends a sentence.
+        seed: Seed of the random draws of this piece.
+        alpha: Learning rate.
+        tables: Tables for random draws, and the tree.
+        shape: Settings.
+        workspace: Memory of this thread.
     """
-    drawn = (tables.keep, room.words, room.radii)
-    _piece(tokens, np.uint64(seed), np.float32(alpha), drawn, shape, room.places, room.loss)
+    drawn = (tables.keep, workspace.words, workspace.radii)
+    _piece(tokens, np.uint64(seed), np.float32(alpha), drawn, shape, workspace.addresses, workspace.loss)
 
 
 @no_type_check
@@ -155,7 +157,7 @@ def _piece(
     alpha: float,
     drawn: tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.int32]],
     shape: Shape,
-    places: Places,
+    addresses: Addresses,
     loss: NDArray[np.float64],
 ) -> None:
     keep, words, radii = drawn
@@ -166,22 +168,24 @@ def _piece(
         for centre in range(length):
             first, last = max(0, centre - radii[centre]), min(length - 1, centre + radii[centre])
             _fetch(
-                places.inputs + words[min(centre + shape.window + 2, length - 1)] * places.row_bytes, places.row_bytes
+                addresses.inputs + words[min(centre + shape.window + 2, length - 1)] * addresses.row_bytes,
+                addresses.row_bytes,
             )
             each = first
             while each <= last:
                 stop = each if shape.mode == _EXACT else last
                 if each < stop or each != centre:
                     before = job
-                    num = _name_inputs(slot, words, centre, each, stop, places)
-                    job, counter = _name_outputs(slot, words[centre], num, counter, shape, places)
+                    num = _list_inputs(slot, words, centre, each, stop, addresses)
+                    job, counter = _list_outputs(slot, words[centre], num, counter, shape, addresses)
                     slot = 1 - slot
                     jobs += 1
                     if before[0]:
-                        _run(slot, before, alpha, shape, places, loss, shape.look > 0 and jobs % shape.look == 0)
+                        measure = shape.loss_every > 0 and jobs % shape.loss_every == 0
+                        _run(slot, before, alpha, shape, addresses, loss, measure)
                 each = stop + 1
         if job[0]:
-            _run(1 - slot, job, alpha, shape, places, loss, False)
+            _run(1 - slot, job, alpha, shape, addresses, loss, False)
 
 
 @no_type_check
@@ -193,44 +197,48 @@ def _fetch(row: int, row_bytes: int) -> None:
 
 @no_type_check
 @_inlined
-def _name_inputs(slot: int, words: NDArray[np.int32], centre: int, first: int, last: int, places: Places) -> int:
-    """Write down the addresses of a job's inputs; how many they are."""
-    into = places.job_inputs + 8 * slot * places.most_inputs
+def _list_inputs(slot: int, words: NDArray[np.int32], centre: int, first: int, last: int, addresses: Addresses) -> int:
+    """Store the addresses of a job's inputs; return their number."""
+    into = addresses.job_inputs + 8 * slot * addresses.most_inputs
     count = 0
     for place in range(first, last + 1):
         if place != centre:
-            put_int64(into + 8 * count, places.inputs + words[place] * places.row_bytes)
+            put_int64(into + 8 * count, addresses.inputs + words[place] * addresses.row_bytes)
             count += 1
     return count
 
 
 @no_type_check
 @_inlined
-def _name_outputs(
-    slot: int, word: int, num_inputs: int, counter: int, shape: Shape, places: Places
+def _list_outputs(
+    slot: int, word: int, num_inputs: int, counter: int, shape: Shape, addresses: Addresses
 ) -> tuple[tuple[int, int, int], int]:
-    """Write down a job's outputs, draw its noise, and have the rows fetched: inputs, outputs, nodes; the counter."""
-    into = places.job_outputs + 8 * slot * places.most_outputs
-    labels = places.job_labels + 4 * slot * places.most_outputs
+    """Store a job's outputs, draw its noise words and prefetch the rows.
+
+    Returns:
+        Numbers of inputs, outputs and nodes, and the counter of the random draws.
+    """
+    into = addresses.job_outputs + 8 * slot * addresses.most_outputs
+    labels = addresses.job_labels + 4 * slot * addresses.most_outputs
     count = 0
     if shape.hierarchical:
-        for step in range(int64_at(places.starts + 8 * word), int64_at(places.starts + 8 * word + 8)):
-            put_int64(into + 8 * count, places.inner + int32_at(places.nodes + 4 * step) * places.row_bytes)
-            put_float(labels + 4 * count, np.float32(1 - uint8_at(places.bits + step)))
+        for step in range(int64_at(addresses.starts + 8 * word), int64_at(addresses.starts + 8 * word + 8)):
+            put_int64(into + 8 * count, addresses.inner + int32_at(addresses.nodes + 4 * step) * addresses.row_bytes)
+            put_float(labels + 4 * count, np.float32(1 - uint8_at(addresses.bits + step)))
             count += 1
     num_nodes = count
     for number in range(shape.negatives + 1 if shape.negatives else 0):
         other = np.int64(word)
         if number:
             counter += STEP
-            other = noise_word(places.thresholds, places.aliases, places.num_words, draw(counter))
+            other = noise_word(addresses.thresholds, addresses.aliases, addresses.num_words, draw(counter))
             if other == word:
                 continue
-        put_int64(into + 8 * count, places.outputs + other * places.row_bytes)
+        put_int64(into + 8 * count, addresses.outputs + other * addresses.row_bytes)
         put_float(labels + 4 * count, np.float32(number == 0))
         count += 1
     for number in range(count):
-        _fetch(int64_at(into + 8 * number), places.row_bytes)
+        _fetch(int64_at(into + 8 * number), addresses.row_bytes)
     return (num_inputs, count, num_nodes), counter
 
 
@@ -241,33 +249,33 @@ def _run(
     job: tuple[int, int, int],
     alpha: float,
     shape: Shape,
-    places: Places,
+    addresses: Addresses,
     loss: NDArray[np.float64],
-    look: bool,
+    measure: bool,
 ) -> None:
-    """Compute a job."""
+    """Update the rows of a job."""
     num_inputs, num_outputs, num_nodes = job
-    inputs = places.job_inputs + 8 * slot * places.most_inputs
-    outputs = places.job_outputs + 8 * slot * places.most_outputs
-    labels = places.job_labels + 4 * slot * places.most_outputs
-    lanes = places.row_bytes // LANE_BYTES
-    share = np.float32(1) / np.float32(num_inputs)
+    inputs = addresses.job_inputs + 8 * slot * addresses.most_inputs
+    outputs = addresses.job_outputs + 8 * slot * addresses.most_outputs
+    labels = addresses.job_labels + 4 * slot * addresses.most_outputs
+    lanes = addresses.row_bytes // LANE_BYTES
+    weight = np.float32(1) / np.float32(num_inputs)
     x = int64_at(inputs)
     if shape.mode == _CBOW:
-        x = places.mean
+        x = addresses.mean
         clear(x, lanes)
         for i in range(num_inputs):
-            add(x, int64_at(inputs + 8 * i), share, lanes)
-    if look:
+            add(x, int64_at(inputs + 8 * i), weight, lanes)
+    if measure:
         loss[1] += 1
         for j in range(num_outputs):
             loss[0] += log_loss(dot(x, int64_at(outputs + 8 * j), lanes), float_at(labels + 4 * j))
     if shape.mode == _SHARED:
         update_block(
-            inputs, num_inputs, outputs, labels, num_outputs, num_nodes, alpha, places.errors, places.found, lanes
+            inputs, num_inputs, outputs, labels, num_outputs, num_nodes, alpha, addresses.errors, addresses.found, lanes
         )
     else:
-        update_row(x, places.errors, outputs, labels, num_outputs, num_nodes, alpha, lanes)
-        factor = share if shape.divided else np.float32(1)
+        update_row(x, addresses.errors, outputs, labels, num_outputs, num_nodes, alpha, lanes)
+        factor = weight if shape.divided else np.float32(1)
         for i in range(num_inputs):
-            add(int64_at(inputs + 8 * i), places.errors, factor, lanes)
+            add(int64_at(inputs + 8 * i), addresses.errors, factor, lanes)

@@ -1,9 +1,9 @@
-"""A run of Word2Vec: threads take pieces of the text, in an order drawn for each epoch.
+"""Train Word2Vec: threads process pieces of the text, shuffled in each epoch.
 
-A piece is 10,000 words (word2vec.c renews the learning rate as often). Its learning rate and its draws are a pure
-function of (seed, number of the piece), so a run continues where it was interrupted, and with one thread ends with the
-same bits. Threads change the same rows without asking each other (Niu et al. 2011): with several, no two runs agree.
-A sentence ends where its piece does.
+A piece is 10,000 words (word2vec.c updates the learning rate as often). Its learning rate and random numbers are a pure
+function of (seed, number of the piece), so an interrupted run can be continued; with one thread it ends with
+bit-identical vectors. Threads update shared rows without locks (Hogwild, Niu et al. 2011), so runs with several threads
+are not reproducible. Sentences are cut at the end of a piece.
 """
 
 import math
@@ -29,36 +29,36 @@ from sori.training import checkpoint
 from sori.training.loop import StopSignals
 from sori.training.metrics import Reporter
 from sori.training.watch import Diverged, Facts, Report
-from sori.training.word2vec_kernel import MODES, Room, Rows, Shape, Tables, room_for, train_piece, zero_rows
+from sori.training.word2vec_kernel import MODES, Rows, Shape, Tables, Workspace, train_piece, workspace_for, zero_rows
 
 PIECE = 10_000
-"""Words, ends of sentences counted."""
-_ROUND = 64  # pieces between two looks at the clock
-_LOOK = 50  # of so many jobs, the loss of one is measured
-_LEAST_RATE = 1e-4  # word2vec.c: of the first learning rate
+"""Number of tokens of a piece, ends of sentences included."""
+_ROUND = 64  # pieces between two checks of the time
+_LOSS_EVERY = 50  # the loss is measured for every N-th job
+_LEAST_RATE = 1e-4  # lowest learning rate as a fraction of the first one (word2vec.c)
 
 
 class WordTrainConfig(Config):
-    """How long and how fast to learn, and when to report and save."""
+    """Length and rate of training, and when to report and save."""
 
     epochs: int = Field(default=5, ge=1)
-    """Passes over the text (-iter)."""
+    """Number of passes over the text (-iter)."""
     lr: float = Field(default=0.025, gt=0)
     """At the beginning; falls linearly to a ten-thousandth (-alpha). word2vec.c: 0.025 for skip-gram, 0.05 for CBOW."""
     num_threads: int | None = Field(default=None, ge=1, le=1024)
     """None: one for each core. With 1, the same command gives the same bits (-threads)."""
     shuffle: bool = True
-    """Pieces come in another order in each epoch; word2vec.c: in the order of the text."""
+    """Whether to shuffle the pieces in each epoch; word2vec.c: no, in the order of the text."""
     seed: int = 0
-    """All draws follow from it."""
+    """Seed of all random numbers."""
     report_every_seconds: float = Field(default=10.0, gt=0)
-    """Between two lines of `metrics.jsonl`."""
+    """Seconds between two lines of `metrics.jsonl`."""
     save_every_minutes: float = Field(default=10.0, gt=0)
-    """Between two checkpoints; at the end and after Ctrl-C there is one anyway."""
+    """Minutes between two checkpoints; one is also saved at the end and after Ctrl-C."""
 
 
 class Learner(NamedTuple):
-    """What the threads work with."""
+    """Data shared by the threads."""
 
     rows: Rows
     tables: Tables
@@ -66,31 +66,31 @@ class Learner(NamedTuple):
 
 
 def train(system: Word2Vec, tokens: NDArray[np.int32], *, train: WordTrainConfig, folder: RunFolder) -> bool:
-    """Train in place, continuing a checkpoint where there is one.
+    """Train in place, continuing from a checkpoint if there is one.
 
     Args:
-        system: with random weights (`start`).
-        tokens: the text as numbers of its words, 0 after each sentence.
-        train: how.
-        folder: of the run.
+        system: Word2Vec; its vectors are drawn here (`Word2Vec.start`).
+        tokens: Text as word ids, 0 after each sentence.
+        train: Settings.
+        folder: Run folder.
 
     Returns:
-        Whether all epochs are done; False after SIGTERM or Ctrl-C, when the state was saved.
+        Whether all epochs are done; False after SIGTERM or Ctrl-C, with the state saved.
 
     Raises:
-        ValueError: the checkpoint is not of this run.
-        Diverged: the vectors became infinite.
-        OSError: a checkpoint cannot be written; the last one is whole.
+        ValueError: The checkpoint belongs to another run.
+        Diverged: The vectors became infinite.
+        OSError: A checkpoint cannot be written; the last one is intact.
     """
     run = _Run(system, tokens, train, folder)
     run.resume()
     facts = Facts(run.num_pieces * train.epochs, None, None)
     with Reporter(folder, step=run.step, facts=facts) as reporter, StopSignals() as stop, run.threads:
         if run.step >= run.num_steps:
-            reporter.say(f"{folder.path} is finished ({train.epochs} epochs); nothing to do")
+            reporter.message(f"{folder.path} is finished ({train.epochs} epochs); nothing to do")
             return True
         if run.step:
-            reporter.say(f"continuing {folder.path} after {run.step * PIECE / len(tokens):.2f} epochs")
+            reporter.message(f"continuing {folder.path} after {run.step * PIECE / len(tokens):.2f} epochs")
         while run.step < run.num_steps:
             run.round()
             reporter.tick(run.step)
@@ -100,27 +100,27 @@ def train(system: Word2Vec, tokens: NDArray[np.int32], *, train: WordTrainConfig
             if last or stop.requested or time.monotonic() - run.saved_at >= 60 * train.save_every_minutes:
                 run.save()
             if stop.requested and not last:
-                reporter.say(f"saved after {run.step / run.num_pieces:.2f} epochs; repeat the command to continue")
+                reporter.message(f"saved after {run.step / run.num_pieces:.2f} epochs; repeat the command to continue")
                 return False
     return True
 
 
 def learner(system: Word2Vec) -> Learner:
-    """Matrices in whole lines of the cache, which from now on are the system's own, and the tables of the draws."""
+    """Move the system's matrices to memory aligned to cache lines, and make the tables for random draws."""
     config, counts = system.config, system.vocabulary.counts
     row = row_floats(config.dim)
     rows = Rows(*(_laid_out(matrix, row) for matrix in (system.inputs, system.outputs, system.inner)))
     noise = noise_table(noise_probabilities(counts, config.noise_exponent))
     never_said = np.concatenate([[0], counts[1:]])
     none = Tree(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
-    tree = huffman(never_said) if config.hierarchical else none
+    tree = huffman(leaf_counts) if config.hierarchical else none
     keep = keep_thresholds(counts, config.sample)
     tables = Tables(keep, noise.thresholds, noise.aliases, tree.starts, tree.nodes, tree.bits)
     return Learner(rows, tables, shape_of(config))
 
 
 def shape_of(config: Word2VecConfig) -> Shape:
-    """The settings as the compiled code wants them."""
+    """Return the settings for the compiled code."""
     cbow = config.architecture == "cbow"
     return Shape(
         MODES["cbow" if cbow else config.updates],
@@ -128,11 +128,11 @@ def shape_of(config: Word2VecConfig) -> Shape:
         config.negatives,
         int(config.hierarchical),
         int(cbow and config.divide_error),
-        _LOOK,
+        _LOSS_EVERY,
     )
 
 
-def _laid_out(matrix: nn.Parameter | None, row: int) -> NDArray[np.float32]:
+def _aligned(matrix: nn.Parameter | None, row: int) -> NDArray[np.float32]:
     if matrix is None:
         return zero_rows(0, row)
     rows = zero_rows(len(matrix), row)
@@ -143,34 +143,35 @@ def _laid_out(matrix: nn.Parameter | None, row: int) -> NDArray[np.float32]:
 
 @final
 class _Run:
-    """A text being learnt from; `step` counts finished pieces."""
+    """State of a run; `step` counts finished pieces."""
 
     def __init__(self, system: Word2Vec, tokens: NDArray[np.int32], train: WordTrainConfig, folder: RunFolder) -> None:
         self.system, self.tokens, self.train, self.path = system, tokens, train, folder.checkpoint
         self.learner = learner(system)
         num_threads = train.num_threads or os.cpu_count() or 1
-        self.rooms = [room_for(self.learner.shape, self.learner.rows, self.learner.tables) for _ in range(num_threads)]
+        shared = self.learner
+        self.workspaces = [workspace_for(shared.shape, shared.rows, shared.tables) for _ in range(num_threads)]
         self.threads = ThreadPoolExecutor(num_threads)
         self.num_pieces = -(-len(tokens) // PIECE)
         self.num_steps, self.step = self.num_pieces * train.epochs, 0
         self.order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
-        # Plain gradient descent has nothing to remember: the checkpoint needs the names alone.
+        # Plain SGD has no state: the checkpoint needs only the parameter names.
         self.optimizer = torch.optim.SGD(system.parameters())
         self.optimizer.param_groups[0]["names"] = [name for name, _ in system.named_parameters()]
         self.saved_at = time.monotonic()
         self.reported = (self.saved_at, 0)
-        """When the last report was, and `step` then."""
-        train_piece(tokens[:0], 0, 0.0, self.learner.tables, self.learner.shape, self.rooms[0])  # compiles
+        """Time of the last report, and `step` then."""
+        train_piece(tokens[:0], 0, 0.0, shared.tables, shared.shape, self.workspaces[0])  # compiles
 
     def resume(self) -> None:
-        """Take up the checkpoint, where there is one, or draw the first vectors."""
+        """Restore the checkpoint, or draw the initial vectors if there is none."""
         self.system.start(self.train.seed)
         if self.path.exists():
             found = checkpoint.load(self.path)
             if found.state["num_tokens"] != len(self.tokens):
                 raise ValueError(
-                    f"{self.path} was made on {found.state['num_tokens']:,} words, and now there are "
-                    f"{len(self.tokens):,}; likely the folder's text was replaced: train into a new folder"
+                    f"{self.path} was trained on {found.state['num_tokens']:,} words, got {len(self.tokens):,}; likely "
+                    "the folder's text was replaced: train into a new folder"
                 )
             checkpoint.restore(found, system=self.system, optimizer=self.optimizer)
             self.step = found.state["step"]
@@ -183,25 +184,26 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def round(self) -> None:
-        """Learn from some pieces, each thread taking the next when it is done with one."""
-        steps = iter([(step, self._place(step)) for step in range(self.step, min(self.step + _ROUND, self.num_steps))])
+        """Train on the next pieces; each thread takes the next piece when it has finished one."""
+        last = min(self.step + _ROUND, self.num_steps)
+        steps = iter([(step, self._position(step)) for step in range(self.step, last)])
 
-        def work(room: Room) -> None:
-            for step, place in steps:
-                piece = self.tokens[place * PIECE : (place + 1) * PIECE]
+        def work(workspace: Workspace) -> None:
+            for step, position in steps:
+                piece = self.tokens[position * PIECE : (position + 1) * PIECE]
                 seed = derive(self.train.seed, step, "word2vec draws")
-                train_piece(piece, seed, self.rate(step), self.learner.tables, self.learner.shape, room)
+                train_piece(piece, seed, self.rate(step), self.learner.tables, self.learner.shape, workspace)
 
-        for _ in self.threads.map(work, self.rooms):
+        for _ in self.threads.map(work, self.workspaces):
             pass
-        self.step = min(self.step + _ROUND, self.num_steps)
+        self.step = last
 
     def rate(self, step: int) -> float:
-        """Learning rate of a piece."""
+        """Return the learning rate of a piece."""
         return self.train.lr * max(_LEAST_RATE, 1 - step / self.num_steps)
 
-    def _place(self, step: int) -> int:
-        """Where in the text a piece lies."""
+    def _position(self, step: int) -> int:
+        """Return the position of a piece in the text."""
         epoch, index = divmod(step, self.num_pieces)
         if not self.train.shuffle:
             return index
@@ -214,9 +216,9 @@ class _Run:
         """Show speed and loss since the last report.
 
         Raises:
-            Diverged: the loss is not finite.
+            Diverged: The loss is not finite.
         """
-        now, loss = time.monotonic(), np.sum([room.loss for room in self.rooms], axis=0)
+        now, loss = time.monotonic(), np.sum([workspace.loss for workspace in self.workspaces], axis=0)
         speed = (self.step - self.reported[1]) * PIECE / max(now - self.reported[0], 1e-9)
         numbers = {
             "step": self.step,
@@ -226,22 +228,23 @@ class _Run:
             "words_per_second": speed,
             "seconds_left": (self.num_steps - self.step) * PIECE / speed,
         }
-        for room in self.rooms:
-            room.loss[:] = 0
+        for workspace in self.workspaces:
+            workspace.loss[:] = 0
         reporter.report(numbers, line=format_line(numbers, self.train.epochs))
         self.reported = (now, self.step)
         if loss[1] and not math.isfinite(numbers["loss"]):
             raise Diverged(
                 f"the loss is not finite after {numbers['epochs']:.2f} epochs: the learning rate {self.train.lr:g} is "
-                "too high for this text; begin anew in another folder with `--lr` halved. The last checkpoint was left"
+                "too high for this text; start again in a new folder with half of it (`--lr`). The last checkpoint is "
+                "unchanged"
             )
 
 
 def format_line(numbers: Report, epochs: int) -> str:
-    """A report as one line for people."""
+    """Return a report as one line for the screen."""
     minutes, seconds = divmod(max(0, round(numbers["seconds_left"])), 60)
     return (
-        f"epoch {numbers['epochs']:.2f} of {epochs} | loss {numbers['loss']:.3f} nats a pair | "
+        f"epoch {numbers['epochs']:.2f} of {epochs} | loss {numbers['loss']:.3f} nats per pair | "
         f"lr {numbers['lr']:.2g} | "
         f"{numbers['words_per_second'] / 1e6:.2f} M words/s | {minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
     )
