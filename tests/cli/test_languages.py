@@ -47,7 +47,7 @@ def test_a_run_says_its_balance_and_refuses_other_languages_later(call, two_fold
     folders = [Path(folder) for folder in two_folders[1::2]]
     run.train(recipe, into=tmp_path / "run", data=folders)
     said = capsys.readouterr().err
-    assert "languages heard: " in said
+    assert "language sampling: " in said
     assert "(of the audio " in said
     for folder in folders:  # the same recordings, told otherwise
         shutil.rmtree(folder)
@@ -60,6 +60,6 @@ def test_a_recogniser_of_two_languages_hears_them_in_balance(two_folders, tmp_pa
     changes = {"data.language_exponent": 0.0, "train.num_steps": 2, "train.evaluate_every": None}
     recipe = recipes.by_name("ctc_smoke").override(changes)
     run.train(recipe, into=tmp_path / "run", data=[Path(folder) for folder in two_folders[1::2]])
-    (said,) = re.findall("languages heard: (.*)", capsys.readouterr().err)
+    (said,) = re.findall("language sampling: (.*)", capsys.readouterr().err)
     assert {part.split(" (")[0] for part in said.split(", ")} == {"eng 50.0%", "mdw 50.0%"}
     assert float(re.findall(r"eng.*?of the audio ([\d.]+)%", said)[0]) > 60

@@ -1,4 +1,4 @@
-"""Built-in recipes and how they are found."""
+"""Built-in recipes, and how recipes are found by name."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ PUBLISHED = [name for name in NAMES if name.endswith(("_base", "_large")) and na
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_yaml_gives_the_same_recipe_back(name, tmp_path):
+def test_yaml_round_trip_preserves_the_recipe(name, tmp_path):
     recipe = recipes.by_name(name)
     assert recipe.name == name
     (tmp_path / "mine.yaml").write_text(recipe.to_yaml())
@@ -24,7 +24,7 @@ def test_yaml_gives_the_same_recipe_back(name, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", recipes.RECIPES, ids=NAMES)
-def test_the_docstring_tells_what_it_is_and_the_command(recipe):
+def test_the_docstring_has_a_summary_and_the_command(recipe):
     first, _, rest = (recipe.__doc__ or "").partition("\n")
     assert first.endswith((".", "."))
     assert len(first) < 130
@@ -95,7 +95,7 @@ def test_published_masks(labels, time_prob, channel_prob, size):
 def test_published_fine_tuning_rises_holds_and_falls(name):
     recipe = recipes.by_name(name)
     steps = recipe.train.num_steps
-    rates = [factor(recipe.schedule, round(share * steps), steps) for share in (0, 0.1, 0.3, 0.499, 1)]
+    rates = [factor(recipe.schedule, round(fraction * steps), steps) for fraction in (0, 0.1, 0.3, 0.499, 1)]
     assert rates == pytest.approx([0.01, 1, 1, 1, 0.05], abs=1e-6)
 
 
@@ -145,7 +145,7 @@ def test_smoke_recipes_can_be_built():
     assert built.num_classes == len(vocabulary)
 
 
-def test_an_unknown_name_names_the_nearest():
+def test_an_unknown_name_is_refused_listing_similar_ones():
     with pytest.raises(ValueError, match="did you mean wav2vec2_tiny"):
         recipes.by_name("wav2vec2_tinny")
     with pytest.raises(ValueError, match=r"known: wav2vec2_tiny, .*ctc_smoke"):
@@ -169,7 +169,7 @@ def test_a_function_in_a_file(tmp_path):
         recipes.by_name("nowhere.yaml")
 
 
-def test_misspelt_settings_name_the_nearest(tmp_path):
+def test_misspelt_settings_are_refused_listing_similar_ones(tmp_path):
     recipe = recipes.by_name("ctc_smoke")
     with pytest.raises(ValueError, match=r"did you mean train.num_steps"):
         recipe.override({"train.num_step": 3})

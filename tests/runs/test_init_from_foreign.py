@@ -1,4 +1,4 @@
-"""Continued pre-training and fine-tuning from the checkpoints of others."""
+"""Continued pre-training and fine-tuning from checkpoints in other formats."""
 
 import pytest
 import torch
@@ -24,45 +24,45 @@ def lv60k(**front):
 
 @pytest.fixture(params=["huggingface", "fairseq"])
 def checkpoints(request, tmp_path):
-    """A pre-trained model and a recogniser over it, as others would have published them."""
+    """Return a pre-trained model and a recogniser on it, converted to another format."""
     torch.manual_seed(0)
     pretrained = factory.build(lv60k())
     recogniser = factory.build(CtcConfig(), encoder=pretrained.config, vocabulary=Vocabulary.fit(["hello world"]))
     recogniser.encoder.load_state_dict(pretrained.state_dict(), strict=False)
-    places = {}
+    paths = {}
     for name, system in (("pretrained", pretrained), ("recogniser", recogniser)):
         store.save(system, tmp_path / f"{name}-sori")
         convert.convert(tmp_path / f"{name}-sori", tmp_path / name, to=request.param)
         file = fairseq.CHECKPOINT if request.param == "fairseq" else ""
-        places[name] = tmp_path / name / file
-    return places
+        paths[name] = tmp_path / name / file
+    return paths
 
 
 def pretraining(**changes):
-    """The published recipe with a small model."""
+    """Return the published recipe with a small model."""
     recipe = recipes.by_name("wav2vec2_lv60k")
     data = {"data.max_crop_seconds": 2, "data.min_seconds": 0.5}
     return recipe.model_copy(update={"system": lv60k()}).override({**BRIEF, **data, **changes})
 
 
-def test_pretraining_goes_on_from_a_foreign_checkpoint(checkpoints, prepared_tones, tmp_path):
+def test_pretraining_continues_from_a_foreign_checkpoint(checkpoints, prepared_tones, tmp_path):
     init = checkpoints["pretrained"]
     run.train(pretraining(**{"optim.lr": 0.0}), into=tmp_path / "r", data=prepared_tones, init=init)
-    went_on, start = store.load(tmp_path / "r").state_dict(), store.load(init).state_dict()
-    assert went_on.keys() == start.keys()
-    assert all(torch.equal(went_on[name], start[name]) for name in start)
+    continued, start = store.load(tmp_path / "r").state_dict(), store.load(init).state_dict()
+    assert continued.keys() == start.keys()
+    assert all(torch.equal(continued[name], start[name]) for name in start)
     provenance = store.read_card(tmp_path / "r" / "model").provenance["init"]["converted"]
     assert provenance["source"] == str(init.resolve())
     assert len(next(iter(provenance["sha256"].values()))) == 64
 
 
-def test_the_waveform_is_prepared_as_the_checkpoint_expects(checkpoints, prepared_tones, tmp_path, capsys):
+def test_the_waveform_is_normalised_as_in_the_checkpoint(checkpoints, prepared_tones, tmp_path, capsys):
     recipe = pretraining(**{"system.front.normalize": False})
     run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=checkpoints["pretrained"])
     front = store.load(tmp_path / "r").config.front
     assert front == store.load(checkpoints["pretrained"]).config.front
     assert front.normalize
-    assert "the waveform is prepared as" in capsys.readouterr().err
+    assert "normalising the waveform as" in capsys.readouterr().err
 
 
 def test_a_recogniser_is_fine_tuned_from_either(checkpoints, prepared_tones, tmp_path):
@@ -74,7 +74,7 @@ def test_a_recogniser_is_fine_tuned_from_either(checkpoints, prepared_tones, tmp
         assert all(torch.equal(tensor, start[key]) for key, tensor in tuned.encoder.state_dict().items())
 
 
-def test_a_recogniser_has_no_quantiser_until_one_is_asked_for(checkpoints, prepared_tones, tmp_path):
+def test_a_recogniser_has_no_quantiser_unless_grow_quantizer_is_set(checkpoints, prepared_tones, tmp_path):
     init = checkpoints["recogniser"]
     with pytest.raises(ValueError, match=r"a recogniser without the quantiser.*--grow-quantizer true"):
         run.train(pretraining(), into=tmp_path / "r", data=prepared_tones, init=init)
@@ -86,7 +86,7 @@ def test_a_recogniser_has_no_quantiser_until_one_is_asked_for(checkpoints, prepa
     assert all(torch.equal(grown[name], tensor) for name, tensor in start.items())
 
 
-def test_another_size_is_refused_by_the_names_of_its_tensors(checkpoints, prepared_tones, tmp_path):
+def test_another_size_is_refused_naming_the_tensors(checkpoints, prepared_tones, tmp_path):
     recipe = pretraining(**{"system.num_layers": 3})
     with pytest.raises(ValueError, match=r"missing: transformer.blocks.2"):
         run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=checkpoints["pretrained"])

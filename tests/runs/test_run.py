@@ -8,6 +8,7 @@ import torch
 
 from sori import recipes
 from sori.checkpoints import store
+from sori.core.run_folder import RunFolder
 from sori.data.manifest import CUTS, read_manifest
 from sori.data.preparation.prepare import prepare
 from sori.evaluation import recognition
@@ -20,26 +21,26 @@ from sori.training.metrics import read_metrics
 
 
 def brief(name, **changes):
-    """A smoke recipe of three updates."""
+    """Return a smoke recipe of three updates."""
     settings = {"train.num_steps": 3, "train.log_every": 1, **{k.replace("__", "."): v for k, v in changes.items()}}
     return recipes.by_name(name).override(settings)
 
 
-def test_pretraining_beats_chance_and_leaves_a_model(encoder_run):
+def test_pretraining_beats_chance_and_saves_a_model(encoder_run):
     reports = [row for row in read_metrics(encoder_run / "metrics.jsonl") if row["kind"] == "train"]
     assert reports[-1]["contrastive"] < 0.85 * Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats
     assert reports[-1]["code_perplexity"] > 8
     assert isinstance(store.load(encoder_run), Wav2Vec2)
 
 
-def test_fine_tuning_learns_to_write_tones(recogniser_run, prepared_tones):
+def test_fine_tuning_learns_to_recognise_tones(recogniser_run, prepared_tones):
     report = recognition.evaluate(recogniser_run, data=prepared_tones)
     assert {one.speaker for one in report.utterances} == {"dora"}
     assert report.cer.rate < 0.4
     assert report.cer.low <= report.cer.rate <= report.cer.high
 
 
-def test_the_dev_split_is_measured_on_the_way(prepared_tones, tmp_path):
+def test_the_dev_split_is_evaluated_during_training(prepared_tones, tmp_path):
     recipe = brief("ctc_smoke", train__evaluate_every=2)
     run.train(recipe, into=tmp_path / "r", data=prepared_tones)
     rows = [row for row in read_metrics(tmp_path / "r" / "metrics.jsonl") if row["kind"] == "evaluation"]
@@ -49,7 +50,7 @@ def test_the_dev_split_is_measured_on_the_way(prepared_tones, tmp_path):
     )
 
 
-def test_the_run_folder_repeats_the_run(encoder_run, prepared_tones, tmp_path):
+def test_the_stored_recipe_repeats_the_run(encoder_run, prepared_tones, tmp_path):
     stored = Recipe.from_yaml(encoder_run / "recipe.yaml")
     assert stored.corpora == (str(prepared_tones.resolve()),)
     again = run.train(stored, into=tmp_path / "again")
@@ -58,7 +59,7 @@ def test_the_run_folder_repeats_the_run(encoder_run, prepared_tones, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_model_knows_where_it_comes_from(encoder_run, prepared_tones, tmp_path):
+def test_the_model_stores_its_provenance(encoder_run, prepared_tones, tmp_path):
     run.train(brief("ctc_smoke"), into=tmp_path / "r", data=prepared_tones, init=encoder_run)
     provenance = store.read_card(tmp_path / "r" / "model").provenance
     assert provenance["recipe"]["name"] == "ctc_smoke"
@@ -67,7 +68,7 @@ def test_the_model_knows_where_it_comes_from(encoder_run, prepared_tones, tmp_pa
     assert provenance["init"]["recipe"]["name"] == "wav2vec2_smoke"
 
 
-def test_fine_tuning_begins_with_the_pretrained_encoder(encoder_run, prepared_tones, tmp_path):
+def test_fine_tuning_starts_from_the_pretrained_encoder(encoder_run, prepared_tones, tmp_path):
     recipe = brief("ctc_smoke", optim__lr=0.0)
     run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=encoder_run)
     tuned, start = store.load(tmp_path / "r"), factory.encoder_weights(store.load(encoder_run))
@@ -84,7 +85,7 @@ def test_encoder_changes_reach_the_encoder(encoder_run, prepared_tones, tmp_path
         run.train(wrong, into=tmp_path / "w", data=prepared_tones, init=encoder_run)
 
 
-def test_changes_of_other_kinds_of_encoders_do_not_concern_one(prepared_tones, tmp_path, capsys):
+def test_changes_for_other_kinds_of_encoders_are_ignored(prepared_tones, tmp_path, capsys):
     run.train(brief("cpc_smoke"), into=tmp_path / "cpc", data=prepared_tones)
     recipe = brief("ctc_smoke").model_copy(update={"encoder_changes": {"dropout": 0.05}})
     run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=tmp_path / "cpc")
@@ -111,7 +112,7 @@ def test_the_vocabulary_is_that_of_the_chosen_transcripts(prepared_tones, tmp_pa
     assert set(tuned.vocabulary.symbols[2:]) <= set("".join(texts))
 
 
-def test_what_cannot_be_learnt_is_left_out_and_listed(tone_corpus, tmp_path, capsys):
+def test_unusable_utterances_are_left_out_and_listed(tone_corpus, tmp_path, capsys):
     rows = [json.loads(line) for line in (tone_corpus / "manifest.jsonl").read_text().splitlines()]
     rows[0]["text"] = rows[0]["text"] * 20  # more letters than frames
     for row in rows:
@@ -134,7 +135,7 @@ def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_touched(pr
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
 
 
-def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default(prepared_tones, tmp_path):
+def test_a_run_older_than_a_setting_continues_with_its_default(prepared_tones, tmp_path):
     run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones)
     path = tmp_path / "r" / "recipe.yaml"
     older = path.read_text().replace("  first_factor: 0.0\n", "")
@@ -154,7 +155,7 @@ def test_other_data_in_the_same_folder_are_refused(tone_corpus, tmp_path):
         run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=tmp_path / "p")
 
 
-def test_a_folder_that_is_not_prepared_says_how(tone_corpus, tmp_path):
+def test_an_unprepared_folder_is_refused_with_the_command(tone_corpus, tmp_path):
     with pytest.raises(ValueError, match="sori prepare"):
         run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=tone_corpus)
 
@@ -175,7 +176,7 @@ def test_recordings_without_transcripts_cannot_be_fine_tuned_on(tmp_path):
         run.train(brief("wav2vec2_smoke", data__min_seconds=100), into=tmp_path / "q", data=tmp_path / "p")
 
 
-def test_an_unknown_split_lists_the_known(prepared_tones, recogniser_run, tmp_path):
+def test_an_unknown_split_is_refused_listing_the_known_ones(prepared_tones, recogniser_run, tmp_path):
     with pytest.raises(ValueError, match="it has dev, test, train"):
         recognition.evaluate(recogniser_run, data=prepared_tones, split="tset")
 
@@ -188,13 +189,13 @@ def test_held_out_splits_are_never_trained_on(prepared_tones, tmp_path):
         run.train(brief("wav2vec2_smoke", held_out=["train", "dev", "test"]), into=tmp_path / "q", data=prepared_tones)
 
 
-def test_a_recogniser_needs_a_beginning(prepared_tones, tmp_path):
+def test_a_recogniser_needs_an_initial_model(prepared_tones, tmp_path):
     recipe = brief("ctc_smoke").model_copy(update={"encoder": None})
     with pytest.raises(ValueError, match="--init MODEL"):
         run.train(recipe, into=tmp_path / "r", data=prepared_tones)
 
 
-def test_pretraining_cannot_begin_with_a_recogniser(prepared_tones, recogniser_run, tmp_path):
+def test_pretraining_cannot_start_from_a_recogniser(prepared_tones, recogniser_run, tmp_path):
     with pytest.raises(ValueError, match="is a recogniser"):
         run.train(brief("wav2vec2_smoke"), into=tmp_path / "r", data=prepared_tones, init=recogniser_run)
 
@@ -204,7 +205,7 @@ def test_an_encoder_cannot_be_scored(prepared_tones, encoder_run):
         recognition.evaluate(encoder_run, data=prepared_tones)
 
 
-def test_fine_tuning_can_begin_with_another_recogniser(prepared_tones, recogniser_run, tmp_path):
+def test_fine_tuning_can_start_from_another_recogniser(prepared_tones, recogniser_run, tmp_path):
     recipe = brief("ctc_smoke", optim__lr=0.0)
     run.train(recipe, into=tmp_path / "r", data=prepared_tones, init=recogniser_run)
     tuned, start = store.load(tmp_path / "r"), store.load(recogniser_run)
@@ -221,17 +222,17 @@ def test_whether_audio_is_cached_is_decided_once(prepared_tones, tmp_path):
     assert json.loads((tmp_path / "q" / "data.json").read_text())["cached"] is False
 
 
-def whatever(path):
-    """Something of the user's: a file, or a folder with one."""
-    place = path if path.suffix in (".json", ".jsonl") else path / "thesis.txt"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text("precious")
+def user_file(path):
+    """Write a file of the user, or a folder with one."""
+    file = path if path.suffix in (".json", ".jsonl") else path / "thesis.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("precious")
 
 
 @pytest.mark.parametrize("recipe", ["wav2vec2_smoke", "word2vec_smoke"])
 @pytest.mark.parametrize("name", ["model", "data.json", "vocabulary.json", "metrics.jsonl", "tokens"])
-def test_a_run_writes_over_nothing_in_a_folder_of_the_user(name, recipe, prepared_tones, tmp_path):
-    whatever(tmp_path / name)
+def test_a_run_overwrites_nothing_in_a_folder_of_the_user(name, recipe, prepared_tones, tmp_path):
+    user_file(tmp_path / name)
     with pytest.raises(ValueError, match=rf"holds {name} and no recipe.yaml.*choose another folder"):
         run.train(recipes.by_name(recipe), into=tmp_path, data=prepared_tones)
     assert [path.name for path in tmp_path.iterdir()] == [name]  # not even a lock
@@ -240,14 +241,14 @@ def test_a_run_writes_over_nothing_in_a_folder_of_the_user(name, recipe, prepare
 
 def test_folders_beside_the_model_stay(prepared_tones, tmp_path):
     for name in ("model.old", "model.partial", "data"):
-        whatever(tmp_path / name)
+        user_file(tmp_path / name)
     run.train(recipes.by_name("wav2vec2_smoke").override({"train.num_steps": 1}), into=tmp_path, data=prepared_tones)
     store.load(tmp_path)
     for name in ("model.old", "model.partial", "data"):
         assert (tmp_path / name / "thesis.txt").read_text() == "precious"
 
 
-def test_what_the_user_put_into_the_model_is_told_before_training_and_stays(prepared_tones, tmp_path):
+def test_user_files_in_the_model_folder_are_refused_before_training_and_kept(prepared_tones, tmp_path):
     recipe = recipes.by_name("wav2vec2_smoke").override({"train.num_steps": 1})
     run.train(recipe, into=tmp_path, data=prepared_tones)
     (tmp_path / "model" / "README.md").write_text("precious")
@@ -257,7 +258,12 @@ def test_what_the_user_put_into_the_model_is_told_before_training_and_stays(prep
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_all_that_a_run_makes_is_guarded(encoder_run, recogniser_run):
+def test_all_files_of_a_run_are_protected(encoder_run, recogniser_run, tmp_path):
     for folder in (encoder_run, recogniser_run):
-        made = {path.name for path in folder.iterdir()}
-        assert made <= {*run.MADE, "recipe.yaml", "lock", "board"}  # into the last two, files are only added
+        names = {path.name for path in folder.iterdir()} - {"recipe.yaml", "run.json", "lock", "board"}
+        for name in names:
+            place = tmp_path / folder.name / name
+            place.mkdir(parents=True)
+            with pytest.raises(ValueError, match=f"holds {name} and no recipe.yaml"):
+                RunFolder(place.parent).check_free()
+            place.rmdir()

@@ -1,4 +1,4 @@
-"""Complete settings of runs, as functions that return data."""
+"""Built-in recipes: functions that return the complete settings of a run."""
 
 import difflib
 import importlib.util
@@ -102,10 +102,10 @@ RECIPES: tuple[Callable[[], AnyRecipe], ...] = (
 
 
 def speech(name: str) -> SpeechRecipe:
-    """A built-in recipe that pre-trains on speech.
+    """Return a built-in recipe that pre-trains on speech.
 
     Raises:
-        ValueError: the recipe is of another kind.
+        ValueError: The recipe is of another kind.
     """
     recipe = by_name(name)
     if not isinstance(recipe, SpeechRecipe):
@@ -114,10 +114,10 @@ def speech(name: str) -> SpeechRecipe:
 
 
 def recogniser(name: str) -> RecogniserRecipe:
-    """A built-in recipe that trains a recogniser.
+    """Return a built-in recipe that trains a recogniser.
 
     Raises:
-        ValueError: the recipe is of another kind.
+        ValueError: The recipe is of another kind.
     """
     recipe = by_name(name)
     if not isinstance(recipe, RecogniserRecipe):
@@ -126,11 +126,11 @@ def recogniser(name: str) -> RecogniserRecipe:
 
 
 def by_name(name: str) -> AnyRecipe:
-    """A recipe by built-in name, YAML file (`mine.yaml`), or function in a Python file (`mine.py:recipe`).
+    """Return a recipe by built-in name, YAML file (`mine.yaml`), or function in a Python file (`mine.py:recipe`).
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the name is unknown (names the nearest ones), or the file holds no recipe.
+        FileNotFoundError: The file does not exist.
+        ValueError: The name is unknown (the message lists similar ones), or the file holds no recipe.
     """
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
@@ -143,8 +143,8 @@ def by_name(name: str) -> AnyRecipe:
             return recipe()
     names = [recipe.__name__ for recipe in RECIPES]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
-    raise ValueError(f"no recipe called {name!r}; {hint} A file is given as mine.yaml or mine.py:function")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
+    raise ValueError(f"no recipe named {name!r}; {hint} Give a recipe file as mine.yaml or mine.py:function")
 
 
 def _from_yaml(path: Path) -> AnyRecipe:
@@ -153,13 +153,13 @@ def _from_yaml(path: Path) -> AnyRecipe:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not readable as YAML: {error}") from None
     system = data.get("system") if isinstance(data, dict) else None
-    of_words = isinstance(system, dict) and system.get("kind") == "word2vec"
-    return WordRecipe.from_yaml(path) if of_words else Recipe.from_yaml(path)
+    is_word2vec = isinstance(system, dict) and system.get("kind") == "word2vec"
+    return WordRecipe.from_yaml(path) if is_word2vec else Recipe.from_yaml(path)
 
 
 def _from_file(path: str, function: str) -> AnyRecipe:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; it was to define the recipe {function!r}")
+        raise FileNotFoundError(f"{path}: no such file; expected it to define the recipe {function!r}")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")

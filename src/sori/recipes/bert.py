@@ -1,4 +1,4 @@
-"""Pre-training BERT, by size."""
+"""Recipes that pre-train BERT, by size."""
 
 from sori.data.batches.sentence_pairs import TextsConfig
 from sori.models.bert import BertConfig
@@ -10,29 +10,29 @@ from sori.training.schedule import ScheduleConfig
 
 
 def of_size(num_layers: int, dim: int) -> BertConfig:
-    """A size of the published family: a head for every 64 dimensions, the inner network four times as wide."""
+    """Return a size of the published family: one head per 64 dimensions, feed-forward layers four times as wide."""
     return BertConfig(num_layers=num_layers, dim=dim, num_heads=dim // 64, ffn_dim=4 * dim)
 
 
 def base() -> BertConfig:
-    """BERT BASE, uncased: 109,482,240 parameters, 110,106,428 with both heads."""
+    """Return BERT BASE, uncased: 109,482,240 parameters, 110,106,428 with both heads."""
     return of_size(12, 768)
 
 
 def large() -> BertConfig:
-    """BERT LARGE, uncased: 335,141,888 parameters, 336,226,108 with both heads."""
+    """Return BERT LARGE, uncased: 335,141,888 parameters, 336,226,108 with both heads."""
     return of_size(24, 1024)
 
 
 def tiny() -> BertConfig:
-    """Our size for a CPU core or two."""
+    """Return an unpublished size for one or two CPU cores."""
     return of_size(4, 256).model_copy(
         update={"num_positions": 128, "init": "waves", "dropout": 0.0, "attention_dropout": 0.0}
     )
 
 
 def smoke() -> BertConfig:
-    """For tests: learns nothing of use, in no time."""
+    """Return a toy size for tests."""
     return BertConfig(
         num_layers=2,
         dim=32,
@@ -46,7 +46,7 @@ def smoke() -> BertConfig:
 
 
 def bert_tiny() -> TextRecipe:
-    """Our size: some ten million words of text, an hour on one or two CPU cores.
+    """Pre-train BERT tiny on about ten million words of text; an hour on one or two CPU cores.
 
     Command: `OMP_NUM_THREADS=2 sori train bert_tiny --data TEXTS --into runs/bert`
     """
@@ -61,9 +61,10 @@ def bert_tiny() -> TextRecipe:
 
 
 def bert_base() -> TextRecipe:
-    """BERT BASE as published: 1,000,000 updates of 256 pairs; see `docs/systems/bert.md` for the last tenth of them.
+    """Pre-train BERT BASE (110 M parameters) as published, 1,000,000 updates of 256 pairs; for many GPUs.
 
-    Expected: 1.4 nats for a hidden piece (its authors). For many GPUs; not trained here.
+    Expected: 1.4 nats per masked word piece (its authors). Not trained here. For the last tenth of the updates see
+    `docs/systems/bert.md`.
 
     Command: `torchrun --nproc-per-node 8 -m sori train bert_base --data TEXTS --into runs/bert_base`
     """
@@ -71,7 +72,7 @@ def bert_base() -> TextRecipe:
 
 
 def bert_large() -> TextRecipe:
-    """BERT LARGE as published; not trained here.
+    """Pre-train BERT LARGE (336 M parameters) as published; for many GPUs. Not trained here.
 
     Command: `torchrun --nproc-per-node 64 -m sori train bert_large --data TEXTS --into runs/bert_large`
     """
@@ -79,9 +80,9 @@ def bert_large() -> TextRecipe:
 
 
 def bert_base_long() -> TextRecipe:
-    """The last tenth of BERT BASE: 100,000 updates of pairs of up to 512 tokens, from `bert_base`; not trained here.
+    """Pre-train the last tenth of BERT BASE, on pairs of up to 512 tokens, from `bert_base`; for many GPUs.
 
-    The paper's rate goes on falling from a tenth of its peak to 0, and so does this one.
+    100,000 updates. As in the paper, the learning rate falls from a tenth of its peak to 0. Not trained here.
 
     Command: `torchrun --nproc-per-node 8 -m sori train bert_base_long --init runs/bert_base --data TEXTS --into ...`
     """
@@ -91,7 +92,7 @@ def bert_base_long() -> TextRecipe:
 
 
 def bert_mini() -> TextRecipe:
-    """The published size of 4 layers of 256 (11 M parameters); not trained here.
+    """Pre-train BERT mini (4 layers, 256 wide, 11 M parameters) with published settings; for a GPU. Not trained here.
 
     Command: `sori train bert_mini --data TEXTS --into runs/bert_mini`
     """
@@ -99,7 +100,7 @@ def bert_mini() -> TextRecipe:
 
 
 def bert_small() -> TextRecipe:
-    """The published size of 4 layers of 512 (29 M parameters); not trained here.
+    """Pre-train BERT small (4 layers, 512 wide, 29 M parameters) with published settings; for a GPU. Not trained here.
 
     Command: `sori train bert_small --data TEXTS --into runs/bert_small`
     """
@@ -107,7 +108,7 @@ def bert_small() -> TextRecipe:
 
 
 def bert_medium() -> TextRecipe:
-    """The published size of 8 layers of 512 (41 M parameters); not trained here.
+    """Pre-train BERT medium (8 layers, 512 wide, 41 M parameters) with published settings; for GPUs. Not trained here.
 
     Command: `sori train bert_medium --data TEXTS --into runs/bert_medium`
     """

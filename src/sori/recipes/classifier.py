@@ -1,4 +1,4 @@
-"""Fine-tuning BERT to tell classes of texts and of words."""
+"""Recipes that fine-tune BERT to classify texts and words."""
 
 from sori.data.sources.labelled_texts import LabelledTextsConfig
 from sori.models.classifier import ClassifierConfig
@@ -9,10 +9,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def bert_classify() -> ClassifierRecipe:
-    """Classes of texts, from a table of texts and labels; 3 epochs of 10,000 texts.
+    """Fine-tune BERT to classify texts, on a table of labelled texts; a CPU for small models, else a GPU.
 
-    The paper tries rates of 5e-5, 3e-5 and 2e-5, and 2 to 4 epochs of the data at hand: set `--train.num-steps` to
-    epochs x texts / 32. Small models take a larger rate.
+    The default is 3 epochs of 10,000 texts. The paper tries learning rates of 5e-5, 3e-5 and 2e-5, and 2 to 4 epochs:
+    set `--train.num-steps` to epochs x texts / 32. Small models need a larger learning rate.
 
     Command: `sori train bert_classify --init BERT --data reviews.tsv --into runs/reviews`
     """
@@ -27,7 +27,7 @@ def bert_classify() -> ClassifierRecipe:
 
 
 def bert_tag() -> ClassifierRecipe:
-    """Classes of words (names, parts of speech), from a table of tokens and labels; else as `bert_classify`.
+    """Fine-tune BERT to label words (names, parts of speech), on a table of labelled tokens; else as `bert_classify`.
 
     Command: `sori train bert_tag --init BERT --data names.jsonl --into runs/names`
     """

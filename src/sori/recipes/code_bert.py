@@ -1,8 +1,9 @@
-"""BERT over the units of vq-wav2vec, by size. Every recipe starts from the model that makes the units: `--init MODEL`.
+"""Recipes that pre-train BERT over the units of vq-wav2vec, by size. All need the vq-wav2vec: `--init MODEL`.
 
-An update of the paper sees 393,000 units (66 minutes at 100 a second) on 128 GPUs. Here one process holds
-`data.batch_seconds` at a time and adds up `train.num_accumulate` micro-batches. With N processes under `torchrun`,
-divide it by N. Recordings are heard whole up to `data.max_crop_seconds`: units depend on all that is heard with them.
+An update of the paper processes 393,000 units (66 minutes at 100 per second) on 128 GPUs. Here one process accumulates
+`train.num_accumulate` micro-batches of `data.batch_seconds`; with N processes under `torchrun`, divide
+`train.num_accumulate` by N. Recordings are processed whole up to `data.max_crop_seconds`, since units depend on their
+context.
 """
 
 from sori.data.batches.sampler import DataConfig
@@ -17,10 +18,11 @@ from sori.training.schedule import ScheduleConfig
 
 
 def code_bert_tiny() -> SpeechRecipe:
-    """Our small size over `vq_wav2vec_tiny` (2 M parameters): hours of speech, two CPU cores, half an hour.
+    """Pre-train a tiny BERT over the units of `vq_wav2vec_tiny` on hours of speech; two CPU cores, half an hour.
 
-    Expected: on six hours of English, over units of 1,200 updates, the loss falls from 7.3 to 5.0 nats in 2,300;
-    phones are then read from it less well than from the vq-wav2vec itself. All 4,500 were not run.
+    2 M parameters. Expected: on six hours of English, with a vq-wav2vec trained for 1,200 updates, the loss falls from
+    7.3 to 5.0 nats in 2,300 updates; phone probes are then less accurate than on the vq-wav2vec itself. The full 4,500
+    updates have not been run.
 
     Command: `sori train code_bert_tiny --data PREPARED --init runs/vq_wav2vec_tiny --into runs/code_bert_tiny`
     """
@@ -48,10 +50,11 @@ def code_bert_tiny() -> SpeechRecipe:
 
 
 def code_bert_small() -> SpeechRecipe:
-    """As published, small: 512 wide, 8 heads; 12 layers are assumed, the paper does not say (section 5.3).
+    """Pre-train the published small BERT over the units of `vq_wav2vec_base`, on LibriSpeech; for many GPUs.
 
-    Expected: 11.64 % phone errors on TIMIT's test set over the Gumbel units of LibriSpeech, 11.40 % over the k-means
-    ones (table 3); 4.09 to 9.69 % word errors on WSJ (tables 1 and 2).
+    512 wide, 8 heads (section 5.3); 12 layers are assumed, as the paper does not give the number. Expected: phone error
+    rate of 11.64 % on TIMIT's test set with Gumbel units of LibriSpeech, 11.40 % with k-means units (table 3); WER of
+    4.09 to 9.69 % on WSJ (tables 1 and 2).
 
     Command: `sori train code_bert_small --data PREPARED --init runs/vq_wav2vec_base --into runs/code_bert_small`
     """
@@ -68,9 +71,10 @@ def code_bert_small() -> SpeechRecipe:
 
 
 def code_bert_base() -> SpeechRecipe:
-    """As published, base: 12 layers, 768 wide, over the units of LibriSpeech (arXiv 1910.05453, section 5.3).
+    """Pre-train the published base BERT (12 layers, 768 wide) over the units of `vq_wav2vec_base`; for many GPUs.
 
-    Expected: 2.34 % word errors on WSJ's nov92 with a language model of characters (table 1). The paper took 128 GPUs.
+    Source: arXiv 1910.05453, section 5.3; the paper used LibriSpeech and 128 GPUs. Expected: WER of 2.34 % on WSJ nov92
+    with a character language model (table 1).
 
     Command: `sori train code_bert_base --data PREPARED --init runs/vq_wav2vec_base --into runs/code_bert_base`
     """

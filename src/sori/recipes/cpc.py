@@ -1,4 +1,4 @@
-"""Pre-training CPC, by size."""
+"""Recipes that pre-train CPC, by size."""
 
 from sori.data.batches.sampler import DataConfig
 from sori.models.cpc import BlockPredictorConfig, CpcConfig
@@ -12,32 +12,32 @@ from sori.training.schedule import ScheduleConfig
 
 
 def paper() -> CpcConfig:
-    """The size of the paper: 7,419,904 parameters."""
+    """Return the size of the paper: 7,419,904 parameters."""
     return CpcConfig(front=PaddedConvConfig(norm="batch", dim=512), recurrent="gru")
 
 
 def modified() -> CpcConfig:
-    """The default of CPC_audio: 1,843,456 parameters, and 4,781,568 of the predictors."""
+    """Return the default of CPC_audio: 1,843,456 parameters, and 4,781,568 in the predictors."""
     return CpcConfig(predictor=BlockPredictorConfig())
 
 
 def tiny() -> CpcConfig:
-    """Our size for two CPU cores and some hours of speech: a frame each 20 ms from log-mel windows."""
+    """Return an unpublished size for two CPU cores and some hours of speech: log-mel input, one frame per 20 ms."""
     windows = LogMelConfig(stack=2)
     return CpcConfig(front=MelNetworkConfig(windows=windows), negatives="own")
 
 
 def smoke() -> CpcConfig:
-    """For tests: learns nothing of use, in no time."""
+    """Return a toy size for tests."""
     front = MelNetworkConfig(windows=LogMelConfig(num_mels=20, stack=2), dim=24)
     return tiny().model_copy(update={"front": front, "dim": 24, "num_steps": 4, "num_negatives": 10})
 
 
 def cpc_tiny() -> SpeechRecipe:
-    """Our smallest useful size (1.4 M parameters): some hours of speech, one idle CPU core, some twenty minutes.
+    """Pre-train CPC tiny (1.4 M parameters) on some hours of speech; one CPU core, about twenty minutes.
 
-    Expected: on six hours of read English, 10 h heard (891 updates), the loss falls from 4.86 to 4.11 nats and 28 % of
-    the next frames are found; the whole run has not been made yet (`docs/systems/cpc.md`).
+    Expected: on six hours of read English, after 10 h processed (891 updates), the loss falls from 4.86 to 4.11 nats
+    and 28 % of the next frames are identified; the full run has not been made yet (`docs/systems/cpc.md`).
 
     Command: `OMP_NUM_THREADS=1 sori train cpc_tiny --data PREPARED --into runs/cpc`
     """
@@ -52,10 +52,11 @@ def cpc_tiny() -> SpeechRecipe:
 
 
 def cpc_paper() -> SpeechRecipe:
-    """CPC as published (7.4 M): LibriSpeech train-clean-100, about 300,000 updates of 64 windows (section 3.1).
+    """Pre-train CPC as published (7.4 M parameters) on LibriSpeech train-clean-100; the paper used 8 GPUs.
 
-    Expected: linear probes of c find 64.6 % of 41 phones and 97.4 % of 251 speakers (table 1). The paper took 8 GPUs of
-    8 windows each; one process adds up 8 micro-batches instead, and as there, distractors come from 8 windows.
+    About 300,000 updates of 64 windows (section 3.1). Expected: linear probes of c reach an accuracy of 64.6 % on 41
+    phones and 97.4 % on 251 speakers (table 1). The paper used 8 windows per GPU; one process accumulates 8
+    micro-batches instead, so that, as there, distractors come from 8 windows.
 
     Command: `sori train cpc_paper --data PREPARED --into runs/cpc_paper`
     """
@@ -70,11 +71,11 @@ def cpc_paper() -> SpeechRecipe:
 
 
 def cpc_modified() -> SpeechRecipe:
-    """The default of CPC_audio (6.6 M with predictors): train-clean-100, 200 epochs of 8 windows a GPU.
+    """Pre-train the default of CPC_audio (6.6 M with predictors) on LibriSpeech train-clean-100; for several GPUs.
 
-    Expected: frozen, with 1 h of CommonVoice in five languages, 43.9 % phone errors on average (arXiv 2002.02848);
-    others who repeated it got 45.2. The updates are 200 times 100 h, with 8 micro-batches of 8 windows each. Unlike
-    there, batches are not of one speaker.
+    200 epochs of 100 h, in updates of 8 micro-batches of 8 windows. Expected: frozen, with 1 h of CommonVoice in each
+    of five languages, a mean phone error rate of 43.9 % (arXiv 2002.02848); a replication got 45.2 %. Unlike in
+    CPC_audio, a batch mixes speakers.
 
     Command: `sori train cpc_modified --data PREPARED --into runs/cpc_modified`
     """
@@ -83,7 +84,7 @@ def cpc_modified() -> SpeechRecipe:
 
 
 def _windows() -> DataConfig:
-    """Eight crops of 20,480 samples."""
+    """Return micro-batches of eight crops of 20,480 samples."""
     return DataConfig(batch_seconds=10.24, max_crop_seconds=1.28, min_seconds=1.28, num_buckets=1)
 
 

@@ -1,12 +1,12 @@
-"""Fine-tuning with CTC, by amount of transcribed speech.
+"""Recipes that fine-tune recognisers with CTC, by amount of transcribed speech.
 
-`ctc_10min` and its kin carry our values, found for `tiny` on a laptop. Those ending in `_base` and `_large` carry the
-published values for these sizes: hidden spans and updates from the paper (arXiv 2006.11477, appendix B, whose rates for
-each step are multiplied by the length of a span), learning rate, LayerDrop and frozen phase from the public
-configuration file named in each recipe. An update hears the published 1,600 s (BASE, 8 GPUs) or 1,920 s (LARGE, 24
-GPUs); one process adds it up from `train.num_accumulate` micro-batches; with N processes divide that by N.
+`ctc_10min`, `ctc_1h` etc. hold settings tuned for `tiny` on a laptop. Those ending in `_base` and `_large` hold the
+published settings for these sizes: mask spans and updates from the paper (arXiv 2006.11477, appendix B; its
+probabilities per step are multiplied by the span length), learning rate, LayerDrop and frozen phase from the public
+configuration file named in each recipe. An update processes the published 1,600 s (BASE, 8 GPUs) or 1,920 s (LARGE, 24
+GPUs): one process accumulates `train.num_accumulate` micro-batches; with N processes, divide that by N.
 
-Every recipe takes a pre-trained model: `--init MODEL`. The published error rates are without a language model.
+All recipes but `_scratch` need a pre-trained model: `--init MODEL`. Published error rates are without a language model.
 """
 
 from sori.data.batches.sampler import DataConfig
@@ -20,34 +20,34 @@ from sori.training.schedule import ScheduleConfig
 
 
 def ctc_10min() -> RecogniserRecipe:
-    """Ten minutes of transcripts over a pre-trained `tiny`, on a laptop: some minutes.
+    """Fine-tune a pre-trained `tiny` on 10 minutes of transcribed speech; on a laptop, some minutes.
 
     Command: `sori train ctc_10min --data PREPARED --init runs/tiny --into runs/ctc_10min`
     """
-    recipe = _laptop("ctc_10min", minutes=10.0, num_steps=3000, batch_seconds=12.0, more_voices=True)
-    more_hidden = {"system.mask.time_prob": 0.3, "system.mask.channel_prob": 0.2, "encoder_changes.dropout": 0.1}
-    return recipe.override(more_hidden)  # ten minutes are soon known by heart, an hour is not
+    recipe = _laptop("ctc_10min", minutes=10.0, num_steps=3000, batch_seconds=12.0, speed_copies=True)
+    more_masking = {"system.mask.time_prob": 0.3, "system.mask.channel_prob": 0.2, "encoder_changes.dropout": 0.1}
+    return recipe.override(more_masking)  # ten minutes are soon memorised, an hour is not
 
 
 def ctc_10min_scratch() -> RecogniserRecipe:
-    """The same without pre-training, for comparison.
+    """Train a recogniser on 10 minutes of transcribed speech without pre-training, for comparison; on a laptop.
 
     Command: `sori train ctc_10min_scratch --data PREPARED --into runs/ctc_10min_scratch`
     """
-    less_hidden = {"system.mask.time_prob": 0.1, "system.mask.channel_prob": 0.1}
-    return _from_scratch(ctc_10min()).override(less_hidden)  # more prolongs the stay on the blank plateau
+    less_masking = {"system.mask.time_prob": 0.1, "system.mask.channel_prob": 0.1}
+    return _from_scratch(ctc_10min()).override(less_masking)  # more masking prolongs the blank plateau
 
 
 def ctc_1h() -> RecogniserRecipe:
-    """An hour of transcripts over a pre-trained `tiny`, on a laptop.
+    """Fine-tune a pre-trained `tiny` on 1 hour of transcribed speech; on a laptop.
 
     Command: `sori train ctc_1h --data PREPARED --init runs/tiny --into runs/ctc_1h`
     """
-    return _laptop("ctc_1h", minutes=60.0, num_steps=3000, batch_seconds=24.0, more_voices=True)
+    return _laptop("ctc_1h", minutes=60.0, num_steps=3000, batch_seconds=24.0, speed_copies=True)
 
 
 def ctc_1h_scratch() -> RecogniserRecipe:
-    """The same without pre-training, for comparison.
+    """Train a recogniser on 1 hour of transcribed speech without pre-training, for comparison; on a laptop.
 
     Command: `sori train ctc_1h_scratch --data PREPARED --into runs/ctc_1h_scratch`
     """
@@ -55,15 +55,15 @@ def ctc_1h_scratch() -> RecogniserRecipe:
 
 
 def ctc_10h() -> RecogniserRecipe:
-    """Ten hours of transcripts over a pre-trained `tiny` or `small`.
+    """Fine-tune a pre-trained `tiny` or `small` on 10 hours of transcribed speech; on a laptop, or one GPU for `small`.
 
     Command: `sori train ctc_10h --data PREPARED --init runs/tiny --into runs/ctc_10h`
     """
-    return _laptop("ctc_10h", minutes=600.0, num_steps=10_000, batch_seconds=48.0, more_voices=False)
+    return _laptop("ctc_10h", minutes=600.0, num_steps=10_000, batch_seconds=48.0, speed_copies=False)
 
 
 def ctc_10h_scratch() -> RecogniserRecipe:
-    """The same without pre-training, for comparison.
+    """Train a recogniser on 10 hours of transcribed speech without pre-training, for comparison; on a laptop.
 
     Command: `sori train ctc_10h_scratch --data PREPARED --into runs/ctc_10h_scratch`
     """
@@ -71,23 +71,23 @@ def ctc_10h_scratch() -> RecogniserRecipe:
 
 
 def ctc_100h() -> RecogniserRecipe:
-    """A hundred hours of transcripts over a pre-trained `tiny` or `small`.
+    """Fine-tune a pre-trained `tiny` or `small` on 100 hours of transcribed speech; on one GPU.
 
     Command: `sori train ctc_100h --data PREPARED --init runs/small --into runs/ctc_100h`
     """
-    return _laptop("ctc_100h", minutes=6000.0, num_steps=30_000, batch_seconds=96.0, more_voices=False)
+    return _laptop("ctc_100h", minutes=6000.0, num_steps=30_000, batch_seconds=96.0, speed_copies=False)
 
 
 def ctc_960h() -> RecogniserRecipe:
-    """All the transcripts there are, hundreds of hours, over a pre-trained `small`.
+    """Fine-tune a pre-trained `small` on all transcribed speech, hundreds of hours; on one GPU.
 
     Command: `sori train ctc_960h --data PREPARED --init runs/small --into runs/ctc_960h`
     """
-    return _laptop("ctc_960h", minutes=None, num_steps=100_000, batch_seconds=96.0, more_voices=False)
+    return _laptop("ctc_960h", minutes=None, num_steps=100_000, batch_seconds=96.0, speed_copies=False)
 
 
 def ctc_10min_base() -> RecogniserRecipe:
-    """BASE, ten minutes: 46.9 / 50.9 % WER on test-clean / test-other (paper, table 1); file base_10m.
+    """Fine-tune BASE on 10 minutes of LibriSpeech as published; 8 GPUs.
 
     Command: `sori train ctc_10min_base --data PREPARED --init runs/base --into runs/ctc_10min_base`
     """
@@ -95,7 +95,7 @@ def ctc_10min_base() -> RecogniserRecipe:
 
 
 def ctc_1h_base() -> RecogniserRecipe:
-    """BASE, one hour: 24.5 / 29.7 % WER (paper, table 1); file base_1h.
+    """Fine-tune BASE on 1 hour of LibriSpeech as published; 8 GPUs.
 
     Command: `sori train ctc_1h_base --data PREPARED --init runs/base --into runs/ctc_1h_base`
     """
@@ -103,7 +103,7 @@ def ctc_1h_base() -> RecogniserRecipe:
 
 
 def ctc_10h_base() -> RecogniserRecipe:
-    """BASE, ten hours: 11.1 / 17.6 % WER (paper, table 1); file base_10h.
+    """Fine-tune BASE on 10 hours of LibriSpeech as published; 8 GPUs.
 
     Command: `sori train ctc_10h_base --data PREPARED --init runs/base --into runs/ctc_10h_base`
     """
@@ -111,7 +111,7 @@ def ctc_10h_base() -> RecogniserRecipe:
 
 
 def ctc_100h_base() -> RecogniserRecipe:
-    """BASE, a hundred hours: 6.1 / 13.3 % WER (paper, table 1); file base_100h, which freezes nothing.
+    """Fine-tune BASE on 100 hours of LibriSpeech as published; 8 GPUs.
 
     Command: `sori train ctc_100h_base --data PREPARED --init runs/base --into runs/ctc_100h_base`
     """
@@ -121,7 +121,7 @@ def ctc_100h_base() -> RecogniserRecipe:
 
 
 def ctc_960h_base() -> RecogniserRecipe:
-    """BASE, all of LibriSpeech: 3.4 / 8.5 % WER (paper, table 1); file base_960h, which freezes nothing.
+    """Fine-tune BASE on all of LibriSpeech (960 hours) as published; 8 GPUs.
 
     Command: `sori train ctc_960h_base --data PREPARED --init runs/base --into runs/ctc_960h_base`
     """
@@ -131,7 +131,7 @@ def ctc_960h_base() -> RecogniserRecipe:
 
 
 def ctc_10min_large() -> RecogniserRecipe:
-    """LARGE on LibriVox, ten minutes: 40.2 / 38.7 % WER (paper, table 1); file vox_10m.
+    """Fine-tune LARGE (pre-trained on LibriVox) on 10 minutes of LibriSpeech as published; 24 GPUs.
 
     Command: `sori train ctc_10min_large --data PREPARED --init runs/lv60k --into runs/ctc_10min_large`
     """
@@ -139,7 +139,7 @@ def ctc_10min_large() -> RecogniserRecipe:
 
 
 def ctc_1h_large() -> RecogniserRecipe:
-    """LARGE on LibriVox, one hour: 17.2 / 20.3 % WER (paper, table 1); file vox_1h.
+    """Fine-tune LARGE (pre-trained on LibriVox) on 1 hour of LibriSpeech as published; 24 GPUs.
 
     Command: `sori train ctc_1h_large --data PREPARED --init runs/lv60k --into runs/ctc_1h_large`
     """
@@ -147,7 +147,7 @@ def ctc_1h_large() -> RecogniserRecipe:
 
 
 def ctc_10h_large() -> RecogniserRecipe:
-    """LARGE on LibriVox, ten hours: 6.3 / 10.0 % WER (paper, table 1); file vox_10h.
+    """Fine-tune LARGE (pre-trained on LibriVox) on 10 hours of LibriSpeech as published; 24 GPUs.
 
     Command: `sori train ctc_10h_large --data PREPARED --init runs/lv60k --into runs/ctc_10h_large`
     """
@@ -155,7 +155,7 @@ def ctc_10h_large() -> RecogniserRecipe:
 
 
 def ctc_100h_large() -> RecogniserRecipe:
-    """LARGE on LibriVox, a hundred hours: 3.1 / 6.3 % WER (paper, table 1); file vox_100h.
+    """Fine-tune LARGE (pre-trained on LibriVox) on 100 hours of LibriSpeech as published; 24 GPUs.
 
     Command: `sori train ctc_100h_large --data PREPARED --init runs/lv60k --into runs/ctc_100h_large`
     """
@@ -163,7 +163,7 @@ def ctc_100h_large() -> RecogniserRecipe:
 
 
 def ctc_960h_large() -> RecogniserRecipe:
-    """LARGE on LibriVox, all of LibriSpeech: 2.2 / 4.5 % WER (paper, table 1); file vox_960h.
+    """Fine-tune LARGE (pre-trained on LibriVox) on all of LibriSpeech (960 hours) as published; 24 GPUs.
 
     Command: `sori train ctc_960h_large --data PREPARED --init runs/lv60k --into runs/ctc_960h_large`
     """
@@ -175,14 +175,14 @@ def _mask(time_prob: float, channel_prob: float) -> MaskConfig:
 
 
 def _tri_stage() -> ScheduleConfig:
-    """Rise over a tenth of the run, hold for 40 %, fall to a twentieth (paper, section 4.3)."""
+    """Return the schedule that rises over 10 % of the run, holds for 40 %, falls to 5 % (paper, section 4.3)."""
     return ScheduleConfig(kind="tri_stage", warmup_fraction=0.1, hold_fraction=0.4, final_factor=0.05)
 
 
 def _laptop(
-    name: str, *, minutes: float | None, num_steps: int, batch_seconds: float, more_voices: bool
+    name: str, *, minutes: float | None, num_steps: int, batch_seconds: float, speed_copies: bool
 ) -> RecogniserRecipe:
-    """Few letters hidden, batches small: both shorten the stay on the blank plateau."""
+    """Return a recipe with little masking and small batches: both shorten the blank plateau."""
     return RecogniserRecipe(
         name=name,
         system=CtcConfig(
@@ -190,7 +190,7 @@ def _laptop(
             encoder_lr_factor=0.5,
         ),
         encoder_changes={"dropout": 0.05},
-        labels=LabelConfig(minutes=minutes, speeds=(0.9, 1.0, 1.1) if more_voices else (1.0,)),
+        labels=LabelConfig(minutes=minutes, speeds=(0.9, 1.0, 1.1) if speed_copies else (1.0,)),
         data=DataConfig(batch_seconds=batch_seconds),
         optim=OptimConfig(lr=3e-3, eps=1e-8, max_norm=30.0),
         schedule=_tri_stage(),
@@ -199,7 +199,7 @@ def _laptop(
 
 
 def _from_scratch(recipe: RecogniserRecipe) -> RecogniserRecipe:
-    """From random weights a mix of layers does better than the last one, over a pre-trained encoder no better."""
+    """Return the recipe with random initialisation and a mix of layers, which helps only without pre-training."""
     changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.read": "mix"}
     return recipe.override(changes).model_copy(update={"encoder": sizes.tiny()})
 
@@ -236,7 +236,7 @@ def _large(name: str, minutes: float | None, *, mask: MaskConfig, num_steps: int
 
 
 def _dropouts(layerdrop: float) -> dict[str, float]:
-    """None but inside the feed-forward networks (all public fine-tuning files)."""
+    """Return dropout inside the feed-forward networks only (all public fine-tuning files)."""
     return {"dropout": 0.0, "attention_dropout": 0.0, "input_dropout": 0.0, "activation_dropout": 0.1} | {
         "layerdrop": layerdrop
     }

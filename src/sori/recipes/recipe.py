@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what a run computes, as plain data; one shape for each kind of training data."""
+"""Recipes: all settings that determine the result of a run, as plain data; one class per kind of training data."""
 
 import contextlib
 from pathlib import Path
@@ -27,46 +27,46 @@ from sori.training.watch import WatchConfig
 R = TypeVar("R", bound="Recipe")
 
 _OPTIONAL_IN_0_1 = ("encoder", "grow_quantizer", "encoder_changes", "labels", "segments", "images", "texts", "labelled")
-"""Fields that every recipe of version 0.1 had, whatever it trained on; unused ones were empty."""
+"""Fields that every recipe of version 0.1 had; those not used by its kind were empty."""
 
 
 class LabelConfig(Config):
-    """Which transcripts a recogniser learns from, and how they are spelled."""
+    """Transcripts that a recogniser is trained on, and their normalisation."""
 
     minutes: float | None = Field(default=None, gt=0)
-    """Minutes of transcribed speech to use, taken from as many speakers as possible; None: all."""
+    """Minutes of transcribed speech to use, from as many speakers as possible; None: all."""
     seed: int = 0
-    """Seed of that selection."""
+    """Seed of this selection."""
     unit: Literal["grapheme", "jamo"] = "jamo"
-    """What one symbol is: a grapheme cluster; `jamo` also splits Hangul syllables into their letters."""
+    """Output symbols: grapheme clusters; `jamo` also splits Hangul syllables into letters."""
     case: Literal["upper", "lower", "keep"] = "lower"
-    """`keep` preserves capitals, which doubles the alphabet of a cased script."""
+    """Case of the transcripts; `keep` preserves capitals, which doubles the alphabet of a cased script."""
     punctuation: Literal["drop", "keep"] = "drop"
-    """`drop` keeps only apostrophes and hyphens inside words."""
+    """Punctuation of the transcripts; `drop` keeps only apostrophes and hyphens inside words."""
     speeds: tuple[float, ...] = (1.0,)
     """Speed perturbation: every utterance is used at each of these speeds (Ko et al. 2015)."""
     dev_split: str = "dev"
-    """Split on which error rates are measured during training; without it, they are not."""
+    """Split on which error rates are measured during training; not measured if there is no such split."""
     dev_minutes: float = Field(default=10.0, gt=0)
-    """Minutes of that split to use at most."""
+    """Maximal number of minutes of this split to use."""
 
 
 class Recipe(Config):
-    """What every recipe of the training loop has. The run folder stores it as `recipe.yaml`.
+    """Fields common to all recipes of the training loop. The run folder stores the recipe as `recipe.yaml`.
 
-    `Recipe.from_yaml` and `Recipe.from_data` return the shape that belongs to `system.kind`.
+    `Recipe.from_yaml` and `Recipe.from_data` return the subclass for `system.kind`.
     """
 
     name: str
-    """A label; models are named by their run folder."""
+    """Label for messages; a model is identified by its run folder."""
     system: SystemConfig
-    """What is trained."""
+    """Settings of the system to train."""
     init: str | None = None
-    """Model folder, run folder or name to start from; None: random initialisation."""
+    """Model folder, run folder or model name to start from; None: random initialisation."""
     corpora: tuple[str, ...] = ()
-    """Training data: prepared folders, image folders, texts or tables, as the kind of recipe asks for."""
+    """Training data: prepared folders, image folders, texts or tables, depending on the kind of recipe."""
     held_out: tuple[str, ...] = ("dev", "test", "valid", "eval")
-    """Splits whose names begin like this (`dev-clean`, `validation`) are never trained on."""
+    """Prefixes of the names of splits that are never trained on (`dev-clean`, `validation`)."""
     optim: OptimConfig
     schedule: ScheduleConfig
     train: TrainConfig
@@ -74,19 +74,19 @@ class Recipe(Config):
 
     @classmethod
     def from_data(cls: type[R], data: Any, *, origin: str) -> R:  # noqa: PYI019 - as in `Config`
-        """Validate plain data, also that of a `recipe.yaml` of version 0.1; see `Config.from_data`."""
+        """Validate plain data, including a `recipe.yaml` of version 0.1; see `Config.from_data`."""
         shape = _shape_of(data) if cls is Recipe else cls
         return cast("R", super(Recipe, shape).from_data(_without_unused(data, shape), origin=origin))
 
     @property
     def batch_description(self) -> str:
-        """What one micro-batch holds, for the screen."""
+        """Size of one micro-batch, for the screen."""
         raise NotImplementedError
 
     def as_stored(self, path: Path) -> str:
-        """Return the recipe as YAML; the text of the file where that already holds the same recipe.
+        """Return the recipe as YAML, or the text of the file if it already holds an equal recipe.
 
-        A setting that is newer than the run has its default in the stored recipe, so an older run can be continued.
+        Settings that the stored recipe lacks have their defaults, so runs older than a setting can be continued.
         """
         if path.is_file():
             with contextlib.suppress(ValueError):
@@ -100,7 +100,7 @@ class SpeechRecipe(Recipe):
 
     system: EncoderConfig
     grow_quantizer: bool = False
-    """When starting from a model without a quantiser (a recogniser, an encoder alone): draw a new one."""
+    """Whether to initialise a new quantiser if the initial model (a recogniser, a bare encoder) has none."""
     data: DataConfig
 
     @property
@@ -114,7 +114,7 @@ class RecogniserRecipe(Recipe):
 
     system: CtcConfig
     encoder: EncoderConfig | None = None
-    """Encoder of a recogniser that starts from random weights; with `init`, the encoder found there is used."""
+    """Encoder of a recogniser trained from random weights; with `init`, the encoder of that model is used."""
     encoder_changes: dict[str, float] = Field(default_factory=dict)
     """Encoder settings that differ from pre-training, such as `layerdrop: 0.1`."""
     labels: LabelConfig = LabelConfig()
@@ -127,11 +127,11 @@ class RecogniserRecipe(Recipe):
 
 
 class SpokenWordRecipe(Recipe):
-    """Learn vectors of spoken words."""
+    """Train vectors of spoken words."""
 
     system: Speech2VecConfig
     segments: SegmentConfig = SegmentConfig()
-    """Which words, and which are neighbours."""
+    """Words to use, and which of them are neighbours."""
     data: DataConfig
 
     @property
@@ -165,7 +165,7 @@ class TextRecipe(Recipe):
 
 
 class ClassifierRecipe(Recipe):
-    """Train a classifier of texts on tables."""
+    """Train a text classifier on tables of labelled texts."""
 
     system: ClassifierConfig
     labelled: LabelledTextsConfig = LabelledTextsConfig()
@@ -177,7 +177,7 @@ class ClassifierRecipe(Recipe):
 
 
 def _shape_of(data: Any) -> type[Recipe]:
-    """Return the class that belongs to `system.kind`."""
+    """Return the recipe class for `system.kind`."""
     system = data.get("system") if isinstance(data, dict) else None
     match system.get("kind") if isinstance(system, dict) else None:
         case "ctc":
@@ -195,7 +195,7 @@ def _shape_of(data: Any) -> type[Recipe]:
 
 
 def _without_unused(data: Any, shape: type[Recipe]) -> Any:
-    """Drop what recipes of version 0.1 held beside the fields of their kind; a set field stays, to be refused."""
+    """Drop empty fields of version 0.1 that do not belong to the kind; a set field stays and is refused."""
     if not isinstance(data, dict):
         return data
     unused = {name for name in _OPTIONAL_IN_0_1 if name in data and not data[name]}

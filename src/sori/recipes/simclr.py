@@ -1,4 +1,4 @@
-"""Pre-training SimCLR on images and on speech, by size."""
+"""Recipes that pre-train SimCLR on images and on speech, by size."""
 
 from sori.data.batches.image_views import ImageViewsConfig
 from sori.data.batches.sampler import DataConfig
@@ -14,22 +14,22 @@ from sori.training.schedule import ScheduleConfig
 
 
 def imagenet(width: float = 1.0) -> SimClrImagesConfig:
-    """The paper's network for ImageNet: 23,508,032 parameters without head at width 1; also 2 and 4."""
+    """Return the paper's network for ImageNet: 23,508,032 parameters without head at width 1; also widths 2 and 4."""
     return SimClrImagesConfig(encoder=ResNetConfig(depth=50, width=width, stem="large"), temperature=0.1)
 
 
 def cifar() -> SimClrImagesConfig:
-    """The network of the code's command for CIFAR-10: 11,168,832 parameters without head."""
+    """Return the network that SimCLR's code uses for CIFAR-10: 11,168,832 parameters without head."""
     return SimClrImagesConfig()
 
 
 def images_tiny() -> SimClrImagesConfig:
-    """Our size for two CPU cores: ResNet-10 of a quarter of the width."""
+    """Return an unpublished size for two CPU cores: ResNet-10 at a quarter of the width."""
     return SimClrImagesConfig(encoder=ResNetConfig(depth=10, width=0.25))
 
 
 def smoke() -> SimClrConfig:
-    """For tests: learns nothing of use, in no time."""
+    """Return a toy size for tests."""
     return SimClrConfig(
         front=LogMelConfig(num_mels=20),
         dim=24,
@@ -42,9 +42,10 @@ def smoke() -> SimClrConfig:
 
 
 def simclr_images_tiny() -> ImageRecipe:
-    """Our size on images: some thousand images of 32x32, a CPU core, three quarters of an hour.
+    """Pre-train SimCLR tiny on some thousand images of 32x32; one CPU core, three quarters of an hour.
 
-    Expected: after 196 epochs of 6,000 images a linear classifier reads 58 % of CIFAR-10 (`docs/systems/simclr.md`).
+    Expected: after 196 epochs of 6,000 images, a linear classifier reaches an accuracy of 58 % on CIFAR-10
+    (`docs/systems/simclr.md`).
 
     Command: `OMP_NUM_THREADS=1 sori train simclr_images_tiny --data IMAGES --into runs/simclr_images`
     """
@@ -59,10 +60,10 @@ def simclr_images_tiny() -> ImageRecipe:
 
 
 def simclr_images_cifar() -> ImageRecipe:
-    """The command of the paper's code for CIFAR-10: ResNet-18, 1,000 epochs of 50,000 images, batches of 512, LARS.
+    """Pre-train SimCLR (ResNet-18, LARS) on CIFAR-10 as in the paper's code; for a GPU. Not trained here.
 
-    Expected: a linear classifier on h then gets about 91 % right (the code's README). Images are read as files, so that
-    CIFAR-10 has to be unpacked to `train/CLASS/*.png` first. For a GPU; not trained here.
+    1,000 epochs of 50,000 images in batches of 512. Expected: a linear classifier on h reaches an accuracy of about
+    91 % (the code's README). Unpack CIFAR-10 to `train/CLASS/*.png` first: images are read as files.
 
     Command: `sori train simclr_images_cifar --data IMAGES --into runs/simclr_cifar`
     """
@@ -77,10 +78,10 @@ def simclr_images_cifar() -> ImageRecipe:
 
 
 def simclr_tiny() -> SpeechRecipe:
-    """Our size on speech (1.7 M parameters): some hours of recordings, one or two CPU cores.
+    """Pre-train SimCLR tiny (1.7 M parameters) on some hours of speech; one or two CPU cores.
 
-    Expected: after 40 hours heard, six minutes of one core, 62 % of the views find each other, and frames of layer 4
-    tell more of phones and letters than those of random weights (`docs/systems/simclr.md`).
+    Expected: after 40 hours processed (six minutes on one core), 62 % of the views are matched to their other view, and
+    probes for phones and letters are more accurate on layer 4 than with random weights (`docs/systems/simclr.md`).
 
     Command: `OMP_NUM_THREADS=1 sori train simclr_tiny --data PREPARED --into runs/simclr`
     """

@@ -1,4 +1,4 @@
-"""Sizes of wav2vec 2.0: the published ones, with their exact numbers of parameters, and ours."""
+"""Sizes of wav2vec 2.0: the published ones, with their exact numbers of parameters, and smaller ones."""
 
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
@@ -7,7 +7,7 @@ from sori.nn.spectral import CepstrumConfig, LogMelConfig
 
 
 def base() -> Wav2Vec2Config:
-    """BASE on LibriSpeech: 95,044,608 parameters."""
+    """Return BASE for LibriSpeech: 95,044,608 parameters."""
     return Wav2Vec2Config(
         feature_gradient=0.1,
         dropout=0.1,
@@ -20,13 +20,13 @@ def base() -> Wav2Vec2Config:
 
 
 def large() -> Wav2Vec2Config:
-    """LARGE on LibriSpeech: 317,380,864 parameters."""
+    """Return LARGE for LibriSpeech: 317,380,864 parameters."""
     size = {"dim": 1024, "num_layers": 24, "num_heads": 16, "ffn_dim": 4096, "code_dim": 768, "final_dim": 768}
     return base().model_copy(update={**size, "layerdrop": 0.2, "gumbel_end": 0.1})
 
 
 def lv60k() -> Wav2Vec2Config:
-    """LARGE on LibriVox: 317,390,592 parameters."""
+    """Return LARGE for LibriVox: 317,390,592 parameters."""
     return Wav2Vec2Config(
         front=ConvConfig(norm="layer", bias=True, normalize=True),
         dim=1024,
@@ -41,23 +41,23 @@ def lv60k() -> Wav2Vec2Config:
 
 
 def xlsr_300m() -> Wav2Vec2Config:
-    """XLSR-53 and XLS-R 0.3B: the layout of `lv60k`."""
+    """Return XLSR-53 and XLS-R 0.3B: the architecture of `lv60k`."""
     return lv60k()
 
 
 def xlsr_1b() -> Wav2Vec2Config:
-    """XLS-R 1B: 965,514,752 parameters."""
+    """Return XLS-R 1B: 965,514,752 parameters."""
     size = {"dim": 1280, "num_layers": 48, "ffn_dim": 5120, "code_dim": 1024, "final_dim": 1024}
     return lv60k().model_copy(update=size)
 
 
 def xlsr_2b() -> Wav2Vec2Config:
-    """XLS-R 2B: 2,162,932,352 parameters."""
+    """Return XLS-R 2B: 2,162,932,352 parameters."""
     return xlsr_1b().model_copy(update={"dim": 1920, "ffn_dim": 7680})
 
 
 def tiny() -> Wav2Vec2Config:
-    """Our size for two CPU cores and a few hours of speech: 2 M parameters, a frame each 40 ms."""
+    """Return an unpublished size for two CPU cores and a few hours of speech: 2 M parameters, one frame per 40 ms."""
     windows = LogMelConfig(stack=4)
     return Wav2Vec2Config(
         front=CepstrumConfig(windows=windows, num_cepstra=40),
@@ -82,13 +82,13 @@ def tiny() -> Wav2Vec2Config:
 
 
 def small() -> Wav2Vec2Config:
-    """Our size for one small GPU, or patience, and some ten hours of speech: 15 M parameters."""
+    """Return an unpublished size for one small GPU and tens of hours of speech: 15 M parameters."""
     size = {"dim": 384, "num_layers": 8, "num_heads": 6, "ffn_dim": 1536}
     return tiny().model_copy(update={**size, "dropout": 0.1, "gumbel_decay": 0.9999})
 
 
 def smoke() -> Wav2Vec2Config:
-    """For tests: learns nothing of use, in no time."""
+    """Return a toy size for tests."""
     size = {"dim": 32, "num_layers": 2, "num_heads": 2, "ffn_dim": 64, "position_kernel": 15, "position_groups": 4}
     codes = {"num_codes": 8, "code_dim": 16, "final_dim": 16, "num_negatives": 10}
     return tiny().model_copy(update={"front": LogMelConfig(num_mels=20), "targets": None, "warp": 0.0, **size, **codes})

@@ -1,4 +1,4 @@
-"""One recipe for each system that runs in seconds on a CPU: what the tests train."""
+"""Smoke-test recipes: one toy model per system, trained in seconds on a CPU."""
 
 from sori.data.batches.sampler import DataConfig
 from sori.data.batches.segment_pairs import SegmentConfig
@@ -19,15 +19,15 @@ from sori.training.schedule import ScheduleConfig
 
 
 def wav2vec2_smoke() -> SpeechRecipe:
-    """Whether pre-training runs at all: a toy model, seconds on a CPU.
+    """Check that wav2vec 2.0 pre-training runs: a toy model on a little speech; seconds on a CPU.
 
-    Expected: on clear tones the loss falls from chance, 2.4 nats, below 1.9; on speech it teaches nothing of use.
+    Expected: on pure tones the loss falls from chance level, 2.4 nats, below 1.9; too small to be useful on speech.
 
     Command: `sori train wav2vec2_smoke --data PREPARED --into runs/smoke`
     """
     return SpeechRecipe(
         name="wav2vec2_smoke",
-        # spans shorter than a tone, so that what is hidden can be told from its surroundings
+        # spans shorter than a tone, so that masked frames are predictable from their context
         system=sizes.smoke().model_copy(update={"mask": MaskConfig(time_prob=0.3, time_length=3)}),
         data=DataConfig(batch_seconds=10.0, max_crop_seconds=3.0, min_seconds=1.0, num_buckets=2),
         optim=OptimConfig(lr=1e-2, max_norm=5.0),
@@ -37,9 +37,9 @@ def wav2vec2_smoke() -> SpeechRecipe:
 
 
 def cpc_smoke() -> SpeechRecipe:
-    """Whether CPC pre-training runs at all: a toy model, seconds on a CPU.
+    """Check that CPC pre-training runs: a toy model on a little speech; seconds on a CPU.
 
-    Expected: on clear tones the loss falls from chance, 2.4 nats, below 1.9; on speech it teaches nothing of use.
+    Expected: on pure tones the loss falls from chance level, 2.4 nats, below 1.9; too small to be useful on speech.
 
     Command: `sori train cpc_smoke --data PREPARED --into runs/smoke`
     """
@@ -54,9 +54,9 @@ def cpc_smoke() -> SpeechRecipe:
 
 
 def simclr_smoke() -> SpeechRecipe:
-    """Whether SimCLR on speech runs at all: a toy model, seconds on a CPU.
+    """Check that SimCLR pre-training runs: a toy model on a little speech; seconds on a CPU.
 
-    Expected: on clear tones the loss falls below 0.85 of chance; on speech it teaches nothing of use.
+    Expected: on pure tones the loss falls below 0.85 of chance level; too small to be useful on speech.
 
     Command: `sori train simclr_smoke --data PREPARED --into runs/smoke`
     """
@@ -71,9 +71,9 @@ def simclr_smoke() -> SpeechRecipe:
 
 
 def wav2vec_smoke() -> SpeechRecipe:
-    """Whether wav2vec runs at all: a toy model over a spectrum, seconds on a CPU.
+    """Check that wav2vec pre-training runs: a toy model on log-mel features of a little speech; seconds on a CPU.
 
-    Expected: on clear tones the loss falls below 2.8 nats (equal scores: 3.35); on speech it teaches nothing of use.
+    Expected: on pure tones the loss falls below 2.8 nats (chance level: 3.35); too small to be useful on speech.
 
     Command: `sori train wav2vec_smoke --data PREPARED --into runs/wav2vec_smoke`
     """
@@ -97,9 +97,9 @@ def wav2vec_smoke() -> SpeechRecipe:
 
 
 def vq_wav2vec_smoke() -> SpeechRecipe:
-    """Whether vq-wav2vec runs at all: a toy model over a spectrum, seconds on a CPU.
+    """Check that vq-wav2vec pre-training runs: a toy model on log-mel features of a little speech; seconds on a CPU.
 
-    Expected: on clear tones the loss falls below 3.1 nats (equal scores: 3.35); on speech it teaches nothing of use.
+    Expected: on pure tones the loss falls below 3.1 nats (chance level: 3.35); too small to be useful on speech.
 
     Command: `sori train vq_wav2vec_smoke --data PREPARED --into runs/vq_wav2vec_smoke`
     """
@@ -128,9 +128,9 @@ def vq_wav2vec_smoke() -> SpeechRecipe:
 
 
 def code_bert_smoke() -> SpeechRecipe:
-    """Whether BERT over units runs at all: a toy model over `vq_wav2vec_smoke`, seconds on a CPU.
+    """Check that BERT over units runs: a toy model over the units of `vq_wav2vec_smoke`; seconds on a CPU.
 
-    Expected: on clear tones the loss falls below 0.8 of chance; on speech it teaches nothing of use.
+    Expected: on pure tones the loss falls below 0.8 of chance level; too small to be useful on speech.
 
     Command: `sori train code_bert_smoke --data PREPARED --init runs/vq_wav2vec_smoke --into runs/code_bert_smoke`
     """
@@ -157,9 +157,10 @@ def code_bert_smoke() -> SpeechRecipe:
 
 
 def ctc_smoke() -> RecogniserRecipe:
-    """Whether fine-tuning runs at all: a toy recogniser, seconds on a CPU; starts from nothing or from `--init`.
+    """Check that fine-tuning runs: a toy recogniser on a little transcribed speech; seconds on a CPU.
 
-    Expected: on clear tones most letters are right in the end; on speech it writes nothing of use.
+    Starts from random weights or from `--init`. Expected: on pure tones a CER below 40 %; too small to be useful on
+    speech.
 
     Command: `sori train ctc_smoke --data PREPARED --into runs/ctc_smoke`
     """
@@ -176,9 +177,9 @@ def ctc_smoke() -> RecogniserRecipe:
 
 
 def speech2vec_smoke() -> SpokenWordRecipe:
-    """Whether vectors of words can be made at all: a toy model, seconds on a CPU.
+    """Check that Speech2Vec runs: a toy model on a few spoken words; seconds on a CPU.
 
-    Expected: on clear tones the squared error falls below half of `chance`.
+    Expected: on pure tones the squared error falls below half of `chance`.
 
     Command: `sori train speech2vec_smoke --data PREPARED --into runs/words_smoke`
     """
@@ -194,9 +195,9 @@ def speech2vec_smoke() -> SpokenWordRecipe:
 
 
 def bert_smoke() -> TextRecipe:
-    """Whether BERT runs at all: a toy model, seconds on a CPU.
+    """Check that BERT pre-training runs: a toy model on a little text; seconds on a CPU.
 
-    Expected: on sentences of a few words the loss for a hidden word falls below its unigram entropy.
+    Expected: on sentences of a few words the loss per masked word falls below the unigram entropy.
 
     Command: `sori train bert_smoke --data TEXTS --into runs/bert_smoke`
     """

@@ -1,7 +1,7 @@
-"""Vectors of spoken words.
+"""Recipes that train vectors of spoken words (Speech2Vec).
 
-The model is tiny (21,663 parameters at 50 dimensions), so that the published size is also the one for a laptop; what
-differs is the amount of speech, and how long and how slowly it is learnt from.
+The published size (21,663 parameters at 50 dimensions) also runs on a laptop; the recipes differ in the amount of
+speech, the length of training and the learning rate.
 """
 
 from sori.data.batches.sampler import DataConfig
@@ -14,21 +14,22 @@ from sori.training.schedule import ScheduleConfig
 
 
 def speech2vec_skipgram() -> SpokenWordRecipe:
-    """A word says the words around it: some hours of speech with the places of words, minutes on a CPU core.
+    """Train Speech2Vec skip-gram on some hours of speech with word alignments; minutes on a CPU core.
 
-    Expected: on 1.8 h of one speaker the error falls to 0.30; repeating the last frame (`previous` in the log) gives
-    0.36; yet the vectors tell words apart no better than random weights (`docs/systems/speech2vec.md`).
+    Predicts the context words from the centre word. Expected: on 1.8 h of one speaker the error falls to 0.30, against
+    0.36 for repeating the last frame (`previous` in the log); yet the vectors discriminate words no better than a
+    randomly initialised model (`docs/systems/speech2vec.md`).
 
     Command: `sori train speech2vec_skipgram --data PREPARED --into runs/words`, where PREPARED holds `segments.jsonl`
-    (`sori words align` makes it); without words, `--segments.fixed-seconds 0.4`.
+    (made by `sori words align`); without word alignments, `--segments.fixed-seconds 0.4`.
     """
     return _recipe("speech2vec_skipgram", Speech2VecConfig(objective="skipgram"))
 
 
 def speech2vec_cbow() -> SpokenWordRecipe:
-    """The words around a word say it, all together: otherwise as `speech2vec_skipgram`.
+    """Train Speech2Vec CBOW, which predicts a word from its context words; otherwise as `speech2vec_skipgram`.
 
-    Expected: likewise; the vectors matter a little more to the decoder, which is told of six words instead of one.
+    Expected: likewise; the decoder depends a little more on the vectors, as its input is six words instead of one.
 
     Command: `sori train speech2vec_cbow --data PREPARED --into runs/words_cbow`
     """
@@ -36,11 +37,12 @@ def speech2vec_cbow() -> SpokenWordRecipe:
 
 
 def speech2vec_librispeech() -> SpokenWordRecipe:
-    """500 h of read English with aligned words, as published but for the optimiser (arXiv 1803.08976, section 3).
+    """Train Speech2Vec skip-gram on 500 h of read English with word alignments, nearly as published; one GPU.
 
-    Expected: MEN 0.08 and WS-353-SIM 0.15 after 500 epochs, hardly better than random weights (0.08 and 0.10); the
-    published scores could not be reproduced (arXiv 2209.10791). Rare and frequent words are treated as there, where 500
-    epochs with plain SGD took 8.4 days on one GPU. We have not tried it.
+    Source: arXiv 1803.08976, section 3, with another optimiser. Expected: MEN 0.08 and WS-353-SIM 0.15 after 500
+    epochs, hardly better than random weights (0.08 and 0.10); a replication did not reach the published scores (arXiv
+    2209.10791). Rare and frequent words are treated as in that replication, where 500 epochs with plain SGD took 8.4
+    days on one GPU. Not trained here.
 
     Command: `sori train speech2vec_librispeech --data PREPARED --into runs/words_librispeech`
     """

@@ -1,8 +1,8 @@
-"""Pre-training vq-wav2vec, by size.
+"""Recipes that pre-train vq-wav2vec, by size.
 
-An update of the paper hears 10 crops of 150,000 samples (94 s) on each of 8 GPUs. Here one process holds
-`data.batch_seconds` at a time and adds up `train.num_accumulate` micro-batches. With N processes under `torchrun`,
-divide it by N.
+An update of the paper processes 10 crops of 150,000 samples (94 s) on each of 8 GPUs. Here one process accumulates
+`train.num_accumulate` micro-batches of `data.batch_seconds`; with N processes under `torchrun`, divide
+`train.num_accumulate` by N.
 """
 
 from sori.data.batches.sampler import DataConfig
@@ -15,10 +15,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def vq_wav2vec_tiny() -> SpeechRecipe:
-    """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
+    """Pre-train vq-wav2vec tiny (2 M parameters) on some hours of speech; two CPU cores, about twenty minutes.
 
-    Expected: on six hours of English, the loss falls to 3.08 nats (equal scores: 3.35) in a run of 1,200 updates, with
-    94 of 160 codes in use. All 4,000 were not run.
+    Expected: on six hours of English, the loss falls to 3.08 nats (chance level: 3.35) in a run of 1,200 updates, with
+    94 of 160 codebook entries in use. The full 4,000 updates have not been run.
 
     Command: `sori train vq_wav2vec_tiny --data PREPARED --into runs/vq_wav2vec_tiny`
     """
@@ -48,10 +48,10 @@ def vq_wav2vec_tiny() -> SpeechRecipe:
 
 
 def vq_wav2vec_base() -> SpeechRecipe:
-    """Gumbel model as published (33 M, codebook shared): LibriSpeech, 400,000 updates (arXiv 1910.05453, section 5).
+    """Pre-train vq-wav2vec with Gumbel softmax as published (33 M parameters) on LibriSpeech; the paper used 8 GPUs.
 
-    Expected: 17.78 % phone errors on TIMIT's test set with the units' vectors as input, 11.64 % with a small BERT over
-    them (table 3). The paper took 8 GPUs.
+    Shared codebook, 400,000 updates (arXiv 1910.05453, section 5). Expected: phone error rate of 17.78 % on TIMIT's
+    test set with the vectors of the units as input, 11.64 % with a small BERT over them (table 3).
 
     Command: `sori train vq_wav2vec_base --data PREPARED --into runs/vq_wav2vec_base`
     """
@@ -69,10 +69,10 @@ def vq_wav2vec_base() -> SpeechRecipe:
 
 
 def vq_wav2vec_kmeans() -> SpeechRecipe:
-    """k-means model as published (32 M, codebook shared): as `vq_wav2vec_base` but for the quantiser.
+    """Pre-train vq-wav2vec with k-means as published (32 M parameters); otherwise as `vq_wav2vec_base`.
 
-    Expected: 18.73 % phone errors on TIMIT's test set with the units' vectors as input, 11.40 % with a small BERT over
-    them (arXiv 1910.05453, table 3).
+    Shared codebook. Expected: phone error rate of 18.73 % on TIMIT's test set with the vectors of the units as input,
+    11.40 % with a small BERT over them (arXiv 1910.05453, table 3).
 
     Command: `sori train vq_wav2vec_kmeans --data PREPARED --into runs/vq_wav2vec_kmeans`
     """

@@ -1,7 +1,8 @@
-"""Pre-training wav2vec, by size.
+"""Recipes that pre-train wav2vec, by size.
 
-An update of the paper hears at most 1.5 M samples (94 s) on each of 8 GPUs. Here one process holds `data.batch_seconds`
-at a time and adds up `train.num_accumulate` micro-batches. With N processes under `torchrun`, divide it by N.
+An update of the paper processes at most 1.5 M samples (94 s) on each of 8 GPUs. Here one process accumulates
+`train.num_accumulate` micro-batches of `data.batch_seconds`; with N processes under `torchrun`, divide
+`train.num_accumulate` by N.
 """
 
 from sori.data.batches.sampler import DataConfig
@@ -14,10 +15,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def wav2vec_tiny() -> SpeechRecipe:
-    """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
+    """Pre-train wav2vec tiny (2 M parameters) on some hours of speech; two CPU cores, about twenty minutes.
 
-    Expected: on six hours of English, the loss falls to 2.82 nats (equal scores: 3.35) in the first 1,500 updates of a
-    run of so many, and 31 % of the targets are told from ten others. All 4,000 were not run.
+    Expected: on six hours of English, the loss falls to 2.82 nats (chance level: 3.35) in a run of 1,500 updates, and
+    31 % of the targets are identified among ten distractors. The full 4,000 updates have not been run.
 
     Command: `sori train wav2vec_tiny --data PREPARED --into runs/wav2vec_tiny`
     """
@@ -41,10 +42,10 @@ def wav2vec_tiny() -> SpeechRecipe:
 
 
 def wav2vec_base() -> SpeechRecipe:
-    """The ablations' size as published (15.5 M): 80 h of LibriSpeech, 40,000 updates (arXiv 1904.05862, section 4).
+    """Pre-train wav2vec (15.5 M parameters), the paper's ablation size, on 80 h of LibriSpeech; the paper used 8 GPUs.
 
-    Expected: phone error rate of 15.5 % on TIMIT's development set with its context vectors as input (table 3; from
-    memory). The paper took 8 GPUs.
+    40,000 updates (arXiv 1904.05862, section 4). Expected: phone error rate of 15.5 % on TIMIT's development set with
+    its context vectors as input (table 3; figure not checked against the paper).
 
     Command: `sori train wav2vec_base --data PREPARED --into runs/wav2vec_base`
     """
@@ -60,10 +61,11 @@ def wav2vec_base() -> SpeechRecipe:
 
 
 def wav2vec_large() -> SpeechRecipe:
-    """The large size as published (32.5 M): LibriSpeech, 960 h, 400,000 updates (arXiv 1904.05862, section 4).
+    """Pre-train wav2vec large as published (32.5 M parameters) on 960 h of LibriSpeech; the paper used 16 GPUs.
 
-    Expected: 2.43 % WER on WSJ nov92 with a character language model, its context vectors as input of a wav2letter
-    recogniser trained on all of WSJ (table 1). The paper took 16 GPUs; the number is from memory.
+    400,000 updates (arXiv 1904.05862, section 4). Expected: WER of 2.43 % on WSJ nov92 with a character language model
+    and a wav2letter recogniser on its context vectors, trained on all of WSJ (table 1; figure not checked against the
+    paper).
 
     Command: `sori train wav2vec_large --data PREPARED --into runs/wav2vec_large`
     """
@@ -80,7 +82,7 @@ def wav2vec_large() -> SpeechRecipe:
 
 
 def _schedule(num_steps: int) -> ScheduleConfig:
-    """From 1e-7 in 500 updates to 5e-3, along a cosine to 1e-6 (section 4.2)."""
+    """Return the schedule from 1e-7 to 5e-3 in 500 updates, then along a cosine to 1e-6 (section 4.2)."""
     return ScheduleConfig(
         kind="cosine", warmup_fraction=500 / num_steps, first_factor=1e-7 / 5e-3, final_factor=1e-6 / 5e-3
     )

@@ -1,8 +1,8 @@
-"""Pre-training wav2vec 2.0, by size.
+"""Recipes that pre-train wav2vec 2.0, by size.
 
-An update of the papers hears 1.6 h (BASE) or 2.7 h (LARGE) of audio on 64 or 128 GPUs. Here one process holds
-`data.batch_seconds` at a time and adds up `train.num_accumulate` micro-batches; together they make the published hours
-an update. With N processes under `torchrun`, divide `num_accumulate` by N.
+An update of the papers processes 1.6 h (BASE) or 2.7 h (LARGE) of audio on 64 or 128 GPUs. Here one process accumulates
+`train.num_accumulate` micro-batches of `data.batch_seconds`, which together give the published hours per update. With N
+processes under `torchrun`, divide `train.num_accumulate` by N.
 """
 
 from sori.data.batches.sampler import DataConfig
@@ -15,10 +15,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def wav2vec2_tiny() -> SpeechRecipe:
-    """Our smallest useful size (2 M parameters): some hours of speech, two CPU cores, about twenty minutes.
+    """Pre-train wav2vec 2.0 tiny (2 M parameters) on some hours of speech; two CPU cores, about twenty minutes.
 
-    Expected: on six hours of read English, 69 hours heard, the loss of hidden frames falls to 3.5 nats and that of
-    visible ones to 1.4 (a guess: 4.615). What that is worth in letter errors stands in `docs/results.md`.
+    Expected: on six hours of read English, after 69 hours processed, the loss falls to 3.5 nats on masked frames and to
+    1.4 on visible ones (chance level: 4.615). For the resulting CER see `docs/results.md`.
 
     Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
@@ -35,9 +35,9 @@ def wav2vec2_tiny() -> SpeechRecipe:
 
 
 def wav2vec2_small() -> SpeechRecipe:
-    """Our next size (15 M parameters): tens of hours of speech, one GPU, or patience. Not yet tuned.
+    """Pre-train wav2vec 2.0 small (15 M parameters) on tens of hours of speech; one GPU. Not yet tuned.
 
-    Expected: below `wav2vec2_tiny` on the same data, at about seven times the work.
+    Expected: a lower loss than `wav2vec2_tiny` on the same data, at about seven times the computation.
 
     Command: `sori train wav2vec2_small --data PREPARED --into runs/small`
     """
@@ -52,11 +52,12 @@ def wav2vec2_small() -> SpeechRecipe:
 
 
 def wav2vec2_base() -> SpeechRecipe:
-    """BASE as published (95 M): LibriSpeech, 960 h, 400,000 updates of 1.6 h (arXiv 2006.11477, section 4.2).
+    """Pre-train wav2vec 2.0 BASE as published (95 M parameters) on 960 h of LibriSpeech; the paper used 64 GPUs.
 
-    Expected: fine-tuned on 10 minutes, 46.9 / 50.9 % WER on test-clean / test-other without a language model (table 1).
-    The paper took 64 V100 GPUs for 1.6 days; one GPU needs the same 640,000 h of audio, thus months. For a single GPU
-    lower `train.num_accumulate` and, in proportion, `optim.lr`.
+    400,000 updates of 1.6 h (arXiv 2006.11477, section 4.2). Expected: fine-tuned on 10 minutes, WER of 46.9 / 50.9 %
+    on test-clean / test-other without a language model (table 1). The paper used 64 V100 GPUs for 1.6 days; one GPU
+    needs months for the same 640,000 h of audio. On a single GPU lower `train.num_accumulate` and, in proportion,
+    `optim.lr`.
 
     Command: `sori train wav2vec2_base --data PREPARED --into runs/base`
     """
@@ -71,10 +72,10 @@ def wav2vec2_base() -> SpeechRecipe:
 
 
 def wav2vec2_large() -> SpeechRecipe:
-    """LARGE as published (317 M): LibriSpeech, 960 h, 250,000 updates of 2.7 h (arXiv 2006.11477, section 4.2).
+    """Pre-train wav2vec 2.0 LARGE as published (317 M parameters) on 960 h of LibriSpeech; the paper used 128 GPUs.
 
-    Expected: fine-tuned on 10 minutes, 43.5 / 45.3 % WER without a language model (table 1). The paper took 128 V100
-    GPUs for 2.3 days.
+    250,000 updates of 2.7 h (arXiv 2006.11477, section 4.2), 2.3 days on 128 V100 GPUs. Expected: fine-tuned on 10
+    minutes, WER of 43.5 / 45.3 % on test-clean / test-other without a language model (table 1).
 
     Command: `sori train wav2vec2_large --data PREPARED --into runs/large`
     """
@@ -89,10 +90,11 @@ def wav2vec2_large() -> SpeechRecipe:
 
 
 def wav2vec2_lv60k() -> SpeechRecipe:
-    """LARGE as published for LibriVox (317 M): 53,200 h, 600,000 updates of 2.7 h (arXiv 2006.11477, section 4.2).
+    """Pre-train wav2vec 2.0 LARGE as published (317 M parameters) on 53,200 h of LibriVox; the paper used 128 GPUs.
 
-    Expected: fine-tuned on 10 minutes, 40.2 / 38.7 % WER without a language model (table 1). The paper took 128 V100
-    GPUs for 5.2 days. Learning rate: the paper's 3e-4 (the public configuration file says 5e-3).
+    600,000 updates of 2.7 h (arXiv 2006.11477, section 4.2), 5.2 days on 128 V100 GPUs. Expected: fine-tuned on 10
+    minutes, WER of 40.2 / 38.7 % on test-clean / test-other without a language model (table 1). Learning rate: the
+    paper's 3e-4 (5e-3 in the public configuration file).
 
     Command: `sori train wav2vec2_lv60k --data PREPARED --into runs/lv60k`
     """
@@ -104,11 +106,11 @@ def wav2vec2_lv60k() -> SpeechRecipe:
 
 
 def wav2vec2_xlsr_tiny() -> SpeechRecipe:
-    """`wav2vec2_tiny` for several languages, the small ones favoured as in XLSR: some hours, two CPU cores.
+    """Pre-train `wav2vec2_tiny` on some hours of several languages, balanced as in XLSR; two CPU cores.
 
-    Utterances from 1 s on are heard, so that word lists of a language with little else count.
+    Uses utterances from 1 s on, to include word lists of languages with little other data.
 
-    Expected: what it is worth beside English alone stands in `docs/systems/xlsr.md`.
+    Expected: see `docs/systems/xlsr.md` for a comparison with English alone.
 
     Command: `sori train wav2vec2_xlsr_tiny --data ENGLISH --data MBOSHI --data KOREAN --into runs/xlsr_tiny`
     """
@@ -116,10 +118,10 @@ def wav2vec2_xlsr_tiny() -> SpeechRecipe:
 
 
 def wav2vec2_xlsr_base() -> SpeechRecipe:
-    """XLSR Base (95 M), as `wav2vec2_base`, for ten languages of CommonVoice (arXiv 2006.13979).
+    """Pre-train XLSR Base (95 M parameters) on ten languages of CommonVoice; for many GPUs, as `wav2vec2_base`.
 
-    Expected: 13.6 % phoneme errors on average over the ten languages, with an hour of labels each. The paper's updates
-    and learning rate are told in contradictory ways; these are `wav2vec2_base`'s.
+    Source: arXiv 2006.13979. Expected: mean phoneme error rate of 13.6 % over the ten languages, fine-tuned on one hour
+    each. The paper is contradictory about updates and learning rate; these are those of `wav2vec2_base`.
 
     Command: `sori train wav2vec2_xlsr_base --data PREPARED --into runs/xlsr_base`
     """
@@ -127,9 +129,10 @@ def wav2vec2_xlsr_base() -> SpeechRecipe:
 
 
 def wav2vec2_xlsr_large() -> SpeechRecipe:
-    """XLSR-10 Large (317 M), as `wav2vec2_large`, for ten languages (arXiv 2006.13979).
+    """Pre-train XLSR-10 Large (317 M parameters) on ten languages; for many GPUs, as `wav2vec2_large`.
 
-    Expected: 12.3 % phoneme errors on average over ten languages of CommonVoice, with an hour of labels each.
+    Source: arXiv 2006.13979. Expected: mean phoneme error rate of 12.3 % over ten languages of CommonVoice, fine-tuned
+    on one hour each.
 
     Command: `sori train wav2vec2_xlsr_large --data PREPARED --into runs/xlsr_large`
     """
@@ -137,13 +140,14 @@ def wav2vec2_xlsr_large() -> SpeechRecipe:
 
 
 def wav2vec2_xlsr_300m() -> SpeechRecipe:
-    """XLSR-53's and XLS-R's smallest size (317 M) with the training settings of `wav2vec2_lv60k`.
+    """Pre-train XLSR-53 / XLS-R 0.3B (317 M parameters) on many languages, as `wav2vec2_lv60k`; for many GPUs.
 
-    For recordings of several languages that tell their language: small ones are favoured as in the papers (arXiv
-    2006.13979, section 2; arXiv 2111.09296), all of one corpus. `--data.language-exponent null` hears each recording
-    once an epoch instead, as is right for a single language.
+    Needs recordings with language labels: languages with little data are oversampled as in the papers (arXiv
+    2006.13979, section 2; arXiv 2111.09296), in one corpus. For a single language use `--data.language-exponent null`,
+    which samples each recording once per epoch.
 
-    Expected: XLSR-53, on 56,000 h of 53 languages, 7.6 % phoneme errors on average over ten languages of CommonVoice.
+    Expected: XLSR-53, on 56,000 h of 53 languages, has a mean phoneme error rate of 7.6 % over ten languages of
+    CommonVoice.
 
     Command: `sori train wav2vec2_xlsr_300m --data PREPARED --into runs/xlsr_300m`
     """
@@ -151,7 +155,7 @@ def wav2vec2_xlsr_300m() -> SpeechRecipe:
 
 
 def wav2vec2_xlsr_1b() -> SpeechRecipe:
-    """XLS-R 1B (966 M parameters) with the training settings of `wav2vec2_lv60k` and languages in balance; 80 GB.
+    """Pre-train XLS-R 1B (966 M parameters) on many languages, as `wav2vec2_lv60k`; for GPUs of 80 GB.
 
     Command: `sori train wav2vec2_xlsr_1b --data PREPARED --into runs/xlsr_1b`
     """
@@ -159,9 +163,7 @@ def wav2vec2_xlsr_1b() -> SpeechRecipe:
 
 
 def wav2vec2_xlsr_2b() -> SpeechRecipe:
-    """XLS-R 2B (2.2 G parameters) with the training settings of `wav2vec2_lv60k` and languages in balance.
-
-    For several GPUs of 80 GB.
+    """Pre-train XLS-R 2B (2.2 G parameters) on many languages, as `wav2vec2_lv60k`; for several GPUs of 80 GB.
 
     Command: `torchrun --nproc-per-node 8 -m sori train wav2vec2_xlsr_2b --data PREPARED --into runs/xlsr_2b
     --train.num-accumulate 16`
@@ -170,7 +172,7 @@ def wav2vec2_xlsr_2b() -> SpeechRecipe:
 
 
 def _balanced(recipe: SpeechRecipe, name: str, system: Wav2Vec2Config | None = None) -> SpeechRecipe:
-    """Languages heard in proportion to the square root of their hours (XLSR, section 2)."""
+    """Return the recipe with languages sampled in proportion to the square root of their hours (XLSR, section 2)."""
     data = recipe.data.model_copy(update={"language_exponent": 0.5})
     changes = {"name": name, "system": system or recipe.system, "data": data}
     return recipe.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""Vectors of written words, from plain text."""
+"""Recipes that train vectors of written words (Word2Vec) on plain text."""
 
 import contextlib
 from pathlib import Path
@@ -8,16 +8,16 @@ from sori.training.word2vec_loop import WordTrainConfig
 
 
 class WordRecipe(WordTrainConfig):
-    """What a run of Word2Vec computes; the loop's settings (`Recipe`) mean nothing to it."""
+    """Complete settings of a Word2Vec run, which has its own training loop (see `Recipe` for the others)."""
 
     name: str
-    """For people; the run folder's name decides how the model is called."""
+    """Label for messages; a model is identified by its run folder."""
     system: Word2VecConfig
     corpora: tuple[str, ...] = ()
-    """Texts: files (.txt, .gz, .xz, .bz2) or folders of them. A line is a sentence."""
+    """Texts: files (.txt, .gz, .xz, .bz2) or folders of them, one sentence per line."""
 
     def as_stored(self, path: Path) -> str:
-        """The recipe as YAML; as it stands in a file, where that is the same recipe."""
+        """Return the recipe as YAML, or the text of the file if it already holds an equal recipe."""
         if path.is_file():
             with contextlib.suppress(ValueError):
                 if WordRecipe.from_yaml(path) == self:
@@ -26,20 +26,22 @@ class WordRecipe(WordTrainConfig):
 
 
 def word2vec_skipgram() -> WordRecipe:
-    """A word tells the words near it: good vectors of rarer words, from any amount of plain text.
+    """Train Word2Vec skip-gram on plain text of any size; a CPU, about a second per million words and epoch.
 
-    Expected: see `docs/systems/word2vec.md`; a million words take about a second an epoch on two cores.
+    Predicts context words from the centre word; good vectors of rare words. Expected: see `docs/systems/word2vec.md`;
+    the speed is that of two cores.
 
-    Command: `sori train word2vec_skipgram --data TEXT --into runs/words`, TEXT a file or a folder of texts; for a text
-    of less than some million words more passes, `--epochs 15`.
+    Command: `sori train word2vec_skipgram --data TEXT --into runs/words`, where TEXT is a file or a folder of texts;
+    for less than some million words use more epochs, `--epochs 15`.
     """
     return WordRecipe(name="word2vec_skipgram", system=Word2VecConfig())
 
 
 def word2vec_cbow() -> WordRecipe:
-    """The words near a word tell it, all together: twice as fast, a little less good with rare words.
+    """Train Word2Vec CBOW on plain text of any size; a CPU, twice as fast as skip-gram.
 
-    Expected: see `docs/systems/word2vec.md`.
+    Predicts the centre word from its context words; vectors of rare words are slightly worse. Expected: see
+    `docs/systems/word2vec.md`.
 
     Command: `sori train word2vec_cbow --data TEXT --into runs/words_cbow`
     """
@@ -47,9 +49,10 @@ def word2vec_cbow() -> WordRecipe:
 
 
 def word2vec_text8() -> WordRecipe:
-    """The demonstration of word2vec.c (demo-word.sh): CBOW, 200 dimensions, 25 words of noise, 15 epochs of text8.
+    """Train Word2Vec CBOW on text8 with the settings of word2vec.c's demo-word.sh; a CPU.
 
-    Expected: others report 53 % of the analogies among the 30,000 most frequent words of text8. We have not tried it.
+    200 dimensions, 25 noise words, 15 epochs. Expected: others report an accuracy of 53 % on analogies among the 30,000
+    most frequent words of text8. Not trained here.
 
     Command: `sori train word2vec_text8 --data text8 --into runs/text8`
     """
@@ -60,7 +63,7 @@ def word2vec_text8() -> WordRecipe:
 
 
 def word2vec_smoke() -> WordRecipe:
-    """Word2Vec in a second, to see that everything runs.
+    """Check that Word2Vec runs: a toy model on a little text; a second on a CPU.
 
     Expected: the loss falls.
 

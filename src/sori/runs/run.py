@@ -1,6 +1,6 @@
-"""Recipe in, run out: the only place where a recipe becomes objects.
+"""Run a recipe: the only place where configuration is turned into objects.
 
-What a run leaves on the disk: `core/run_folder.py`.
+Files of a run: see `core/run_folder.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,12 +49,12 @@ R = TypeVar("R", bound=Recipe)
 
 
 class Run(NamedTuple):
-    """What `train` leaves behind."""
+    """Result of `train`."""
 
     folder: Path
-    """`sori.load` takes it once the run is finished."""
+    """Run folder; `sori.load` accepts it once the run is finished."""
     finished: bool
-    """False after SIGTERM or Ctrl-C; the same call continues."""
+    """Whether training is finished; False after SIGTERM or Ctrl-C, then the same call continues."""
 
 
 def train(
@@ -64,19 +64,19 @@ def train(
     data: str | Path | Sequence[str | Path] | None = None,
     init: str | Path | None = None,
 ) -> Run:
-    """Pre-train or fine-tune, as the recipe says; repeated, it continues where it was interrupted.
+    """Train by a recipe (pre-training or fine-tuning); the same call continues an interrupted run.
 
     Args:
-        recipe: see `recipes`.
-        into: the run folder, made where there is none.
-        data: prepared folder or folders, of Word2Vec texts, in place of the recipe's `corpora`.
-        init: model to start from, of any format that `sori.load` takes, in place of the recipe's `init`.
+        recipe: Recipe, see `sori.recipes`.
+        into: Run folder, created if needed.
+        data: Prepared folder or folders (for text recipes: texts), instead of the recipe's `corpora`.
+        init: Model to start from, in any format that `sori.load` reads, instead of the recipe's `init`.
 
     Raises:
-        ValueError: recipe, data and starting model do not fit together, or the folder holds another run, or something
-            in a place where the run would write.
-        FileNotFoundError: there is no such data folder or starting model.
-        RuntimeError: training came to nothing; names cause and cure.
+        ValueError: Recipe, data and initial model do not match, or the folder holds another run or other files with
+            names that the run writes.
+        FileNotFoundError: The data folder or the initial model does not exist.
+        RuntimeError: Training failed; the message gives cause and cure.
     """
     folder = RunFolder(Path(into))
     if isinstance(recipe, WordRecipe):
@@ -105,8 +105,8 @@ def train(
 
 @contextmanager
 def _exclusive(folder: RunFolder) -> Iterator[None]:
-    """Lock the folder for this run, after a check that it overwrites nothing but what runs make."""
-    if distributed.rank() == 0:  # other processes would see what this one makes meanwhile
+    """Lock the folder for this run, after checking that it overwrites only files made by runs."""
+    if distributed.rank() == 0:  # other processes would see the files that this one writes meanwhile
         folder.check_free()
         store.check_place(folder.model)
     with folder.locked():
@@ -114,12 +114,12 @@ def _exclusive(folder: RunFolder) -> Iterator[None]:
 
 
 def _task(recipe: Recipe, folder: RunFolder) -> Task:
-    """Return what the loop is given; nothing is written into the folder before the data were found."""
+    """Return the input of the training loop; nothing is written into the folder before the data have been found."""
     match recipe:
         case ImageRecipe():
-            pictures = training_images(recipe.corpora, held_out=recipe.held_out)
+            images = training_images(recipe.corpora, held_out=recipe.held_out)
             folder.begin(recipe.as_stored(folder.recipe))
-            return image_contrast.views(recipe, pictures, folder)
+            return image_contrast.views(recipe, images, folder)
         case TextRecipe():
             files = text_files(recipe.corpora)
             folder.begin(recipe.as_stored(folder.recipe))
@@ -136,7 +136,7 @@ def _task(recipe: Recipe, folder: RunFolder) -> Task:
 
 
 def complete(recipe: R, data: str | Path | Sequence[str | Path] | None, init: str | Path | None) -> R:
-    """The recipe with what the caller gave; paths absolute, so that the stored recipe can be repeated from anywhere."""
+    """Return the recipe with data and initial model filled in, as absolute paths so that it runs from any directory."""
     changes: dict[str, Any] = {}
     if data is not None:
         changes["corpora"] = tuple(str(Path(folder).resolve()) for folder in folders_of(data))
@@ -144,28 +144,28 @@ def complete(recipe: R, data: str | Path | Sequence[str | Path] | None, init: st
         changes["init"] = str(resolve.find(init).resolve())
     recipe = recipe.model_copy(update=changes)
     if recipe.init is not None and isinstance(recipe.system, Wav2Vec2Config):
-        recipe = recipe.model_copy(update={"system": _hearing_as(recipe.system, recipe.init)})
+        recipe = recipe.model_copy(update={"system": _with_normalisation_of(recipe.system, recipe.init)})
     if isinstance(recipe.system, CodeBertConfig):
         recipe = recipe.model_copy(update={"system": unit_bert.with_units(recipe.system, recipe.init, recipe.name)})
     if not recipe.corpora:
-        wanted, place = {
+        required, argument = {
             "bert": ("texts: give files or folders of them", "TEXTS"),
             "classifier": ("texts with labels: give a table (.tsv, .jsonl)", "TABLE"),
         }.get(recipe.system.kind, ("recordings: give a prepared folder", "DIR"))
-        raise ValueError(f"{recipe.name} needs {wanted} with data= (`--data {place}`)")
+        raise ValueError(f"{recipe.name} needs {required} with data= (`--data {argument}`)")
     return recipe
 
 
-def _hearing_as(config: Wav2Vec2Config, init: str) -> Wav2Vec2Config:
-    """The settings with the starting model's normalisation of the waveform: another would make its weights useless."""
+def _with_normalisation_of(config: Wav2Vec2Config, init: str) -> Wav2Vec2Config:
+    """Return the settings with the waveform normalisation of the initial model, which its weights depend on."""
     start, ours = store.read(init).model.encoder_config, config.front
     theirs = start.front if isinstance(start, Wav2Vec2Config) else None
     if not isinstance(theirs, ConvConfig) or not isinstance(ours, ConvConfig):
         return config
-    heard = {"normalize": theirs.normalize, "normalize_floor": theirs.normalize_floor}
-    if heard != {name: getattr(ours, name) for name in heard}:
-        logger.info(f"the waveform is prepared as {init} expects it: {', '.join(f'{k} {v}' for k, v in heard.items())}")
-    return config.model_copy(update={"front": ours.model_copy(update=heard)})
+    changes = {"normalize": theirs.normalize, "normalize_floor": theirs.normalize_floor}
+    if changes != {name: getattr(ours, name) for name in changes}:
+        logger.info(f"normalising the waveform as {init} does: {', '.join(f'{k} {v}' for k, v in changes.items())}")
+    return config.model_copy(update={"front": ours.model_copy(update=changes)})
 
 
 def _speech_task(
@@ -185,7 +185,7 @@ def _speech_task(
 def _train_words(
     recipe: WordRecipe, folder: RunFolder, data: str | Path | Sequence[str | Path] | None, init: str | Path | None
 ) -> Run:
-    """Word2Vec has a training of its own, in one process."""
+    """Run Word2Vec, which has its own training loop, in one process."""
     if init is not None:
         raise ValueError(f"{recipe.name} starts from random vectors; leave out init= (`--init {init}`)")
     if data is not None:

@@ -1,1 +1,1 @@
-"""What the loop is given, one file for each kind of data."""
+"""Build what the training loop needs, one file per kind of data."""

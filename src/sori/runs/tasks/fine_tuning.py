@@ -1,4 +1,4 @@
-"""Recognisers that learn from transcripts."""
+"""Set up fine-tuning of recognisers on transcribed speech."""
 
 import json
 import math
@@ -31,10 +31,10 @@ from sori.training import loop
 
 
 def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
-    """A recogniser over the encoder of `init` or a new one, and transcribed utterances.
+    """Build a recogniser on the encoder of `init` or a new one, and batches of transcribed utterances.
 
     Raises:
-        ValueError: recipe, recordings and starting model do not fit together.
+        ValueError: Recipe, recordings and initial model do not match.
     """
     labels = recipe.labels
     chosen = transcribed = with_text(utterances)
@@ -42,7 +42,7 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         chosen = _at_most(transcribed, labels.minutes, seed=labels.seed)
         if len(chosen) == len(transcribed):
             logger.info(
-                f"{recipe.name} takes {labels.minutes:g} minutes of transcribed speech; there is less: taking all of it"
+                f"{recipe.name} uses {labels.minutes:g} minutes of transcribed speech; there is less: using all of it"
             )
     vocabulary = Vocabulary.fit(
         (u.text or "" for u in chosen), unit=labels.unit, case=labels.case, punctuation=labels.punctuation
@@ -55,7 +55,7 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         frames = num_frames(one, field_samples=encoder.field_samples, hop_samples=encoder.hop_samples)
         return int(frames) * system.config.upsample
 
-    # An utterance must be feasible at the fastest speed it will be heard at.
+    # The transcript must fit the number of frames at the highest speed.
     fastest = max(labels.speeds)
     checked = label(
         chosen,
@@ -77,7 +77,7 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         reader=reader,
     )
     if batches.languages is not None:
-        logger.info(f"languages heard: {batches.languages}")
+        logger.info(f"language sampling: {batches.languages}")
     return Task(
         system, batches, _dev_evaluation(recipe, labels), fingerprint.of_utterances(usable, languages=balanced(recipe))
     )
@@ -89,7 +89,7 @@ def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list
 
 
 def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
-    """A recogniser over the encoder of the starting model, or over a new one."""
+    """Build a recogniser on the encoder of the initial model, or on a new one."""
     if recipe.init is None:
         if recipe.encoder is None:
             raise ValueError(
@@ -102,9 +102,7 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
         config, weights = factory.encoder_of(start).config, factory.encoder_weights(start)
     changes, foreign = settings_of(config, recipe.encoder_changes)
     if foreign:
-        logger.info(
-            f"a {config.kind} has no {', '.join(foreign)}: these encoder_changes of the recipe do not concern it"
-        )
+        logger.info(f"a {config.kind} has no {', '.join(foreign)}: ignoring these encoder_changes of the recipe")
     config = type(config).from_data(
         {**config.model_dump(mode="json"), **changes}, origin="the encoder after the recipe's encoder_changes"
     )
@@ -116,14 +114,12 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
 
 
 def _dev_evaluation(recipe: RecogniserRecipe, labels: LabelConfig) -> list[loop.Evaluation]:
-    """Error rates on at most `dev_minutes` of the dev split; nothing where no corpus names one."""
+    """Return an evaluation of error rates on at most `dev_minutes` of the dev split; none if no corpus has one."""
     found = [
         u for folder in recipe.corpora for u in read_manifest(Path(folder)) if u.split == labels.dev_split and u.text
     ]
     if not found:
-        logger.info(
-            f"no transcribed utterances of a split called {labels.dev_split!r}: error rates are not measured on the way"
-        )
+        logger.info(f"no transcribed utterances in a split named {labels.dev_split!r}: no error rates during training")
         return []
     chosen = _at_most(found, labels.dev_minutes, seed=labels.seed)
 
@@ -142,6 +138,6 @@ def _keep_excluded(folder: RunFolder, excluded: Sequence[Unusable]) -> None:
     write_text(folder.excluded, lines)
     if rows:
         logger.info(
-            f"{len(rows)} utterances cannot be learnt from and are left out (all in {folder.excluded}), such as"
+            f"left out {len(rows)} utterances that cannot be used for training (all in {folder.excluded}), such as"
         )
         logger.info("\n".join(f"  {row['id']}: {row['reason']}" for row in rows[:3]))

@@ -1,4 +1,4 @@
-"""SimCLR on images."""
+"""Set up SimCLR on images."""
 
 from sori.checkpoints import store
 from sori.core.run_folder import RunFolder
@@ -10,10 +10,10 @@ from sori.runs.tasks.task import Task
 
 
 def views(recipe: ImageRecipe, images: Images, folder: RunFolder) -> Task:
-    """A network, and two views of each image.
+    """Build a network, and batches of two views per image.
 
     Raises:
-        ValueError: the run was begun on other images.
+        ValueError: The run was started on other images.
     """
     system = factory.build(recipe.system)
     if recipe.init is not None:

@@ -1,4 +1,4 @@
-"""Encoders that learn from speech without transcripts."""
+"""Set up pre-training of encoders on speech without transcripts."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ SpokenRecipe = SpeechRecipe | RecogniserRecipe | SpokenWordRecipe
 
 
 def pretraining(recipe: SpeechRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
-    """An encoder with random weights or those of `init`, and crops of recordings."""
+    """Build an encoder with random weights or those of `init`, and batches of crops of recordings."""
     system = build(recipe.system)
     if recipe.init is not None:
         weights = _pretrained(recipe.init, system, grow=recipe.grow_quantizer)
@@ -36,39 +36,40 @@ def pretraining(recipe: SpeechRecipe, utterances: list[Utterance], folder: RunFo
     reader = audio(recipe, utterances, folder)
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
     if batches.languages is not None:
-        logger.info(f"languages heard: {batches.languages}")
+        logger.info(f"language sampling: {batches.languages}")
     fresh = recipe.init is None and not folder.checkpoint.exists()
     if fresh and (
         (isinstance(system, Wav2Vec2) and system.targets is not None)
         or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
     ):
-        system.start_codebook(_about_a_quarter_of_an_hour(batches), Rng(recipe.train.seed))
+        system.start_codebook(_first_quarter_hour(batches), Rng(recipe.train.seed))
     return Task(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
 
 
 def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
-    """All tensors to start from: those of the model, and with `grow` the new system's own of what the model lacks."""
+    """Return the initial tensors: those of the model, and with `grow` random ones for those that the model lacks."""
     source = store.load(init)
     encoder = factory.encoder_of(source)
     if encoder.config.kind != system.config.kind:
         raise ValueError(
-            f"{init} is a {encoder.config.kind}, and what is to be trained a {system.config.kind}; start from a model "
-            "of the same kind"
+            f"expected a {system.config.kind} to start from, as the recipe trains one, got {init}, a "
+            f"{encoder.config.kind}; start from a model of the same kind"
         )
     weights, new = encoder.state_dict(), system.state_dict()
     added = {name: new[name] for name in new.keys() - weights.keys() if is_objective(system.config, name)}
     if added and not grow:
         kind = "a recogniser" if isinstance(source, Ctc) else "an encoder"
         raise ValueError(
-            f"{init} is {kind} without the quantiser that pre-training needs; start from the pre-trained model it was "
-            "made from, or draw a new quantiser with `--grow-quantizer true`"
+            f"{init} is {kind} without the quantiser that pre-training needs; start from the pre-trained model that it "
+            "was fine-tuned from, or initialise a new quantiser with `--grow-quantizer true`"
         )
     if added:
-        logger.info(f"{init} has no quantiser: drew a new one ({sum(t.numel() for t in added.values()):,} parameters)")
+        num = sum(t.numel() for t in added.values())
+        logger.info(f"{init} has no quantiser: initialised a new one at random ({num:,} parameters)")
     return weights | added
 
 
-def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveformBatch]:
+def _first_quarter_hour(batches: CropBatches) -> Iterator[WaveformBatch]:
     seconds = 0.0
     for index in itertools.count():
         batch = batches[index]
@@ -79,21 +80,24 @@ def _about_a_quarter_of_an_hour(batches: CropBatches) -> Iterator[WaveformBatch]
 
 
 def audio(recipe: SpokenRecipe, utterances: list[Utterance], folder: RunFolder) -> Reader:
-    """Where the samples come from, decided once for a run and noted with its data; refuses to continue on other data.
+    """Open the reader of audio samples; check that a continued run has the same data.
 
-    Cached samples are rounded to 16 bits: a run that changed its mind when it is resumed would not end with equal bits.
+    Whether to cache is decided when the run starts and stored with its data: cached samples are rounded to 16 bits, so
+    a later change would break bit-exact resuming.
+
+    Raises:
+        ValueError: The run was started on other data.
     """
     about = fingerprint.of_utterances(utterances, languages=balanced(recipe))
     before = fingerprint.check(folder.fingerprint, about)
     policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
-    home = (
-        Path(recipe.corpora[0]) if len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK) else folder.path
-    )
-    reader = open_audio(utterances, folder=home, policy=policy)
+    one_writable = len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK)
+    cache_folder = Path(recipe.corpora[0]) if one_writable else folder.path
+    reader = open_audio(utterances, folder=cache_folder, policy=policy)
     fingerprint.store(folder.fingerprint, {**about, "cached": not isinstance(reader, FileReader)})
     return reader
 
 
 def balanced(recipe: SpokenRecipe) -> bool:
-    """Whether languages decide how often an utterance is heard."""
+    """Return whether utterances are sampled by language."""
     return recipe.data.language_exponent is not None

@@ -1,4 +1,4 @@
-"""What every kind of training gives to the loop."""
+"""The input of the training loop."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,10 @@ from sori.training import loop
 
 
 class Task(NamedTuple):
-    """A system, and what it is trained on."""
+    """A system, and the data it is trained and evaluated on."""
 
     system: factory.System
     batches: Batches
     evaluations: list[loop.Evaluation]
     fingerprint: Fingerprint
-    """Of the training data."""
+    """Fingerprint of the training data."""

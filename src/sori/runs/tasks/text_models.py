@@ -1,4 +1,4 @@
-"""BERT on texts, and classifiers of texts over it."""
+"""Set up training of BERT on texts, and of text classifiers on BERT."""
 
 import math
 from collections.abc import Mapping
@@ -36,26 +36,26 @@ from sori.training import loop
 
 
 def bert(recipe: TextRecipe, files: list[Path], folder: RunFolder) -> Task:
-    """BERT, and pairs of text segments.
+    """Build BERT, and batches of pairs of text segments.
 
     Raises:
-        ValueError: segments are longer than the model allows, the texts cannot be read or are too few, or the run was
-            begun on others.
+        ValueError: Segments are longer than the model allows, the texts cannot be read or are too short, or the run
+            was started on other texts.
     """
     texts, config = recipe.texts, recipe.system
     if texts.max_tokens > config.num_positions:
         raise ValueError(
-            f"texts.max_tokens is {texts.max_tokens}, and the model has {config.num_positions} positions; lower the "
-            "one or raise system.num_positions"
+            f"expected texts.max_tokens to be at most the model's {config.num_positions} positions, got "
+            f"{texts.max_tokens}; lower it or raise system.num_positions"
         )
     about = fingerprint.of_texts(files)
     fingerprint.check(folder.fingerprint, about)
     wordpiece = _vocabulary(recipe, texts, files, folder)
     tokens = token_store.store(files, wordpiece, folder.tokens)
     fingerprint.store(folder.fingerprint, about)
-    config = config.model_copy(update=_places(wordpiece))
+    config = config.model_copy(update=_special_ids(wordpiece))
     system = factory.build(config, wordpiece=wordpiece)
-    assert isinstance(system, Bert)  # noqa: S101 - as asked
+    assert isinstance(system, Bert)  # noqa: S101 - by its configuration
     if recipe.init is not None:
         factory.copy_weights(store.read(recipe.init).model.weights, system, origin=recipe.init)
     ranges = divide(tokens.documents, texts.held_out_every)
@@ -68,7 +68,7 @@ def bert(recipe: TextRecipe, files: list[Path], folder: RunFolder) -> Task:
 
 
 def _vocabulary(recipe: TextRecipe, texts: TextsConfig, files: list[Path], folder: RunFolder) -> WordPiece:
-    """The starting model's, or the one learnt before, or one learnt now."""
+    """Return the vocabulary of the initial model, or the one stored in the run folder, or a newly learnt one."""
     path = folder.vocabulary
     if recipe.init is not None:
         start = store.read(recipe.init).model
@@ -76,14 +76,14 @@ def _vocabulary(recipe: TextRecipe, texts: TextsConfig, files: list[Path], folde
             raise ValueError(f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}")
         return start.wordpiece
     if not path.is_file() and distributed.rank() == 0:
-        logger.info(f"learning a vocabulary of {texts.wordpiece.num_tokens:,} pieces of words")
+        logger.info(f"learning a vocabulary of {texts.wordpiece.num_tokens:,} word pieces")
         WordPiece.fit(lambda: paragraphs(files), texts.wordpiece).save(path)
     distributed.barrier()
     return WordPiece.load(path)
 
 
-def _places(wordpiece: WordPiece) -> dict[str, int]:
-    """What the model's settings hold of its vocabulary."""
+def _special_ids(wordpiece: WordPiece) -> dict[str, int]:
+    """Return the size and special token ids of a vocabulary, as fields of `BertConfig`."""
     w = wordpiece
     return {"num_tokens": len(w), "pad": w.pad, "cls": w.cls, "sep": w.sep, "mask": w.mask}
 
@@ -91,12 +91,12 @@ def _places(wordpiece: WordPiece) -> dict[str, int]:
 def _held_out(
     tokens: Tokens, train: np.ndarray, held_out: np.ndarray, texts: TextsConfig, wordpiece: WordPiece
 ) -> list[loop.Evaluation]:
-    """Hidden words of documents that are not trained on, always the same ones, whatever the seed of the run.
+    """Return an evaluation on masked words of held-out documents, the same ones for every seed.
 
-    `unigram` is the loss of whoever knows no more than how frequent each token is in the training texts.
+    `unigram` is the loss of a unigram model of the training texts.
     """
     if not len(held_out):
-        logger.info("nothing is held out of so short a text: the loss on unseen text is not measured")
+        logger.info("the text is too short for held-out documents: no loss on held-out text")
         return []
     all_pairs = texts.model_copy(update={"batch_size": 1})
     num_pairs = min(texts.held_out_pairs, PairBatches(tokens, held_out, all_pairs, wordpiece, seed=0).num_pairs)
@@ -111,27 +111,21 @@ def _held_out(
             batch = batches[index]
             draws = system.draw(batch, Rng(0, index), device)
             part = system.objective(batch.to(device), draws)
-            told = {**part.terms, "count": part.count}
-            told["unigram"] = -frequencies[batch.ids[draws.hidden.cpu()]].sum()
-            for name, value in told.items():
+            terms = {**part.terms, "count": part.count}
+            terms["unigram"] = -frequencies[batch.ids[draws.hidden.cpu()]].sum()
+            for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
-        names = {
-            "mlm": "mlm",
-            "unigram": "unigram",
-            "correct": "correct",
-            "next": "next",
-            "next_correct": "next_correct",
-        }
-        return {f"held_out_{name}": sums[theirs] / (sums["count"] or math.nan) for name, theirs in names.items()}
+        names = ("mlm", "unigram", "correct", "next", "next_correct")
+        return {f"held_out_{name}": sums[name] / (sums["count"] or math.nan) for name in names}
 
     return [measure]
 
 
 def labelled_rows(recipe: ClassifierRecipe) -> Divided:
-    """The rows of a classifier's tables.
+    """Read the rows of the tables that a classifier is trained on.
 
     Raises:
-        FileNotFoundError, ValueError: they cannot be read.
+        FileNotFoundError, ValueError: A table cannot be read.
     """
     settings = recipe.labelled
     rows = [row for path in recipe.corpora for row in read_labelled(Path(path), words=recipe.system.read == "words")]
@@ -139,10 +133,10 @@ def labelled_rows(recipe: ClassifierRecipe) -> Divided:
 
 
 def classifier(recipe: ClassifierRecipe, rows: Divided, folder: RunFolder) -> Task:
-    """A classifier over the BERT of `init`, and texts with labels.
+    """Build a classifier on the BERT of `init`, and batches of labelled texts.
 
     Raises:
-        ValueError: there is no BERT to start from, or too few texts.
+        ValueError: There is no BERT to start from, or too few texts.
     """
     settings = recipe.labelled
     about = fingerprint.of_texts([Path(path) for path in recipe.corpora])
@@ -150,13 +144,13 @@ def classifier(recipe: ClassifierRecipe, rows: Divided, folder: RunFolder) -> Ta
     fingerprint.store(folder.fingerprint, about)
     system = _classifier(recipe, recipe.system.model_copy(update={"classes": classes_of(rows.train)}))
     bert = factory.bert_of(system)
-    assert bert.wordpiece is not None  # noqa: S101 - as every model that was read
+    assert bert.wordpiece is not None  # noqa: S101 - every loaded BERT has one
     words, classes = recipe.system.read == "words", system.config.classes
     most = min(settings.max_tokens, bert.config.num_positions)
     ids = numbers_of(rows.train, bert.wordpiece, classes=classes, max_tokens=most, words=words)
     batches = LabelledBatches(ids, batch_size=settings.batch_size, pad=bert.wordpiece.pad, seed=recipe.train.seed)
     logger.info(
-        f"{len(rows.train):,} texts to learn from, {len(rows.held_out):,} to measure on; classes: {', '.join(classes)}"
+        f"{len(rows.train):,} texts for training, {len(rows.held_out):,} for evaluation; classes: {', '.join(classes)}"
     )
 
     def measure(trained: Classifier) -> Mapping[str, float]:
@@ -172,15 +166,15 @@ def _classifier(recipe: ClassifierRecipe, config: ClassifierConfig) -> Classifie
     start = store.read(recipe.init).model
     below = start.encoder or start.system
     if not isinstance(below, BertConfig):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+        raise ValueError(  # noqa: TRY004 - the caller passes a model name, not a type
             f"expected a BERT to start from, got {recipe.init}, a {start.system.kind}"
         )
     system = factory.build(config, encoder=below, wordpiece=start.wordpiece)
-    assert isinstance(system, Classifier)  # noqa: S101 - as asked
+    assert isinstance(system, Classifier)  # noqa: S101 - by its configuration
     bert = factory.bert_of(system)
     wanted, prefix = bert.state_dict(), "encoder." if isinstance(start.system, ClassifierConfig) else ""
     weights = {name: start.weights[prefix + name] for name in wanted if prefix + name in start.weights}
     if missing := sorted(wanted.keys() - weights.keys()):
-        logger.info(f"{recipe.init} has no pooler: drew a new one ({len(missing)} tensors)")
+        logger.info(f"{recipe.init} has no pooler: initialised a new one at random ({len(missing)} tensors)")
     factory.copy_weights({**{name: wanted[name] for name in missing}, **weights}, bert, origin=recipe.init)
     return system

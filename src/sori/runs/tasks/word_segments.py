@@ -1,4 +1,4 @@
-"""Vectors of spoken words: the segments, checked, and the system."""
+"""Set up training of spoken-word vectors (Speech2Vec) on word segments."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ from sori.runs.tasks.task import Task
 
 
 def build(config: Speech2VecConfig, *, init: str | None) -> Speech2Vec:
-    """The system, with random weights or those of a model.
+    """Build the system with random weights or those of a model.
 
     Raises:
-        ValueError: the model holds other tensors.
+        ValueError: The model holds other tensors.
     """
     system = Speech2Vec(config)
     if init is not None:
@@ -38,15 +38,15 @@ def build(config: Speech2VecConfig, *, init: str | None) -> Speech2Vec:
 
 
 def choose(recipe: SpokenWordRecipe, utterances: Sequence[Utterance]) -> Kept:
-    """What is learnt from: the segments of some utterances of the recipe's folders.
+    """Return the training segments of some utterances of the recipe's folders.
 
     Args:
-        recipe: names folders, the file of segments, and which words count.
-        utterances: those of the folders that are not held out.
+        recipe: Gives the folders, the segment file, and which words to use.
+        utterances: Utterances of the folders that are not held out.
 
     Raises:
-        FileNotFoundError: there is no file of segments.
-        ValueError: segments and utterances do not belong together, or nothing is left.
+        FileNotFoundError: There is no segment file.
+        ValueError: Segments and utterances do not match, or nothing is left.
     """
     config = recipe.segments
     wanted = {u.id for u in utterances}
@@ -56,25 +56,25 @@ def choose(recipe: SpokenWordRecipe, utterances: Sequence[Utterance]) -> Kept:
 
 
 def batches(recipe: SpokenWordRecipe, kept: Kept, reader: Reader) -> SegmentBatches:
-    """What the loop is given.
+    """Return the batches of segments.
 
     Raises:
-        ValueError: no two segments are neighbours.
+        ValueError: No two segments are neighbours.
     """
     config = recipe.segments
     return SegmentBatches(kept, config, recipe.data, seed=recipe.train.seed, reader=reader)
 
 
 def locate(folders: Sequence[Path], config: SegmentConfig) -> tuple[list[Utterance], list[list[Segment]]]:
-    """All utterances of prepared folders, and the segments of each.
+    """Return all utterances of prepared folders, and the segments of each.
 
     Args:
-        folders: prepared.
-        config: the file of segments, or the length of pieces.
+        folders: Prepared folders.
+        config: Segment file, or the length of fixed segments.
 
     Raises:
-        FileNotFoundError: there is no file of segments.
-        ValueError: segments and utterances do not belong together.
+        FileNotFoundError: There is no segment file.
+        ValueError: Segments and utterances do not match.
     """
     utterances = [u for folder in folders for u in read_manifest(folder)]
     if config.fixed_seconds is not None:
@@ -86,18 +86,18 @@ def locate(folders: Sequence[Path], config: SegmentConfig) -> tuple[list[Utteran
     return utterances, by_utterance(segments, utterances, origin=", ".join(map(str, files)))
 
 
-def note(kept: Kept, folder: RunFolder) -> None:
-    """Keep the segments with the run, or see that they are those it was begun with.
+def store_segments(kept: Kept, folder: RunFolder) -> None:
+    """Store the segments in the run folder, or check that they equal those stored there.
 
     Raises:
-        ValueError: they are others.
+        ValueError: They differ.
     """
     path, segments = folder.segments, [one for own in kept.segments for one in own]
     if path.exists():
         if read_segments(path) != segments:
             raise ValueError(
-                f"{folder.path} was begun with other segments than there are now; likely the words were aligned "
-                f"again: train into a new folder, or give the old ones with `--segments.file {path}`"
+                f"{folder.path} was started with other segments than the current ones; likely the words were aligned "
+                f"again: train into a new folder, or give the old segments with `--segments.file {path}`"
             )
     elif distributed.rank() == 0:
         write_segments(path, segments)
@@ -105,8 +105,8 @@ def note(kept: Kept, folder: RunFolder) -> None:
 
 
 def word_segments(recipe: SpokenWordRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
-    """A system of words, and segments of recordings."""
+    """Build Speech2Vec, and batches of word segments."""
     system, kept = build(recipe.system, init=recipe.init), choose(recipe, utterances)
-    note(kept, folder)
+    store_segments(kept, folder)
     found = batches(recipe, kept, audio(recipe, kept.utterances, folder))
     return Task(system, found, [], fingerprint.of_utterances(kept.utterances, languages=balanced(recipe)))

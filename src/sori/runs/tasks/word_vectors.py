@@ -1,7 +1,7 @@
-"""A run of Word2Vec: from texts to numbered words, and from there to vectors.
+"""Run Word2Vec: convert texts to word ids, then train vectors.
 
-Beside what every run folder holds, there are `words.json` (the words and how often they occur) and `tokens.int32` (the
-text as their numbers), each made once.
+The run folder also holds `words.json` (vocabulary with counts) and `tokens.int32` (the text as word ids), each made
+once.
 """
 
 from collections.abc import Iterable
@@ -31,29 +31,29 @@ from sori.training.word2vec_loop import train
 
 
 def learn_words(recipe: WordRecipe, folder: RunFolder) -> tuple[Word2Vec, fingerprint.Fingerprint, bool]:
-    """Count, number and learn, taking up what is there.
+    """Count the words, convert the text to ids and train, reusing what the folder already holds.
 
     Returns:
-        The system, what it was trained on, and whether it is finished.
+        The system, the fingerprint of its training data, and whether training is finished.
 
     Raises:
-        FileNotFoundError: there is no such text.
-        ValueError: the texts cannot be read, hold too few words, or are not those the run was begun on.
+        FileNotFoundError: A text does not exist.
+        ValueError: The texts cannot be read, hold too few words, or are not those the run was started on.
     """
     files = text_files(recipe.corpora)
     about = fingerprint.of_texts(files)
     fingerprint.check(folder.fingerprint, about)
     fingerprint.store(folder.fingerprint, about)
-    words, tokens = _numbered(recipe, files, folder)
+    words, tokens = _words_and_ids(recipe, files, folder)
     system = Word2Vec(recipe.system, words)
     logger.info(
-        f"{recipe.name}: {fingerprint.describe(about)}, {len(tokens):,} words of {len(words.words):,} different ones, "
+        f"{recipe.name}: {fingerprint.describe(about)}, {len(tokens):,} tokens of {len(words.words):,} distinct words, "
         f"{recipe.epochs} epochs"
     )
     return system, about, train(system, tokens, train=recipe, folder=folder)
 
 
-def _numbered(recipe: WordRecipe, files: list[Path], folder: RunFolder) -> tuple[WordCounts, NDArray[np.int32]]:
+def _words_and_ids(recipe: WordRecipe, files: list[Path], folder: RunFolder) -> tuple[WordCounts, NDArray[np.int32]]:
     if folder.word_ids.is_file() and folder.words.is_file():
         return read_word_counts(folder.words), read_tokens(folder.word_ids)
     config = recipe.system
@@ -62,7 +62,7 @@ def _numbered(recipe: WordRecipe, files: list[Path], folder: RunFolder) -> tuple
         return sentences(files, config, rewrite)
 
     if config.phrases:
-        logger.info("looking for phrases")
+        logger.info("detecting phrases")
     joined = phrases.find_phrases(
         text, thresholds=config.phrases, discount=config.min_count, max_words=config.max_words
     )
