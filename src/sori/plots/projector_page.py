@@ -106,7 +106,7 @@ def page(
         f'<script type="application/json" id=data>{text}</script>',
     ]
     here = files("sori.plots")
-    names = ("projector.css", "projector_draw.js", "projector.js")
+    names = ("projector_page.css", "projector_draw.js", "projector_page.js")
     style, draw, script = (here.joinpath(name).read_text(encoding="utf-8") for name in names)
     return blocks.page(points.title, body, style=style, script=draw + script)
 

@@ -41,8 +41,8 @@ def page(scores: Scores, *, audio_minutes: float = AUDIO_MINUTES) -> str:
         listed(scores, words, audio_minutes=audio_minutes),
         _method(scores),
     )
-    here = files("sori.scoring")
-    style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    here = files("sori.evaluation.report")
+    style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("error_page.css", "error_page.js"))
     return blocks.page(f"Error report: {' and '.join(scores.names)}", body, style=style, script=script)
 
 
