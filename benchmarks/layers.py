@@ -32,7 +32,7 @@ def main() -> None:
     model = store.load(asked.model)
     if not isinstance(model, Wav2Vec2):
         raise SystemExit(f"{asked.model} is not a pre-trained encoder")
-    if asked.random_initialisation:
+    if asked.untrained:
         torch.manual_seed(0)
         model = Wav2Vec2(model.config).eval()
     chosen = [u for u in read_manifest(asked.data) if u.split in {asked.split, None}][: asked.utterances]

@@ -17,7 +17,7 @@ from sori.core import audio
 from sori.core.audio import SAMPLE_RATE
 from sori.data.labels import choose_minutes
 from sori.data.manifest import Utterance, read_manifest
-from sori.evaluation.letter_probe import LettersConfig, Prediction, read_letters
+from sori.evaluation.letter_probe import LetterProbeConfig, Transcripts, probe_letters
 from sori.models import factory
 from sori.models.encoders import build
 
@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("--cepstra", action="store_true", help="the front end, without encoder")
     asked = parser.parse_args()
     encoder = factory.encoder_of(store.load(asked.model))
-    if asked.random_initialisation:
+    if asked.untrained:
         torch.manual_seed(0)
         encoder = build(encoder.config, objective=False).eval()
     spoken = [u for u in read_manifest(asked.data) if u.text]
     train = choose_minutes([u for u in spoken if u.split == "train"], asked.minutes, seed=0)
     dev = [u for u in spoken if u.split == "dev"]
-    config = LettersConfig(minutes=asked.minutes, num_updates=asked.updates)
+    config = LetterProbeConfig(minutes=asked.minutes, num_updates=asked.updates)
 
     def errors(features: Callable[..., torch.Tensor]) -> str:
         @torch.no_grad()
@@ -49,9 +49,9 @@ def main() -> None:
             waveform = audio.read(one.path, start=one.start, duration=one.duration_seconds)[None]
             return features(waveform, torch.tensor([waveform.shape[1]]))[0]
 
-        told = told_of(dev, len(train))
-        parts = (told_of(train, 0), told, told)
-        found = read_letters(vectors, parts, frame_seconds=encoder.hop_samples / SAMPLE_RATE, config=config)
+        heldout = transcripts_of(dev, len(train))
+        parts = (transcripts_of(train, 0), heldout, heldout)
+        found = probe_letters(vectors, parts, frame_seconds=encoder.hop_samples / SAMPLE_RATE, config=config)
         return f"CER {found.error.value:.1%} ({found.error.low:.1%} to {found.error.high:.1%})"
 
     if asked.cepstra:
@@ -65,10 +65,10 @@ def main() -> None:
         print(f"layer {layer}: {errors(features)}", flush=True)
 
 
-def told_of(utterances: list[Utterance], first: int) -> Prediction:
+def transcripts_of(utterances: list[Utterance], first: int) -> Transcripts:
     """What is said in some utterances, numbered from `first`."""
     rows = list(range(first, first + len(utterances)))
-    return Prediction(rows, [one.text or "" for one in utterances], [one.speaker for one in utterances])
+    return Transcripts(rows, [one.text or "" for one in utterances], [one.speaker for one in utterances])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from sori import recipes
 from sori.checkpoints import store
 from sori.data.sources.labelled_texts import LabelledText, read_labelled
 from sori.data.sources.plain_text import paragraphs
-from sori.evaluation.classification import Judged, answer, compare
+from sori.evaluation.classification import Evaluation, compare, predict
 from sori.runs import run
 
 PRAISE = ("최고", "재밌", "재미있", "감동", "강추", "명작", "훌륭", "대박", "꿀잼")
@@ -146,7 +146,7 @@ def tuned(into: Path, name: str, table: Path, test: list[LabelledText], steps: i
         raise SystemExit("interrupted; repeat the command to continue")
     system = store.load(into / f"{name}_tuned")
     assert isinstance(system, store.Classifier)
-    return [told[0][0] for told in answer(system, test, max_tokens=128)]
+    return [told[0][0] for told in predict(system, test, max_tokens=128)]
 
 
 def regression(rows: dict[str, list[LabelledText]], vectorizer: Callable[[], TfidfVectorizer]) -> list[str]:
@@ -164,7 +164,7 @@ def regression(rows: dict[str, list[LabelledText]], vectorizer: Callable[[], Tfi
     return [str(name) for name in best.predict(x["test"])]
 
 
-def interval(judged: Judged) -> str:
+def interval(judged: Evaluation) -> str:
     """`81.2% (79.0% to 83.1%)`."""
     a = judged.accuracy
     return f"{a.value:.1%} ({a.low:.1%} to {a.high:.1%})"

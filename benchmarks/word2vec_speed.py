@@ -133,7 +133,7 @@ def judged(space: WordSpace, folder: Path) -> dict[str, Any]:
         "analogies": round(published.analogies.totals[-1].accuracy, 4),
         "analogies_all_words": round(every.totals[-1].accuracy, 4),
         **{Path(name).stem: round(one.correlation, 4) for name, one in published.similar},
-        "sections": {one.name: [one.right, one.known, one.asked] for one in published.analogies.sections},
+        "sections": {one.name: [one.right, one.known, one.total] for one in published.analogies.sections},
     }
 
 

@@ -87,7 +87,7 @@ def test_texts_are_scored(call):
         "score", "said.txt", "one.txt", "--against", "other.txt", "--report", "p/e.html", "--save", "e.json"
     )
     assert (code, err) == (0, "")
-    assert "A and B cannot be told apart by their word errors" in out
+    assert "A and B do not differ significantly in their word errors" in out
     assert Path("p/e.html").read_text().startswith("<!doctype html>")
     assert json.loads(Path("e.json").read_text())["first"]["wer"]["errors"] == 1
 

@@ -24,19 +24,19 @@ def made(num=60, dim=4, seed=0):
 
 
 def slow(words, vectors, question, *, fold, multiply=False):
-    """The answer's word, one cosine after the other; None where a word is unknown."""
+    """Return the answer by a loop over cosines; None if a word is unknown."""
     name = str.upper if fold else str
     first = {}
     for row, word in enumerate(words):
         first.setdefault(name(word), row)
-    asked = [name(word) for word in question]
-    if any(word not in first for word in asked):
+    given = [name(word) for word in question]
+    if any(word not in first for word in given):
         return None
     rows = vectors.astype(np.float64)
-    a, b, c = (rows[first[word]] for word in asked[:3])
+    a, b, c = (rows[first[word]] for word in given[:3])
     best, found = -math.inf, None
     for row, word in enumerate(words):
-        if name(word) in asked[:3]:
+        if name(word) in given[:3]:
             continue
         if multiply:
             shifted = [(1 + rows[row] @ one) / 2 for one in (a, b, c)]
@@ -54,7 +54,7 @@ def slow(words, vectors, question, *, fold, multiply=False):
 def test_answers_are_those_of_a_slow_reference(monkeypatch, fold, method, at_once):
     monkeypatch.setattr(tested, "_NUMBERS_AT_ONCE", at_once)
     words, vectors, sections = made()
-    # Questions whose answer is right, so that being right is tested too.
+    # Some questions get the slow answer as their solution, so that correct answers are tested too.
     for section in sections:
         for number, one in enumerate(section.questions):
             answer = slow(words, vectors, one, fold=fold, multiply=method == "multiply")
@@ -64,7 +64,7 @@ def test_answers_are_those_of_a_slow_reference(monkeypatch, fold, method, at_onc
     name = str.upper if fold else str
     for score, section in zip(found.sections, sections, strict=True):
         answers = [slow(words, vectors, one, fold=fold, multiply=method == "multiply") for one in section.questions]
-        assert score.asked == len(answers)
+        assert score.total == len(answers)
         assert score.known == sum(answer is not None for answer in answers)
         right = sum(answer == name(one.d) for answer, one in zip(answers, section.questions, strict=True))
         assert score.right == right > 5
@@ -74,7 +74,7 @@ def test_answers_are_those_of_a_slow_reference(monkeypatch, fold, method, at_onc
 
 
 def test_a_word_of_the_question_is_no_answer_in_any_case():
-    """ROME lies where the answer would lie, and next to it Italy: the former is in the question as Rome."""
+    """ROME has the highest cosine, then Italy; but the question contains Rome."""
     vectors = unit(np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1], [0, 0.3, 1]], dtype=np.float32))
     words = ["Paris", "France", "Rome", "ROME", "Italy"]
     question = [Section("x", [Question("Paris", "France", "Rome", "Italy")])]
@@ -84,7 +84,7 @@ def test_a_word_of_the_question_is_no_answer_in_any_case():
 
 @pytest.mark.foreign
 def test_scores_are_those_of_gensim(tmp_path):
-    """Vectors with planted relations."""
+    """Vectors with a constructed relation."""
     keyed = pytest.importorskip("gensim.models.keyedvectors").KeyedVectors(vector_size=20)
     rng = np.random.default_rng(0)
     places, offset = rng.normal(size=(40, 20)), rng.normal(size=20) * 2
@@ -111,7 +111,7 @@ def test_scores_are_those_of_gensim(tmp_path):
 @pytest.mark.foreign
 @pytest.mark.filterwarnings("ignore:Call to deprecated `init_sims`:DeprecationWarning")  # gensim calls itself so
 def test_products_are_those_of_gensim():
-    """Its own scores know only sums, so single questions are compared."""
+    """gensim scores sums only, so single questions are compared."""
     keyed = pytest.importorskip("gensim.models.keyedvectors").KeyedVectors(vector_size=4)
     vectors = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     words = [f"w{n}" for n in range(30)]
@@ -124,8 +124,8 @@ def test_products_are_those_of_gensim():
     assert (score.right, score.known) == (27, 27)
 
 
-def test_the_interval_is_wide_where_pairs_share_their_luck():
-    """Two pairs ask ten questions each, and each is right always or never: hardly more than two are known."""
+def test_the_interval_is_wide_if_questions_of_a_pair_are_correlated():
+    """Two pairs with ten questions each, all correct or all wrong: there are effectively two samples."""
     vectors = unit(np.random.default_rng(0).normal(size=(30, 50)).astype(np.float32))
     words = [f"w{n}" for n in range(30)]
     alike = [
@@ -138,9 +138,9 @@ def test_the_interval_is_wide_where_pairs_share_their_luck():
     assert (score.low, score.high) == (0.0, 1.0)
 
 
-def test_nothing_known_has_no_score():
+def test_unknown_words_give_no_score():
     found = analogies(["a", "b"], np.eye(2, dtype=np.float32), [Section("x", [Question("p", "q", "r", "s")])])
-    assert (found.totals[0].known, found.totals[0].asked) == (0, 1)
+    assert (found.totals[0].known, found.totals[0].total) == (0, 1)
     assert math.isnan(found.totals[0].accuracy)
     assert "0% of 1" in found.table()
 
@@ -154,7 +154,7 @@ def test_the_published_list_has_its_published_sizes(data_dir):
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "questions.txt"
-    for text, complaint in (("a b c\n", "line 1: expected four words"), (": only a name\n", "holds no questions")):
+    for text, complaint in (("a b c\n", "line 1: expected four words"), (": only a name\n", "contains no questions")):
         path.write_text(text)
         with pytest.raises(ValueError, match=complaint):
             read_questions(path)

@@ -9,15 +9,15 @@ from sori.evaluation.confidence_fit import auc, bins, ece, logistic, measure, nc
 from sori.evaluation.error_rate import error_rates
 
 
-def planted(num, weights, bias, *, seed=0):
+def synthetic(num, weights, bias, *, seed=0):
     random = np.random.default_rng(seed)
     features = random.standard_normal((num, len(weights)))
     truth = 1 / (1 + np.exp(-(features @ np.array(weights) + bias)))
     return features, truth, random.random(num) < truth
 
 
-def test_newton_finds_what_slow_descent_finds():
-    features, _, right = planted(300, [1.5, -2.0, 0.0], -1.0)
+def test_newton_agrees_with_gradient_descent():
+    features, _, right = synthetic(300, [1.5, -2.0, 0.0], -1.0)
     found = np.append(*logistic(features, right, prior=0.7))
     inputs, weights = np.c_[features, np.ones(300)], np.zeros(4)
     for _ in range(20_000):
@@ -28,8 +28,8 @@ def test_newton_finds_what_slow_descent_finds():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(-3, 3), st.floats(0.1, 10))
-def test_at_the_optimum_the_mean_probability_is_the_share_that_is_right(seed, bias, prior):
-    features, _, right = planted(200, [1.0, 1.0], bias, seed=seed)
+def test_at_the_optimum_the_mean_probability_is_the_accuracy(seed, bias, prior):
+    features, _, right = synthetic(200, [1.0, 1.0], bias, seed=seed)
     if right.all() or not right.any():
         return
     weights, found = logistic(features, right, prior=prior)
@@ -41,13 +41,13 @@ def test_separable_words_give_finite_weights():
     features = np.linspace(-50, 50, 40)[:, None]
     weights, bias = logistic(features, features[:, 0] > 0)
     assert np.isfinite([*weights, bias]).all()
-    with pytest.raises(ValueError, match="got 40 right of 40"):
+    with pytest.raises(ValueError, match="got 40 correct of 40"):
         logistic(features, np.ones(40, bool))
 
 
 def test_known_probabilities_are_recovered():
-    features, _, right = planted(5000, [1.2, -0.8], -1.5)
-    others, truth, theirs = planted(20_000, [1.2, -0.8], -1.5, seed=1)
+    features, _, right = synthetic(5000, [1.2, -0.8], -1.5)
+    others, truth, theirs = synthetic(20_000, [1.2, -0.8], -1.5, seed=1)
     weights, bias = logistic(features, right)
     stated = 1 / (1 + np.exp(-(others @ weights + bias)))
     assert np.abs(stated - truth).max() < 0.08
@@ -70,7 +70,7 @@ def test_measures_by_hand():
     assert found.brier == pytest.approx((0.01 + 0.64 + 0.16 + 0.01) / 4)
 
 
-def test_the_constant_share_takes_no_uncertainty_away():
+def test_a_constant_probability_explains_no_entropy():
     right = np.arange(40) % 4 == 0
     stated = np.full(40, 0.25)
     assert (ece(stated, right), auc(stated, right)) == (pytest.approx(0), 0.5)
@@ -93,7 +93,7 @@ def test_bins_are_of_equal_mass_and_never_split_one_probability():
 
 
 def test_intervals_are_over_groups_and_repeat():
-    _, truth, right = planted(400, [1.0], 0.0)
+    _, truth, right = synthetic(400, [1.0], 0.0)
     groups = [str(n // 40) for n in range(400)]
     found = measure(truth, right, groups, num_draws=200)
     assert found == measure(truth, right, groups, num_draws=200)
@@ -107,13 +107,13 @@ def test_right_words_are_those_the_error_rate_counts():
     assert right_words("the cat sat", ["a", "the", "cat", "sad"]) == [False, True, True, False]
     assert right_words("the cat sat", []) == []
     assert right_words("", ["a"]) == [False]
-    # normalisation made two words of one, and nothing of another
+    # normalisation turned one word into two, and another into none
     assert right_words("a b c", ["a b", "", "c"]) == [True, False, True]
     assert right_words("a x c", ["a b", "c"]) == [False, True]
 
 
 @settings(max_examples=60, deadline=None)
 @given(*[st.lists(st.sampled_from("abc"), min_size=1, max_size=8)] * 2)
-def test_right_words_and_the_word_error_rate_agree(said, written):
-    edits = error_rates([" ".join(said)], [" ".join(written)], num_draws=1).wer.edits
-    assert sum(right_words(" ".join(said), written)) == len(written) - edits.substitutions - edits.insertions
+def test_right_words_and_the_word_error_rate_agree(reference, hypothesis):
+    edits = error_rates([" ".join(reference)], [" ".join(hypothesis)], num_draws=1).wer.edits
+    assert sum(right_words(" ".join(reference), hypothesis)) == len(hypothesis) - edits.substitutions - edits.insertions

@@ -1,4 +1,4 @@
-"""Who is in which part."""
+"""Splits by speaker and by utterance."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from sori.data.manifest import Utterance
 from sori.evaluation.data_split import split
 
 
-def people(*rows):
-    """(speaker, split, how many)."""
+def utterances_of(*rows):
+    """Return utterances for rows of (speaker, split, number)."""
     return [
         Utterance(f"{speaker}-{part}-{i}", "/x.wav", 0.0, 16_000, None, speaker, None, part)
         for speaker, part, num in rows
@@ -20,23 +20,23 @@ def speakers(utterances, part):
 
 
 def test_named_splits_without_common_speakers_are_kept():
-    rows = people(("a", "train", 4), ("b", "dev", 3), ("c", "test", 2), ("d", None, 5))
+    rows = utterances_of(("a", "train", 4), ("b", "dev", 3), ("c", "test", 2), ("d", None, 5))
     found = split(rows, range(9), by="speaker")
     assert [speakers(rows, part) for part in found[:3]] == [{"a"}, {"b"}, {"c"}]
     assert [len(part) for part in found[:3]] == [4, 3, 2]
     assert "named splits" in found.about
 
 
-def test_without_a_dev_split_some_of_train_choose():
-    rows = people(("a", "train", 20), ("c", "test", 2))
+def test_without_a_dev_split_a_part_of_train_is_used():
+    rows = utterances_of(("a", "train", 20), ("c", "test", 2))
     found = split(rows, range(22), by="speaker")
     assert [len(part) for part in found[:3]] == [18, 2, 2]
     assert set(found.train) | set(found.dev) == set(range(20))
 
 
 @pytest.mark.parametrize("name", [None, "train"])
-def test_otherwise_speakers_are_drawn_and_nobody_is_in_two_parts(name):
-    rows = people(*((speaker, name, 3) for speaker in "abcdefghij"), ("a", "test", 1))
+def test_otherwise_speakers_are_drawn_and_parts_share_none(name):
+    rows = utterances_of(*((speaker, name, 3) for speaker in "abcdefghij"), ("a", "test", 1))
     found = split(rows, range(31), by="speaker", seed=3)
     parts = [speakers(rows, part) for part in found[:3]]
     assert [len(part) for part in parts] == [7, 1, 2]
@@ -46,8 +46,8 @@ def test_otherwise_speakers_are_drawn_and_nobody_is_in_two_parts(name):
     assert any(split(rows, range(31), by="speaker", seed=seed).test != found.test for seed in range(5))
 
 
-def test_by_utterance_everybody_is_everywhere():
-    rows = people(("a", "train", 20), ("b", "test", 3), ("c", "test", 2))
+def test_by_utterance_all_speakers_are_in_all_parts():
+    rows = utterances_of(("a", "train", 20), ("b", "test", 3), ("c", "test", 2))
     found = split(rows, range(25), by="utterance")
     assert all(speakers(rows, part) == {"a", "b"} for part in found[:3])
     assert [len(part) for part in found[:3]] == [14 + 1, 2 + 1, 4 + 1]
@@ -55,16 +55,16 @@ def test_by_utterance_everybody_is_everywhere():
     assert "1 with fewer than three utterances left out" in found.about
 
 
-def test_only_the_chosen_are_divided():
-    rows = people(("a", None, 5), ("b", None, 5), ("c", None, 5))
+def test_only_the_chosen_are_split():
+    rows = utterances_of(("a", None, 5), ("b", None, 5), ("c", None, 5))
     found = split(rows, [0, 1, 2, 6, 7, 11], by="speaker")
     assert sorted(found.train + found.dev + found.test) == [0, 1, 2, 6, 7, 11]
 
 
-def test_what_cannot_be_divided():
+def test_impossible_splits_are_refused():
     with pytest.raises(ValueError, match="--split-by utterance"):
-        split(people(("a", None, 5), ("b", None, 5)), range(10), by="speaker")
+        split(utterances_of(("a", None, 5), ("b", None, 5)), range(10), by="speaker")
     with pytest.raises(ValueError, match="has no speaker"):
-        split(people((None, None, 5)), range(5), by="utterance")
+        split(utterances_of((None, None, 5)), range(5), by="utterance")
     with pytest.raises(ValueError, match="at least three utterances each"):
-        split(people(("a", None, 2)), range(2), by="utterance")
+        split(utterances_of(("a", None, 2)), range(2), by="utterance")

@@ -9,12 +9,14 @@ from sori.evaluation import differences
 from sori.evaluation.error_rate import Edits, error_rates
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "ca", "각", "é", "of"]), max_size=6).map(" ".join)
-PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6).filter(lambda pairs: any(said for said, _ in pairs))
+PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6).filter(
+    lambda pairs: any(reference for reference, _ in pairs)
+)
 
 
 @settings(max_examples=80, deadline=None)
 @given(PAIRS)
-def test_the_difference_holds_both_texts_and_the_counts_of_the_rates(pairs):
+def test_alignments_contain_both_texts_and_the_counts_of_the_rates(pairs):
     report = error_rates(*zip(*pairs, strict=True), num_draws=5)
     for aligned, rate, join in (
         (differences.words(report), report.wer, " ".join),
@@ -79,7 +81,7 @@ def test_seconds_are_grouped_at_their_bounds():
         differences.by_seconds(report, [1.0])
 
 
-def test_speakers_have_intervals_where_there_is_enough_to_draw():
+def test_speakers_have_intervals_if_there_are_enough_utterances():
     many = differences.FEWEST_DRAWN
     references, speakers = ["a b"] * (2 * many - 1), ["anna"] * many + ["ben"] * (many - 1)
     hypotheses = ["a b" if n % 3 else "a c" for n in range(len(references))]

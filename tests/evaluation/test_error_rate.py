@@ -14,7 +14,7 @@ TEXTS = st.lists(st.sampled_from(["a", "bb", "ca", "각", "é"]), max_size=6).ma
 
 
 def noisy(num=200, num_speakers=10, *, wrong=0.3, seed=0):
-    """Ten words an utterance; each is wrong with a probability that differs by speaker."""
+    """Return utterances of ten words; the error probability differs by speaker."""
     random = np.random.default_rng(seed)
     speakers = [f"s{n % num_speakers}" for n in range(num)]
     ease = np.linspace(0.5, 1.5, num_speakers)
@@ -59,18 +59,18 @@ def test_published_scores_of_a_real_recogniser(data_dir):
     assert len(report.speakers) == 40
 
 
-def test_characters_are_what_a_reader_counts():
+def test_characters_are_grapheme_clusters():
     report = error_rates(["क्षि e\u0301x"], ["क्ष e\u0301x"])
     assert report.cer.edits == Edits(1, 0, 0, 4)
     assert error_rates(["ab cd"], ["abcd"]).cer.edits == Edits(0, 0, 1, 5)
 
 
-def test_spaces_are_evened_out():
+def test_white_space_is_normalised():
     report = error_rates(["  a  b "], ["a b"])
     assert report.wer.edits.errors == report.cer.edits.errors == 0
 
 
-def test_empty_references_count_insertions_and_are_told():
+def test_empty_references_count_insertions_and_are_reported():
     report = error_rates(["a b", ""], ["a b", "c d e"])
     assert report.wer.edits == Edits(0, 3, 0, 2)
     assert report.num_empty_references == 1
@@ -91,8 +91,8 @@ def test_bad_input_is_refused():
         error_rates(["", " "], ["a", ""])
 
 
-def test_intervals_cover_the_truth_and_speakers_widen_them():
-    """Yardstick: the standard error of the mean over ten speakers, or over all utterances."""
+def test_intervals_have_the_expected_width_and_speakers_widen_them():
+    """Expected: the standard error of the mean over ten speakers, or over all utterances."""
     references, hypotheses, speakers = noisy()
     by_speaker = error_rates(references, hypotheses, speakers)
     by_utterance = error_rates(references, hypotheses)
@@ -127,7 +127,7 @@ def test_report_names_speakers_best_and_worst():
     assert [one.reference for one in report.worst(2)] == ["h", "f g"]
     table = report.table()
     assert "WER   25.00%" in table
-    assert "written  f x" in table
+    assert "hypothesis  f x" in table
     data = report.to_data()
     assert data["wer"]["rate"] == 0.25
     assert data["speakers"]["mixed"]["words"]["errors"] == 2
@@ -144,7 +144,7 @@ def test_a_table_of_many_speakers_shows_both_ends():
     assert "v25" not in table
 
 
-def test_paired_comparison_sees_what_separate_intervals_hide():
+def test_paired_comparison_is_more_sensitive_than_separate_intervals():
     references, hypotheses, speakers = noisy()
     better = [references[n] if n % 7 == 0 else text for n, text in enumerate(hypotheses)]
     first, second = error_rates(references, better, speakers), error_rates(references, hypotheses, speakers)
@@ -179,7 +179,7 @@ def test_comparison_of_different_tests_is_refused():
         compare([one], [])
 
 
-def test_a_perfect_rival_leaves_the_relative_difference_open():
+def test_relative_difference_is_nan_against_a_perfect_system():
     wrong, perfect = error_rates(["a b"], ["a"]), error_rates(["a b"], ["a b"])
     wer = compare([wrong], [perfect])["wer"]
     assert all(math.isnan(value) for value in wer.relative)

@@ -1,4 +1,4 @@
-"""The probe beside Newton's method in float64, and what it must not depend on."""
+"""Linear probe against Newton's method in float64, and its invariances."""
 
 import itertools
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from sori.evaluation.bootstrap import FEWEST_SPEAKERS, share
+from sori.evaluation.bootstrap import FEWEST_SPEAKERS, fraction
 from sori.evaluation.linear_probe import Part, ProbeConfig, Rows, fit, probe
 
 EXACT = ProbeConfig(penalties=(1e-2,), max_rounds=500, tolerance=1e-10)
 
 
 def clouds(num=400, *, dim=5, num_classes=4, spread=1.5, seed=0):
-    """Points around one centre a class, in badly scaled coordinates, float64."""
+    """Return points around one centre per class, in badly scaled coordinates, float64."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, num_classes, num)
     x = np.random.default_rng(99).standard_normal((num_classes, dim))[labels] * 2 + spread * rng.standard_normal(
@@ -23,7 +23,7 @@ def clouds(num=400, *, dim=5, num_classes=4, spread=1.5, seed=0):
 
 
 def newton(x, y, num_classes, penalty):
-    """Logits on x of the regularised optimum, in standardised coordinates."""
+    """Return the logits of the regularised optimum, in standardised coordinates."""
     x = (x - x.mean(0)) / x.std(0)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     width = x.shape[1]
@@ -71,7 +71,7 @@ def test_a_constant_coordinate_is_left_out():
 
 
 def test_the_penalty_is_the_one_that_does_best_on_dev():
-    """Whichever comes first."""
+    """The order of the penalties does not matter."""
     x, y = clouds(40, dim=5, spread=2.5)
     noise = torch.from_numpy(np.random.default_rng(1).standard_normal((2000, 60)))
     dev_x, dev_y = clouds(1000, spread=2.5, seed=5)
@@ -80,14 +80,14 @@ def test_the_penalty_is_the_one_that_does_best_on_dev():
         for part, labels, rows in ((x, y, True), (dev_x, dev_y, False))
     )
     exact = ProbeConfig(tolerance=1e-6, max_rounds=200)
-    shares = {}
+    accuracies = {}
     for penalty in (1e3, 1e-1, 1e-6):
         config = exact.model_copy(update={"penalties": (penalty,)})
-        shares[penalty] = fit(train, dev, num_classes=4, config=config).dev_share
-    assert min(shares.values()) < max(shares.values()) - 0.02
-    for order in (tuple(shares), tuple(shares)[::-1]):
+        accuracies[penalty] = fit(train, dev, num_classes=4, config=config).dev_share
+    assert min(accuracies.values()) < max(accuracies.values()) - 0.02
+    for order in (tuple(accuracies), tuple(accuracies)[::-1]):
         chosen = fit(train, dev, num_classes=4, config=exact.model_copy(update={"penalties": order}))
-        assert chosen.dev_share == pytest.approx(max(shares.values()), abs=0.01)
+        assert chosen.dev_share == pytest.approx(max(accuracies.values()), abs=0.01)
 
 
 def parts_of(y, *, ends=(200, 300)):
@@ -96,15 +96,15 @@ def parts_of(y, *, ends=(200, 300)):
     return tuple(Rows(np.arange(a, b), labels[a:b]) for a, b in itertools.pairwise(edges))
 
 
-def test_scores_chance_and_classes_never_trained():
+def test_accuracy_chance_and_unseen_classes():
     x, y = clouds(400, spread=0.05)
-    y[350:] = 17  # only in the test part, where it cannot be right
+    y[350:] = 17  # only in the test part, so always an error
     units = np.repeat(np.arange(10), 10)
     found = probe(x.float(), parts_of(y), units=units, speakers=["a"] * 10)
     assert found.accuracy.value == pytest.approx(0.5)
     assert found.accuracy.low < 0.5 < found.accuracy.high
-    commonest = np.bincount(y[:200]).argmax()
-    assert found.majority == float((y[300:] == commonest).double().mean())
+    most_frequent = np.bincount(y[:200]).argmax()
+    assert found.majority == float((y[300:] == most_frequent).double().mean())
     assert (found.num_train, found.num_test) == (200, 100)
 
 
@@ -121,7 +121,7 @@ def test_equal_seeds_give_equal_numbers():
     assert run(0).accuracy.value != run(1).accuracy.value
 
 
-def test_labels_of_noise_are_read_at_chance():
+def test_labels_of_noise_are_at_chance():
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((6000, 4))).float()
     y = np.random.default_rng(1).integers(0, 5, 6000)
     parts = parts_of(y, ends=(2000, 3000))
@@ -129,7 +129,7 @@ def test_labels_of_noise_are_read_at_chance():
     assert found.accuracy.value == pytest.approx(0.2, abs=0.03)
 
 
-def test_what_cannot_be_probed():
+def test_unusable_parts_are_refused():
     x, y = clouds(400)
     with pytest.raises(ValueError, match="at least two classes"):
         probe(x, parts_of(y * 0), units=np.arange(100), speakers=[None] * 100)
@@ -142,16 +142,16 @@ def test_what_cannot_be_probed():
         probe(x, parts_of(y), units=np.arange(100), speakers=[None] * 100)
 
 
-def test_intervals_draw_speakers_where_there_are_enough():
+def test_intervals_draw_speakers_if_there_are_enough():
     correct, total = np.tile([9.0, 1.0], 50), np.full(100, 10.0)
     together = [f"s{i % (2 * FEWEST_SPEAKERS)}" for i in range(100)]  # each does well or badly throughout
     by_speaker, by_utterance = (
-        share(correct, total, together, names=range(100)),
-        share(correct, total, [None] * 100, names=range(100)),
+        fraction(correct, total, together, names=range(100)),
+        fraction(correct, total, [None] * 100, names=range(100)),
     )
     assert (by_speaker.unit, by_utterance.unit) == ("speakers", "utterances")
     assert by_speaker.value == by_utterance.value == 0.5
     assert by_speaker.high - by_speaker.low > 1.5 * (by_utterance.high - by_utterance.low)
-    assert share(correct, total, ["a", "b"] * 50, names=range(100)).unit == "utterances"
+    assert fraction(correct, total, ["a", "b"] * 50, names=range(100)).unit == "utterances"
     # 100 utterances with a standard deviation of 0.4: 0.5 +- 1.96 * 0.04
     assert by_utterance.high - by_utterance.low == pytest.approx(2 * 1.96 * 0.04, rel=0.15)

@@ -1,4 +1,4 @@
-"""Layers and spectra, frame by frame."""
+"""Encoder layers, MFCC and log-mel, frame by frame."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,14 @@ import torch
 from sori.checkpoints import store
 from sori.core.audio import read
 from sori.data.manifest import read_manifest
-from sori.evaluation.representations import WINDOW_TIMING, Timing, hear, layers_of, spectra, units_of
+from sori.evaluation.representations import (
+    WINDOW_TIMING,
+    Timing,
+    compute_representations,
+    layers_of,
+    mfcc_and_log_mel,
+    units_of,
+)
 from sori.models import factory
 from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
 
@@ -23,10 +30,10 @@ def encoder(encoder_run):
 
 
 @pytest.mark.parametrize("stack", [1, 4])
-def test_spectra_are_those_of_the_front_ends(utterances, stack):
+def test_features_equal_those_of_the_front_ends(utterances, stack):
     waveform = read(utterances[0].path)
     timing = Timing(160 * stack, 400 + 160 * (stack - 1))
-    cepstra, _, bands, _ = spectra(timing)(waveform)
+    cepstra, _, bands, _ = mfcc_and_log_mel(timing)(waveform)
     windows = LogMelConfig(stack=stack)
     fronts = (Cepstrum(CepstrumConfig(windows=windows, num_cepstra=13, delta_windows=2)), LogMel(windows))
     for found, front, dim in zip((cepstra, bands), fronts, (39, 80), strict=True):
@@ -38,11 +45,11 @@ def test_spectra_are_those_of_the_front_ends(utterances, stack):
         assert corners > 0.9999
 
 
-def test_windows_beside_a_frame_have_its_middle(utterances):
-    """Frames of a convolutional front end, 20 ms apart, see 25 ms: the two windows around their middle."""
+def test_the_windows_of_a_frame_are_centred_on_it(utterances):
+    """Frames of a convolutional front end, 25 ms long, every 20 ms: the two windows around their centre."""
     waveform = torch.zeros(16_000)
     waveform[8_000] = 1.0
-    _, _, _, plain = spectra(Timing(320, 400))(waveform)
+    _, _, _, plain = mfcc_and_log_mel(Timing(320, 400))(waveform)
     assert plain.shape == (49, 160)
     loud = (plain[:, :80].mean(1) > plain[0, :80].mean()) | (plain[:, 80:].mean(1) > plain[0, 80:].mean())
     middles = Timing(320, 400).middles(49)
@@ -50,22 +57,22 @@ def test_windows_beside_a_frame_have_its_middle(utterances):
     assert WINDOW_TIMING.middles(2).tolist() == [0.0125, 0.0225]
 
 
-def test_plain_spectra_keep_what_the_recording_is_like(utterances):
+def test_unnormalised_features_keep_the_level_of_the_recording(utterances):
     waveform = read(utterances[0].path)
-    quiet, loud = (spectra(WINDOW_TIMING)(waveform * factor) for factor in (0.5, 1.0))
+    quiet, loud = (mfcc_and_log_mel(WINDOW_TIMING)(waveform * factor) for factor in (0.5, 1.0))
     assert float(loud[3].max() - quiet[3].max()) == pytest.approx(2 * np.log(2), abs=0.01)
     assert float(loud[2].mean(0).abs().max()) < 1e-4
     assert float(loud[0].mean(0).abs().max()) < 1e-4
     assert float(loud[1].mean(0).abs().max()) > 0.1
 
 
-def test_layers_are_those_of_the_encoder_one_utterance_after_the_other(encoder, utterances):
-    heard = hear(layers_of(encoder, [2, 0]), utterances)
-    assert len(heard.vectors) == 2
-    for vectors, layer in zip(heard.vectors, (2, 0), strict=True):
-        assert len(vectors) == heard.counts.sum()
+def test_layers_equal_those_of_the_encoder_utterance_by_utterance(encoder, utterances):
+    found = compute_representations(layers_of(encoder, [2, 0]), utterances)
+    assert len(found.vectors) == 2
+    for vectors, layer in zip(found.vectors, (2, 0), strict=True):
+        assert len(vectors) == found.counts.sum()
         first = 0
-        for utterance, count in zip(utterances, heard.counts, strict=True):
+        for utterance, count in zip(utterances, found.counts, strict=True):
             waveform = read(utterance.path)
             with torch.no_grad():
                 expected = encoder.extract_features(waveform[None], torch.tensor([len(waveform)]), layer=layer).data[0]
@@ -75,15 +82,18 @@ def test_layers_are_those_of_the_encoder_one_utterance_after_the_other(encoder, 
         layers_of(encoder, [9])
 
 
-def test_spectra_have_the_frames_of_the_encoder(encoder, utterances):
+def test_features_have_the_frames_of_the_encoder(encoder, utterances):
     timing = Timing(encoder.hop_samples, encoder.field_samples)
-    assert (hear(spectra(timing), utterances).counts == hear(layers_of(encoder, [0]), utterances).counts).all()
+    assert (
+        compute_representations(mfcc_and_log_mel(timing), utterances).counts
+        == compute_representations(layers_of(encoder, [0]), utterances).counts
+    ).all()
 
 
-def test_codes_are_the_quantisers_choice(encoder, utterances):
-    heard = hear(units_of(encoder), utterances)
+def test_units_are_those_of_the_quantiser(encoder, utterances):
+    found = compute_representations(units_of(encoder), utterances)
     config = encoder.config
-    assert heard.vectors[0].shape == (heard.counts.sum(), config.num_groups)
+    assert found.vectors[0].shape == (found.counts.sum(), config.num_groups)
     waveform = read(utterances[0].path)
     with torch.no_grad():
         lengths = torch.tensor([len(waveform)])
@@ -91,7 +101,7 @@ def test_codes_are_the_quantisers_choice(encoder, utterances):
         if encoder.targets is not None:
             seen = encoder.targets(waveform[None], lengths).data
         expected = encoder.quantizer.logits(seen).unflatten(-1, (config.num_groups, -1)).argmax(-1)[0]
-    assert torch.equal(heard.vectors[0][: heard.counts[0]].long(), expected)
+    assert torch.equal(found.vectors[0][: found.counts[0]].long(), expected)
     bare = factory.build(config, objective=False)
     with pytest.raises(ValueError, match="no quantiser"):
         bare.units(waveform[None], lengths)

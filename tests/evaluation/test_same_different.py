@@ -8,30 +8,30 @@ from hypothesis import strategies as st
 from sori.evaluation.same_different import average_precision, same_different
 
 
-def counted(nearness, same):
-    """The definition: for each same pair, the share of same ones among all at least as near."""
-    shares = []
-    for near, is_same in zip(nearness, same, strict=True):
+def slow_average_precision(similarity, same):
+    """Return the average precision by its definition: the mean precision at each same-word pair."""
+    precisions = []
+    for near, is_same in zip(similarity, same, strict=True):
         if is_same:
-            heard = [other for other, value in zip(same, nearness, strict=True) if value >= near]
-            shares.append(sum(heard) / len(heard))
-    return sum(shares) / len(shares)
+            retrieved = [other for other, value in zip(same, similarity, strict=True) if value >= near]
+            precisions.append(sum(retrieved) / len(retrieved))
+    return sum(precisions) / len(precisions)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=40))
 def test_average_precision_is_that_of_the_definition(pairs):
-    nearness = np.array([value for value, _ in pairs], dtype=float)
+    similarity = np.array([value for value, _ in pairs], dtype=float)
     same = np.array([is_same for _, is_same in pairs])
     if same.any():
-        assert average_precision(nearness, same) == pytest.approx(counted(nearness, same))
+        assert average_precision(similarity, same) == pytest.approx(slow_average_precision(similarity, same))
 
 
-def test_planted_words_are_told_apart_and_noise_is_at_chance():
+def test_separable_words_are_perfect_and_noise_is_at_chance():
     rng = np.random.default_rng(0)
     words = [f"w{n % 8}" for n in range(160)]
     centres = rng.standard_normal((8, 20))
-    planted = np.stack([centres[n % 8] for n in range(160)]) + 0.01 * rng.standard_normal((160, 20))
-    found = same_different(planted, words)
+    separable = np.stack([centres[n % 8] for n in range(160)]) + 0.01 * rng.standard_normal((160, 20))
+    found = same_different(separable, words)
     assert found.average_precision == pytest.approx(1.0)
     assert (found.num_same, found.num_pairs) == (8 * 20 * 19 // 2, 160 * 159 // 2)
     noise = same_different(rng.standard_normal((160, 20)), words)
@@ -54,8 +54,8 @@ def test_only_pairs_of_known_different_speakers_count():
     assert found.average_precision == 1.0
 
 
-def test_words_said_once_only_are_refused():
-    with pytest.raises(ValueError, match="got 0 of the same among 3"):
+def test_words_that_occur_once_are_refused():
+    with pytest.raises(ValueError, match="got 0 same-word pairs of 3"):
         same_different(np.eye(3), ["a", "b", "c"])
     with pytest.raises(ValueError, match="two different speakers"):
         same_different(np.eye(3), ["a", "a", "c"], speakers=["s", "s", "s"])

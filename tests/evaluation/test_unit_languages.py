@@ -1,4 +1,4 @@
-"""Codes counted by language."""
+"""Unit counts by language."""
 
 import math
 
@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from sori.data.manifest import Utterance
-from sori.evaluation.unit_languages import CodeUse, code_use, halves
+from sori.evaluation.unit_languages import UnitCounts, count_units, halves
 
 RATE = 16_000
 
@@ -19,13 +19,13 @@ def utterance(name, seconds=1.0, *, speaker=None, language="eng", path="x.wav", 
 
 
 def use(*counts):
-    """Of languages of two halves of one group."""
-    return CodeUse(tuple("abcdef"[: len(counts)]), torch.tensor(counts).unsqueeze(2))
+    """Return the counts of languages with two halves and one group."""
+    return UnitCounts(tuple("abcdef"[: len(counts)]), torch.tensor(counts).unsqueeze(2))
 
 
 def test_distances_are_those_of_scipy():
     counts = torch.randint(0, 50, (3, 2, 2, 12), generator=torch.Generator().manual_seed(0))
-    found = CodeUse(("a", "b", "c"), counts).distances
+    found = UnitCounts(("a", "b", "c"), counts).distances
     flat = counts.flatten(0, 1).double().numpy()
     for i in range(6):
         for j in range(6):
@@ -43,7 +43,7 @@ def test_distances_end_at_zero_and_one():
     assert same.between.tolist() == pytest.approx(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), abs=1e-7)
 
 
-def test_halves_of_a_language_stand_on_the_diagonal():
+def test_the_diagonal_has_the_distance_between_halves():
     found = use([[9, 1], [1, 9]], [[5, 5], [5, 5]])
     d = found.distances
     assert found.between[0, 0] == d[0, 1]
@@ -51,7 +51,7 @@ def test_halves_of_a_language_stand_on_the_diagonal():
     assert found.between[0, 1] == pytest.approx(d[:2, 2:].mean().item())
 
 
-def test_languages_count_alike_in_whose_a_code_is():
+def test_languages_are_weighted_equally_in_unit_ownership():
     few_and_many = use([[3, 1, 0], [3, 1, 0]], [[0, 4000, 0], [0, 4000, 0]])
     owned = few_and_many.owned
     assert owned[:, 0, 0].tolist() == [1, 0]
@@ -60,7 +60,7 @@ def test_languages_count_alike_in_whose_a_code_is():
     assert few_and_many.num_owned == [1, 1]
 
 
-def test_halves_share_no_speaker_where_there_are_two():
+def test_halves_share_no_speaker_if_there_are_several():
     spoken = [
         utterance(f"{speaker}{i}", speaker=speaker)
         for speaker, num in (("a", 6), ("b", 4), ("c", 3))
@@ -77,7 +77,7 @@ def test_halves_share_no_speaker_where_there_are_two():
 
 @pytest.fixture
 def recordings(tmp_path):
-    """Two languages of two speakers, loud and quiet; loudness is the code."""
+    """Two languages with two speakers each; the unit is the level of the signal."""
     found = []
     for number, (language, speaker, level) in enumerate(
         [("mdw", "a", 0.1), ("mdw", "b", 0.3), ("eng", "c", 0.5), ("eng", "d", 0.5)]
@@ -91,27 +91,27 @@ def recordings(tmp_path):
 
 
 def by_level(waveform):
-    """One frame a second, one group of ten codes."""
+    """One frame per second, one group of ten units."""
     return (
         (10 * waveform[:, :: waveform.shape[1]]).round().long().unsqueeze(-1).expand(-1, waveform.shape[1] // RATE, -1)
     )
 
 
-def test_codes_are_counted_by_language_and_half(recordings):
-    found = code_use(by_level, recordings, num_codes=10, minutes=20 / 60, shortest=100)
+def test_units_are_counted_by_language_and_half(recordings):
+    found = count_units(by_level, recordings, num_codes=10, minutes=20 / 60, shortest=100)
     assert found.names == ("eng", "mdw")
     assert found.counts.shape == (2, 2, 1, 10)
     assert found.counts[0, :, 0, 5].tolist() == [10, 10]
     assert sorted(found.counts[1, :, 0].tolist()) == sorted(
-        [[10 if code == level else 0 for code in range(10)] for level in (1, 3)]
+        [[10 if unit == level else 0 for unit in range(10)] for level in (1, 3)]
     )
-    few = code_use(by_level, recordings[::-1], num_codes=10, minutes=6 / 60, shortest=100)
+    few = count_units(by_level, recordings[::-1], num_codes=10, minutes=6 / 60, shortest=100)
     assert few.counts.sum((2, 3)).tolist() == [[3, 3], [3, 3]]
 
 
-def test_what_cannot_be_compared_is_said(recordings):
-    untold = [u._replace(language=None) for u in recordings[20:]]
-    with pytest.raises(ValueError, match=r"got 20 of mdw \(and 40 in all\).*--language CODE"):
-        code_use(by_level, recordings[:20] + untold, num_codes=10, minutes=1.0, shortest=100)
+def test_too_few_languages_are_refused(recordings):
+    unlabelled = [u._replace(language=None) for u in recordings[20:]]
+    with pytest.raises(ValueError, match=r"got 20 of mdw \(40 in all\).*--language CODE"):
+        count_units(by_level, recordings[:20] + unlabelled, num_codes=10, minutes=1.0, shortest=100)
     with pytest.raises(ValueError, match="got none"):
-        code_use(by_level, recordings, num_codes=10, minutes=1.0, shortest=2 * RATE)
+        count_units(by_level, recordings, num_codes=10, minutes=1.0, shortest=2 * RATE)

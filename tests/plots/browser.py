@@ -1,4 +1,4 @@
-"""A headless Chromium that a test talks to over two pipes, without any library or port."""
+"""Headless Chromium controlled over two pipes, without a library or a port."""
 
 import base64
 import contextlib
@@ -15,14 +15,14 @@ _PATIENCE_SECONDS = 120
 
 
 class Browser:
-    """One page, with a record of all that it asks for."""
+    """Browser with one page and a record of its requests."""
 
     def __init__(self, folder: Path, *, size=(1200, 850), dark=False, options=()):
-        # Chromium reads from 3 and writes to 4; what is to be put there must not stand there already.
+        # Chromium reads from descriptor 3 and writes to 4; our ends must not have these numbers.
         ours, theirs = ([fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2))
         flags = ["--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--remote-debugging-pipe", *options]
         flags += [f"--window-size={size[0]},{size[1]}", f"--user-data-dir={folder}", "--no-first-run"]
-        # Every name leads nowhere, so that whatever the page asks for is seen to fail.
+        # No host name resolves, so that any request of the page fails visibly.
         flags += ["--host-resolver-rules=MAP * ~NOTFOUND", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
         self.process = subprocess.Popen(
             ["/bin/bash", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "bash", FOUND, *flags, "about:blank"],
@@ -74,7 +74,7 @@ class Browser:
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def run(self, script):
-        """The value of an expression, awaited."""
+        """Evaluate an expression, await it and return its value."""
         got = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in got, got["exceptionDetails"]
         return got["result"].get("value")
@@ -87,8 +87,8 @@ class Browser:
             or (event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error")
         ]
 
-    def asked_for(self):
-        """Addresses of everything that was requested."""
+    def requested(self):
+        """Return the addresses of all requests."""
         sent = [event for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         return [event["params"]["request"]["url"] for event in sent]
 
@@ -102,7 +102,7 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def touch(self, *moments):
-        """Fingers at some places, moment after moment, and lifted in the end."""
+        """Move fingers through a sequence of positions, then lift them."""
         self.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
         for number, places in enumerate([*moments, []]):
             kind = "touchStart" if not number else "touchMove" if places else "touchEnd"

@@ -15,7 +15,7 @@ def test_features_share_the_seconds_of_the_waveform():
     drawn.savefig(io.BytesIO())
 
 
-def test_hidden_stretches_are_covered_at_their_seconds():
+def test_masked_spans_are_covered_at_their_times():
     masked = torch.zeros(100, dtype=torch.bool)
     masked[10:20] = masked[95:] = masked[0] = True
     (axes,) = masking(torch.randn(200, 80), masked, seconds=2.0).axes

@@ -41,8 +41,8 @@ def whole():
         html_page.paragraph("Words & words", soft=True),
         html_page.tiles([("12 %", "errors")]),
         html_page.table(["name", "value"], [["x<y", "1"]]),
-        html_page.picture(signal.waveform(waveform), 'a "wave" & more'),
-        html_page.heard(waveform, reference="a <b> c", rows=rows),
+        html_page.picture(signal.waveform(waveform), 'a "label" & more'),
+        html_page.utterance(waveform, reference="a <b> c", rows=rows),
         html_page.code("sori demo < in"),
     ]
     return html_page.page("A <title>", blocks)
@@ -77,29 +77,29 @@ def test_equal_figures_make_equal_drawings():
     assert html_page.svg(signal.waveform(waveform), label="x") == html_page.svg(signal.waveform(waveform), label="x")
 
 
-def test_a_small_player_holds_the_sound_too():
+def test_a_small_player_contains_the_audio():
     waveform = torch.sin(torch.arange(48_000) / 20) / 5
     player = html_page.audio(waveform, small=True)
     assert 'preload="none"' in player
     coded = base64.b64decode(re.search(r"data:audio/mpeg;base64,([^\"]+)", player)[1])
     assert len(coded) < 3 * 8_000
-    heard, _ = soundfile.read(io.BytesIO(coded), dtype="float32")
+    decoded, _ = soundfile.read(io.BytesIO(coded), dtype="float32")
     middle = slice(16_000, 32_000)
-    spectrum = torch.fft.rfft(torch.from_numpy(heard)[middle]).abs()
+    spectrum = torch.fft.rfft(torch.from_numpy(decoded)[middle]).abs()
     assert int(spectrum.argmax()) == round(16_000 / 20 / 2 / torch.pi)
 
 
-def test_the_player_holds_the_sound():
+def test_the_player_contains_the_audio():
     waveform = torch.sin(torch.arange(16_000) / 20) / 5
     data = re.search(r"base64,([^\"]+)", html_page.audio(waveform))[1]
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype="float32")
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype="float32")
     assert rate == 16_000
-    assert torch.allclose(torch.from_numpy(heard), waveform * 0.8 / waveform.max(), atol=1e-4)
+    assert torch.allclose(torch.from_numpy(decoded), waveform * 0.8 / waveform.max(), atol=1e-4)
 
 
 def test_errors_are_marked_by_kind():
-    def marked_words(said, written):
-        return html_page.marked(align([said.split()], [written.split()])[0])
+    def marked_words(reference, hypothesis):
+        return html_page.marked(align([reference.split()], [hypothesis.split()])[0])
 
     marked = marked_words("the big cat sat on it", "the cat <sat> on it too")
     assert marked.startswith("the <span class=missing")

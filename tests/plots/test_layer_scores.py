@@ -1,4 +1,4 @@
-"""Measures by layer."""
+"""Scores by layer."""
 
 from sori.plots.layer_scores import Panel, Point, by_layer
 
@@ -13,7 +13,7 @@ def test_a_panel_for_each_measure_with_all_its_lines(tmp_path):
     first, second = made.axes
     assert [text.get_text() for text in first.get_legend().get_texts()] == [
         "trained",
-        "untrained",
+        "random initialisation",
         "mfcc",
         "log-mel",
         "chance",

@@ -27,13 +27,13 @@ def test_the_axes_are_those_of_a_singular_value_decomposition():
 
 
 @pytest.mark.foreign
-def test_the_share_is_that_of_scikit_learn():
+def test_the_explained_variance_is_that_of_scikit_learn():
     decomposition = pytest.importorskip("sklearn.decomposition")
     theirs = decomposition.PCA(3, svd_solver="full").fit(cloud().astype(np.float64))
     assert pca(cloud()).kept == pytest.approx(theirs.explained_variance_ratio_.sum(), rel=1e-6)
 
 
-def test_few_dimensions_and_equal_points_have_places_too():
+def test_few_dimensions_and_equal_points_can_be_projected():
     found = pca(np.array([[0.0], [1.0], [2.0]], dtype=np.float32))
     assert found.places.tolist() == [[-1, 0, 0], [0, 0, 0], [1, 0, 0]]
     assert found.kept == pytest.approx(1)
@@ -53,12 +53,12 @@ def test_neighbours_are_those_of_a_slow_search(monkeypatch, at_once):
         assert found.cosines[one] == pytest.approx([cosines[other] for other in expected], abs=1e-6)
 
 
-def test_equal_neighbours_come_in_their_order_and_few_points_have_few():
+def test_ties_are_in_row_order_and_few_points_have_few_neighbours():
     x = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], dtype=np.float32)
     assert neighbours(x, number=10).rows.tolist() == [[1, 2, 3], [2, 3, 0], [1, 3, 0], [1, 2, 0]]
 
 
-def test_umap_is_asked_for_where_it_is_missing_or_too_little_is_there(monkeypatch):
+def test_umap_missing_or_with_too_few_points_is_refused(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "umap", None)
         with pytest.raises(ValueError, match=r"pip install 'sori\[umap\]'"):

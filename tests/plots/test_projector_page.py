@@ -1,4 +1,4 @@
-"""The page on which vectors are seen: what it holds, and that it works in a browser that reaches nothing."""
+"""Projector page: its content, and its behaviour in a browser without network."""
 
 import base64
 import html
@@ -27,7 +27,7 @@ def points(num=300, dim=8, *, sound=False, named=True):
     tone = torch.sin(torch.arange(4800) * 0.3)
     return Points(
         "Title <i>",
-        ["Told & seen."],
+        ["Notes & text."],
         labels,
         [f"detail {n}" for n in range(num)],
         [Column("band", kinds, ["low", "high"]), Column("speaker", [f"s{n % 30}" for n in range(num)])],
@@ -50,13 +50,13 @@ def numbers(text, kind):
     return np.frombuffer(base64.b64decode(text), dtype=kind)
 
 
-def test_the_page_holds_all_points_and_reaches_for_nothing():
+def test_the_page_contains_all_points_and_requests_nothing():
     one = points()
     text = made(one)
     data = data_of(text)
     assert data["labels"] == one.labels
     bare = text.replace(re.search(r"id=data>(.*?)</script>", text, re.DOTALL)[1], "")
-    bare = re.sub(r"^\s*// .*$", "", bare, flags=re.MULTILINE)  # remarks
+    bare = re.sub(r"^\s*// .*$", "", bare, flags=re.MULTILINE)  # comments
     for address in ("http", "//", "url(", "@import", "<link", "fetch(", "XMLHttpRequest", "WebSocket", "import("):
         assert address not in bare
     assert text.count("<script") == 2
@@ -79,19 +79,19 @@ def test_values_are_in_their_order_or_the_most_frequent_first():
     assert data_of(made(some))["columns"][0]["values"] == ["b", "a", ""]
 
 
-def test_sounds_are_within_their_size():
+def test_audio_respects_the_size_limit():
     one = points(20, sound=True)
     every, some, none = (data_of(made(one, audio_megabytes=size))["sounds"] for size in (1.0, 0.008, 0.0))
     size = len(base64.b64decode(every["0"]))
     assert (len(every), len(some), len(none)) == (20, 8000 // size, 0)
     assert base64.b64decode(every["3"])[:2] in (b"\xff\xf3", b"\xff\xfb", b"ID")
     text = made(one, audio_megabytes=0.008)
-    assert f"{len(some)} of 20 points can be heard, drawn at random: 0.0 MB of sound" in text
+    assert f"{len(some)} of 20 points have audio, sampled at random: 0.0 MB" in text
     assert data_of(made(one, audio_megabytes=0.008))["sounds"] == some
-    assert "can be heard" not in made(points())
+    assert "have audio" not in made(points())
 
 
-def test_tensorboard_gets_equal_vectors_and_a_line_each(tmp_path):
+def test_tensorboard_gets_equal_vectors_and_a_row_each(tmp_path):
     one = points(10)
     one.labels[4] = "tab\tand\nline"
     write_tensorboard(one, tmp_path)
@@ -103,12 +103,12 @@ def test_tensorboard_gets_equal_vectors_and_a_line_each(tmp_path):
     assert len(rows) == 11
     assert 'tensor_path: "vectors.tsv"' in (tmp_path / "projector_config.pbtxt").read_text()
     write_tensorboard(one._replace(details=[], columns=[]), tmp_path)
-    assert len((tmp_path / "metadata.tsv").read_text().splitlines()) == 10  # a single column has no heading
+    assert len((tmp_path / "metadata.tsv").read_text().splitlines()) == 10  # a single column has no header
 
 
 @pytest.fixture
 def opened(tmp_path):
-    """A browser on a page of points with sound."""
+    """Open a browser on a page of points with audio."""
     (tmp_path / "page.html").write_text(made(points(300, sound=True)), encoding="utf-8")
     with browser.Browser(tmp_path / "profile") as one:
         yield one
@@ -121,11 +121,11 @@ def chosen(one):
 @pytest.mark.parametrize("fragment", ["", "#canvas"])
 @pytest.mark.slow
 @in_browser
-def test_points_are_picked_found_and_heard(opened, tmp_path, fragment):
+def test_points_are_picked_found_and_played(opened, tmp_path, fragment):
     one = points(300)
     opened.open(tmp_path / "page.html", fragment)
     assert opened.run("projector.kind()") == ("canvas" if fragment else "WebGL")
-    # The pixel of a point is not paper, and a click on it chooses it or one that hides it.
+    # A click on a point selects it or one in front of it.
     box = opened.run("(b => [b.left, b.top])(document.getElementById('view').getBoundingClientRect())")
     spot = opened.run("[...projector.spots.slice(3 * 7, 3 * 7 + 2)]")
     opened.click(box[0] + spot[0], box[1] + spot[1])
@@ -143,7 +143,7 @@ def test_points_are_picked_found_and_heard(opened, tmp_path, fragment):
     shown = opened.run("document.querySelector('#near button').lastChild.textContent")
     assert float(shown.removeprefix("\N{EIGHTH NOTE} ")) == pytest.approx(near.cosines[9, 0], abs=6e-4)
     assert opened.run("new Promise(d => setTimeout(() => d(document.getElementById('player').duration), 500))") > 0.2
-    # Search: what begins so comes first; labels are text, never tags.
+    # Search: prefix matches come first; labels are text, never tags.
     opened.run("(s => { s.value = 'W29'; s.dispatchEvent(new Event('input')); })(document.getElementById('search'))")
     opened.run("new Promise(done => setTimeout(done, 300))")
     hits = opened.run("[...document.querySelectorAll('#results button')].map(b => b.firstChild.textContent)")
@@ -151,17 +151,17 @@ def test_points_are_picked_found_and_heard(opened, tmp_path, fragment):
     opened.run("projector.choose(0)")
     assert chosen(opened) == [0, "<b>&"]
     assert opened.errors() == []
-    page, *others = opened.asked_for()
+    page, *others = opened.requested()
     assert page.partition("#")[0] == (tmp_path / "page.html").as_uri()
     assert all(url.startswith("data:") for url in others)
 
 
 @pytest.mark.slow
 @in_browser
-def test_keys_turn_choose_and_leave(opened, tmp_path):
+def test_keys_rotate_select_and_clear(opened, tmp_path):
     opened.open(tmp_path / "page.html")
     turn = np.array(opened.run("Draw.turn({yaw: 0.7, pitch: 0.3})")).reshape(3, 3)
-    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)  # turns, and mirrors nothing
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)  # a rotation without reflection
     assert np.linalg.det(turn) == pytest.approx(1)
     opened.run("document.getElementById('view').focus()")
     before = opened.run("projector.scene.look.yaw")
@@ -183,7 +183,7 @@ def test_keys_turn_choose_and_leave(opened, tmp_path):
 
 @pytest.mark.slow
 @in_browser
-def test_fingers_turn_and_come_nearer(opened, tmp_path):
+def test_fingers_rotate_and_zoom(opened, tmp_path):
     opened.open(tmp_path / "page.html")
     look = "[projector.scene.look.yaw, projector.scene.look.pitch, projector.scene.look.distance]"
     yaw, pitch, far = opened.run(look)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from sori.plots.signal import TimedWord, judge, transcript, waveform
+from sori.plots.signal import TimedWord, align_words, transcript, waveform
 from sori.plots.style import GREEN, INK, RED
 
 
 def kinds(reference: str, hypothesis: str) -> str:
-    return " ".join(judged.kind for judged in judge(reference, hypothesis))
+    return " ".join(word.kind for word in align_words(reference, hypothesis))
 
 
 @pytest.mark.parametrize(
@@ -23,27 +23,27 @@ def kinds(reference: str, hypothesis: str) -> str:
         ("a", "b c d", "wrong extra extra"),
     ],
 )
-def test_words_are_judged(reference, hypothesis, expected):
+def test_words_are_aligned(reference, hypothesis, expected):
     assert sorted(kinds(reference, hypothesis).split()) == sorted(expected.split())
 
 
-def test_the_judgement_rebuilds_both_sides():
+def test_the_alignment_contains_both_sides():
     reference, hypothesis = "the cat sat on the mat today", "a cat sat sat on mat to day"
-    judged = judge(reference, hypothesis)
-    assert " ".join(j.reference for j in judged if j.reference) == reference
-    assert " ".join(j.hypothesis for j in judged if j.hypothesis) == hypothesis
-    assert [j.position for j in judged if j.hypothesis] == list(range(8))
+    aligned = align_words(reference, hypothesis)
+    assert " ".join(j.reference for j in aligned if j.reference) == reference
+    assert " ".join(j.hypothesis for j in aligned if j.hypothesis) == hypothesis
+    assert [j.position for j in aligned if j.hypothesis] == list(range(8))
 
 
 def test_an_empty_reference_is_refused():
     with pytest.raises(ValueError, match="at least one word"):
-        judge(" ", "hello")
+        align_words(" ", "hello")
 
 
 def test_a_waveform_shows_the_extremes_of_every_column():
-    waveform = torch.zeros(32_000)
-    waveform[16_000], waveform[20_000] = 0.9, -0.7
-    (axes,) = waveform(waveform).axes
+    samples = torch.zeros(32_000)
+    samples[16_000], samples[20_000] = 0.9, -0.7
+    (axes,) = waveform(samples).axes
     outline = axes.collections[0].get_paths()[0].vertices
     assert outline[:, 1].max() == pytest.approx(0.9)
     assert outline[:, 1].min() == pytest.approx(-0.7)
@@ -58,7 +58,7 @@ def test_short_and_silent_waveforms_are_drawn(num_samples):
     assert file.getvalue().startswith(b"\x89PNG")
 
 
-def test_a_missing_word_stands_between_its_neighbours():
+def test_a_missing_word_is_between_its_neighbours():
     words = [TimedWord("a", 0.1, 0.3), TimedWord("c", 0.7, 0.9)]
     _, below = transcript(torch.randn(16_000), reference="a b c", rows=[("model", words)]).axes
     assert [text.get_position()[0] for text in below.texts if text.get_text() == "(b)"] == [pytest.approx(0.5)]

@@ -1,9 +1,9 @@
-"""Systems beside each other."""
+"""Scores of several systems."""
 
 from sori.plots.system_scores import Dot, Panel, side_by_side
 
 
-def test_a_row_for_each_name_and_nothing_where_nothing_was_measured(tmp_path):
+def test_a_row_for_each_name_and_gaps_for_missing_scores(tmp_path):
     rows = (("cpc", "trained"), ("cpc, untrained", "untrained"), ("mfcc, 20 ms", "spectrum"))
     dots = [Dot(name, kind, 0.3 + y / 10, 0.2 + y / 10, 0.45 + y / 10) for y, (name, kind) in enumerate(rows)]
     errors = [dots[0], *(dot._replace(value=None, low=None, high=None) for dot in dots[1:])]

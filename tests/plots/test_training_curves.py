@@ -14,7 +14,7 @@ def reports(count=10, **changes):
 
 
 def lines(figure):
-    """Every labelled line as points, by its label."""
+    """Return the points of each labelled line by label."""
     return {
         line.get_label(): list(zip(line.get_xdata(), line.get_ydata(), strict=True))
         for axes in figure.axes
@@ -33,43 +33,43 @@ PRETRAIN = {
 }
 
 
-def test_a_pretraining_run_shows_loss_beside_chance_and_codes_beside_their_maximum():
+def test_a_pretraining_run_has_loss_and_perplexity_with_their_references():
     figure = curves(reports(**PRETRAIN))
     drawn = lines(figure)
     assert drawn["contrastive loss"][1] == (1.0, pytest.approx(3.8))
     assert drawn["chance"][-1] == (5.0, 4.615)
     assert drawn["accuracy"][-1] == (5.0, pytest.approx(20))
-    assert drawn["code perplexity"][-1] == (5.0, 200)
-    assert drawn["all codes used alike"][0] == (0.5, 320)
+    assert drawn["codebook perplexity"][-1] == (5.0, 200)
+    assert drawn["uniform use"][0] == (0.5, 320)
     assert len(figure.axes) == 4
-    assert figure.axes[-1].get_xlabel() == "hours of audio heard"
+    assert figure.axes[-1].get_xlabel() == "hours of audio processed"
     figure.savefig(io.BytesIO())
 
 
-def test_a_recogniser_has_no_panel_of_codes_but_its_evaluations():
+def test_a_recogniser_has_evaluations_and_no_codebook_panel():
     rows = reports(blank_share=lambda n: 1 - 0.05 * n)
     rows += [{"kind": "evaluation", "step": 35, "cer": 0.7}, {"kind": "evaluation", "step": 100, "cer": 0.4}]
     figure = curves(rows)
     drawn = lines(figure)
     assert drawn["cer"] == [(1.75, 0.7), (5.0, 0.4)]
-    assert drawn["frames that answer blank"][-1] == (5.0, pytest.approx(50))
-    assert "code perplexity" not in drawn
+    assert drawn["frames with blank as prediction"][-1] == (5.0, pytest.approx(50))
+    assert "codebook perplexity" not in drawn
     figure.savefig(io.BytesIO())
 
 
-def test_predictions_of_several_steps_have_a_line_each_and_the_ends_are_named():
+def test_predictions_of_several_steps_have_a_line_each_and_the_ends_are_labelled():
     by_step = {f"correct_{k}": lambda n, k=k: n / 100 / k for k in range(1, 13)}
     figure = curves(reports(correct=lambda _: 0.3, **by_step))
     drawn = lines(figure)
     assert drawn["1 step ahead"][-1] == (5.0, pytest.approx(10))
     assert drawn["12 steps"][-1] == (5.0, pytest.approx(10 / 12))
-    (axes,) = (axes for axes in figure.axes if axes.get_ylabel() == "percent found")
+    (axes,) = (axes for axes in figure.axes if axes.get_ylabel() == "accuracy in percent")
     assert [line.get_ydata()[-1] for line in axes.get_lines()] == pytest.approx([10 / k for k in range(1, 13)])
     alone = curves(reports(correct=lambda _: 0.3, correct_1=lambda _: 0.3) + reports(count=1))  # the last has none
     assert "1 step ahead" in lines(alone)
 
 
-def test_warnings_are_marked_where_they_came():
+def test_warnings_are_marked_at_their_update():
     figure = curves([*reports(), {"kind": "warning", "step": 50, "name": "chance_level"}])
     assert [text.get_text() for text in figure.axes[0].texts] == ["chance level"]
     for axes in figure.axes:
@@ -81,6 +81,6 @@ def test_reports_without_a_finite_loss_leave_a_gap():
     assert len(lines(curves(rows))["loss"]) == 9
 
 
-def test_a_run_without_reports_is_said():
+def test_a_run_without_reports_is_refused():
     with pytest.raises(ValueError, match="got none"):
         curves([{"kind": "warning", "step": 1, "name": "collapse"}])

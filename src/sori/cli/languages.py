@@ -6,7 +6,7 @@ import torch
 
 from sori.checkpoints import store
 from sori.data.utterances import utterances_of
-from sori.evaluation.unit_languages import code_use
+from sori.evaluation.unit_languages import count_units
 from sori.inference.units import require_quantizer
 from sori.plots.language_map import languages as draw
 from sori.plots.style import save_figure
@@ -26,7 +26,7 @@ def languages(
     """
     encoder = require_quantizer(store.load(model), model).eval()
     with torch.no_grad():
-        use = code_use(
+        use = count_units(
             lambda waveform: encoder.units(waveform, torch.tensor([waveform.shape[1]])).data,
             utterances_of(data, None if split == "all" else split),
             num_codes=encoder.config.num_codes,

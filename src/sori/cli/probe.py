@@ -11,7 +11,7 @@ from sori.evaluation import probing
 from sori.evaluation.abx import AbxConfig
 from sori.evaluation.abx import Task as AbxTask
 from sori.evaluation.data_split import SplitBy
-from sori.evaluation.probe_tasks import TASKS, USUAL
+from sori.evaluation.probe_tasks import DEFAULT_TASKS, TASKS
 from sori.experiments import low_resource
 from sori.plots.style import save_figure
 
@@ -25,7 +25,7 @@ class Asked:
 
     layer: int | Literal["all"] = "all"
     """Number of one layer, or all; 0 is the input of the first block."""
-    tasks: str = ",".join(USUAL)
+    tasks: str = ",".join(DEFAULT_TASKS)
     """Some of phone, speaker, abx, codes and letters, with commas between."""
     untrained: bool = False
     """Also ask the same model with random weights."""
@@ -87,7 +87,7 @@ def probe(
         raise ValueError("--recogniser needs transcripts to learn from: give --labels PREPARED")
     if labels:
         low_resource.check(labels)
-    made = probing.probe(model, data, alignments, config=asked.config(), say=logger.info)
+    made = probing.probe(model, data, alignments, config=asked.config(), progress=logger.info)
     if recogniser is not None and labels:
         if not low_resource.train(model, labels, into=recogniser, settings=low_resource.recipe(seed=asked.seed)):
             return

@@ -11,7 +11,7 @@ from sori.embeddings import spoken_words as spoken
 from sori.embeddings import vector_files
 from sori.embeddings.space import WordSpace
 from sori.evaluation.analogies import RESTRICT, Analogies, Method, analogies, read_questions
-from sori.evaluation.similarity import Similarity, by_folded, read_judged, similarity
+from sori.evaluation.similarity import Similarity, by_folded, read_rated_pairs, similarity
 from sori.models.speech2vec import Speech2VecConfig
 from sori.models.word2vec import Word2Vec, Word2VecConfig
 
@@ -130,4 +130,4 @@ def judge(
     if not similar:
         return Judgement([], found)
     folded = by_folded([space.words[row] for row in rows.tolist()], space.vectors[rows])
-    return Judgement([(path.name, similarity(folded, read_judged(path))) for path in similar], found)
+    return Judgement([(path.name, similarity(folded, read_rated_pairs(path))) for path in similar], found)

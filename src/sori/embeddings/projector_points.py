@@ -22,7 +22,7 @@ from sori.data.sources.intervals import Interval
 from sori.embeddings import loading
 from sori.embeddings import spoken_words as spoken
 from sori.embeddings.space import WordSpace
-from sori.evaluation.representations import SHORTEST_SAMPLES, Timing, hear, layers_of
+from sori.evaluation.representations import SHORTEST_SAMPLES, Timing, compute_representations, layers_of
 from sori.models import factory
 from sori.models.code_bert import CodeBert
 from sori.models.encoders import Encoder, has_units
@@ -218,7 +218,7 @@ def _sounds(encoder: Encoder, name: str, recordings: list[_Recording], show: Sho
             break
         some.append(one)
         total += one.utterance.num_samples // timing.hop_samples if show == "frames" else len(_phones(one))
-    found = hear(layers_of(encoder, [layer]), [one.utterance for one in some])
+    found = compute_representations(layers_of(encoder, [layer]), [one.utterance for one in some])
     sounds, vectors, first = list[_Sound](), list[NDArray[np.float32]](), 0
     for one, count in zip(some, found.counts.tolist(), strict=True):
         frames = found.vectors[0][first : first + count].numpy()

@@ -1,21 +1,22 @@
-"""ABX: is a sound nearer to another instance of itself than to another sound? No classifier, nothing is trained.
+"""ABX phone discrimination: how often X is closer to B than to A, where A and X are the same phone. No training.
 
-A and X are two items of one phone, B is an item of another one, all in the same context (the phone before and the phone
-after). An error is when X is nearer to B than to A (half of one when equally near); chance is 50 %. *Within*: one
-speaker says all three. *Across*: A and B are of one speaker, X of another. The distance is `dtw.py`'s.
+A and X are two items of one phone, B is an item of another one, all in the same context (preceding and following
+phone). It is an error if X is closer to B than to A (half an error for equal distances); chance level is 50 %.
+*Within*: all three items are from one speaker. *Across*: A and B are from one speaker, X from another. Distances are
+computed by `dtw.py`.
 
-What an item is, is the task's name:
-- `triphone`: phone, its left and its right neighbour, all of it, as ZeroSpeech 2017 and 2021 measure;
+The task defines the items:
+- `triphone`: the phone with its left and right neighbour, as in ZeroSpeech 2017 and 2021;
 - `phone`: the phone alone, compared within the same context (ZeroSpeech's later "phoneme, within context");
-- `any`: the phone alone, whatever its context ("any context").
-Silences and gaps are nobody's phone and nobody's context.
+- `any`: the phone alone, in any context ("any context").
+Silences and gaps are neither phones nor contexts.
 
-What is averaged, in this order. Over all triples of a cell (context, phone of A and X, phone of B, speaker of A and B,
-speaker of X); over contexts; over the speakers of X; over the speakers of A and B; and over ordered pairs of phones.
-So a frequent context, a talkative speaker or a frequent pair weighs as much as a rare one.
+Error rates are averaged in this order: over all triples of a cell (context, phone of A and X, phone of B, speaker of A
+and B, speaker of X); over contexts; over speakers of X; over speakers of A and B; over ordered pairs of phones. All
+contexts, speakers and pairs thus have equal weight, however frequent they are.
 
-Caps, as in ZeroSpeech 2021: at most 10 items of each phone, context and speaker, and at most 5 speakers of X for each
-phone, context and speaker of A; both drawn at random, by the seed.
+Limits, as in ZeroSpeech 2021: at most 10 items of each phone, context and speaker, and at most 5 speakers of X for each
+phone, context and speaker of A; both are sampled at random.
 """
 
 from collections import defaultdict
@@ -32,30 +33,30 @@ from sori.evaluation.dtw import Items, compare, unit_length
 
 Task = Literal["triphone", "phone", "any"]
 _GAP_SECONDS = 0.011
-"""Between phones that count as neighbours: one step of a usual aligner, and rounding."""
+"""Maximum gap between neighbouring phones: one frame of a typical aligner, and rounding."""
 _Array = NDArray[Any]
 
 
 class AbxConfig(Config):
-    """What is compared."""
+    """Task and limits of the ABX evaluation."""
 
     task: Task = "triphone"
     max_items: int = 10
-    """Of one phone by one speaker in one context."""
+    """Maximum number of items of one phone by one speaker in one context."""
     max_x_speakers: int = 5
-    """That X is taken from, for each phone, context and speaker of A and B."""
+    """Maximum number of speakers of X for each phone, context and speaker of A and B."""
 
 
 class Item(NamedTuple):
-    """A stretch of an utterance in which a phone is said."""
+    """Segment of an utterance that contains a phone."""
 
     utterance: int
     start: float
-    """Seconds from the beginning of the utterance."""
+    """Seconds from the start of the utterance."""
     end: float
     phone: int
     context: tuple[int, int]
-    """The phone before and the phone after; (-1, -1): any."""
+    """Preceding and following phone; (-1, -1): any."""
     speaker: int
 
 
@@ -69,35 +70,35 @@ class Score(NamedTuple):
 
 
 class Abx(NamedTuple):
-    """ABX error rates; None where there are no two speakers (or items) to compare."""
+    """ABX error rates; None if there are no two speakers (or items) to compare."""
 
     within: Score | None
     across: Score | None
 
 
 class Plan(NamedTuple):
-    """Which items are compared: independent of what represents them, so made once for all layers."""
+    """Items to compare; independent of the representation, so computed once for all layers."""
 
     chosen: list[Item]
-    """By context, speaker and phone."""
+    """Selected items, sorted by context, speaker and phone."""
     bags: NDArray[np.int64]
-    """`bag + 1`: first of the chosen items of each bag: those of one context, speaker and phone."""
+    """`bag + 1`: first item of each bag, the chosen items of one context, speaker and phone."""
     keys: NDArray[np.int64]
-    """`bag 3`: number of its context, its speaker, its phone."""
+    """`bag 3`: context, speaker and phone of each bag, as numbers."""
     within: NDArray[np.int64]
-    """Tasks as `dtw.compare` takes them."""
+    """Tasks in the format of `dtw.compare`."""
     across: NDArray[np.int64]
 
 
 def find_items(
     phones: Sequence[Sequence[tuple[float, float, int]]], speakers: Sequence[int], *, task: Task = "triphone"
 ) -> list[Item]:
-    """Every phone that has a phone before and a phone after it, right beside it.
+    """Return all phones with an adjacent preceding and following phone.
 
     Args:
-        phones: of each utterance in order: start and end in seconds and number of the phone, -1 for silence.
-        speakers: of each utterance.
-        task: see the head of this file.
+        phones: for each utterance, start and end in seconds and number of each phone in order, -1 for silence.
+        speakers: speaker of each utterance.
+        task: see the module docstring.
     """
     found = []
     for utterance, (row, speaker) in enumerate(zip(phones, speakers, strict=True)):
@@ -112,12 +113,12 @@ def find_items(
 
 
 def plan(items: Sequence[Item], config: AbxConfig | None = None, *, seed: int = 0) -> Plan:
-    """Which items are compared with which.
+    """Select the items and the comparisons.
 
     Args:
         items: from `find_items`.
-        config: caps.
-        seed: of the draws.
+        config: limits.
+        seed: seed of the random sampling.
     """
     config = config or AbxConfig()
     random = np.random.default_rng(derive(seed, "abx"))
@@ -132,18 +133,18 @@ def plan(items: Sequence[Item], config: AbxConfig | None = None, *, seed: int = 
             some = [some[i] for i in np.sort(random.choice(len(some), config.max_items, replace=False))]
         chosen += some
         bags.append(len(chosen))
-    places: dict[tuple[tuple[int, int], int], list[int]] = defaultdict(list)  # bags of one context and speaker
-    sayers: dict[tuple[tuple[int, int], int], list[int]] = defaultdict(list)  # bags of one context and phone
+    same_speaker: dict[tuple[tuple[int, int], int], list[int]] = defaultdict(list)  # bags of one context and speaker
+    same_phone: dict[tuple[tuple[int, int], int], list[int]] = defaultdict(list)  # bags of one context and phone
     for bag, (context, speaker, phone) in enumerate(names):
-        places[context, speaker].append(bag)
-        sayers[context, phone].append(bag)
+        same_speaker[context, speaker].append(bag)
+        same_phone[context, phone].append(bag)
     within, across = list[list[int]](), list[list[int]]()
-    for (context, _), row in places.items():
+    for (context, _), row in same_speaker.items():
         for a in row if len(row) > 1 else ():
             span = [row[0], row[-1] + 1]
             if bags[a + 1] - bags[a] > 1:
                 within.append([a, a, *span])
-            others = [bag for bag in sayers[context, names[a][2]] if bag != a]
+            others = [bag for bag in same_phone[context, names[a][2]] if bag != a]
             if len(others) > config.max_x_speakers:
                 others = [others[i] for i in random.choice(len(others), config.max_x_speakers, replace=False)]
             across += [[x, a, *span] for x in others]
@@ -159,17 +160,17 @@ def _table(rows: list[list[int]], width: int) -> NDArray[np.int64]:
 def score(
     planned: Plan, frames: _Array, spans: NDArray[np.int64], *, num_threads: int | None = None, seed: int = 0
 ) -> Abx:
-    """Error rates of one representation.
+    """Return the ABX error rates of one representation.
 
     Args:
         planned: from `plan`.
-        frames: `frame dim`, of all utterances; float32 or float64.
+        frames: `frame dim`, frames of all utterances; float32 or float64.
         spans: `item 2`: first frame and last + 1 of each chosen item, at least one frame each.
-        num_threads: None: one for each core.
-        seed: of the bootstrap.
+        num_threads: number of threads; None: one per core.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: an item without a frame, or outside the frames.
+        ValueError: an item has no frame, or lies outside the frames.
     """
     if len(spans) and not ((spans[:, 0] < spans[:, 1]).all() and spans.min() >= 0 and spans.max() <= len(frames)):
         raise ValueError(f"expected spans of at least one frame within {len(frames)} frames, got others")
@@ -193,7 +194,7 @@ def _average(
     a, x = keys[tasks[task, 1]], keys[tasks[task, 0]]
     real = triples > 0
     rate = errors[real] / triples[real]
-    # phone of A, phone of B, speaker of A and B, speaker of X, context: averaged one after the other, from the right.
+    # phone of A, phone of B, speaker of A and B, speaker of X, context: averaged in turn, from right to left.
     cells = np.stack([a[:, 2], keys[b_bag, 2], a[:, 1], x[:, 1], a[:, 0]], axis=1)[real]
     num_cells = len(cells)
     for width in (4, 3):
@@ -211,7 +212,7 @@ def _average(
 
 
 def mean_by(keys: _Array, values: _Array) -> tuple[_Array, _Array]:
-    """The mean of the values of each distinct row of keys (`value key`, none negative), and these rows in order."""
+    """Return the sorted distinct rows of keys (`value key`, non-negative) and the mean of the values of each."""
     width = keys.max(axis=0, initial=0) + 1
     packed = np.ravel_multi_index(tuple(keys.T), tuple(width))
     found, place = np.unique(packed, return_inverse=True)
@@ -220,7 +221,7 @@ def mean_by(keys: _Array, values: _Array) -> tuple[_Array, _Array]:
 
 
 def _redrawn(grid: _Array, unit: Unit, seed: int) -> NDArray[np.float64]:
-    """The mean over phone pairs in each draw of speakers, or of phone pairs."""
+    """Return the mean over phone pairs in each bootstrap draw of speakers, or of phone pairs."""
     if unit == "phone pairs":
         weights = draws(len(grid), num_draws=1000, seed=seed)
         drawn: NDArray[np.float64] = weights @ np.nanmean(grid, axis=1) / len(grid)
@@ -237,12 +238,12 @@ def _redrawn(grid: _Array, unit: Unit, seed: int) -> NDArray[np.float64]:
 def spans_of(
     items: Sequence[Item], middles: Mapping[int, NDArray[np.float64]], offsets: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """First frame and last + 1 of each item: frames whose middle lies in it, or else the one nearest to its middle.
+    """Return first frame and last + 1 of each item: the frames centred in it, or else the one closest to its centre.
 
     Args:
-        items: with times.
-        middles: seconds of the frames of each utterance.
-        offsets: number of the first frame of each utterance.
+        items: items with times.
+        middles: frame centres of each utterance in seconds.
+        offsets: index of the first frame of each utterance.
     """
     spans = np.empty((len(items), 2), dtype=np.int64)
     for row, item in enumerate(items):

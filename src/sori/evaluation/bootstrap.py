@@ -1,6 +1,6 @@
-"""Intervals for shares: whole speakers (or utterances) are drawn with replacement, as for error rates.
+"""Bootstrap intervals for fractions: whole speakers (or utterances) are drawn with replacement, as for error rates.
 
-Bisani and Ney 2004. Frames of one utterance are right or wrong together, and so are those of one speaker.
+Bisani and Ney 2004. Errors are correlated within an utterance and within a speaker, so frames are not drawn singly.
 """
 
 import hashlib
@@ -14,34 +14,34 @@ from numpy.typing import NDArray
 from sori.core.seeds import derive
 
 FEWEST_SPEAKERS = 10
-"""With fewer, utterances are drawn: a handful of speakers says too little about others."""
+"""With fewer speakers, utterances are drawn: too few speakers say little about other speakers."""
 CONFIDENCE = 0.95
 
 Unit = Literal["speakers", "utterances", "phone pairs", "texts"]
 
 
 class Estimate(NamedTuple):
-    """A share with its interval."""
+    """A value with its bootstrap interval."""
 
     value: float
     low: float
     high: float
     unit: Unit
-    """What was drawn for the interval."""
+    """Unit that was resampled."""
     drawn: tuple[float, ...] = ()
-    """The value in each draw; of two estimates with the same `basis`, in the same draws."""
+    """Value in each draw; two estimates with the same `basis` share their draws."""
     basis: str = ""
-    """Digest of what was drawn from."""
+    """Digest of the sample that was drawn from."""
 
     def to_data(self) -> dict[str, float | str]:
-        """Plain data for JSON, without the draws."""
+        """Return plain data for JSON, without the draws."""
         return {"value": self.value, "low": self.low, "high": self.high, "unit": self.unit}
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate | None:
-    """What one has over the other, with an interval from the draws of both; None if they were drawn from other things.
+    """Return the paired difference of two estimates with its interval; None if their samples differ.
 
-    Much surer than the two intervals look: an utterance that is hard for one is hard for the other.
+    The paired interval is much narrower than the separate ones suggest, because the same utterances are hard for both.
     """
     if not one.drawn or one.basis != other.basis:
         return None
@@ -50,11 +50,11 @@ def difference(one: Estimate, other: Estimate) -> Estimate | None:
 
 
 def basis_of(*parts: object) -> str:
-    """A short digest of what is drawn from."""
+    """Return a short digest of a sample."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-def share(
+def fraction(
     correct: NDArray[np.float64],
     total: NDArray[np.float64],
     speakers: Sequence[str | None],
@@ -63,15 +63,15 @@ def share(
     num_draws: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """The share of what is correct, with its interval.
+    """Return the fraction of correct items with its interval.
 
     Args:
-        correct: of each utterance.
-        total: likewise; positive in sum.
-        speakers: likewise.
-        names: likewise; shares of the same ones can be compared draw by draw.
-        num_draws: of the bootstrap.
-        seed: of the bootstrap.
+        correct: number of correct items of each utterance.
+        total: number of items of each utterance; the sum is positive.
+        speakers: speaker of each utterance.
+        names: name of each utterance; estimates over the same names can be compared draw by draw.
+        num_draws: number of bootstrap draws.
+        seed: seed of the bootstrap.
     """
     unit: Unit = "utterances"
     groups = np.arange(len(total))
@@ -85,20 +85,20 @@ def share(
 
 
 def draws(num: int, *, num_draws: int, seed: int, name: str = "groups") -> NDArray[np.float64]:
-    """How often each of `num` things is taken in each draw of `num` with replacement, draw by thing.
+    """Return how often each of `num` items occurs in each draw of `num` with replacement, `draw item`.
 
     Args:
-        num: how many there are.
-        num_draws: how often.
-        seed: of the bootstrap.
-        name: of what is drawn; other names, other draws.
+        num: number of items.
+        num_draws: number of draws.
+        seed: seed of the bootstrap.
+        name: name of the sample; different names give different draws.
     """
     random = np.random.default_rng(derive(seed, "bootstrap", name))
     return random.multinomial(num, np.full(num, 1 / num), size=num_draws).astype(np.float64)
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The middle 95 % of some draws; not a number without draws."""
+    """Return the central 95 % interval of some draws; NaN without finite draws."""
     known = values[np.isfinite(values)]
     if not len(known):
         return math.nan, math.nan

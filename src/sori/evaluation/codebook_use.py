@@ -1,4 +1,4 @@
-"""What discrete codes say about phones: use, purity and mutual information.
+"""Codebook use, and the agreement of discrete units with phones: purity and mutual information.
 
 Hsu et al. 2021 (HuBERT, section 4.3): phone purity, cluster purity and phone-normalised mutual information (PNMI).
 """
@@ -11,74 +11,73 @@ from numpy.typing import NDArray
 from sori.core.seeds import derive
 
 
-class CodeUse(NamedTuple):
-    """How a codebook is used."""
+class CodebookUse(NamedTuple):
+    """Use of a codebook and its agreement with phones."""
 
     num_codes: int
-    """That there are."""
+    """Size of the codebook."""
     num_used: int
-    """That were chosen at least once, in any frame."""
+    """Number of entries chosen in at least one frame."""
     perplexity: float
-    """Number of equally used codes that would be as hard to guess: exp of the entropy."""
+    """Exponential of the entropy of the unit distribution: the effective number of entries."""
     phone_purity: float
-    """Share of frames that are right when each code is taken for its most frequent phone."""
+    """Accuracy if each unit is mapped to its most frequent phone."""
     cluster_purity: float
-    """Share of frames that are right when each phone is taken for its most frequent code."""
+    """Accuracy if each phone is mapped to its most frequent unit."""
     pnmi: float
-    """I(phone; code) / H(phone): the share of what there is to know about the phone that the code tells; 0 to 1."""
+    """I(phone; unit) / H(phone): the fraction of the phone entropy that the units explain; 0 to 1."""
     chance_pnmi: float
-    """The same after the phones were shuffled: what many codes and few frames feign."""
+    """PNMI with shuffled phones: the bias from many units and few frames."""
 
 
-def code_use(
-    codes: NDArray[np.integer[Any]], phones: NDArray[np.integer[Any]], *, num_codes: int, seed: int = 0
-) -> CodeUse:
-    """Use of the codes in all frames, and what they say in those that have a phone.
+def codebook_use(
+    units: NDArray[np.integer[Any]], phones: NDArray[np.integer[Any]], *, num_codes: int, seed: int = 0
+) -> CodebookUse:
+    """Measure the use of a codebook over all frames, and its agreement with phones over the frames that have one.
 
     Args:
-        codes: of each frame, any whole numbers.
-        phones: of each frame, -1 for none.
-        num_codes: that there are.
-        seed: of the shuffling.
+        units: unit of each frame, any integers.
+        phones: phone of each frame, -1 for none.
+        num_codes: size of the codebook.
+        seed: seed of the shuffling.
 
     Raises:
-        ValueError: lists of different lengths, or no frame with a phone.
+        ValueError: the lists differ in length, or no frame has a phone.
     """
-    if codes.shape != phones.shape:
-        raise ValueError(f"expected as many phones as codes, got {phones.shape} and {codes.shape}")
+    if units.shape != phones.shape:
+        raise ValueError(f"expected as many phones as units, got {phones.shape} and {units.shape}")
     real = phones >= 0
     if not real.any():
         raise ValueError("expected frames with phones, got none; do the alignments belong to these recordings?")
-    use = np.unique(codes, return_counts=True)[1]
-    table = joint_counts(codes[real], phones[real])
+    use = np.unique(units, return_counts=True)[1]
+    table = joint_counts(units[real], phones[real])
     shuffled = np.random.default_rng(derive(seed, "codebook")).permutation(phones[real])
-    return CodeUse(
+    return CodebookUse(
         num_codes=num_codes,
         num_used=len(use),
         perplexity=float(np.exp(_entropy(use))),
         phone_purity=float(table.max(1).sum() / table.sum()),
         cluster_purity=float(table.max(0).sum() / table.sum()),
         pnmi=pnmi(table),
-        chance_pnmi=pnmi(joint_counts(codes[real], shuffled)),
+        chance_pnmi=pnmi(joint_counts(units[real], shuffled)),
     )
 
 
-def joint_counts(codes: NDArray[np.integer[Any]], phones: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """How often each code and each phone occur together, `code phone`; only those that occur."""
-    rows, row = np.unique(codes, return_inverse=True)
+def joint_counts(units: NDArray[np.integer[Any]], phones: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return the co-occurrence counts of units and phones, `unit phone`, for those that occur."""
+    rows, row = np.unique(units, return_inverse=True)
     columns, column = np.unique(phones, return_inverse=True)
     flat = np.bincount(row * len(columns) + column, minlength=len(rows) * len(columns))
     return flat.reshape(len(rows), len(columns)).astype(np.int64)
 
 
 def pnmi(table: NDArray[np.int64]) -> float:
-    """I(phone; code) / H(phone) of a table of counts `code phone`; 1 for a single phone, of which all is known."""
-    phone, code = _entropy(table.sum(0)), _entropy(table.sum(1))
-    # With nothing to know, everything is known.
-    return float((phone + code - _entropy(table.ravel())) / phone) if phone > 0 else 1.0
+    """Return I(phone; unit) / H(phone) for a table of counts `unit phone`; 1 if there is a single phone."""
+    phone, unit = _entropy(table.sum(0)), _entropy(table.sum(1))
+    return float((phone + unit - _entropy(table.ravel())) / phone) if phone > 0 else 1.0
 
 
 def _entropy(counts: NDArray[np.integer[Any]]) -> float:
-    """In nats."""
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log(share)).sum())
+    """Return the entropy in nats."""
+    fraction = counts[counts > 0] / counts.sum()
+    return float(-(fraction * np.log(fraction)).sum())

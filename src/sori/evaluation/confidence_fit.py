@@ -1,8 +1,8 @@
-"""Whether stated probabilities come true, and the regression that makes them so.
+"""Calibration of word confidences: measures, and the logistic regression that fits them.
 
-Measures of words with a stated probability p of being right: expected calibration error over bins of equal mass (Naeini
-et al. 2015; Nguyen and O'Connor 2015 for equal mass), Brier score (Brier 1950), normalised cross entropy (NIST, SCTK;
-Siu and Gish 1999), and the area under the ROC curve, which only sees the ranking.
+Measures for words with a stated probability p of being correct: expected calibration error over bins of equal mass
+(Naeini et al. 2015; Nguyen and O'Connor 2015 for equal mass), Brier score (Brier 1950), normalised cross entropy (NIST,
+SCTK; Siu and Gish 1999), and the area under the ROC curve, which depends on the ranking only.
 """
 
 import math
@@ -18,7 +18,7 @@ from sori.text.edit_distance import align
 
 NUM_BINS = 15
 MEASURES = ("ece", "brier", "nce", "auc")
-_CERTAIN = 1e-6  # a probability of 0 or 1 is taken for one this far from it, or a single word would cost infinity
+_CERTAIN = 1e-6  # probabilities are clipped this far from 0 and 1, as one word could have infinite cost
 _PRIOR = 1.0
 _Z = 1.959964  # 97.5 % point of the normal distribution
 
@@ -27,47 +27,47 @@ Flags = NDArray[np.bool_]
 
 
 class Bin(NamedTuple):
-    """Words with like probabilities."""
+    """Bin of words with similar probabilities."""
 
     stated: float
     """Mean probability."""
     right: float
-    """Share that was right."""
+    """Fraction of correct words."""
     low: float
-    """Of the 95 % interval of this share (Wilson 1927)."""
+    """Ends of the 95 % interval of this fraction (Wilson 1927)."""
     high: float
     num: int
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How well probabilities come true; intervals by the bootstrap, over groups such as speakers."""
+class CalibrationMetrics:
+    """Calibration of probabilities; bootstrap intervals over groups such as speakers."""
 
     ece: float
-    """Mean distance between stated probability and observed share, over bins of equal mass."""
+    """Expected calibration error: mean distance of stated probability and accuracy, over bins of equal mass."""
     brier: float
-    """Mean squared distance between probability and truth (0 or 1)."""
+    """Mean squared difference between probability and outcome (0 or 1)."""
     nce: float
-    """Share of the uncertainty (entropy of right and wrong) that the probabilities take away: 1 all, 0 none, negative:
-    they mislead. NaN where all words are right, or all wrong."""
+    """Fraction of the entropy of correctness that the probabilities explain: 1 all, 0 none, negative if they are worse
+    than the base rate. NaN if all words are correct, or all wrong."""
     auc: float
-    """Probability that a right word is stated surer than a wrong one. NaN likewise."""
+    """Probability that a correct word has a higher confidence than a wrong one; NaN in the same cases."""
     ece_interval: tuple[float, float]
-    """Words drawn twice scatter more than the words themselves: it lies high, and may leave out a small `ece`."""
+    """Resampling adds variance, so this interval is biased upwards and may exclude a small `ece`."""
     nce_interval: tuple[float, float]
 
 
 def right_words(reference: str, words: Sequence[str]) -> list[bool]:
-    """Which words are right: those that the minimal edit alignment behind the word error rate counts as equal.
+    """Return which words are correct: those that the alignment of the word error rate counts as equal.
 
     Args:
-        reference: normalised.
-        words: normalised, in order. One may have become several words, or none; then it is right if all of them are,
-            and there is one.
+        reference: normalised reference.
+        words: normalised hypothesis words in order. Normalisation may turn one into several words, or none; it is
+            correct if it has at least one word and all of them are correct.
     """
     parts = [word.split() for word in words]
-    written = [part for word in parts for part in word]
-    steps = align([reference.split()], [written])[0]
+    hypothesis = [part for word in parts for part in word]
+    steps = align([reference.split()], [hypothesis])[0]
     equal = [step.kind == "right" for step in steps if step.hypothesis]
     flags, place = [], 0
     for word in parts:
@@ -77,22 +77,22 @@ def right_words(reference: str, words: Sequence[str]) -> list[bool]:
 
 
 def logistic(features: Array, right: Flags, *, prior: float = _PRIOR) -> tuple[Array, float]:
-    """Weights and bias of a logistic regression, by Newton's method in float64.
+    """Fit a logistic regression by Newton's method in float64; return weights and bias.
 
-    The weights have a Gaussian prior, the bias none: at the optimum, the mean probability is the share that was right.
+    The weights have a Gaussian prior, the bias has none: at the optimum, the mean probability equals the accuracy.
 
     Args:
         features: `word feature`, standardised.
-        right: of each word.
+        right: whether each word is correct.
         prior: precision of the prior.
 
     Raises:
-        ValueError: all words are right, or all wrong.
+        ValueError: all words are correct, or all wrong.
     """
     if right.all() or not right.any():
         raise ValueError(
-            f"expected words that are right and words that are wrong, got {int(right.sum())} right of {len(right)}; "
-            "there is nothing to tell apart: give more transcribed speech"
+            f"expected both correct and wrong words, got {int(right.sum())} correct of {len(right)}; "
+            "a confidence cannot be fitted: give more transcribed speech"
         )
     inputs = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     precision = np.append(np.full(features.shape[1], prior), 0.0)
@@ -117,15 +117,15 @@ def logistic(features: Array, right: Flags, *, prior: float = _PRIOR) -> tuple[A
 
 def measure(
     stated: Array, right: Flags, groups: Sequence[str] | None = None, *, num_draws: int = 1000, seed: int = 0
-) -> Measured:
-    """How well probabilities come true.
+) -> CalibrationMetrics:
+    """Measure the calibration of probabilities.
 
     Args:
         stated: probability of each word.
-        right: whether it was.
-        groups: of each word, such as its speaker: drawn with replacement for the intervals; None: words are.
-        num_draws: of the bootstrap.
-        seed: of the bootstrap.
+        right: whether each word is correct.
+        groups: group of each word, such as its speaker, resampled for the intervals; None: words are resampled.
+        num_draws: number of bootstrap draws.
+        seed: seed of the bootstrap.
     """
     names = np.arange(len(stated)) if groups is None else np.unique(np.array(groups), return_inverse=True)[1]
     order = np.argsort(names, kind="stable")
@@ -138,40 +138,40 @@ def measure(
     known = [column[np.isfinite(column)] for column in drawn.T]
     intervals = [tuple(np.quantile(c, [0.025, 0.975]).tolist()) if len(c) else (math.nan, math.nan) for c in known]
     brier = float(((stated - right) ** 2).mean())
-    return Measured(ece(stated, right), brier, nce(stated, right), auc(stated, right), *intervals)
+    return CalibrationMetrics(ece(stated, right), brier, nce(stated, right), auc(stated, right), *intervals)
 
 
 def ece(stated: Array, right: Flags, num_bins: int = NUM_BINS) -> float:
-    """Expected calibration error over bins of equal mass."""
+    """Return the expected calibration error over bins of equal mass."""
     return sum(abs(one.stated - one.right) * one.num for one in bins(stated, right, num_bins)) / len(stated)
 
 
 def bins(stated: Array, right: Flags, num_bins: int = NUM_BINS) -> list[Bin]:
-    """Words by probability, in bins of equal mass; those of one probability stay together, which makes fewer bins."""
+    """Group words by probability into bins of equal mass; equal probabilities share a bin, so bins may be fewer."""
     order = np.argsort(stated, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(stated[order]) > 0, True)) + 1
     wanted = np.arange(1, num_bins + 1) * len(stated) / num_bins
     rows = []
     for members in np.split(order, np.unique(ends[np.searchsorted(ends, wanted - 1e-9)])[:-1]):
-        num, share = len(members), float(right[members].mean())
-        middle = (share + _Z**2 / (2 * num)) / (1 + _Z**2 / num)
-        half = _Z / (1 + _Z**2 / num) * math.sqrt(share * (1 - share) / num + _Z**2 / (4 * num**2))
-        rows.append(Bin(float(stated[members].mean()), share, middle - half, middle + half, num))
+        num, accuracy = len(members), float(right[members].mean())
+        middle = (accuracy + _Z**2 / (2 * num)) / (1 + _Z**2 / num)
+        half = _Z / (1 + _Z**2 / num) * math.sqrt(accuracy * (1 - accuracy) / num + _Z**2 / (4 * num**2))
+        rows.append(Bin(float(stated[members].mean()), accuracy, middle - half, middle + half, num))
     return rows
 
 
 def nce(stated: Array, right: Flags) -> float:
-    """Normalised cross entropy; a probability of 0 or 1 counts as a millionth away from it."""
-    share = float(right.mean())
-    if share in (0.0, 1.0):
+    """Return the normalised cross entropy; probabilities are clipped to a millionth from 0 and 1."""
+    accuracy = float(right.mean())
+    if accuracy in (0.0, 1.0):
         return math.nan
     given = np.clip(np.where(right, stated, 1 - stated), _CERTAIN, 1 - _CERTAIN)
-    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    entropy = -accuracy * math.log(accuracy) - (1 - accuracy) * math.log(1 - accuracy)
     return float(1 + np.log(given).mean() / entropy)
 
 
 def auc(stated: Array, right: Flags) -> float:
-    """Area under the ROC curve, ties counting a half (the rank sum of Mann and Whitney)."""
+    """Return the area under the ROC curve, ties counted as a half (rank sum of Mann and Whitney)."""
     num_right, num_wrong = int(right.sum()), int((~right).sum())
     if not num_right or not num_wrong:
         return math.nan

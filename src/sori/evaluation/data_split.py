@@ -1,4 +1,4 @@
-"""Which utterances a probe learns from, chooses by and is scored on."""
+"""Split utterances into the train, dev and test parts of a probe."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from sori.data.manifest import Utterance
 
 SplitBy = Literal["speaker", "utterance"]
 _DEV_NAMES = ("dev", "valid", "eval")
-_TEST_SHARE, _DEV_SHARE = 0.2, 0.1
+_TEST_FRACTION, _DEV_FRACTION = 0.2, 0.1
 
 
 class Split(NamedTuple):
-    """Indices of utterances, and in words how they were chosen."""
+    """Utterance indices of each part, and a description of the split."""
 
     train: list[int]
     dev: list[int]
@@ -24,22 +24,22 @@ class Split(NamedTuple):
 
 
 def split(utterances: Sequence[Utterance], chosen: Sequence[int], *, by: SplitBy, seed: int = 0) -> Split:
-    """Divide some utterances.
+    """Split utterances into train, dev and test.
 
-    `speaker`: nobody is in two parts. Where the utterances name `train` and `test` (and `dev`) that share no speakers,
-    these are the parts; without a `dev`, a tenth of the training utterances is. Otherwise speakers are drawn: a fifth
-    for the test, a tenth for dev, at least one each.
-    `utterance`: everybody is in all parts; a fifth of each speaker's utterances for the test, a tenth for dev, at least
+    `speaker`: the parts share no speakers. If the utterances name splits `train` and `test` (and `dev`) without common
+    speakers, these are used; without a `dev`, a tenth of the training utterances is. Otherwise speakers are drawn: a
+    fifth for test, a tenth for dev, at least one each.
+    `utterance`: all speakers are in all parts: a fifth of each speaker's utterances for test, a tenth for dev, at least
     one each. Speakers with fewer than three utterances are left out.
 
     Args:
-        utterances: all.
-        chosen: indices of those to be divided.
+        utterances: all utterances.
+        chosen: indices of the utterances to split.
         by: see above.
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Raises:
-        ValueError: a speaker is unknown, or there are too few of them.
+        ValueError: an utterance has no speaker, or there are too few speakers.
     """
     random = np.random.default_rng(derive(seed, "split", by))
     if by == "speaker":
@@ -51,8 +51,8 @@ def split(utterances: Sequence[Utterance], chosen: Sequence[int], *, by: SplitBy
         speaker = utterances[index].speaker
         if speaker is None:
             raise ValueError(
-                f"utterance {utterances[index].id!r} has no speaker, and parts are made by speakers; name them in the "
-                "table that the folder was prepared from, or name splits there"
+                f"utterance {utterances[index].id!r} has no speaker, but the split is by speaker; name "
+                "speakers or splits in the table that the folder was prepared from"
             )
         rows[speaker].append(index)
     return _by_speaker(rows, random) if by == "speaker" else _by_utterance(rows, random)
@@ -72,7 +72,7 @@ def _named(utterances: Sequence[Utterance], chosen: Sequence[int], random: np.ra
     words = f"{len(speakers[0])}, {len(speakers[1])} and {len(speakers[2])} speakers of the named splits"
     if not dev:
         mixed = random.permutation(train).tolist()
-        num_dev = max(1, round(_DEV_SHARE * len(mixed)))
+        num_dev = max(1, round(_DEV_FRACTION * len(mixed)))
         dev, train = sorted(mixed[:num_dev]), sorted(mixed[num_dev:])
         words = f"{len(speakers[0])} and {len(speakers[2])} speakers of train and test, dev from train"
     return Split(train, dev, test, words)
@@ -82,14 +82,14 @@ def _by_speaker(rows: dict[str, list[int]], random: np.random.Generator) -> Spli
     names = sorted(rows)
     if len(names) < 3:
         raise ValueError(
-            f"expected at least three speakers to keep apart, got {len(names)}; score other utterances of the same "
-            "speakers with --split-by utterance"
+            f"expected at least three speakers to split, got {len(names)}; use other utterances of the same "
+            "speakers as test with --split-by utterance"
         )
     mixed = [names[i] for i in random.permutation(len(names))]
-    num_test, num_dev = (max(1, round(share * len(names))) for share in (_TEST_SHARE, _DEV_SHARE))
+    num_test, num_dev = (max(1, round(fraction * len(names))) for fraction in (_TEST_FRACTION, _DEV_FRACTION))
     parts = (mixed[num_test + num_dev :], mixed[num_test : num_test + num_dev], mixed[:num_test])
     train, dev, test = (sorted(index for name in part for index in rows[name]) for part in parts)
-    return Split(train, dev, test, f"{len(parts[0])}, {len(parts[1])} and {len(parts[2])} speakers, drawn")
+    return Split(train, dev, test, f"{len(parts[0])}, {len(parts[1])} and {len(parts[2])} speakers, drawn at random")
 
 
 def _by_utterance(rows: dict[str, list[int]], random: np.random.Generator) -> Split:
@@ -100,13 +100,13 @@ def _by_utterance(rows: dict[str, list[int]], random: np.random.Generator) -> Sp
         if len(mixed) < 3:
             left_out += 1
             continue
-        num_test, num_dev = (max(1, round(share * len(mixed))) for share in (_TEST_SHARE, _DEV_SHARE))
+        num_test, num_dev = (max(1, round(fraction * len(mixed))) for fraction in (_TEST_FRACTION, _DEV_FRACTION))
         test += mixed[:num_test]
         dev += mixed[num_test : num_test + num_dev]
         train += mixed[num_test + num_dev :]
     kept = len(rows) - left_out
     if not kept:
         raise ValueError("expected speakers with at least three utterances each, got none; give more utterances")
-    about = f"the same {kept} speakers in all parts, other utterances"
+    about = f"the same {kept} speakers in all parts, different utterances"
     about += f"; {left_out} with fewer than three utterances left out" if left_out else ""
     return Split(sorted(train), sorted(dev), sorted(test), about)

@@ -1,7 +1,7 @@
-"""What goes wrong: aligned utterances, the commonest confusions, error rates by length and by speaker.
+"""Analyse errors: aligned utterances, the most frequent confusions, error rates by length and by speaker.
 
-All of it follows from an `ErrorReport`, and from the alignment its rates are counted from: the confusions of a report
-add up to its substitutions, insertions and deletions.
+Everything is derived from an `ErrorReport`, with the alignment that its rates are counted from: the confusions of a
+report add up to its substitutions, insertions and deletions.
 """
 
 from collections import Counter
@@ -13,22 +13,22 @@ from sori.evaluation.error_rate import SPACE, ErrorReport, Rate, Scored, rate, s
 from sori.text.edit_distance import Step, align
 
 WORD_BOUNDS = (0, 2, 5, 10, 20, 40)
-"""Ends of the groups by length, in words: nothing said, 1 to 2, 3 to 5 and so on; the last group is open."""
+"""Upper bounds of the length groups in words: empty, 1 to 2, 3 to 5 and so on; the last group is open."""
 SECOND_BOUNDS = (2, 5, 10, 20)
-"""The same in seconds."""
+"""Upper bounds of the length groups in seconds."""
 FEWEST_DRAWN = 10
-"""An interval for a part of a test set is given where at least so many speakers or utterances are drawn for it."""
+"""Minimum number of speakers or utterances for the interval of a part of a test set."""
 
 
 class Confusions(NamedTuple):
-    """How often something was written for something else, the commonest first."""
+    """Counts of substitutions, deletions and insertions, the most frequent first."""
 
     wrong: list[tuple[str, str, int]]
-    """Said, written, and how often."""
+    """Substitutions: reference, hypothesis and count."""
     missing: list[tuple[str, int]]
-    """Said and not written."""
+    """Deletions: reference and count."""
     extra: list[tuple[str, int]]
-    """Written and not said."""
+    """Insertions: hypothesis and count."""
 
 
 class Part(NamedTuple):
@@ -37,17 +37,17 @@ class Part(NamedTuple):
     name: str
     num_utterances: int
     words: Rate
-    """Its interval is not a number where too little is drawn for one (`FEWEST_DRAWN`)."""
+    """Word error rate; the interval is NaN if the part is too small (`FEWEST_DRAWN`)."""
     characters: Rate
 
 
 def words(report: ErrorReport) -> list[list[Step]]:
-    """The words of each utterance beside those of its hypothesis."""
+    """Align the words of each reference with those of its hypothesis."""
     return _aligned(report, str.split)
 
 
 def characters(report: ErrorReport) -> list[list[Step]]:
-    """The characters likewise; the space between two words is a space."""
+    """Align the characters of each reference with those of its hypothesis; word boundaries are shown as spaces."""
     shown = {SPACE: " "}
     return [
         [
@@ -59,13 +59,13 @@ def characters(report: ErrorReport) -> list[list[Step]]:
 
 
 def confusions(aligned: Iterable[Iterable[Step]]) -> Confusions:
-    """Count the steps that are wrong, missing and extra.
+    """Count substitutions (wrong), deletions (missing) and insertions (extra).
 
     Args:
-        aligned: from `words` or `characters`.
+        aligned: alignments from `words` or `characters`.
     """
     counts = Counter(step for steps in aligned for step in steps if step.kind != "right")
-    # equally common ones in alphabetical order, so that the order of the utterances does not matter
+    # ties in alphabetical order, so that the order of the utterances does not matter
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Confusions(
         [(step.reference, step.hypothesis, num) for step, num in ordered if step.kind == "wrong"],
@@ -75,22 +75,22 @@ def confusions(aligned: Iterable[Iterable[Step]]) -> Confusions:
 
 
 def by_words(report: ErrorReport) -> list[Part]:
-    """Error rates by the number of words that were said."""
+    """Return error rates by the number of reference words."""
     return _by_length(report, [float(one.words.total) for one in report.utterances], WORD_BOUNDS, whole=True)
 
 
 def by_seconds(report: ErrorReport, seconds: Sequence[float]) -> list[Part]:
-    """Error rates by how long the recordings are.
+    """Return error rates by the duration of the recordings.
 
     Args:
-        report: of some utterances.
-        seconds: length of each, in the same order.
+        report: error report.
+        seconds: duration of each utterance, in the order of the report.
     """
     return _by_length(report, seconds, SECOND_BOUNDS, whole=False)
 
 
 def by_speaker(report: ErrorReport) -> list[Part]:
-    """Error rates of each known speaker, intervals over the speaker's utterances, the best first by characters."""
+    """Return error rates by speaker, sorted by CER, with intervals over the speaker's utterances."""
     spoken: dict[str, list[Scored]] = {speaker: [] for speaker in report.speakers}
     for one in report.utterances:
         if one.speaker is not None:
@@ -111,7 +111,7 @@ def _by_length(report: ErrorReport, lengths: Sequence[float], bounds: Sequence[i
 
 
 def _names(bounds: Sequence[int], *, whole: bool) -> list[str]:
-    """`0`, `1 to 2`, `3 to 5`, `over 5` for whole numbers; `up to 2`, `2 to 5`, `over 5` for others."""
+    """Return `0`, `1 to 2`, `3 to 5`, `over 5` for whole numbers; `up to 2`, `2 to 5`, `over 5` otherwise."""
     first = str(bounds[0]) if whole else f"up to {bounds[0]}"
     between = [
         f"{low + whole}" if low + whole == high else f"{low + whole} to {high}" for low, high in pairwise(bounds)

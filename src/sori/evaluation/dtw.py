@@ -1,9 +1,9 @@
-"""Distance of two sequences of vectors: dynamic time warping over angles, averaged along the path; compiled.
+"""Distance between two sequences of vectors: dynamic time warping over angles, averaged along the path; compiled.
 
-The distance of two frames is the angle between them divided by pi, in [0, 1]; a frame of zeros is at 1/2 from
-everything. A path goes from both first to both last frames by steps of (1, 1), (1, 0) and (0, 1). Of all paths the one
-with the smallest sum counts, of equal ones the shortest; its sum divided by its number of frame pairs is the distance.
-So defined, it does not depend on the order of the two, nor on how it is computed.
+The distance between two frames is the angle between them divided by pi, in [0, 1]; a zero frame has distance 1/2 to
+every frame. A path goes from both first to both last frames by steps of (1, 1), (1, 0) and (0, 1). The path with the
+smallest sum is used, of equal ones the shortest; the distance is its sum divided by its number of frame pairs. This
+definition is symmetric and independent of the implementation.
 """
 
 import math
@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 from sori.core.compiled import jit
 
 _compiled = jit(error_model="numpy")
-# Sums of products may be reordered, which lets the processor add eight at once.
+# Allows reordering of sums of products, so that they can be vectorised.
 _reordered = jit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 _Array = NDArray[Any]
 
 
 class Items(NamedTuple):
-    """Stretches of frames, in bags of items that count as the same."""
+    """Items (spans of frames), grouped in bags of equivalent items."""
 
     frames: _Array
-    """`frame dim`, each of length 1 or 0 (`unit_length`); float32 or float64."""
+    """`frame dim`, each of norm 1 or 0 (`unit_length`); float32 or float64."""
     starts: NDArray[np.int64]
     """First frame of each item."""
     stops: NDArray[np.int64]
-    """After the last one."""
+    """Last frame + 1 of each item."""
     bags: NDArray[np.int64]
-    """`bag + 1`: first item of each bag; the items of a bag follow each other."""
+    """`bag + 1`: first item of each bag; the items of a bag are consecutive."""
 
 
 def unit_length(frames: _Array) -> _Array:
-    """Frames divided by their lengths; those of length 0 stay so."""
+    """Return the frames scaled to unit norm; zero frames stay zero."""
     norm = np.sqrt(np.einsum("td,td->t", frames, frames, dtype=np.float64))
     return (frames / np.where(norm > 0, norm, 1)[:, None]).astype(frames.dtype)
 
@@ -45,17 +45,17 @@ def unit_length(frames: _Array) -> _Array:
 def compare(
     items: Items, tasks: NDArray[np.int64], *, num_threads: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
-    """For each task, how often X is nearer to an item of another bag than to one of its own kind.
+    """Count, for each task, how often X is closer to an item B of another bag than to an item A.
 
     Args:
-        items: see there.
-        tasks: `task 4`: the bags of X and of A, and first and last + 1 of the bags that B is taken from, one after the
-            other, among which A's is passed over. Where X and A are one bag, X is not compared with itself.
-        num_threads: None: one for each core.
+        items: items in bags.
+        tasks: `task 4`: the bags of X and of A, and first and last + 1 of the bags of B; A's own bag is skipped. If X
+            and A are from the same bag, X is not compared with itself.
+        num_threads: number of threads; None: one per core.
 
     Returns:
-        For each task and each of its bags (A's too, as 0 of 0): the number of errors among triples, half for equal
-        distances, and the number of triples; and how many distances were computed.
+        For each task and each of its bags (for A's bag 0 of 0): the number of errors among the triples, half an error
+        for equal distances, and the number of triples; and the number of distances computed.
     """
     sizes = tasks[:, 3] - tasks[:, 2]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -75,7 +75,7 @@ def compare(
 
 
 def distance(x: _Array, y: _Array) -> float:
-    """The distance of two sequences `frame dim` of the same width, each with at least one frame."""
+    """Return the distance between two sequences `frame dim` of equal dimension, each with at least one frame."""
     both = unit_length(np.concatenate([x, y]))
     cost, steps = np.zeros((2, len(y))), np.zeros((2, len(y)), dtype=np.int64)
     angles = np.zeros(len(y))
@@ -85,13 +85,13 @@ def distance(x: _Array, y: _Array) -> float:
 @no_type_check
 @_reordered
 def _angles(frames: _Array, x: int, y: int, stop: int, angles: _Array) -> None:
-    """Angles over pi between frame x and frames y to stop."""
+    """Compute the angles, divided by pi, between frame x and frames y to stop."""
     dim = frames.shape[1]
     zero = frames[0, 0] * 0
     row = frames[x]
     count = 0
     while y < stop:
-        if y + 4 <= stop:  # four at once, so that each number of x is fetched once for four products
+        if y + 4 <= stop:  # four at once, so that each element of x is loaded once for four products
             a, b, c, d = zero, zero, zero, zero
             for k in range(dim):
                 value = row[k]
@@ -125,7 +125,7 @@ def _distance(
     steps: _Array,
     angles: _Array,
 ) -> float:
-    """Sum and length of the best path to each frame of y, for the present and the last frame of x in turn."""
+    """Compute the distance; `cost` and `steps` hold sum and length of the best paths for two frames of x in turn."""
     width = y_stop - y_start
     for i in range(x_stop - x_start):
         now, before = i % 2, 1 - i % 2
@@ -169,7 +169,7 @@ def _compare(
     errors: _Array,
     triples: _Array,
 ) -> int:
-    """Tasks from first to last; returns how many distances that took."""
+    """Process the tasks from first to last; return the number of distances computed."""
     longest = (stops - starts).max()
     cost, steps = np.zeros((2, longest)), np.zeros((2, longest), dtype=np.int64)
     angles, own = np.zeros(longest), np.zeros((bags[1:] - bags[:-1]).max())

@@ -1,11 +1,11 @@
-"""Word and character error rates with intervals, by speaker, and the utterances to listen to.
+"""Word and character error rates with intervals, overall and by speaker, and the best and worst utterances.
 
-Edits are counted by jiwer (minimal edit distance; see `edits`). A word is what stands between spaces. A character is a
-grapheme cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own rate.
-References and hypotheses should both have gone through `Vocabulary.normalise`; here only spaces are evened out.
+Edits are counted by jiwer (minimal edit distance; see `edit_distance`). Words are separated by spaces. A character is a
+grapheme cluster (Unicode annex 29), and the space between two words counts as one, as in jiwer's own rate. References
+and hypotheses should both be normalised with `Vocabulary.normalise`; here only white space is normalised.
 
-Intervals come from the bootstrap (Bisani and Ney 2004): whole speakers are drawn with replacement where all are known,
-because utterances of one speaker go wrong together, otherwise utterances.
+Intervals are computed by the bootstrap (Bisani and Ney 2004): whole speakers are drawn with replacement if all are
+known, because errors of one speaker are correlated, otherwise utterances.
 """
 
 import math
@@ -22,7 +22,7 @@ from sori.text.vocabulary import graphemes
 
 _SHOWN_SPEAKERS = 20
 SPACE = "\0"
-"""Stands for the space between two words where characters are compared; cannot occur in a transcript."""
+"""Represents the space between two words in character alignments; cannot occur in a transcript."""
 
 Unit = Literal["speakers", "utterances"]
 
@@ -38,12 +38,12 @@ class Edits:
 
     @property
     def errors(self) -> int:
-        """All edits."""
+        """Return the number of edits."""
         return self.substitutions + self.insertions + self.deletions
 
     @property
     def rate(self) -> float:
-        """Errors by length of the reference; above 1 with many insertions, infinite for words where none were said."""
+        """Return errors divided by reference length: above 1 with many insertions, infinite for an empty reference."""
         if self.total:
             return self.errors / self.total
         return math.inf if self.errors else 0.0
@@ -67,13 +67,13 @@ class Rate:
 
     @property
     def rate(self) -> float:
-        """Errors by length of the references."""
+        """Return errors divided by reference length."""
         return self.edits.rate
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One utterance."""
+    """Scores of one utterance."""
 
     reference: str
     hypothesis: str
@@ -84,18 +84,18 @@ class Scored:
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """Error rates of a test set; `error_rates` makes it, `table` and `to_data` write it."""
+    """Error rates of a test set, computed by `error_rates`; `table` and `to_data` format them."""
 
     wer: Rate
     cer: Rate
     unit: Unit
-    """What was drawn for the intervals."""
+    """Unit that was resampled for the intervals."""
     utterances: tuple[Scored, ...]
-    """In the order given."""
+    """Scores of each utterance, in the order given."""
 
     @property
     def speakers(self) -> dict[str, tuple[Edits, Edits]]:
-        """Words and characters of each known speaker, the best first by characters."""
+        """Return word and character edits of each known speaker, sorted by CER."""
         sums: dict[str, tuple[Edits, Edits]] = {}
         for one in self.utterances:
             if one.speaker is not None:
@@ -105,26 +105,26 @@ class ErrorReport:
 
     @property
     def num_empty_references(self) -> int:
-        """Utterances in which nothing was said; every word of their hypotheses counts as an insertion."""
+        """Return the number of empty references; every word of their hypotheses counts as an insertion."""
         return sum(not one.reference for one in self.utterances)
 
     def best(self, num: int = 5) -> list[Scored]:
-        """The utterances with the lowest character error rate, longer ones first."""
+        """Return the utterances with the lowest character error rate, longer ones first."""
         return sorted(self.utterances, key=lambda one: (one.characters.rate, -one.characters.total))[:num]
 
     def worst(self, num: int = 5) -> list[Scored]:
-        """The utterances with the highest character error rate, longer ones first."""
+        """Return the utterances with the highest character error rate, longer ones first."""
         return sorted(self.utterances, key=lambda one: (-one.characters.rate, -one.characters.total))[:num]
 
     def table(self) -> str:
-        """The report as text for the screen."""
+        """Return the report as text."""
         lines = [
             f"{len(self.utterances):,} utterances, {self.wer.edits.total:,} words; 95 % intervals over {self.unit}",
             f"{'':4}{'rate':>8}{'interval':>16}{'errors':>9}{'of':>9}{'subst.':>8}{'insert.':>9}{'delet.':>8}",
             *(_row(name, rate) for name, rate in (("WER", self.wer), ("CER", self.cer))),
         ]
         if self.num_empty_references:
-            lines.append(f"{self.num_empty_references} empty references: words written there count as insertions")
+            lines.append(f"{self.num_empty_references} empty references: words in their hypotheses count as insertions")
         if self.speakers:
             lines += ["", f"{'speaker':20}{'WER':>8}{'CER':>8}{'words':>8}"]
             rows = [f"{s[:19]:20}{w.rate:8.1%}{c.rate:8.1%}{w.total:8,}" for s, (w, c) in self.speakers.items()]
@@ -134,11 +134,12 @@ class ErrorReport:
         for title, chosen in (("best", self.best()), ("worst", self.worst())):
             lines += ["", f"{title} utterances"]
             for one in chosen:
-                lines += [f"{one.characters.rate:8.1%}  said     {one.reference}", f"{'':8}  written  {one.hypothesis}"]
+                lines.append(f"{one.characters.rate:8.1%}  reference   {one.reference}")
+                lines.append(f"{'':8}  hypothesis  {one.hypothesis}")
         return "\n".join(lines)
 
     def to_data(self) -> dict[str, Any]:
-        """The report as plain data for JSON; rates are fractions, null where nothing was said."""
+        """Return the report as plain data for JSON; rates are fractions, null for empty references."""
         return {
             "wer": _rate_data(self.wer),
             "cer": _rate_data(self.cer),
@@ -165,18 +166,18 @@ def error_rates(
     Args:
         references: normalised transcripts, in any order.
         hypotheses: in the same order.
-        speakers: in the same order; intervals are over speakers if all are known and there are at least two.
-        num_draws: of the bootstrap.
-        seed: of the bootstrap.
+        speakers: in the same order; speakers are resampled if all are known and there are at least two.
+        num_draws: number of bootstrap draws.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: for lists of different lengths, or if no reference has a word.
+        ValueError: the lists differ in length, or no reference has a word.
     """
     speakers = [None] * len(references) if speakers is None else speakers
     if not len(references) == len(hypotheses) == len(speakers):
         raise ValueError(
             f"expected as many hypotheses and speakers as references, got {len(hypotheses)} and {len(speakers)} for "
-            f"{len(references)}; utterances were probably lost on the way, score them as empty strings"
+            f"{len(references)}; likely some utterances were lost; pass them as empty strings"
         )
     references, hypotheses = ([" ".join(text.split()) for text in texts] for texts in (references, hypotheses))
     if not any(references):
@@ -192,13 +193,13 @@ def error_rates(
 
 
 def rate(edits: Sequence[Edits], speakers: Sequence[str | None], *, num_draws: int = 1000, seed: int = 0) -> Rate:
-    """The error rate of some utterances with its interval.
+    """Return the error rate of some utterances with its interval.
 
     Args:
-        edits: of each utterance; at least one.
+        edits: edits of each utterance; at least one.
         speakers: in the same order.
-        num_draws: of the bootstrap.
-        seed: of the bootstrap.
+        num_draws: number of bootstrap draws.
+        seed: seed of the bootstrap.
     """
     groups, _ = _groups(speakers)
     weights = draws(int(groups.max()) + 1, num_draws=num_draws, seed=seed)
@@ -208,47 +209,47 @@ def rate(edits: Sequence[Edits], speakers: Sequence[str | None], *, num_draws: i
 
 
 def spell(text: str) -> list[str]:
-    """The characters of a text as they are compared: grapheme clusters, `SPACE` between words."""
+    """Split a text into the characters that are compared: grapheme clusters, `SPACE` between words."""
     return [SPACE if cluster == " " else cluster for cluster in graphemes(text)]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One system against another on the same utterances; negative: the first makes fewer errors."""
+    """Difference of two systems on the same utterances; negative: the first makes fewer errors."""
 
     first: float
     second: float
     absolute: tuple[float, float, float]
-    """First rate minus second: value, low and high end of the interval."""
+    """First rate minus second: value, lower and upper end of the interval."""
     relative: tuple[float, float, float]
-    """The same as a share of the second rate."""
+    """The same relative to the second rate."""
     share_better: float
-    """Share of draws in which the first makes fewer errors."""
+    """Fraction of draws in which the first makes fewer errors."""
     share_worse: float
-    """Share of draws in which it makes more; in the rest, both make as many."""
+    """Fraction of draws in which it makes more; in the others, both make equally many."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
+        """Return whether the interval of the difference excludes zero."""
         return self.absolute[1] > 0 or self.absolute[2] < 0
 
 
 def compare(
     first: Sequence[ErrorReport], second: Sequence[ErrorReport], *, num_draws: int = 1000, seed: int = 0
 ) -> dict[Literal["wer", "cer"], Difference]:
-    """The difference of two systems with a paired bootstrap.
+    """Compare two systems by a paired bootstrap.
 
-    Each draw takes the same speakers (or utterances) for both systems. A system may be given by several reports, one
-    for each training seed; rates are then means over seeds, and each draw also takes seeds with replacement.
+    Each draw takes the same speakers (or utterances) for both systems. A system may have several reports, one for each
+    training seed; rates are then means over seeds, and each draw also resamples seeds.
 
     Args:
         first: reports of one system on one test set.
         second: reports of the other on the same test set.
-        num_draws: of the bootstrap.
-        seed: of the bootstrap.
+        num_draws: number of bootstrap draws.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: if a list is empty or the test sets differ.
+        ValueError: a list is empty or the test sets differ.
     """
     if not first or not second:
         raise ValueError("expected at least one report of each system, got none")
@@ -306,7 +307,7 @@ def _groups(speakers: Sequence[str | None]) -> tuple[NDArray[np.intp], Unit]:
 def _counts(
     edits: Sequence[Sequence[Edits]], groups: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Errors and reference lengths, seed by group."""
+    """Return errors and reference lengths, `seed group`."""
     errors = np.stack([np.bincount(groups, [one.errors for one in run]) for run in edits])
     totals = np.stack([np.bincount(groups, [one.total for one in run]) for run in edits])
     return errors.astype(np.float64), totals.astype(np.float64)

@@ -1,7 +1,7 @@
-"""How well letters can be read from frozen vectors: a small head learns CTC on them, in about half a minute.
+"""Letter probe: train a small CTC head on frozen vectors, in about half a minute, and measure its CER.
 
-The head (a linear layer, one convolution over 0.2 s, a linear layer) finds letters in vectors that tell sounds apart,
-and is too small to find out itself what does. Nothing below it learns, so its errors are those of the vectors.
+The head (a linear layer, one convolution over 0.2 s, a linear layer) can map vectors that separate sounds to letters,
+but is too small to learn acoustic features itself. The encoder is frozen, so the CER measures the vectors.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,133 +17,133 @@ from torch.nn import functional
 from sori.core.config import Config
 from sori.core.seeds import derive
 from sori.core.shapes import Float, Frames, Int, Tensor
-from sori.evaluation.bootstrap import Estimate, share
+from sori.evaluation.bootstrap import Estimate, fraction
 from sori.evaluation.error_rate import error_rates
 from sori.models.ctc import BLANK, ctc_loss, num_required_frames
 from sori.nn.lengths import valid
 from sori.text.vocabulary import Vocabulary
 
-_SIGHT_SECONDS = 0.2
+_KERNEL_SECONDS = 0.2
 _MAX_NORM = 1.0
 
 
-class LettersConfig(Config):
-    """What is learnt from, and for how long."""
+class LetterProbeConfig(Config):
+    """Training data and optimisation of the letter probe."""
 
     minutes: float = Field(default=10.0, gt=0)
-    """Of transcribed speech, at most, from as many speakers as possible."""
+    """Maximum amount of transcribed speech for training, from as many speakers as possible."""
     num_updates: int = Field(default=1500, ge=1)
     batch_seconds: float = 12.0
     lr: float = 3e-3
-    """At its peak: a tenth of the updates rising, four tenths held, then falling to a twentieth."""
+    """Peak learning rate: it rises over 10 % of the updates, is constant for 40 %, then decays to a twentieth."""
     width: int = 192
-    """Of the head."""
+    """Width of the head."""
     dropout: float = 0.2
 
 
-class Prediction(NamedTuple):
-    """Utterances with what is said in them."""
+class Transcripts(NamedTuple):
+    """Transcripts of a part of the utterances."""
 
     rows: list[int]
-    """Which utterances."""
+    """Index of each utterance."""
     texts: list[str]
-    """Of each."""
+    """Transcript of each utterance."""
     speakers: list[str | None]
-    """Of each."""
+    """Speaker of each utterance."""
 
 
-class Letters(NamedTuple):
-    """Which letters are wrong."""
+class LetterProbeResult(NamedTuple):
+    """Character error rates of the letter probe."""
 
     error: Estimate
-    """Share of wrong characters on the test part."""
+    """CER on the test part."""
     dev_error: float
-    """On the dev part: what representations may be chosen by."""
+    """CER on the dev part, for choosing a representation."""
     num_train: int
     num_infeasible: int
-    """Training utterances with more letters than frames, which nothing was learnt from."""
+    """Training utterances with more letters than frames; they are left out."""
 
 
 class Head(nn.Module):
-    """Vectors in, logits of letters out.
+    """Compute logits of letters from vectors.
 
     Args:
-        dim: of the vectors.
-        num_classes: letters and the blank.
-        reach: frames that the convolution sees, odd.
+        dim: dimension of the vectors.
+        num_classes: number of letters and the blank.
+        kernel_size: frames that the convolution covers, odd.
         config: width and dropout.
     """
 
-    def __init__(self, dim: int, num_classes: int, *, reach: int, config: LettersConfig) -> None:
+    def __init__(self, dim: int, num_classes: int, *, kernel_size: int, config: LetterProbeConfig) -> None:
         super().__init__()
         self.dropout = config.dropout
         self.enter = nn.Linear(dim, config.width)
-        self.near = nn.Conv1d(config.width, config.width, reach, padding=reach // 2)
+        self.near = nn.Conv1d(config.width, config.width, kernel_size, padding=kernel_size // 2)
         self.norm = nn.LayerNorm(config.width)
         self.out = nn.Linear(config.width, num_classes)
 
     def forward(
         self, x: Float[Tensor, "batch frame dim"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:
-        """Logits of the classes."""
+        """Return the logits of the classes."""
         x = functional.dropout(self.enter(x), self.dropout, self.training)
-        x = x * valid(lengths, x.shape[1])[..., None]  # the last frames see nothing behind them, whatever the batch
+        x = x * valid(lengths, x.shape[1])[..., None]  # padding must not change the last frames
         near = functional.gelu(self.near(x.transpose(1, 2)).transpose(1, 2))
         return self.out(self.norm(x + functional.dropout(near, self.dropout, self.training)))  # type: ignore[no-any-return]
 
 
-def read_letters(
+def probe_letters(
     vectors: Callable[[int], Float[Tensor, "frame dim"]],
-    parts: tuple[Prediction, Prediction, Prediction],
+    parts: tuple[Transcripts, Transcripts, Transcripts],
     *,
     frame_seconds: float,
-    config: LettersConfig | None = None,
+    config: LetterProbeConfig | None = None,
     seed: int = 0,
-) -> Letters:
-    """Learn on one part, score on two.
+) -> LetterProbeResult:
+    """Train a head on the train part and return its CER on dev and test.
 
     Args:
-        vectors: of an utterance, by its number.
-        parts: train, dev and test; texts as they were transcribed.
-        frame_seconds: from one frame to the next.
-        config: see there.
-        seed: of the head's weights, dropout, the order of the batches and the bootstrap.
+        vectors: returns the vectors of an utterance, given its index.
+        parts: train, dev and test, with texts as transcribed.
+        frame_seconds: frame shift.
+        config: training data and optimisation.
+        seed: seed of the head's weights, dropout, the order of the batches and the bootstrap.
 
     Raises:
         ValueError: a part is empty, or no training utterance has as many frames as letters.
     """
-    config = config or LettersConfig()
+    config = config or LetterProbeConfig()
     train, dev, test = parts
     if not train.rows or not dev.rows or not test.rows:
         raise ValueError(
-            f"expected transcribed utterances in all parts, got {len(train.rows)} to learn from, {len(dev.rows)} and "
-            f"{len(test.rows)} to measure on; give more of them or other splits"
+            f"expected transcribed utterances in all parts, got {len(train.rows)} in train, {len(dev.rows)} in dev and "
+            f"{len(test.rows)} in test; give more transcribed utterances or other splits"
         )
     vocabulary = Vocabulary.fit(train.texts)
     labels = [torch.tensor(vocabulary.encode(text)) for text in train.texts]
     found = [(vectors(row).float(), own) for row, own in zip(train.rows, labels, strict=True)]
     examples = [(x, own) for x, own in found if len(own) and len(x) >= _required(own)]
     if not examples:
-        raise ValueError("no utterance has as many frames as letters; nothing can be learnt")
+        raise ValueError("no training utterance has as many frames as letters; is the model's frame shift too long?")
     together = torch.cat([x for x, _ in examples])
     mean, spread = together.mean(0), together.std(0) + 1e-5
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "letters"))
-        reach = 2 * round(_SIGHT_SECONDS / frame_seconds / 2) + 1
-        head = Head(together.shape[1], len(vocabulary), reach=reach, config=config)
+        kernel_size = 2 * round(_KERNEL_SECONDS / frame_seconds / 2) + 1
+        head = Head(together.shape[1], len(vocabulary), kernel_size=kernel_size, config=config)
         examples = [((x - mean) / spread, own) for x, own in examples]
-        learn(head, examples, batch_frames=round(config.batch_seconds / frame_seconds), config=config, seed=seed)
+        train_head(head, examples, batch_frames=round(config.batch_seconds / frame_seconds), config=config, seed=seed)
 
-    def wrong(part: Prediction) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        hypotheses = [write(head, (vectors(row).float() - mean) / spread, vocabulary) for row in part.rows]
+    def errors_of(part: Transcripts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        hypotheses = [predict_text(head, (vectors(row).float() - mean) / spread, vocabulary) for row in part.rows]
         report = error_rates([vocabulary.normalise(text) for text in part.texts], hypotheses, part.speakers)
         edits = [one.characters for one in report.utterances]
         return np.array([float(one.errors) for one in edits]), np.array([float(one.total) for one in edits])
 
-    errors, totals = wrong(test)
-    dev_errors, dev_totals = wrong(dev)
-    return Letters(
-        share(errors, totals, test.speakers, names=test.rows, seed=seed),
+    errors, totals = errors_of(test)
+    dev_errors, dev_totals = errors_of(dev)
+    return LetterProbeResult(
+        fraction(errors, totals, test.speakers, names=test.rows, seed=seed),
         float(dev_errors.sum() / dev_totals.sum()),
         len(examples),
         len(found) - len(examples),
@@ -155,28 +155,28 @@ def _required(labels: Int[Tensor, " label"]) -> int:
 
 
 @torch.no_grad()
-def write(head: Head, x: Float[Tensor, "frame dim"], vocabulary: Vocabulary) -> str:
-    """The likeliest symbol of each frame, repeats and blanks taken out."""
+def predict_text(head: Head, x: Float[Tensor, "frame dim"], vocabulary: Vocabulary) -> str:
+    """Return the greedy CTC decoding: the most likely symbol of each frame, without repeats and blanks."""
     best = torch.unique_consecutive(head(x[None], torch.tensor([len(x)]))[0].argmax(-1))
     return vocabulary.normalise(vocabulary.decode(best[best != BLANK].tolist()))
 
 
-def learn(
+def train_head(
     head: Head,
     examples: Sequence[tuple[Tensor, Tensor]],
     *,
     batch_frames: int,
-    config: LettersConfig,
+    config: LetterProbeConfig,
     seed: int,
 ) -> None:
-    """Train a head in place, with AdamW and batches of like length; it ends in evaluation mode.
+    """Train a head in place with AdamW on batches of similar length, and leave it in evaluation mode.
 
     Args:
-        head: with random weights.
-        examples: vectors (`frame dim`) and classes of their letters, of any lengths.
-        batch_frames: at most so many in a batch, padding counted, but one utterance at least.
-        config: rate and updates.
-        seed: of the order of the batches.
+        head: randomly initialised.
+        examples: vectors (`frame dim`) and letter classes, of any length.
+        batch_frames: maximum number of frames in a batch including padding; a batch has at least one utterance.
+        config: learning rate and number of updates.
+        seed: seed of the order of the batches.
     """
     optimiser = torch.optim.AdamW(head.parameters(), lr=config.lr, betas=(0.9, 0.98))
     batches = _batches(sorted(examples, key=lambda one: len(one[0])), batch_frames)

@@ -1,8 +1,8 @@
-"""What a linear classifier reads from frozen vectors: multinomial logistic regression, solved to its optimum.
+"""Linear probe: multinomial logistic regression on frozen vectors, solved to its optimum.
 
-The vectors are standardised on the training part. For each penalty, strongest first, the regularised mean loss is
-minimised by L-BFGS from where the last one ended; the penalty with the most frames right on the dev part is kept. The
-problem is convex: the seed only decides which frames are used where there are too many.
+The vectors are standardised on the training part. For each penalty, strongest first, L-BFGS minimises the regularised
+mean loss, starting from the previous solution; the penalty with the highest dev accuracy is kept. The problem is
+convex: the seed only affects which frames are sampled if there are too many.
 """
 
 from collections.abc import Sequence
@@ -16,71 +16,71 @@ from torch.nn import functional
 from sori.core.config import Config
 from sori.core.seeds import derive
 from sori.core.shapes import Float, Int, Tensor
-from sori.evaluation.bootstrap import Estimate, share
+from sori.evaluation.bootstrap import Estimate, fraction
 
 _LEAST_SPREAD = 1e-6
-"""Of a dimension that says nothing; it is left at 0."""
+"""Dimensions with a smaller standard deviation are set to 0."""
 _LEAST_VARIANCE = 1e-2
-"""Added to that of each direction, where 1 is the mean over directions."""
+"""Added to the variance of each direction, relative to a mean of 1 over all directions."""
 
 
 class ProbeConfig(Config):
-    """How the classifier is found."""
+    """Optimisation of the classifier."""
 
     penalties: tuple[float, ...] = (1e-2, 1e-3, 1e-4, 1e-5)
-    """Halves of these times the squared weights are added to the loss in nats a frame; tried in this order."""
+    """L2 penalties in the order tried: half of it times the squared weights is added to the loss (nats a frame)."""
     max_train_frames: int = 100_000
-    """Of more, so many are drawn at random."""
+    """Maximum number of training frames; if there are more, a random sample is used."""
     max_rounds: int = 50
-    """Of L-BFGS for each penalty."""
+    """Maximum number of L-BFGS iterations for each penalty."""
     tolerance: float = 1e-4
-    """Largest slope, in nats a frame, at which it is done."""
+    """Largest gradient component, in nats a frame, at which L-BFGS stops."""
 
 
 class Part(NamedTuple):
-    """Vectors with the numbers of their classes; -1 for a class that the training part does not have."""
+    """Vectors and their class numbers; -1 for a class that does not occur in the training part."""
 
     x: Float[Tensor, "row dim"]
     y: Int[Tensor, " row"]
 
 
 class Linear(NamedTuple):
-    """A classifier; `x @ weight + bias` are its logits."""
+    """A linear classifier with logits `x @ weight + bias`."""
 
     weight: Float[Tensor, "dim class"]
     bias: Float[Tensor, " class"]
     penalty: float
-    """That did best on the dev part."""
+    """Penalty with the highest dev accuracy."""
     dev_share: float
-    """Of the dev part that it gets right."""
+    """Accuracy on the dev part."""
 
     def predict(self, x: Float[Tensor, "row dim"]) -> Int[Tensor, " row"]:
-        """The likeliest class of each vector."""
+        """Return the most likely class of each vector."""
         return torch.cat([(rows @ self.weight + self.bias).argmax(1) for rows in torch.split(x, 65_536)])
 
 
-class Probed(NamedTuple):
-    """How well classes can be read."""
+class ProbeResult(NamedTuple):
+    """Result of a linear probe."""
 
     accuracy: Estimate
-    """Share of the test part's vectors; those whose class was never trained count as wrong."""
+    """Accuracy on the test part; vectors whose class does not occur in training count as errors."""
     majority: float
-    """The same for the training part's most frequent class: chance."""
+    """Chance level: test accuracy of always predicting the most frequent training class."""
     dev_share: float
-    """Share of the dev part that is right: what representations may be chosen by."""
+    """Accuracy on the dev part, for choosing a representation."""
     penalty: float
     num_train: int
     num_test: int
 
 
 def fit(train: Part, dev: Part, *, num_classes: int, config: ProbeConfig | None = None) -> Linear:
-    """The classifier that does best on the dev part.
+    """Return the classifier with the highest dev accuracy over all penalties.
 
     Args:
-        train: every class at least once is not needed, but at least two vectors.
-        dev: chooses the penalty.
-        num_classes: all of them.
-        config: penalties and precision.
+        train: at least two vectors; not every class has to occur.
+        dev: vectors to choose the penalty on.
+        num_classes: total number of classes.
+        config: penalties and optimisation.
 
     Raises:
         ValueError: a part is empty, or vectors are not finite.
@@ -90,15 +90,15 @@ def fit(train: Part, dev: Part, *, num_classes: int, config: ProbeConfig | None 
         if not len(part.x):
             raise ValueError(f"expected vectors in the {name} part, got none; give more utterances or other splits")
         if not bool(torch.isfinite(part.x).all()):
-            raise ValueError(f"the {name} part holds NaN or infinite vectors; the model is damaged or its sound is")
+            raise ValueError(f"expected finite vectors in the {name} part, got NaN or infinity; is the model damaged?")
     mean, spread = train.x.mean(0), train.x.std(0, correction=0)
     scale = torch.where(spread > _LEAST_SPREAD, 1 / spread.clamp(min=_LEAST_SPREAD), 0)
     x = (train.x - mean) * scale
-    basis = _even(x)
+    basis = _whitening(x)
     inner = torch.zeros(x.shape[1] + 1, num_classes, dtype=x.dtype, requires_grad=True)  # the last row: biases
     best: Linear | None = None
     for penalty in config.penalties:
-        _descend(x, train.y, basis, inner, penalty, config)
+        _minimise(x, train.y, basis, inner, penalty, config)
         weight = (basis @ inner.detach()[:-1]) * scale[:, None]
         found = Linear(weight, inner.detach()[-1] - mean @ weight, penalty, 0.0)
         found = found._replace(dev_share=float((found.predict(dev.x) == dev.y).double().mean()))
@@ -108,18 +108,18 @@ def fit(train: Part, dev: Part, *, num_classes: int, config: ProbeConfig | None 
     return best
 
 
-def _even(x: Float[Tensor, "row dim"]) -> Float[Tensor, "dim dim"]:
-    """Directions along which the vectors vary alike: in them, the descent takes a fraction of the rounds.
+def _whitening(x: Float[Tensor, "row dim"]) -> Float[Tensor, "dim dim"]:
+    """Return a preconditioner that whitens the vectors, so that L-BFGS needs a fraction of the iterations.
 
-    Weights are searched for as this matrix times something; the problem stays the same, penalty included.
+    The weights are parametrised as this matrix times the free parameters; the problem stays the same, with its penalty.
     """
     values, vectors = torch.linalg.eigh((x.T @ x / len(x)).double())
     scaled: Tensor = vectors / (values.clamp(min=0) + _LEAST_VARIANCE).sqrt()
     return scaled.to(x.dtype)
 
 
-def _descend(x: Tensor, y: Tensor, basis: Tensor, inner: Tensor, penalty: float, config: ProbeConfig) -> None:
-    """Minimise in place."""
+def _minimise(x: Tensor, y: Tensor, basis: Tensor, inner: Tensor, penalty: float, config: ProbeConfig) -> None:
+    """Minimise the regularised loss over `inner`, in place."""
     solver = torch.optim.LBFGS(
         [inner],
         max_iter=config.max_rounds,
@@ -142,11 +142,11 @@ def _descend(x: Tensor, y: Tensor, basis: Tensor, inner: Tensor, penalty: float,
 
 
 class Rows(NamedTuple):
-    """Which vectors are a part, and what they are."""
+    """Row numbers and labels of a part."""
 
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
-    """Of each of these rows; any whole numbers."""
+    """Label of each row; any integers."""
 
 
 def probe(
@@ -157,16 +157,16 @@ def probe(
     speakers: Sequence[str | None],
     config: ProbeConfig | None = None,
     seed: int = 0,
-) -> Probed:
-    """Train on one part, choose on another, score on a third.
+) -> ProbeResult:
+    """Train a linear probe, choose its penalty on the dev part, and return its accuracy on the test part.
 
     Args:
         x: all vectors.
         parts: train, dev and test.
-        units: the utterance of each row of the test part.
-        speakers: of each utterance.
-        config: of the classifier.
-        seed: of the choice of training vectors and of the bootstrap.
+        units: utterance of each row of the test part.
+        speakers: speaker of each utterance.
+        config: optimisation of the classifier.
+        seed: seed of the sample of training vectors and of the bootstrap.
 
     Raises:
         ValueError: a part is empty, or the training part has one class only.
@@ -185,19 +185,19 @@ def probe(
         return Part(x[torch.from_numpy(one.rows)], torch.from_numpy(numbers))
 
     found = fit(part(train), part(dev), num_classes=len(classes), config=config)
-    asked = part(test)
-    right = (found.predict(asked.x) == asked.y).numpy().astype(np.float64)
+    scored = part(test)
+    right = (found.predict(scored.x) == scored.y).numpy().astype(np.float64)
     present, place = np.unique(units, return_inverse=True)
-    accuracy = share(
+    accuracy = fraction(
         np.bincount(place, right).astype(np.float64),
         np.bincount(place).astype(np.float64),
         [speakers[i] for i in present],
         names=present.tolist(),
         seed=seed,
     )
-    commonest = np.unique(train.labels, return_counts=True)[1].argmax()
-    majority = float((test.labels == classes[commonest]).mean())
-    return Probed(accuracy, majority, found.dev_share, found.penalty, len(train.rows), len(test.rows))
+    most_frequent = np.unique(train.labels, return_counts=True)[1].argmax()
+    majority = float((test.labels == classes[most_frequent]).mean())
+    return ProbeResult(accuracy, majority, found.dev_share, found.penalty, len(train.rows), len(test.rows))
 
 
 def _at_most(part: Rows, limit: int, seed: int) -> Rows:

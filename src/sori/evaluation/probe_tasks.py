@@ -1,4 +1,4 @@
-"""The questions that every representation of the same utterances is asked, and its answers."""
+"""Define the probe tasks for a list of utterances, and run them on a representation."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -16,117 +16,119 @@ from sori.data.sources.alignments import Alignment, is_silence
 from sori.data.sources.intervals import Interval, labels_at
 from sori.evaluation.abx import Abx, AbxConfig, Plan, find_items, plan, score, spans_of
 from sori.evaluation.data_split import Split, SplitBy, split
-from sori.evaluation.letter_probe import Letters, LettersConfig, Prediction, read_letters
-from sori.evaluation.linear_probe import ProbeConfig, Probed, Rows, probe
+from sori.evaluation.letter_probe import LetterProbeConfig, LetterProbeResult, Transcripts, probe_letters
+from sori.evaluation.linear_probe import ProbeConfig, ProbeResult, Rows, probe
 from sori.evaluation.representations import Timing
 
 Task = Literal["phone", "speaker", "abx", "codes", "letters"]
 TASKS: tuple[Task, ...] = ("phone", "speaker", "abx", "codes", "letters")
-USUAL: tuple[Task, ...] = ("phone", "speaker", "abx", "codes")
-"""All but letters, which need transcripts and half a minute for each representation."""
+DEFAULT_TASKS: tuple[Task, ...] = ("phone", "speaker", "abx", "codes")
+"""All but letters, which need transcripts and about half a minute for each representation."""
 
 
 class ProbeTaskConfig(Config):
-    """What is asked, of what."""
+    """Which probe tasks are run, and how."""
 
-    tasks: tuple[Task, ...] = USUAL
+    tasks: tuple[Task, ...] = DEFAULT_TASKS
     split_by: SplitBy = "speaker"
-    """What is kept apart where phones are read: whole speakers, or only utterances."""
+    """Whether train, dev and test of the phone probe differ in speakers, or in utterances only."""
     max_phone_seconds: float = 0.5
-    """Longer ones count as silence: in forced alignments these are mostly mistakes."""
+    """Longer phones count as silence: in forced alignments they are mostly alignment errors."""
     silences: tuple[str, ...] = ()
-    """Further labels that stand for silence or noise."""
+    """Additional labels for silence or noise."""
     probe: ProbeConfig = ProbeConfig()
     abx: AbxConfig = AbxConfig()
-    letters: LettersConfig = LettersConfig()
+    letters: LetterProbeConfig = LetterProbeConfig()
     seed: int = 0
 
 
-class Questions(NamedTuple):
-    """What does not depend on the representation."""
+class ProbeTasks(NamedTuple):
+    """The probe tasks, independent of the representation."""
 
     utterances: list[Utterance]
     config: ProbeTaskConfig
     labels: list[str]
-    """Of the phones by their numbers; silences have none."""
+    """Phone labels by number, without silences."""
     phones: list[list[Interval]]
-    """Of each utterance; empty where nothing is known."""
+    """Phones of each utterance; empty for an utterance without an alignment."""
     num_long: int
-    """Phones that counted as silence for being too long."""
+    """Number of phones that count as silence because they are too long."""
     phone_split: Split | None
     speaker_split: Split | None
-    planned: Plan | None
-    told: tuple[Prediction, Prediction, Prediction] | None
-    """Transcripts of each part."""
+    abx_plan: Plan | None
+    transcripts: tuple[Transcripts, Transcripts, Transcripts] | None
+    """Transcripts of train, dev and test."""
 
 
-class Stage(NamedTuple):
-    """The questions at given frames."""
+class FrameTasks(NamedTuple):
+    """The probe tasks at the frames of a representation."""
 
-    questions: Questions
+    tasks: ProbeTasks
     owners: NDArray[np.int64]
-    """The utterance of each frame."""
+    """Utterance of each frame."""
     phones: NDArray[np.int64]
-    """The phone at the middle of each frame, -1 for none."""
+    """Phone at the centre of each frame, -1 for none."""
     spans: NDArray[np.int64]
-    """Frames of the items of ABX."""
+    """Frame spans of the ABX items."""
     firsts: NDArray[np.int64]
-    """The first frame of each utterance, and the end."""
+    """First frame of each utterance, and the total number of frames."""
     frame_seconds: float
-    """From one frame to the next."""
+    """Frame shift."""
 
 
-class Answers(NamedTuple):
-    """Of one representation; None where it was not asked."""
+class ProbeScores(NamedTuple):
+    """Scores of one representation; None for tasks that were not run."""
 
-    phone: Probed | None
-    """Which phone a frame is."""
-    speaker: Probed | None
-    """Who says an utterance, from the mean of its frames."""
-    speaker_frame: Probed | None
-    """Who is heard in a frame."""
+    phone: ProbeResult | None
+    """Phone classification of frames."""
+    speaker: ProbeResult | None
+    """Speaker classification of utterances, from the mean over frames."""
+    speaker_frame: ProbeResult | None
+    """Speaker classification of frames."""
     abx: Abx | None
-    letters: Letters | None
+    letters: LetterProbeResult | None
 
 
-def questions(
+def define_tasks(
     utterances: Sequence[Utterance], alignments: Sequence[Alignment | None] | None, config: ProbeTaskConfig
-) -> Questions:
-    """What the configuration asks of these utterances.
+) -> ProbeTasks:
+    """Prepare the configured probe tasks for a list of utterances.
 
     Args:
-        utterances: all that are scored.
-        alignments: of each, in seconds from its beginning; None: there are none, and nothing is asked about phones.
-        config: see there.
+        utterances: all utterances to be probed.
+        alignments: phone alignment of each utterance, in seconds from its start; None skips all phone tasks.
+        config: tasks and their settings.
 
     Raises:
-        ValueError: the parts cannot be made, see `split`.
+        ValueError: the utterances cannot be split, see `split`.
     """
     phones, num_long = _phones(alignments or [None] * len(utterances), config)
     labels = sorted({one.label for row in phones for one in row if one.label})
     chosen = [index for index, row in enumerate(phones) if row]
-    phone_split = speaker_split = planned = None
+    phone_split = speaker_split = abx_plan = None
     if "phone" in config.tasks and alignments is not None:
         phone_split = split(utterances, chosen, by=config.split_by, seed=config.seed)
     if "speaker" in config.tasks:
         if len({one.speaker for one in utterances}) < 2:
             raise ValueError(
-                "there is only one speaker, who need not be told from others: leave speaker out of --tasks"
+                "expected at least two speakers for the speaker task, got one: leave speaker out of --tasks"
             )
         speaker_split = split(utterances, range(len(utterances)), by="utterance", seed=config.seed)
     if "abx" in config.tasks and alignments is not None:
         names = {one.speaker: number for number, one in enumerate(utterances)}  # one number for each speaker
         if None in names:
-            raise ValueError("ABX compares speakers, but some utterances name none; leave it out of --tasks")
+            raise ValueError("ABX compares speakers, but some utterances have no speaker; leave abx out of --tasks")
         index = {label: number for number, label in enumerate(labels)}
         rows = [[(one.start, one.end, index.get(one.label, -1)) for one in row] for row in phones]
         items = find_items(rows, [names[one.speaker] for one in utterances], task=config.abx.task)
-        planned = plan(items, config.abx, seed=config.seed)
-    told = _told(utterances, config) if "letters" in config.tasks else None
-    return Questions(list(utterances), config, labels, phones, num_long, phone_split, speaker_split, planned, told)
+        abx_plan = plan(items, config.abx, seed=config.seed)
+    texts = _transcripts(utterances, config) if "letters" in config.tasks else None
+    return ProbeTasks(list(utterances), config, labels, phones, num_long, phone_split, speaker_split, abx_plan, texts)
 
 
-def _told(utterances: Sequence[Utterance], config: ProbeTaskConfig) -> tuple[Prediction, Prediction, Prediction]:
+def _transcripts(
+    utterances: Sequence[Utterance], config: ProbeTaskConfig
+) -> tuple[Transcripts, Transcripts, Transcripts]:
     spoken = [index for index, one in enumerate(utterances) if one.text and one.text.strip()]
     if not spoken:
         raise ValueError("letters need transcripts, and no utterance has one; leave letters out of --tasks")
@@ -136,14 +138,15 @@ def _told(utterances: Sequence[Utterance], config: ProbeTaskConfig) -> tuple[Pre
         few = {one.id for one in choose_minutes(train, config.letters.minutes, seed=config.seed)}
         parts = parts._replace(train=[index for index in parts.train if utterances[index].id in few])
 
-    def told(rows: list[int]) -> Prediction:
-        return Prediction(rows, [utterances[row].text or "" for row in rows], [utterances[row].speaker for row in rows])
+    def part(rows: list[int]) -> Transcripts:
+        chosen = [utterances[row] for row in rows]
+        return Transcripts(rows, [one.text or "" for one in chosen], [one.speaker for one in chosen])
 
-    return told(parts.train), told(parts.dev), told(parts.test)
+    return part(parts.train), part(parts.dev), part(parts.test)
 
 
 def _phones(alignments: Sequence[Alignment | None], config: ProbeTaskConfig) -> tuple[list[list[Interval]], int]:
-    """Phones of each utterance, silences with empty labels; and how many were too long."""
+    """Return the phones of each utterance, silences with empty labels, and the number of phones that are too long."""
     rows, num_long = list[list[Interval]](), 0
     for alignment in alignments:
         row = []
@@ -156,65 +159,67 @@ def _phones(alignments: Sequence[Alignment | None], config: ProbeTaskConfig) -> 
     return rows, num_long
 
 
-def stage(asked: Questions, counts: NDArray[np.int64], timing: Timing) -> Stage:
-    """The questions at the frames of some representation.
+def tasks_at_frames(tasks: ProbeTasks, counts: NDArray[np.int64], timing: Timing) -> FrameTasks:
+    """Place the probe tasks at the frames of a representation.
 
     Args:
-        asked: from `questions`.
-        counts: frames of each utterance.
-        timing: where they lie.
+        tasks: from `define_tasks`.
+        counts: number of frames of each utterance.
+        timing: frame shift and receptive field.
     """
-    index = {label: number for number, label in enumerate(asked.labels)}
+    index = {label: number for number, label in enumerate(tasks.labels)}
     middles = {row: timing.middles(int(count)) for row, count in enumerate(counts)}
-    phones = [labels_at(row, middles[number], index) for number, row in enumerate(asked.phones)]
+    phones = [labels_at(row, middles[number], index) for number, row in enumerate(tasks.phones)]
     spans = np.zeros((0, 2), dtype=np.int64)
-    if asked.planned is not None:
-        spans = spans_of(asked.planned.chosen, middles, np.cumsum(counts) - counts)
+    if tasks.abx_plan is not None:
+        spans = spans_of(tasks.abx_plan.chosen, middles, np.cumsum(counts) - counts)
     owners = np.repeat(np.arange(len(counts)), counts)
     firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Stage(asked, owners, np.concatenate(phones), spans, firsts, timing.hop_samples / SAMPLE_RATE)
+    return FrameTasks(tasks, owners, np.concatenate(phones), spans, firsts, timing.hop_samples / SAMPLE_RATE)
 
 
-def answer(at: Stage, vectors: Float[Tensor, "frame dim"], plain: Float[Tensor, "frame dim"] | None = None) -> Answers:
-    """What can be read from one representation.
+def evaluate_representation(
+    at: FrameTasks, vectors: Float[Tensor, "frame dim"], speaker_vectors: Float[Tensor, "frame dim"] | None = None
+) -> ProbeScores:
+    """Run the probe tasks on one representation.
 
     Args:
-        at: the questions.
-        vectors: of all frames of all utterances.
-        plain: of the same frames, for the questions about speakers; None: the same.
+        at: from `tasks_at_frames`.
+        vectors: frames of all utterances, one utterance after the other.
+        speaker_vectors: representation of the same frames for the speaker tasks; None: `vectors`.
     """
-    asked, config = at.questions, at.questions.config
-    speakers = [one.speaker for one in asked.utterances]
+    tasks, config = at.tasks, at.tasks.config
+    speakers = [one.speaker for one in tasks.utterances]
     phone = speaker = speaker_frame = abx = letters = None
-    if asked.phone_split is not None:
-        parts = _parts(asked.phone_split, at.owners, at.phones)
+    if tasks.phone_split is not None:
+        parts = _parts(tasks.phone_split, at.owners, at.phones)
         units = at.owners[parts[2].rows]
         phone = probe(vectors, parts, units=units, speakers=speakers, config=config.probe, seed=config.seed)
-    if asked.speaker_split is not None:
-        heard = vectors if plain is None else plain
+    if tasks.speaker_split is not None:
+        inputs = vectors if speaker_vectors is None else speaker_vectors
         numbers = np.unique(np.array(speakers, dtype=str), return_inverse=True)[1].astype(np.int64)
         every = np.arange(len(speakers))
-        parts = _parts(asked.speaker_split, every, numbers)
-        means = _means(heard, at.owners, len(speakers))
+        parts = _parts(tasks.speaker_split, every, numbers)
+        means = _means(inputs, at.owners, len(speakers))
         speaker = probe(means, parts, units=parts[2].rows, speakers=speakers, config=config.probe, seed=config.seed)
-        parts = _parts(asked.speaker_split, at.owners, numbers[at.owners])
+        parts = _parts(tasks.speaker_split, at.owners, numbers[at.owners])
         units = at.owners[parts[2].rows]
-        speaker_frame = probe(heard, parts, units=units, speakers=speakers, config=config.probe, seed=config.seed)
-    if asked.planned is not None:
-        abx = score(asked.planned, vectors.numpy(), at.spans, seed=config.seed)
-    if asked.told is not None:
+        speaker_frame = probe(inputs, parts, units=units, speakers=speakers, config=config.probe, seed=config.seed)
+    if tasks.abx_plan is not None:
+        abx = score(tasks.abx_plan, vectors.numpy(), at.spans, seed=config.seed)
+    if tasks.transcripts is not None:
 
         def of_utterance(row: int) -> Tensor:
             return vectors[at.firsts[row] : at.firsts[row + 1]]
 
-        letters = read_letters(
-            of_utterance, asked.told, frame_seconds=at.frame_seconds, config=config.letters, seed=config.seed
+        letters = probe_letters(
+            of_utterance, tasks.transcripts, frame_seconds=at.frame_seconds, config=config.letters, seed=config.seed
         )
-    return Answers(phone, speaker, speaker_frame, abx, letters)
+    return ProbeScores(phone, speaker, speaker_frame, abx, letters)
 
 
 def _parts(parts: Split, owners: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[Rows, Rows, Rows]:
-    """Rows of each part that have a label."""
+    """Return the labelled rows of each part."""
     found = []
     for part in (parts.train, parts.dev, parts.test):
         wanted = np.zeros(int(owners.max()) + 1, dtype=bool)

@@ -1,4 +1,4 @@
-"""What recognisers write for transcribed utterances, and how often it is wrong."""
+"""Evaluate recognisers on transcribed utterances: word and character error rates."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,20 +18,20 @@ from sori.models import factory
 from sori.models.ctc import Ctc
 from sori.text.vocabulary import Vocabulary
 
-_TOGETHER = 64
-"""Utterances whose class scores are held at a time."""
+_BATCH_SIZE = 64
+"""Number of utterances whose logits are held in memory at a time."""
 
 
 def scored(system: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None = None) -> ErrorReport:
-    """Error rates of a recogniser in evaluation mode, each utterance heard alone.
+    """Return the error rates of a recogniser in evaluation mode, processing each utterance separately.
 
     Args:
-        system: with its vocabulary.
-        utterances: with transcripts.
-        decoder: beam search; None: the likeliest symbol of each frame.
+        system: recogniser with its vocabulary.
+        utterances: utterances with transcripts.
+        decoder: beam search; None: greedy decoding.
     """
     vocabulary = system.vocabulary
-    assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
+    assert vocabulary is not None  # noqa: S101 - every loaded recogniser has one
     device = next(system.parameters()).device
 
     def logits(waveform: Float[Tensor, " sample"]) -> Frames:
@@ -49,25 +49,25 @@ def score(
     shortest: int,
     decoder: BeamDecoder | None = None,
 ) -> ErrorReport:
-    """Error rates of whatever gives logits for a waveform, one utterance at a time.
+    """Return the error rates of a function that computes logits for one waveform at a time.
 
     Args:
-        logits: of one waveform, as a batch of one.
-        vocabulary: what the classes stand for.
-        utterances: with transcripts.
-        shortest: samples; a shorter utterance is not heard and counts as silence.
-        decoder: beam search; None: the likeliest symbol of each frame.
+        logits: computes the logits of one waveform, as a batch of one.
+        vocabulary: symbols of the classes.
+        utterances: utterances with transcripts.
+        shortest: minimum number of samples; a shorter utterance gets an empty hypothesis.
+        decoder: beam search; None: greedy decoding.
     """
     reader = FileReader(utterances)
     hypotheses = []
-    for first in range(0, len(utterances), _TOGETHER):  # a beam search over many takes all cores
-        rows = range(first, min(first + _TOGETHER, len(utterances)))
-        heard = {
+    for first in range(0, len(utterances), _BATCH_SIZE):  # beam search over a batch uses all cores
+        rows = range(first, min(first + _BATCH_SIZE, len(utterances)))
+        found = {
             row: logits(reader(row, 0, utterances[row].num_samples))
             for row in rows
             if utterances[row].num_samples >= shortest
         }
-        paths = dict(zip(heard, read_out(list(heard.values()), decoder), strict=True))
+        paths = dict(zip(found, read_out(list(found.values()), decoder), strict=True))
         texts = [vocabulary.decode(paths[row].ids) if row in paths else "" for row in rows]
         hypotheses += [vocabulary.normalise(text) for text in texts]
     references = [vocabulary.normalise(u.text or "") for u in utterances]
@@ -79,7 +79,7 @@ def onnx_score(data: str | Path | Sequence[str | Path], split: str | None) -> Ca
 
     Args:
         data: prepared folder or folders.
-        split: which utterances of folders that name splits; None: all.
+        split: split to use, for folders that name splits; None: all utterances.
 
     Raises:
         ValueError: there are no transcribed utterances of that split.
@@ -107,19 +107,19 @@ def evaluate(
     split: str | None = "test",
     decoder: BeamDecoder | None = None,
 ) -> ErrorReport:
-    """Word and character error rates of a recogniser.
+    """Return the word and character error rates of a recogniser.
 
-    References and hypotheses are compared in the recogniser's own spelling (case, punctuation); letters it cannot write
-    count as errors.
+    References and hypotheses are normalised to the recogniser's own spelling (case, punctuation); letters that are not
+    in its vocabulary count as errors.
 
     Args:
-        model: folder, name or loaded recogniser.
+        model: folder or name of a recogniser, or a loaded one.
         data: prepared folder or folders.
-        split: which utterances of folders that name splits; None: all.
-        decoder: beam search with a language model (`language.decoder`); None: the likeliest symbol of each frame.
+        split: split to use, for folders that name splits; None: all utterances.
+        decoder: beam search with a language model (`lm_fusion.decoder`); None: greedy decoding.
 
     Raises:
-        ValueError: the model is no recogniser, or there are no transcribed utterances of that split.
+        ValueError: the model is not a recogniser, or there are no transcribed utterances of that split.
     """
     system = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     system = require_recogniser(system, str(model) if isinstance(model, str | Path) else "an encoder")
@@ -127,14 +127,14 @@ def evaluate(
 
 
 def require_recogniser(system: factory.System, name: str) -> Ctc:
-    """The same system, as what it must be.
+    """Return the system as a `Ctc`.
 
     Raises:
-        ValueError: it is no recogniser.
+        ValueError: it is not a recogniser.
     """
     if not isinstance(system, Ctc):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
-            f"expected a recogniser, got {name}, which only knows sounds; fine-tune it with transcripts first: "
+        raise ValueError(  # noqa: TRY004 - users pass a model, not a type
+            f"expected a recogniser, got {name}, an encoder without an output layer; fine-tune it first: "
             "`sori train ctc_10min --init MODEL`"
         )
     return system

@@ -1,8 +1,7 @@
-"""Every layer of an encoder, and the spectra it should beat, for all frames of a list of utterances.
+"""Compute encoder layers, and the MFCC and log-mel baselines, for all frames of a list of utterances.
 
-Spectra are taken at the encoder's own frames: of as many 10 ms windows as fit into one step from frame to frame, those
-whose middle is the middle of the frame, side by side. So all are asked about the same moments, with the same number of
-answers a second, and none sees less than the others.
+The baselines use the encoder's frames: a frame concatenates as many 10 ms windows as fit into one frame shift, centred
+on the frame. All representations are thus probed at the same times and frame rate, and none covers less context.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,86 +22,86 @@ from sori.nn.spectral import CepstrumConfig, LogMel, LogMelConfig, cosine_transf
 _WINDOWS = LogMelConfig(stack=1)
 _CEPSTRA = CepstrumConfig(windows=_WINDOWS, num_cepstra=13, delta_windows=2)
 SHORTEST_SAMPLES = _WINDOWS.window_samples
-"""That a spectrum can be taken of."""
+"""Shortest waveform with one feature window."""
 
-Source = Callable[[Float[Tensor, " sample"]], list[Tensor]]
-"""From a waveform to `frame dim` in each of several representations."""
+Extractor = Callable[[Float[Tensor, " sample"]], list[Tensor]]
+"""Computes one or more representations (`frame dim`) of a waveform."""
 
 
 class Timing(NamedTuple):
-    """Where frames lie."""
+    """Position of frames in time."""
 
     hop_samples: int
     field_samples: int
-    """That the front end sees for one frame."""
+    """Receptive field of a frame."""
 
     def middles(self, num_frames: int) -> NDArray[np.float64]:
-        """Seconds from the beginning to the middle of what each frame sees."""
+        """Return the centre of the receptive field of each frame, in seconds."""
         return (np.arange(num_frames) * self.hop_samples + self.field_samples / 2) / SAMPLE_RATE
 
 
 WINDOW_TIMING = Timing(_WINDOWS.hop_samples, _WINDOWS.window_samples)
-"""Of the windows of a spectrum as they are."""
+"""Timing of single 10 ms feature windows."""
 
 
-class Heard(NamedTuple):
+class Representations(NamedTuple):
     """Representations of a list of utterances."""
 
     vectors: list[Float[Tensor, "frame dim"]]
-    """In each representation, of all utterances one after the other; float32."""
+    """For each representation, the frames of all utterances, one utterance after the other; float32."""
     counts: NDArray[np.int64]
-    """Frames of each utterance."""
+    """Number of frames of each utterance."""
 
 
 @torch.no_grad()
-def hear(source: Source, utterances: Sequence[Utterance]) -> Heard:
-    """Read all utterances once.
+def compute_representations(extractor: Extractor, utterances: Sequence[Utterance]) -> Representations:
+    """Compute the representations of all utterances in one pass.
 
     Args:
-        source: what makes vectors of a waveform.
-        utterances: long enough for a frame.
+        extractor: computes the representations of a waveform.
+        utterances: each long enough for a frame.
 
     Raises:
-        FileNotFoundError, ValueError: a sound file vanished or changed since it was prepared.
+        FileNotFoundError, ValueError: an audio file was removed or changed since it was prepared.
     """
     reader = FileReader(list(utterances))
     found: list[list[Tensor]] = []
     for row, utterance in enumerate(utterances):
-        made = source(reader(row, 0, utterance.num_samples))
+        made = extractor(reader(row, 0, utterance.num_samples))
         found.append([one.float().cpu() for one in made])
     counts = np.array([len(made[0]) for made in found], dtype=np.int64)
     vectors = []
     for number in range(len(found[0])):
         vectors.append(torch.cat([made[number] for made in found]))
         for made in found:
-            made[number] = torch.empty(0)  # lets go of it before the next one is put together
-    return Heard(vectors, counts)
+            made[number] = torch.empty(0)  # frees memory before the next concatenation
+    return Representations(vectors, counts)
 
 
-def layers_of(encoder: Encoder, layers: Sequence[int]) -> Source:
-    """Some layers of an encoder in evaluation mode, computed together.
+def layers_of(encoder: Encoder, layers: Sequence[int]) -> Extractor:
+    """Return an extractor for some layers of an encoder in evaluation mode, computed in one forward pass.
 
     Raises:
-        ValueError: for a layer that the encoder does not have.
+        ValueError: the encoder does not have such a layer.
     """
     for layer in layers:
         choose_layer(layer, encoder.config.num_layers, lowest="input of the first block")
 
-    def source(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
+    def extract(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
         waveform, length = _on_device(encoder, waveform)
         found, _ = encoder.encode(waveform, length)
         return [found[layer][0] for layer in layers]
 
-    return source
+    return extract
 
 
-def units_of(encoder: Quantizing) -> Source:
-    """The codes of an encoder with a quantiser: `frame group`, as floats."""
+def units_of(encoder: Quantizing) -> Extractor:
+    """Return an extractor for the units of an encoder with a quantiser: `frame group`, as floats."""
 
-    def source(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
+    def extract(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
         return [encoder.units(*_on_device(encoder, waveform)).data[0]]
 
-    return source
+    return extract
 
 
 def _on_device(encoder: Encoder, waveform: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,31 +109,31 @@ def _on_device(encoder: Encoder, waveform: Tensor) -> tuple[Tensor, Tensor]:
     return waveform[None].to(device), torch.tensor([waveform.shape[0]], device=device)
 
 
-def spectra(timing: Timing) -> Source:
-    """Four spectra at some frames: cepstra and log-mel bands, each normalised over the utterance and as it is.
+def mfcc_and_log_mel(timing: Timing) -> Extractor:
+    """Return an extractor for MFCC and 80 log-mel bands, each with and without normalisation over the utterance.
 
-    Cepstra: 13 with slopes and curvatures over two windows on either side. Log-mel: 80 bands. What is normalised says
-    more about phones; what is not, more about speakers.
+    The MFCC are 13 cepstra with deltas and delta-deltas over two windows on either side. Normalised features carry more
+    phone information, unnormalised ones more speaker information.
     """
     log_mel = LogMel(_WINDOWS)
     transform = cosine_transform(_WINDOWS.num_mels)[:, : _CEPSTRA.num_cepstra]
 
-    def source(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
+    def extract(waveform: Float[Tensor, " sample"]) -> list[Tensor]:
         bands = log_mel.log_mel(waveform[None])
         lengths = torch.tensor([bands.shape[1]])
         cepstra = bands @ transform
-        slope = delta(cepstra, lengths, num_windows=_CEPSTRA.delta_windows)
-        curvature = delta(slope, lengths, num_windows=_CEPSTRA.delta_windows)
-        full = torch.cat([cepstra, slope, curvature], dim=-1)
-        beside = _windows_beside(timing, len(waveform), bands.shape[1])
+        deltas = delta(cepstra, lengths, num_windows=_CEPSTRA.delta_windows)
+        delta_deltas = delta(deltas, lengths, num_windows=_CEPSTRA.delta_windows)
+        full = torch.cat([cepstra, deltas, delta_deltas], dim=-1)
+        windows = _windows_of_frames(timing, len(waveform), bands.shape[1])
         every = (normalize(full, lengths), full, normalize(bands, lengths), bands)
-        return [one[0][beside].flatten(1) for one in every]
+        return [one[0][windows].flatten(1) for one in every]
 
-    return source
+    return extract
 
 
-def _windows_beside(timing: Timing, num_samples: int, num_windows: int) -> Tensor:
-    """Which windows make a frame, `frame window`; at the ends of the utterance, one may stand twice."""
+def _windows_of_frames(timing: Timing, num_samples: int, num_windows: int) -> Tensor:
+    """Return the windows of each frame, `frame window`; at the ends of the utterance a window may be repeated."""
     hop = _WINDOWS.hop_samples
     num_frames = (num_samples - timing.field_samples) // timing.hop_samples + 1
     width = max(1, round(timing.hop_samples / hop))

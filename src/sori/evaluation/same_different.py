@@ -1,9 +1,8 @@
-"""Do two vectors of segments tell whether the same word was said? The same-different test.
+"""Same-different task: average precision of deciding from two segment vectors whether they are the same word.
 
 Carlin, Thomas, Jansen, Hermansky (2011), *Rapid evaluation of speech representations for spoken term discovery*: all
-pairs of segments are sorted by how near their vectors are, and the average precision says how far pairs of the same
-word stand in front. Chance is the share of such pairs. What is to be learnt for words of unknown voices shows when only
-pairs of different speakers count.
+pairs of segments are ranked by the similarity of their vectors; same-word pairs are the positives. Chance level is the
+fraction of same-word pairs. Restricting the pairs to different speakers measures generalisation across speakers.
 """
 
 from collections.abc import Sequence
@@ -17,29 +16,29 @@ Bools = NDArray[np.bool_]
 
 
 class SameDifferent(NamedTuple):
-    """Result of the test."""
+    """Result of the same-different task."""
 
     average_precision: float
-    """1: every pair of the same word is nearer than every pair of different ones."""
+    """1 if every same-word pair is more similar than every pair of different words."""
     chance: float
-    """Average precision to be expected of vectors that say nothing: the share of pairs of the same word."""
+    """Expected average precision of uninformative vectors: the fraction of same-word pairs."""
     num_same: int
-    """Pairs of the same word."""
+    """Number of same-word pairs."""
     num_pairs: int
 
 
 def same_different(
     vectors: Floats, words: Sequence[str], *, speakers: Sequence[str | None] | None = None
 ) -> SameDifferent:
-    """Average precision of telling pairs of the same word from others by the cosine of their vectors.
+    """Return the average precision of detecting same-word pairs by the cosine of their vectors.
 
     Args:
         vectors: `segment dim`.
-        words: of each segment.
-        speakers: of each segment; only pairs of two different, known speakers count then. None: all pairs do.
+        words: word of each segment.
+        speakers: speaker of each segment: only pairs of two different, known speakers are used. None: all pairs.
 
     Raises:
-        ValueError: no pair of the same word, or none of different words, is left.
+        ValueError: there is no same-word pair, or no pair of different words.
     """
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
@@ -47,31 +46,31 @@ def same_different(
     first, second = np.triu_indices(len(unit), 1)
     if speakers is not None:
         known = np.array([s is not None for s in speakers])
-        voice = np.unique(np.array([s or "" for s in speakers]), return_inverse=True)[1]
-        counted = (voice[first] != voice[second]) & known[first] & known[second]
+        speaker_number = np.unique(np.array([s or "" for s in speakers]), return_inverse=True)[1]
+        counted = (speaker_number[first] != speaker_number[second]) & known[first] & known[second]
         first, second = first[counted], second[counted]
     same = number[first] == number[second]
     if not same.any() or same.all():
-        whom = "" if speakers is None else " of two different speakers"
+        condition = "" if speakers is None else " of two different speakers"
         raise ValueError(
-            f"expected pairs of the same word and of different words{whom}, got {int(same.sum())} of the same among "
-            f"{len(same)}; likely too few segments, words that are said once only, or recordings of one speaker"
+            f"expected same-word and different-word pairs{condition}, got {int(same.sum())} same-word pairs of "
+            f"{len(same)}; likely too few segments, no repeated words, or a single speaker"
         )
-    nearness = (unit @ unit.T)[first, second]
-    return SameDifferent(average_precision(nearness, same), float(same.mean()), int(same.sum()), len(same))
+    similarity = (unit @ unit.T)[first, second]
+    return SameDifferent(average_precision(similarity, same), float(same.mean()), int(same.sum()), len(same))
 
 
-def average_precision(nearness: Floats, same: Bools) -> float:
-    """Mean, over pairs of the same word, of the share of such pairs among those at least as near.
+def average_precision(similarity: Floats, same: Bools) -> float:
+    """Return the mean, over same-word pairs, of the precision among all pairs at least as similar.
 
-    Ties count together: the order among equally near pairs cannot matter.
+    Tied pairs are counted together, so their order does not matter.
 
     Args:
-        nearness: of each pair; larger is nearer.
-        same: whether the pair is one of the same word; at least one is.
+        similarity: similarity of each pair.
+        same: whether each pair is a same-word pair; at least one is.
     """
-    order = np.argsort(-nearness, kind="stable")
-    sorted_nearness, hits = nearness[order], np.cumsum(same[order])
-    last = np.append(sorted_nearness[1:] != sorted_nearness[:-1], True)  # last of each group of equals
-    found, heard = hits[last], np.flatnonzero(last) + 1
-    return float((np.diff(found, prepend=0) * found / heard).sum() / found[-1])
+    order = np.argsort(-similarity, kind="stable")
+    sorted_similarity, hits = similarity[order], np.cumsum(same[order])
+    last = np.append(sorted_similarity[1:] != sorted_similarity[:-1], True)  # last of each group of equals
+    found, retrieved = hits[last], np.flatnonzero(last) + 1
+    return float((np.diff(found, prepend=0) * found / retrieved).sum() / found[-1])

@@ -1,8 +1,8 @@
-"""Trainings that differ in the seed alone: the best of them, how far apart they lie, and which cannot be told apart.
+"""Compare trainings that differ only in the seed: the best one, the spread, and which differences are significant.
 
-With ten minutes of transcripts the seed alone moves the result, so that a single run says little. Pairs are compared on
-the same utterances by a paired bootstrap (`error_rate.compare`): "cannot be told apart" means that the interval of
-their difference contains zero.
+With ten minutes of transcripts, error rates vary considerably with the seed, so a single run is not conclusive. Pairs
+are compared on the same utterances by a paired bootstrap (`error_rate.compare`): "no significant difference" means that
+the interval of their difference contains zero.
 """
 
 import itertools
@@ -19,7 +19,7 @@ _SHOWN_PAIRS = 10
 
 
 class Pair(NamedTuple):
-    """Two seeds on the same utterances; negative differences: the first makes fewer errors."""
+    """Differences of two seeds on the same utterances; negative: the first makes fewer errors."""
 
     first: int
     second: int
@@ -28,38 +28,38 @@ class Pair(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """An error rate over seeds, as fractions."""
+    """Statistics of an error rate over seeds, as fractions."""
 
     mean: float
     low: float
-    """The lowest."""
+    """Lowest rate."""
     high: float
-    """The highest."""
+    """Highest rate."""
     deviation: float | None
     """Standard deviation of a single training (divisor n - 1); None for one seed."""
 
 
 @dataclass(frozen=True)
 class SeedScores:
-    """What several seeds reached on one test set; `table` and `to_data` write it."""
+    """Error rates of several seeds on one test set; `table` and `to_data` format them."""
 
     folder: Path
-    """Holds the chosen model and a folder for each seed."""
+    """Folder with the chosen model and a folder for each seed."""
     split: str
-    """On which they were measured."""
+    """Split they were evaluated on."""
     reports: dict[int, ErrorReport]
-    """Of the seeds that finished, at least one."""
+    """Error report of each seed that finished; at least one."""
     failed: dict[int, str]
-    """Why the other seeds came to nothing."""
+    """Reason of failure of each other seed."""
 
     @property
     def chosen(self) -> int:
-        """The seed with the lowest character error rate; word errors break ties, then the order."""
+        """Return the seed with the lowest CER; ties are broken by WER, then by order."""
         return min(self.reports, key=lambda seed: (self.reports[seed].cer.rate, self.reports[seed].wer.rate))
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        """Every two seeds that finished, compared."""
+        """Return the comparison of every pair of finished seeds."""
         found = []
         for first, second in itertools.combinations(self.reports, 2):
             differences = compare([self.reports[first]], [self.reports[second]])
@@ -68,18 +68,18 @@ class SeedScores:
 
     @property
     def wer(self) -> Spread:
-        """Word error rates over seeds."""
+        """Return the statistics of the word error rate."""
         return _spread([report.wer.rate for report in self.reports.values()])
 
     @property
     def cer(self) -> Spread:
-        """Character error rates over seeds."""
+        """Return the statistics of the character error rate."""
         return _spread([report.cer.rate for report in self.reports.values()])
 
     def table(self) -> str:
-        """Everything as text for the screen."""
+        """Return the scores as text."""
         lines = [*self._head(), *self._rows()]
-        lines += [f"seed {seed} failed and is not scored: {reason}" for seed, reason in self.failed.items()]
+        lines += [f"seed {seed} failed and has no scores: {reason}" for seed, reason in self.failed.items()]
         return "\n".join([*lines, *self._pair_rows(), "", *self._verdict()])
 
     def _head(self) -> list[str]:
@@ -88,7 +88,7 @@ class SeedScores:
         measured = f"{len(report.utterances):,} utterances, {report.wer.edits.total:,} words"
         return [
             f"{self.split}: {measured}; 95 % intervals over {num_drawn:,} {report.unit}",
-            "All seeds learn from the same transcripts: their spread is that of training alone.",
+            "All seeds are trained on the same transcripts: the spread comes from training alone.",
             "",
             f"{'seed':>10}{'CER':>9}{'interval':>17}{'WER':>10}{'interval':>17}",
         ]
@@ -119,36 +119,36 @@ class SeedScores:
         for pair in shown:
             value, low, high = pair.cer.absolute
             better = pair.first if value < 0 else pair.second
-            verdict = f"seed {better} makes fewer errors" if pair.cer.is_clear else "cannot be told apart"
+            verdict = f"seed {better} makes fewer errors" if pair.cer.is_clear else "no significant difference"
             interval = f"({low:+.2%} to {high:+.2%})"
             lines.append(f"{f'{pair.first} - {pair.second}':>10}{value:+9.2%}  {interval:22}{verdict}")
         if len(shown) < len(self.pairs):
             unclear = sum(not pair.cer.is_clear for pair in self.pairs)
-            lines.append(f"of all {len(self.pairs)} pairs {unclear} cannot be told apart; here are those of the chosen")
+            lines.append(f"{unclear} of {len(self.pairs)} pairs do not differ significantly; shown: the chosen seed")
         return lines
 
     def _verdict(self) -> list[str]:
         chosen = self.chosen
         if len(self.reports) == 1:
-            return [f"Seed {chosen} is the only one that finished: nothing can be said about the spread."]
+            return [f"Seed {chosen} is the only one that finished: the spread is unknown."]
         alike = [
             pair.second if pair.first == chosen else pair.first
             for pair in self.pairs
             if chosen in (pair.first, pair.second) and not pair.cer.is_clear
         ]
-        told = (
-            f"It cannot be told apart from {_listed(alike)}: on other recordings another might have been the best."
+        summary = (
+            f"It does not differ significantly from {_listed(alike)}: on other recordings another seed may be better."
             if alike
-            else "It can be told apart from every other."
+            else "It differs significantly from every other seed."
         )
         return [
-            f"Chosen: seed {chosen}, the lowest CER on {self.split}. {told}",
-            f"Its figures on {self.split} are optimistic, because it was chosen by them; the mean over seeds is not.",
-            f"Measure it on recordings nothing was chosen by: sori evaluate {self.folder} --data DATA --split test",
+            f"Chosen: seed {chosen}, the lowest CER on {self.split}. {summary}",
+            f"Its rates on {self.split} are optimistic, because it was selected on them; the mean over seeds is not.",
+            f"Evaluate it on recordings not used for selection: sori evaluate {self.folder} --data DATA --split test",
         ]
 
     def to_data(self) -> dict[str, Any]:
-        """Everything as plain data for JSON; rates are fractions."""
+        """Return plain data for JSON; rates are fractions."""
         rows = []
         for seed, report in self.reports.items():
             data = report.to_data()

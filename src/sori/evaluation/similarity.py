@@ -1,4 +1,4 @@
-"""Do vectors of words agree with people on which words are alike? Spearman's correlation on published lists."""
+"""Word similarity: Spearman's correlation of cosines with human ratings on published lists."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +13,8 @@ from sori.core.user_files import read_text
 Floats = NDArray[np.floating[Any]]
 
 
-class Judged(NamedTuple):
-    """Two words and how alike people find them."""
+class RatedPair(NamedTuple):
+    """Two words and their similarity as rated by people."""
 
     first: str
     second: str
@@ -22,16 +22,16 @@ class Judged(NamedTuple):
 
 
 class Similarity(NamedTuple):
-    """Agreement of vectors with people."""
+    """Correlation of word vectors with human ratings."""
 
     correlation: float
-    """Spearman's rho of cosines and scores; NaN where fewer than three pairs are known."""
+    """Spearman's rho of cosines and ratings; NaN for fewer than three known pairs."""
     num_known: int
-    """Pairs of which both words have a vector; only these count."""
+    """Number of pairs whose words both have a vector; only these count."""
     num_pairs: int
-    """In the list."""
+    """Number of pairs in the list."""
     low: float
-    """Ends of the 95 % interval, as if the list were drawn from many pairs (Bonett and Wright 2000)."""
+    """Ends of the 95 % interval, treating the list as a sample of pairs (Bonett and Wright 2000)."""
     high: float
 
     def __str__(self) -> str:
@@ -40,10 +40,10 @@ class Similarity(NamedTuple):
 
 
 def by_folded(words: Sequence[str], vectors: NDArray[np.floating[Any]]) -> dict[str, Floats]:
-    """Vectors by words in lower case; of words that differ in case alone, that of the first.
+    """Return vectors by lower-case word; for words that differ only in case, the first one's vector is used.
 
     Args:
-        words: the most frequent first.
+        words: words, the most frequent first.
         vectors: `word dim`.
     """
     found: dict[str, Floats] = {}
@@ -52,12 +52,12 @@ def by_folded(words: Sequence[str], vectors: NDArray[np.floating[Any]]) -> dict[
     return found
 
 
-def read_judged(path: Path) -> list[Judged]:
-    """A list with a pair of words and a score in each line, separated by white space.
+def read_rated_pairs(path: Path) -> list[RatedPair]:
+    """Read a list with two words and a score in each line, separated by white space.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is of another kind.
+        ValueError: a line has another format.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a list of two words and a score in each line")
@@ -65,23 +65,23 @@ def read_judged(path: Path) -> list[Judged]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
             first, second, score = line.split()
-            found.append(Judged(first.lower(), second.lower(), float(score)))
+            found.append(RatedPair(first.lower(), second.lower(), float(score)))
         except ValueError:
             raise ValueError(
-                f"{path}, line {number}: expected two words and a score, got {line[:80]!r}; likely a heading, or a "
+                f"{path}, line {number}: expected two words and a score, got {line[:80]!r}; likely a header line, or a "
                 "list with more columns"
             ) from None
     return found
 
 
-def similarity(vectors: Mapping[str, Floats], judged: Iterable[Judged]) -> Similarity:
-    """Spearman's rho between the cosines of word vectors and the judgements of people; unknown words are left out.
+def similarity(vectors: Mapping[str, Floats], rated: Iterable[RatedPair]) -> Similarity:
+    """Return Spearman's rho between cosines of word vectors and human ratings; pairs with unknown words are left out.
 
     Args:
-        vectors: by word, in lower case.
-        judged: what people say.
+        vectors: vectors by lower-case word.
+        rated: pairs with human ratings.
     """
-    pairs = list(judged)
+    pairs = list(rated)
     known = [one for one in pairs if one.first in vectors and one.second in vectors]
     cosines = [_cosine(vectors[one.first], vectors[one.second]) for one in known]
     rho = spearman(np.array(cosines), np.array([one.score for one in known])) if len(known) > 2 else math.nan
@@ -89,7 +89,7 @@ def similarity(vectors: Mapping[str, Floats], judged: Iterable[Judged]) -> Simil
 
 
 def _interval(rho: float, number: int) -> tuple[float, float]:
-    """Fisher's transform with the standard error that Bonett and Wright give for ranks."""
+    """Return the interval by Fisher's transform, with the standard error for ranks of Bonett and Wright."""
     if number < 5 or not abs(rho) < 1:
         return math.nan, math.nan
     reach = 1.959964 * math.sqrt((1 + rho * rho / 2) / (number - 3))
@@ -97,14 +97,14 @@ def _interval(rho: float, number: int) -> tuple[float, float]:
 
 
 def spearman(x: Floats, y: Floats) -> float:
-    """Correlation of ranks, equal values sharing their mean rank; NaN where either is constant."""
+    """Return the rank correlation, with mean ranks for ties; NaN if either argument is constant."""
     a, b = (ranks(values) - (len(values) + 1) / 2 for values in (x, y))
     scale = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / scale if scale else math.nan
 
 
 def ranks(values: Floats) -> NDArray[np.float64]:
-    """1 for the smallest; equal values share their mean rank."""
+    """Return the rank of each value, 1 for the smallest; ties get their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last: NDArray[np.float64] = np.cumsum(counts).astype(np.float64)
     mean: NDArray[np.float64] = last - (counts - 1) / 2

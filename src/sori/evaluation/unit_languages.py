@@ -1,7 +1,7 @@
-"""Which discrete sounds a language uses: the codes of a quantiser, counted by language (arXiv 2006.13979, figure 2).
+"""Count the units of a quantiser by language, and compare languages by their unit use (arXiv 2006.13979, figure 2).
 
-A language is counted in two halves of different speakers, where it has several. How far the halves are from each other
-tells how much of a distance between two languages is only speakers, recordings and too little audio.
+Each language is counted in two halves, of different speakers if it has several. The distance between the halves shows
+how much of the distance between two languages is due to speakers, recording conditions and the limited amount of audio.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 
 
-class CodeUse(NamedTuple):
-    """Codes counted by language."""
+class UnitCounts(NamedTuple):
+    """Unit counts by language."""
 
     names: tuple[str, ...]
-    """Of the languages, in alphabetical order."""
-    counts: Int[Tensor, "language half group code"]
-    """Frames that chose each code."""
+    """Languages in alphabetical order."""
+    counts: Int[Tensor, "language half group unit"]
+    """Number of frames of each unit."""
 
     @property
     def distances(self) -> Float[Tensor, "half other_half"]:
-        """Between all halves, both of the first language first: 0 for equal use, 1 for not a code in common.
+        """Return the distances between all halves, ordered by language: 0 for equal use, 1 for no unit in common.
 
         The square root of the Jensen-Shannon divergence in bits, averaged over the groups: a metric.
         """
@@ -40,7 +40,7 @@ class CodeUse(NamedTuple):
 
     @property
     def between(self) -> Float[Tensor, "language other_language"]:
-        """Mean distance of a half of one language from a half of the other; on the diagonal, of a language's halves."""
+        """Return the mean distance between halves of two languages; on the diagonal, between those of one language."""
         num = len(self.names)
         blocks = self.distances.view(num, 2, num, 2).transpose(1, 2)
         between: Tensor = blocks.mean((2, 3))
@@ -48,38 +48,38 @@ class CodeUse(NamedTuple):
         return between
 
     @property
-    def owned(self) -> Float[Tensor, "language group code"]:
-        """Share of each language in the use of each code, all languages counted alike; 0 for an unused code."""
+    def owned(self) -> Float[Tensor, "language group unit"]:
+        """Return each language's fraction of the use of each unit, languages weighted equally; 0 for unused units."""
         counts = self.counts.sum(1).double()
-        shares = counts / counts.sum(-1, keepdim=True)
-        owned: Tensor = shares / shares.sum(0).clamp(min=torch.finfo(torch.double).tiny)
+        frequencies = counts / counts.sum(-1, keepdim=True)
+        owned: Tensor = frequencies / frequencies.sum(0).clamp(min=torch.finfo(torch.double).tiny)
         return owned
 
     @property
     def num_owned(self) -> list[int]:
-        """Codes that each language uses more than all others together."""
+        """Return, for each language, how many units it uses more than all others together."""
         return (self.owned > 0.5).sum((1, 2)).tolist()
 
 
-def code_use(
-    codes: Callable[[Float[Tensor, "batch sample"]], Int[Tensor, "batch frame group"]],
+def count_units(
+    units: Callable[[Float[Tensor, "batch sample"]], Int[Tensor, "batch frame group"]],
     utterances: Sequence[Utterance],
     *,
     num_codes: int,
     minutes: float,
     shortest: int,
-) -> CodeUse:
-    """Count codes by language.
+) -> UnitCounts:
+    """Count units by language.
 
     Args:
-        codes: of the frames of one utterance.
-        utterances: that tell their language; others are left out.
-        num_codes: of each group.
-        minutes: of audio of each language at most, from as many speakers as possible.
-        shortest: samples; shorter utterances are left out.
+        units: returns the units of a waveform.
+        utterances: utterances; those without a language are left out.
+        num_codes: number of codebook entries in each group.
+        minutes: maximum amount of audio per language, from as many speakers as possible.
+        shortest: shorter utterances are left out; in samples.
 
     Raises:
-        ValueError: there are not two utterances each of at least two languages.
+        ValueError: fewer than two languages have at least two utterances.
     """
     of_language: dict[str, list[Utterance]] = {}
     for u in utterances:
@@ -89,7 +89,7 @@ def code_use(
     if len(enough) < 2:
         found = ", ".join(f"{len(one)} of {name}" for name, one in sorted(of_language.items())) or "none"
         raise ValueError(
-            f"expected two utterances or more of two languages or more, got {found} (and {len(utterances)} in all); "
+            f"expected two or more languages with two or more utterances each, got {found} ({len(utterances)} in all); "
             "likely the folders were prepared without `--language CODE`, or only one of them was given"
         )
     names = tuple(sorted(enough))
@@ -98,13 +98,13 @@ def code_use(
         for whole in halves(enough[name]):
             half = _at_most(whole, minutes / 2)
             reader = FileReader(half)
-            heard = [codes(reader(row, 0, u.num_samples)[None])[0] for row, u in enumerate(half)]
-            counts.append(functional.one_hot(torch.cat(heard), num_codes).sum(0))
-    return CodeUse(names, torch.stack(counts).view(len(names), 2, *counts[0].shape))
+            found = [units(reader(row, 0, u.num_samples)[None])[0] for row, u in enumerate(half)]
+            counts.append(functional.one_hot(torch.cat(found), num_codes).sum(0))
+    return UnitCounts(names, torch.stack(counts).view(len(names), 2, *counts[0].shape))
 
 
 def halves(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """Two halves of like length, of different speakers where more than one is known."""
+    """Split utterances into two halves of similar duration, by speaker if there are several."""
     speakers: dict[str | None, list[Utterance]] = {}
     for u in utterances:
         speakers.setdefault(u.speaker, []).append(u)
@@ -119,10 +119,10 @@ def halves(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utter
 
 
 def _at_most(utterances: Sequence[Utterance], minutes: float) -> list[Utterance]:
-    """In rounds over all speakers; at least one."""
+    """Return at most this much audio, taken in rounds over all speakers; at least one utterance."""
     rounds: Counter[str | None] = Counter()
     numbered = []
-    # Names are shuffled by their digest, so that neither their order nor that of the list matters.
+    # Ordered by the digest of the id, so that neither the order of the ids nor that of the list matters.
     for u in sorted(utterances, key=lambda u: hashlib.blake2b(u.id.encode()).digest()):
         numbered.append((rounds[u.speaker], u))
         rounds[u.speaker] += 1
@@ -136,6 +136,6 @@ def _seconds(utterances: Sequence[Utterance]) -> float:
 
 
 def _entropy(p: Tensor) -> Tensor:
-    """In bits, over the last axis."""
+    """Return the entropy in bits over the last axis."""
     bits: Tensor = -torch.xlogy(p, p).sum(-1) / torch.log(torch.tensor(2.0, dtype=p.dtype))
     return bits

@@ -230,7 +230,7 @@ def _findings(into: Path, recipes: _Recipes, scores: list[ErrorReport]) -> demo_
         scores=(judged[0], judged[1]),
         change=demo_report.Interval(*difference.relative),
         pretraining=read_metrics(RunFolder(into / "pretrained").metrics),
-        inside=_inside(encoder, utterances, examples[0].waveform),
+        pretraining_example=_inside(encoder, utterances, examples[0].waveform),
         examples=examples,
         commands=COMMANDS,
     )
@@ -263,7 +263,7 @@ def _losses(folder: Path) -> list[tuple[int, float]]:
 
 def _inside(
     system: Wav2Vec2, utterances: Sequence[Utterance], waveform: Float[Tensor, " sample"]
-) -> demo_report.Inside:
+) -> demo_report.PretrainingExample:
     """What pre-training makes of one recording, and which codes it uses for all."""
     counts = torch.zeros(system.config.num_groups, system.config.num_codes, dtype=torch.long)
     for u in utterances:
@@ -272,7 +272,7 @@ def _inside(
     frames = system.features(waveform[None], torch.tensor([len(waveform)]))
     masked = system.draw(frames.lengths, Rng(0), torch.device("cpu")).masked[0]
     log_mel = LogMel(LogMelConfig()).log_mel(waveform[None])[0]
-    return demo_report.Inside(waveform, log_mel, masked, _codes(system, waveform), counts)
+    return demo_report.PretrainingExample(waveform, log_mel, masked, _codes(system, waveform), counts)
 
 
 def _codes(system: Wav2Vec2, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:

@@ -24,7 +24,7 @@ from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import ACOUSTIC, Confidence, feature_names, search_settings
-from sori.evaluation.confidence_fit import Measured, logistic, measure, right_words
+from sori.evaluation.confidence_fit import CalibrationMetrics, logistic, measure, right_words
 from sori.inference import transcribe
 from sori.models import factory
 from sori.models.ctc import Ctc
@@ -57,7 +57,7 @@ class Judged(NamedTuple):
     heard: Heard
     stated: dict[str, NDArray[np.float64]]
     """Probability of each word: `calibrated`, and what it must beat."""
-    measured: dict[str, Measured]
+    measured: dict[str, CalibrationMetrics]
 
     def table(self) -> str:
         """For a person."""

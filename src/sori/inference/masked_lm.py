@@ -14,7 +14,7 @@ from sori.data.sources.labelled_texts import (
     divide_labelled,
     read_labelled,
 )
-from sori.evaluation.classification import Judged, answer, judge
+from sori.evaluation.classification import Evaluation, evaluate_classifier, predict
 from sori.models import factory
 from sori.models.bert import Bert
 from sori.models.classifier import Classifier
@@ -87,14 +87,14 @@ def classify(model: str | Path | Classifier, texts: Sequence[str]) -> list[list[
     system = _classifier(model)
     words = system.config.read == "words"
     rows = [LabelledText(tuple(text.split()) if words else (text,), "", (), None) for text in texts]
-    found = answer(system, rows, max_tokens=_longest(system))
+    found = predict(system, rows, max_tokens=_longest(system))
     return [
         [Prediction(word, name, share) for word, (name, share) in zip(row.words, told, strict=True)]
         for row, told in zip(rows, found, strict=True)
     ]
 
 
-def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None) -> Judged:
+def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None) -> Evaluation:
     """Accuracy and F1 of a classifier on tables of texts with their labels.
 
     Args:
@@ -116,7 +116,7 @@ def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None
         rows = [row for row in rows if row.split == split]
         if not rows:
             raise ValueError(f"there are no rows of a split {split!r}; there are {', '.join(known)}")
-    return judge(system, rows, max_tokens=_longest(system))
+    return evaluate_classifier(system, rows, max_tokens=_longest(system))
 
 
 def _classifier(model: str | Path | Classifier) -> Classifier:

@@ -1,1 +1,1 @@
-"""Figures; each function returns a matplotlib figure and saves nothing."""
+"""Figures and HTML pages; plotting functions return a matplotlib figure and write no files."""

@@ -1,11 +1,11 @@
-"""The page on which a demonstration shows what it did and found."""
+"""HTML report of `sori demo`: what pre-training gains, and how."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sori.core.shapes import Bool, Float, Int, Tensor
 from sori.plots import html_page
-from sori.plots.codebook_heatmap import code_use, units_over_time
+from sori.plots.codebook_heatmap import codebook_use, units_over_time
 from sori.plots.error_bars import error_rates, losses
 from sori.plots.features import features, masking
 from sori.plots.signal import TimedWord, transcript
@@ -13,7 +13,7 @@ from sori.plots.training_curves import curves
 
 
 class Interval(NamedTuple):
-    """A number with the ends of its 95 % interval."""
+    """Value with its 95 % interval."""
 
     value: float
     low: float
@@ -21,75 +21,75 @@ class Interval(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A recogniser on the test."""
+    """Scores of a recogniser on the test set."""
 
     label: str
     characters: Interval
-    """Error rate, 0.25 for 25 %."""
+    """Character error rate as a fraction."""
     words: Interval
     loss: list[tuple[int, float]]
-    """(update, CTC loss in nats an utterance) of its training."""
+    """Training loss: (update, CTC loss in nats per utterance)."""
 
 
 class Example(NamedTuple):
-    """A test utterance, and what each recogniser heard."""
+    """Test utterance with the hypotheses of all recognisers."""
 
     waveform: Float[Tensor, " sample"]
     reference: str
-    heard: list[list[TimedWord]]
-    """In the order of the scores."""
+    hypotheses: list[list[TimedWord]]
+    """Hypothesis of each recogniser, in the order of the scores."""
 
 
-class Inside(NamedTuple):
-    """What pre-training makes of one utterance."""
+class PretrainingExample(NamedTuple):
+    """One utterance in pre-training: input, mask and units."""
 
     waveform: Float[Tensor, " sample"]
     log_mel: Float[Tensor, "window mel"]
     masked: Bool[Tensor, " frame"]
-    codes: Int[Tensor, "frame group"]
-    code_counts: Int[Tensor, "group code"]
-    """Over all test utterances."""
+    units: Int[Tensor, "frame group"]
+    unit_counts: Int[Tensor, "group unit"]
+    """Number of frames of each unit over all test utterances."""
 
 
 class Findings(NamedTuple):
-    """Everything on the page."""
+    """Content of the page."""
 
     facts: list[tuple[str, str]]
-    """What was used, and how much of it."""
+    """Data and training, as (name, amount)."""
     scores: tuple[Score, Score]
-    """With pre-training and without."""
+    """Scores with and without pre-training."""
     change: Interval
-    """Of the character error rate by pre-training, relative: -0.4 is 40 % fewer errors."""
+    """Relative change of the CER by pre-training: -0.4 is 40 % fewer errors."""
     pretraining: list[dict[str, Any]]
-    """Rows of its `metrics.jsonl`."""
-    inside: Inside
+    """Rows of `metrics.jsonl` of the pre-training run."""
+    pretraining_example: PretrainingExample
     examples: list[Example]
     commands: str
-    """How to do the same with other recordings."""
+    """Commands for other recordings."""
 
 
 def compose(findings: Findings) -> str:
-    """The page as HTML, complete in one file."""
-    blocks = [*_answer(findings), *_pretraining(findings), *_examples(findings), *_details(findings)]
-    return html_page.page("What pre-training is worth", blocks)
+    """Return the page as self-contained HTML."""
+    blocks = [*_summary(findings), *_pretraining(findings), *_examples(findings), *_details(findings)]
+    return html_page.page("Gain from pre-training", blocks)
 
 
-def _answer(findings: Findings) -> Iterator[str]:
+def _summary(findings: Findings) -> Iterator[str]:
     first, second = findings.scores
     change = findings.change
-    yield html_page.heading("What pre-training is worth", level=1)
+    yield html_page.heading("Gain from pre-training", level=1)
     yield html_page.paragraph(
-        "Two recognisers learnt from the same few minutes of transcribed speech, with the same updates. One of them "
-        "had first listened to recordings without transcripts. Both then wrote down voices and sentences that are in "
-        "no training data."
+        "Two recognisers are fine-tuned on the same few minutes of transcribed speech, with the same updates. One of "
+        "them was first pre-trained on recordings without transcripts. Both are tested on speakers and sentences that "
+        "are not in the training data."
     )
     yield html_page.tiles(
         [
-            (f"{first.characters.value:.1%}", f"of letters wrong {first.label}"),
-            (f"{second.characters.value:.1%}", f"of letters wrong {second.label}"),
+            (f"{first.characters.value:.1%}", f"CER {first.label}"),
+            (f"{second.characters.value:.1%}", f"CER {second.label}"),
             (
                 _fewer(change.value),
-                f"letter errors by pre-training (95% interval {change.low:+.0%} to {change.high:+.0%})",
+                f"character errors with pre-training (95% interval {change.low:+.0%} to {change.high:+.0%})",
             ),
         ]
     )
@@ -99,15 +99,15 @@ def _answer(findings: Findings) -> Iterator[str]:
     ]
     yield html_page.picture(
         error_rates(rows, measure="character error rate"),
-        "Letters that are wrong, missing or too many, in percent of the letters said. "
-        f"Of words: {first.words.value:.1%} {first.label}, {second.words.value:.1%} {second.label}.",
+        "Character error rate: substitutions, deletions and insertions in percent of the reference characters. "
+        f"Word error rate: {first.words.value:.1%} {first.label}, {second.words.value:.1%} {second.label}.",
     )
     example = findings.examples[0]
-    heard = [(score.label, words) for score, words in zip(findings.scores, example.heard, strict=True)]
+    hypotheses = [(score.label, words) for score, words in zip(findings.scores, example.hypotheses, strict=True)]
     yield html_page.picture(
-        transcript(example.waveform, reference=example.reference, rows=heard),
-        "One test recording and the words recognised in it, where they were heard. Green: right. Red: wrong "
-        "(\N{MULTIPLICATION SIGN}), too many (+) or missing (in brackets).",
+        transcript(example.waveform, reference=example.reference, rows=hypotheses),
+        "A test recording and the recognised words at their times. Green: correct. Red: substitutions "
+        "(\N{MULTIPLICATION SIGN}), insertions (+) and deletions (in brackets).",
     )
 
 
@@ -116,66 +116,66 @@ def _fewer(change: float) -> str:
 
 
 def _pretraining(findings: Findings) -> Iterator[str]:
-    inside = findings.inside
-    seconds = len(inside.waveform) / 16_000
-    yield html_page.heading("Listening without transcripts")
+    example = findings.pretraining_example
+    seconds = len(example.waveform) / 16_000
+    yield html_page.heading("Pre-training without transcripts")
     yield html_page.paragraph(
-        "A recording becomes frames of sound energy by pitch. In pre-training, stretches of them are hidden; from what "
-        "remains, the model has to tell which sound was there, among others from the same recording."
+        "The input is a log-mel spectrogram. In pre-training, spans of frames are masked, and the model predicts the "
+        "quantised unit of each masked frame among distractors from the same recording (contrastive loss)."
     )
     yield html_page.picture(
-        features(inside.waveform, inside.log_mel), "A test recording as a waveform and as the model's input."
+        features(example.waveform, example.log_mel), "A test recording: waveform and model input (log-mel)."
     )
     yield html_page.picture(
-        masking(inside.log_mel, inside.masked, seconds=seconds),
-        "The same recording as a pre-training task: guess what is hatched.",
+        masking(example.log_mel, example.masked, seconds=seconds),
+        "The same recording in pre-training: the hatched frames are masked and have to be predicted.",
     )
     yield html_page.paragraph(
-        "The sounds to be told apart are entries of a codebook that is learnt along. A healthy codebook uses many of "
-        "its entries, and holds one for as long as a sound lasts."
+        "The targets are entries of a codebook that is trained jointly. In a healthy run many entries are in use, and "
+        "an entry stays constant for the duration of a sound."
     )
     yield html_page.picture(
         curves(findings.pretraining),
-        "The training: the loss beside chance, where a model stays that learns nothing; how often the hidden sound is "
-        "told; how many codes are in use; the size of the updates.",
+        "Pre-training: contrastive loss and its chance level; accuracy on masked frames; codebook perplexity (the "
+        "effective number of entries); gradient norm and learning rate.",
     )
-    num_codes = inside.code_counts.shape[1]
+    num_codes = example.unit_counts.shape[1]
     yield html_page.picture(
-        units_over_time(inside.log_mel, inside.codes, num_codes=num_codes, seconds=seconds),
-        "The codes chosen for the recording: one from each group for each frame.",
+        units_over_time(example.log_mel, example.units, num_codes=num_codes, seconds=seconds),
+        "Units of the recording: one from each group for each frame.",
     )
-    yield html_page.picture(code_use(inside.code_counts), "How evenly the codes are used over all test recordings.")
+    yield html_page.picture(codebook_use(example.unit_counts), "Frequency of the units over all test recordings.")
 
 
 def _examples(findings: Findings) -> Iterator[str]:
     yield html_page.heading("Listen and compare")
     yield html_page.paragraph(
-        "The first test recording of each speaker. Underlined words are wrong (above them stands what was said), bold "
-        "ones with a plus were not said, struck ones were not heard."
+        "The first test recording of each speaker. Underlined: substitutions (the reference is above the word). Bold "
+        "with a plus: insertions. Struck through: deletions."
     )
     for example in findings.examples:
         rows = [
             (score.label, " ".join(word.text for word in words))
-            for score, words in zip(findings.scores, example.heard, strict=True)
+            for score, words in zip(findings.scores, example.hypotheses, strict=True)
         ]
-        yield html_page.heard(example.waveform, reference=example.reference, rows=rows)
+        yield html_page.utterance(example.waveform, reference=example.reference, rows=rows)
 
 
 def _details(findings: Findings) -> Iterator[str]:
-    yield html_page.heading("How it was done")
-    yield html_page.table(["what", "how much"], findings.facts)
+    yield html_page.heading("Data and training")
+    yield html_page.table(["item", "amount"], findings.facts)
     rows = [(score.label, score.loss) for score in findings.scores if score.loss]
     yield html_page.picture(
-        losses(rows, ylabel="CTC loss, nats an utterance"), "The loss of both recognisers on what they learn from."
+        losses(rows, ylabel="CTC loss, nats per utterance"), "Training loss of both recognisers in fine-tuning."
     )
     measures: Sequence[tuple[str, str]] = (("characters", "character error rate"), ("words", "word error rate"))
     yield html_page.table(
         ["", *(score.label for score in findings.scores)],
-        [[title, *(_written(getattr(score, name)) for score in findings.scores)] for name, title in measures],
+        [[title, *(_with_interval(getattr(score, name)) for score in findings.scores)] for name, title in measures],
     )
-    yield html_page.heading("The same with your recordings")
+    yield html_page.heading("Commands for your own recordings")
     yield html_page.code(findings.commands)
 
 
-def _written(rate: Interval) -> str:
+def _with_interval(rate: Interval) -> str:
     return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"

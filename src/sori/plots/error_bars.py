@@ -1,4 +1,4 @@
-"""One recogniser beside another."""
+"""Plot error rates and losses of several recognisers."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from sori.plots.style import BLUE, GREY, INK, ORANGE, STYLE, figure
 
 @rc_context(STYLE)
 def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measure: str) -> Figure:
-    """Error rates as bars with their intervals.
+    """Plot error rates as bars with their intervals.
 
     Args:
-        rows: a label, the rate (0.25 is 25 %) and the ends of its interval.
-        measure: what is counted, for the axis.
+        rows: label, rate (0.25 is 25 %) and ends of the interval.
+        measure: name of the error rate, for the axis.
     """
     made, (axes,) = figure([0.6 + 0.5 * len(rows)], width=5.0)
     for y, (label, rate, (low, high)) in enumerate(reversed(rows)):
@@ -33,11 +33,11 @@ def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measu
 
 @rc_context(STYLE)
 def losses(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], *, ylabel: str) -> Figure:
-    """Losses over updates, the first curve in colour, the others in grey.
+    """Plot losses over updates, the first curve in colour, the others in grey.
 
     Args:
-        curves: a label, and (update, loss) in order.
-        ylabel: what the loss is, with its unit.
+        curves: label, and (update, loss) in order.
+        ylabel: name and unit of the loss.
     """
     made, (axes,) = figure([2.4])
     for number, (label, points) in enumerate(curves):
@@ -57,14 +57,13 @@ def by_group(
     what: str,
     measure: str,
 ) -> Figure:
-    """Rates of groups, such as speakers, with their intervals: a dot for each, in the order given.
+    """Plot the rates of groups, such as speakers, as dots with intervals, in the order given.
 
     Args:
-        names: of the groups; None: they are many, and only counted.
-        series: a label, and for each group the rate (0.25 is 25 %) and the ends of its interval, not numbers where
-            there is none.
-        what: the groups are, for the axis.
-        measure: what is counted, for the axis.
+        names: names of the groups; None: only their number is shown.
+        series: label, and for each group the rate (0.25 is 25 %) and the ends of its interval (NaN if there is none).
+        what: kind of the groups, for the axis.
+        measure: name of the rate, for the axis.
     """
     made, (axes,) = figure([2.6], width=7.5)
     styles = ((BLUE, "o"), (ORANGE, "D"))

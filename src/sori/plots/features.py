@@ -1,4 +1,4 @@
-"""What the model is given, and what is hidden from it."""
+"""Plot input features, and the frames masked in pre-training."""
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -10,7 +10,7 @@ from sori.plots.style import HEAT, ORANGE, STYLE, figure
 
 
 def draw_frames(axes: Axes, frames: Float[Tensor, "frame dim"], *, seconds: float, name: str) -> None:
-    """Feature vectors as columns of a picture, from 0 to `seconds`; contrast spans the middle 98 % of the values."""
+    """Draw feature vectors as columns of an image from 0 to `seconds`; colours span the central 98 % of the values."""
     low, high = frames.float().quantile(0.01).item(), frames.float().quantile(0.99).item()
     axes.imshow(
         frames.T.float().numpy(),
@@ -29,12 +29,12 @@ def draw_frames(axes: Axes, frames: Float[Tensor, "frame dim"], *, seconds: floa
 def features(
     waveform: Float[Tensor, " sample"], frames: Float[Tensor, "frame dim"], *, name: str = "mel band"
 ) -> Figure:
-    """A waveform and its features below each other, over the same seconds.
+    """Plot a waveform and its features over the same time axis.
 
     Args:
         waveform: 16 kHz.
-        frames: evenly spaced over the waveform.
-        name: of the feature axis.
+        frames: features, evenly spaced over the waveform.
+        name: name of the feature axis.
     """
     made, (top, below) = figure([1.3, 2.3])
     draw_waveform(top, waveform)
@@ -47,13 +47,13 @@ def features(
 def masking(
     frames: Float[Tensor, "frame dim"], masked: Bool[Tensor, " step"], *, seconds: float, name: str = "mel band"
 ) -> Figure:
-    """Features with the hidden stretches covered, as the model sees them in pre-training.
+    """Plot features with the masked spans covered, as in pre-training.
 
     Args:
-        frames: evenly spaced.
-        masked: True where hidden; may be coarser than `frames` (one entry a model frame).
-        seconds: length of both.
-        name: of the feature axis.
+        frames: features, evenly spaced.
+        masked: True for masked frames; may be coarser than `frames` (one entry per encoder frame).
+        seconds: duration of both.
+        name: name of the feature axis.
     """
     made, (axes,) = figure([2.3])
     draw_frames(axes, frames, seconds=seconds, name=name)
@@ -61,12 +61,12 @@ def masking(
     for start, end in _runs(masked):
         axes.axvspan(start * step, end * step, facecolor="#dcdee2", edgecolor=ORANGE, hatch="///", linewidth=0)
     axes.set(xlabel="time in seconds")
-    axes.set_title(f"{100 * masked.float().mean().item():.0f}% of the time is hidden (hatched)")
+    axes.set_title(f"{100 * masked.float().mean().item():.0f}% of the frames are masked (hatched)")
     return made
 
 
 def _runs(masked: Bool[Tensor, " step"]) -> list[tuple[int, int]]:
-    """Start and end of each stretch of True."""
+    """Return start and end of each run of True."""
     edges = masked.int().diff(prepend=masked.new_zeros(1).int(), append=masked.new_zeros(1).int())
     starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
     return list(zip(starts.tolist(), ends.tolist(), strict=True))

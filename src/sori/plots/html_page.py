@@ -1,4 +1,4 @@
-"""Blocks of a web page in one file: nothing is fetched, colours follow the reader's light or dark setting."""
+"""Build blocks of self-contained HTML pages: no external resources, light and dark mode."""
 
 import base64
 import html
@@ -43,11 +43,11 @@ figcaption, small {{ color: var(--soft); font-size: .9rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0; }}
 th, td {{ text-align: left; padding: .3rem 1.1rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }}
 th {{ font-weight: 600; color: var(--soft); }}
-.heard {{ background: var(--card); border-radius: .5rem; padding: .8rem .9rem; margin: .8rem 0; }}
-.heard audio {{ width: 100%; height: 2.2rem; margin: .2rem 0 .5rem; }}
-.heard dl {{ margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; }}
-.heard dt {{ color: var(--soft); }} .heard dd {{ margin: 0; }}
-@media (max-width: 34rem) {{ .heard dl {{ grid-template-columns: 1fr; }} .heard dd {{ margin-bottom: .4rem; }} }}
+.example {{ background: var(--card); border-radius: .5rem; padding: .8rem .9rem; margin: .8rem 0; }}
+.example audio {{ width: 100%; height: 2.2rem; margin: .2rem 0 .5rem; }}
+.example dl {{ margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; }}
+.example dt {{ color: var(--soft); }} .example dd {{ margin: 0; }}
+@media (max-width: 34rem) {{ .example dl {{ grid-template-columns: 1fr; }} .example dd {{ margin-bottom: .4rem; }} }}
 .wrong {{ color: var(--bad); text-decoration: underline wavy; text-underline-offset: .2em; }}
 .extra {{ color: var(--bad); font-weight: 600; }}
 .missing {{ color: var(--bad); text-decoration: line-through; opacity: .8; }}
@@ -65,35 +65,35 @@ pre {{ background: var(--card); border-radius: .5rem; padding: .8rem .9rem; over
 
 
 def page(title: str, blocks: Iterable[str], *, style: str = "", script: str = "") -> str:
-    """A whole page.
+    """Return a complete page.
 
     Args:
-        title: of the window.
+        title: title of the window.
         blocks: HTML, from top to bottom.
-        style: CSS that only this page needs.
-        script: JavaScript, run once the blocks are there.
+        style: additional CSS.
+        script: JavaScript, placed after the blocks.
     """
     run = f"<script>\n{script}</script>\n" if script else ""
     return _TEMPLATE.format(title=html.escape(title), body="\n".join(blocks), style=style, script=run)
 
 
 def heading(text: str, *, level: int = 2) -> str:
-    """A heading."""
+    """Return a heading."""
     return f"<h{level}>{html.escape(text)}</h{level}>"
 
 
 def paragraph(text: str, *, soft: bool = False) -> str:
-    """Plain text; `soft` is for what may be skipped."""
+    """Return a paragraph of plain text; `soft` is for secondary text."""
     return f"<p{' class=soft' if soft else ''}>{html.escape(text)}</p>"
 
 
 def code(text: str) -> str:
-    """Commands, as they are."""
+    """Return a block of code."""
     return f"<pre><code>{html.escape(text)}</code></pre>"
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> str:
-    """Large figures, each with a line that says what it is."""
+    """Return large numbers, each with a description."""
     made = (
         f"<div class=tile><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for value, name in facts
     )
@@ -101,18 +101,18 @@ def tiles(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
-    """A table of text.
+    """Return a table of text.
 
     Args:
-        header: of each column.
+        header: heading of each column.
         rows: cells of each row.
-        numbers: columns that are aligned to the right.
+        numbers: columns to align right.
     """
     return raw_table(header, (map(html.escape, row) for row in rows), numbers=numbers)
 
 
 def raw_table(header: Sequence[str], rows: Iterable[Iterable[str]], *, numbers: Sequence[int] = ()) -> str:
-    """`table` whose cells, other than those of the header, are HTML."""
+    """Return a table like `table`, but with HTML in the cells below the header."""
     kinds = [" class=num" if column in numbers else "" for column in range(len(header))]
     head = "".join(f"<th{kind}>{html.escape(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))
     body = "".join(
@@ -123,16 +123,16 @@ def raw_table(header: Sequence[str], rows: Iterable[Iterable[str]], *, numbers: 
 
 
 def picture(figure: Figure, caption: str) -> str:
-    """A figure drawn into the page, with a sentence that says what to see in it."""
+    """Return a figure as inline SVG with a caption."""
     return f"<figure class=picture>{svg(figure, label=caption)}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def svg(figure: Figure, *, label: str) -> str:
-    """A figure as an inline drawing whose ink is the text colour of the page around it.
+    """Return a figure as inline SVG that uses the text colour of the page.
 
     Args:
         figure: drawn with `style.INK`.
-        label: read aloud in place of the drawing.
+        label: text for screen readers.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -141,22 +141,22 @@ def svg(figure: Figure, *, label: str) -> str:
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", drawing)  # a page of HTML knows these names by itself
+    drawing = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", drawing)  # HTML does not need these namespaces
     drawing = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawing, count=1)
     drawing = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawing, count=1)
     drawing = drawing.replace(INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
-    width = figure.get_figwidth()  # letters stay between half and all of the page's size; wide figures scroll
+    width = figure.get_figwidth()  # text is half to full page size; wide figures scroll
     size = f"min-width: {4.5 * width:.0f}rem; max-width: {7 * width:.0f}rem"
     return drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{size}"', 1)
 
 
 def audio(waveform: Float[Tensor, " sample"], *, small: bool = False) -> str:
-    """A player holding its sound, scaled to a comfortable level.
+    """Return an audio player with embedded audio, normalised to a common level.
 
     Args:
         waveform: 16 kHz.
-        small: MP3 of about 6 kB a second, loaded when it is played, for pages with many; otherwise FLAC. Every browser
-            plays both.
+        small: MP3 of about 6 kB per second, loaded on play, for pages with many players; otherwise FLAC. All browsers
+            support both.
     """
     data = base64.b64encode(encoded(waveform, small=small)).decode()
     kind, preload = ("mpeg", "none") if small else ("flac", "metadata")
@@ -164,7 +164,7 @@ def audio(waveform: Float[Tensor, " sample"], *, small: bool = False) -> str:
 
 
 def encoded(waveform: Float[Tensor, " sample"], *, small: bool) -> bytes:
-    """The file of a sound, as `audio` holds it."""
+    """Encode a waveform as MP3 (small) or FLAC, normalised in level."""
     loud = 0.8 * waveform / waveform.abs().max().clamp(min=1e-6)
     buffer = io.BytesIO()
     coding, subtype = ("MP3", "MPEG_LAYER_III") if small else ("FLAC", "PCM_16")
@@ -172,17 +172,17 @@ def encoded(waveform: Float[Tensor, " sample"], *, small: bool) -> bytes:
     return buffer.getvalue()
 
 
-def heard(waveform: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tuple[str, str]]) -> str:
-    """An utterance to listen to, what was said, and what each recogniser made of it with its errors marked.
+def utterance(waveform: Float[Tensor, " sample"], *, reference: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Return an audio player with the reference and the hypothesis of each recogniser, errors marked.
 
     Args:
         waveform: 16 kHz.
-        reference: what was said.
-        rows: a label and a hypothesis each.
+        reference: reference text.
+        rows: label and hypothesis of each recogniser.
     """
-    items = [("said", html.escape(reference)), *((label, marked(_steps(reference, text))) for label, text in rows)]
+    items = [("reference", html.escape(reference)), *((label, marked(_steps(reference, text))) for label, text in rows)]
     listed = "".join(f"<dt>{html.escape(label)}</dt><dd>{text}</dd>" for label, text in items)
-    return f"<div class=heard>{audio(waveform)}<dl>{listed}</dl></div>"
+    return f"<div class=example>{audio(waveform)}<dl>{listed}</dl></div>"
 
 
 def _steps(reference: str, hypothesis: str) -> list[Step]:
@@ -190,27 +190,27 @@ def _steps(reference: str, hypothesis: str) -> list[Step]:
 
 
 def marked(steps: Iterable[Step]) -> str:
-    """A hypothesis with wrong words underlined below what was said, extra words bold and missing ones struck out."""
+    """Return a hypothesis with substitutions underlined below the reference, insertions bold, deletions struck."""
     pieces = []
     for step in steps:
         match step.kind:
             case "right":
                 pieces.append(html.escape(step.hypothesis))
             case "wrong":
-                written = _letters(step.reference, step.hypothesis)
-                pieces.append(f"<ruby class=wrong>{written}<rt>{html.escape(step.reference)}</rt></ruby>")
+                word = _marked_word(step.reference, step.hypothesis)
+                pieces.append(f"<ruby class=wrong>{word}<rt>{html.escape(step.reference)}</rt></ruby>")
             case "extra":
-                pieces.append(f'<span class=extra title="not said">+{html.escape(step.hypothesis)}</span>')
+                pieces.append(f'<span class=extra title="insertion">+{html.escape(step.hypothesis)}</span>')
             case "missing":
-                pieces.append(f'<span class=missing title="said, not written">{html.escape(step.reference)}</span>')
+                pieces.append(f'<span class=missing title="deletion">{html.escape(step.reference)}</span>')
     return " ".join(pieces)
 
 
-def _letters(said: str, written: str) -> str:
-    """A wrong word; where most of it is right, the letters that are not are bold."""
-    (steps,) = align([graphemes(said)], [graphemes(written)])
+def _marked_word(reference: str, hypothesis: str) -> str:
+    """Return a wrong word; if most of its characters are correct, the wrong ones are bold."""
+    (steps,) = align([graphemes(reference)], [graphemes(hypothesis)])
     if 2 * sum(step.kind == "right" for step in steps) <= len(steps):
-        return html.escape(written)
+        return html.escape(hypothesis)
     return "".join(
         html.escape(step.hypothesis) if step.kind == "right" else f"<b>{html.escape(step.hypothesis)}</b>"
         for step in steps
@@ -219,21 +219,21 @@ def _letters(said: str, written: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as HTML."""
+    """Return text escaped for HTML."""
     return html.escape(text)
 
 
-def finder(text: str, sought: str) -> str:
-    """Text that, when chosen, searches the utterances of the page."""
-    return f'<button type=button class=find data-find="{html.escape(sought)}">{html.escape(text)}</button>'
+def finder(text: str, query: str) -> str:
+    """Return a button that searches the utterances of the page."""
+    return f'<button type=button class=find data-find="{html.escape(query)}">{html.escape(text)}</button>'
 
 
 def finding(headline: str, detail: str) -> str:
-    """A result in a sentence, and what it rests on."""
+    """Return a result as a headline with details."""
     return f"<div class=finding><b>{html.escape(headline)}</b> {html.escape(detail)}</div>"
 
 
 def legend(rows: Iterable[tuple[str, str]]) -> str:
-    """What short labels stand for."""
+    """Return a list of labels with their meanings."""
     items = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(name)}</dd>" for label, name in rows)
     return f"<dl class=legend>{items}</dl>"

@@ -1,4 +1,4 @@
-"""Which codes the quantiser uses for which language, and which languages sound alike to it."""
+"""Plot distances between languages by unit use, and the use of each unit by language."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from sori.core.shapes import Float, Tensor
 from sori.plots.style import BLUE, HEAT, STYLE
 
 _MOST_NUMBERS = 12
-"""Languages beyond which the matrix has no room for numbers."""
+"""Maximum number of languages for which the matrix shows numbers."""
 
 
 @rc_context(STYLE)
@@ -19,22 +19,22 @@ def languages(
     names: Sequence[str],
     distances: Float[Tensor, "half other_half"],
     between: Float[Tensor, "language other_language"],
-    owned: Float[Tensor, "language group code"],
+    owned: Float[Tensor, "language group unit"],
 ) -> Figure:
-    """Distances between languages as numbers and as a map, and whose each code is.
+    """Plot the distances between languages as a matrix and as a map, and the units by language.
 
     Args:
-        names: of the languages.
-        distances: between the two halves of each, both of the first language first; from 0 to 1.
-        between: means of these, a language's own halves on the diagonal.
-        owned: share of each language in the use of each code, all languages counted alike.
+        names: names of the languages.
+        distances: distances between all halves of the languages, ordered by language; from 0 to 1.
+        between: mean distances between languages; on the diagonal, between the halves of a language.
+        owned: fraction of the use of each unit that each language has, languages weighted equally.
     """
     rows = 1.2 + 0.28 * len(names)
     made = Figure(figsize=(7.5, 3.4 + rows), layout="constrained")
     grid = made.add_gridspec(2, 2, height_ratios=[3.4, rows])
     _draw_matrix(made.add_subplot(grid[0, 0]), names, between)
     _draw_map(made.add_subplot(grid[0, 1]), names, distances)
-    _draw_codes(made.add_subplot(grid[1, :]), names, owned)
+    _draw_units(made.add_subplot(grid[1, :]), names, owned)
     return made
 
 
@@ -53,7 +53,7 @@ def _draw_matrix(axes: Axes, names: Sequence[str], between: Tensor) -> None:
 
 
 def _draw_map(axes: Axes, names: Sequence[str], distances: Tensor) -> None:
-    """Each language a line between its halves: languages whose lines are far longer apart than long differ."""
+    """Draw each language as a line between its halves; languages differ if their lines are further apart than long."""
     places, kept = scaled(distances)
     for number, name in enumerate(names):
         ends = places[2 * number : 2 * number + 2].tolist()
@@ -61,33 +61,33 @@ def _draw_map(axes: Axes, names: Sequence[str], distances: Tensor) -> None:
         axes.annotate(name, max(ends, key=lambda end: end[1]), (0, 6), textcoords="offset points", ha="center")
     axes.margins(0.2)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set(title="Map", xlabel=f"the plane holds {kept:.0%} of the variance", xticks=[], yticks=[])
+    axes.set(title="Map", xlabel=f"this plane has {kept:.0%} of the variance", xticks=[], yticks=[])
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
 
 
-def _draw_codes(axes: Axes, names: Sequence[str], owned: Tensor) -> None:
-    """A column for each code, those of one owner side by side."""
+def _draw_units(axes: Axes, names: Sequence[str], owned: Tensor) -> None:
+    """Draw a column for each unit, grouped by the language that uses it most."""
     flat = owned.flatten(1)
     used = flat[:, flat.sum(0) > 0]
     owner = used.argmax(0)
-    order = sorted(range(used.shape[1]), key=lambda code: (int(owner[code]), -float(used[owner[code], code])))
+    order = sorted(range(used.shape[1]), key=lambda unit: (int(owner[unit]), -float(used[owner[unit], unit])))
     image = axes.imshow(100 * used[:, order].numpy(), cmap=HEAT, vmin=0, aspect="auto", interpolation="nearest")
     mine = (flat > 0.5).sum(1).tolist()
     axes.set_yticks(range(len(names)), [f"{name}: {num} own" for name, num in zip(names, mine, strict=True)])
     num, unused = used.shape[1], flat.shape[1] - used.shape[1]
     never = f"; {unused} not used here" if unused else ""
-    axes.set(title="Whose each code is", xlabel=f"{num} codes, by the language that uses them most{never}", xticks=[])
-    bar = axes.figure.colorbar(image, ax=axes, label="% of its use; line: all alike")
+    axes.set(title="Units by language", xlabel=f"{num} units, by the language that uses them most{never}", xticks=[])
+    bar = axes.figure.colorbar(image, ax=axes, label="% of its use; line: equal use")
     bar.ax.axhline(100 / len(names), color="white", linewidth=1.5)
     bar.outline.set_visible(False)
 
 
 def scaled(distances: Float[Tensor, "point other_point"]) -> tuple[Float[Tensor, "point 2"], float]:
-    """Points in a plane whose distances are as near to the given ones as they can be (Torgerson 1952).
+    """Compute points in a plane by classical multidimensional scaling (Torgerson 1952).
 
     Returns:
-        The points, and the share of the squared distances that the plane holds.
+        The points, and the fraction of the variance in the plane.
     """
     num = len(distances)
     centring = torch.eye(num, dtype=torch.double) - 1 / num
@@ -95,7 +95,7 @@ def scaled(distances: Float[Tensor, "point other_point"]) -> tuple[Float[Tensor,
     values, vectors = torch.linalg.eigh(inner)
     values = values.clamp(min=0).flip(0)
     vectors = vectors.flip(1)
-    # The sign of an eigenvector is arbitrary; fixed, so that equal distances give equal maps.
+    # The sign of an eigenvector is arbitrary; it is fixed so that equal distances give equal maps.
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     places = (vectors * largest.sign() * values.sqrt())[:, :2]
     return places, float(values[:2].sum() / values.sum().clamp(min=torch.finfo(torch.double).tiny))

@@ -1,4 +1,4 @@
-"""What can be read from each layer, beside what needs no learning."""
+"""Plot probe scores by layer, against baselines."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from sori.plots.style import BLUE, GREEN, GREY, ORANGE, STYLE, figure
 
 
 class Point(NamedTuple):
-    """A score with its interval, as shares."""
+    """Score with its interval, as fractions."""
 
     layer: int
     value: float
@@ -25,21 +25,21 @@ class Panel(NamedTuple):
     trained: Sequence[Point]
     untrained: Sequence[Point]
     levels: Mapping[str, float]
-    """What has no layers, such as spectra and chance."""
+    """Baselines without layers, such as MFCC, log-mel and chance."""
 
 
 @rc_context(STYLE)
 def by_layer(panels: Sequence[Panel]) -> Figure:
-    """One panel a measure: the trained model, its untrained self, and levels across.
+    """Plot a panel for each measure: the trained model, its random initialisation, and baselines as lines.
 
     Args:
-        panels: at least one, each with at least one trained layer.
+        panels: at least one panel, each with at least one trained layer.
     """
     made, every = figure([2.3] * len(panels), width=6.5)
     for axes, panel in zip(every, panels, strict=True):
         for points, colour, style, label in (
             (panel.trained, BLUE, "-", "trained"),
-            (panel.untrained, GREY, "--", "untrained"),
+            (panel.untrained, GREY, "--", "random initialisation"),
         ):
             if points:
                 layers = [one.layer for one in points]

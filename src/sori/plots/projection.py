@@ -1,4 +1,4 @@
-"""Many dimensions in three: principal components, and UMAP where it is installed; and who is really near whom."""
+"""Project vectors to three dimensions by PCA or UMAP, and find nearest neighbours in all dimensions."""
 
 from typing import Any, NamedTuple
 
@@ -13,19 +13,19 @@ _FEWEST_FOR_UMAP = 20
 
 
 class Projected(NamedTuple):
-    """Points in space."""
+    """Points in three dimensions."""
 
     places: NDArray[np.float32]
-    """`point axis`, three axes."""
+    """`point axis`, with three axes."""
     kept: float | None
-    """Share of the variance along these axes; None: the method has none."""
+    """Fraction of the variance along these axes; None for UMAP."""
 
 
 def pca(vectors: NDArray[np.floating[Any]]) -> Projected:
-    """The three directions in which points differ most; each points to where its largest entry is positive.
+    """Project points to their first three principal components; the largest entry of each axis is positive.
 
     Args:
-        vectors: `point dim`; with fewer than three dimensions, the others are zero.
+        vectors: `point dim`; with fewer than three dimensions, the remaining coordinates are zero.
     """
     centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
     values, axes = np.linalg.eigh(centred.T @ centred)
@@ -39,10 +39,10 @@ def pca(vectors: NDArray[np.floating[Any]]) -> Projected:
 
 
 def umap(vectors: NDArray[np.floating[Any]], *, seed: int = 0) -> Projected:
-    """UMAP (McInnes, Healy and Melville 2018, arXiv 1802.03426) to three dimensions, by cosine.
+    """Project points to three dimensions by UMAP with cosine distance (McInnes et al. 2018, arXiv 1802.03426).
 
     Raises:
-        ValueError: it is not installed, or there are too few points.
+        ValueError: UMAP is not installed, or there are too few points.
     """
     try:
         from umap import UMAP
@@ -55,20 +55,20 @@ def umap(vectors: NDArray[np.floating[Any]], *, seed: int = 0) -> Projected:
 
 
 class Neighbours(NamedTuple):
-    """Who is near each point."""
+    """Nearest neighbours of each point."""
 
     rows: NDArray[np.int64]
-    """`point neighbour`, nearest first."""
+    """`point neighbour`: row numbers, nearest first."""
     cosines: NDArray[np.float32]
-    """Likewise."""
+    """`point neighbour`: their cosines."""
 
 
 def neighbours(unit: NDArray[np.float32], *, number: int = 10) -> Neighbours:
-    """The other points with the greatest cosines, all compared; of equal ones, the earlier first.
+    """Find the other points with the highest cosines by exhaustive search; ties are in row order.
 
     Args:
-        unit: `point dim`, each of length 1.
-        number: for each point; fewer where there are fewer others.
+        unit: `point dim`, of unit length.
+        number: neighbours of each point; limited by the number of other points.
     """
     require_count("number of neighbours", number)
     number = min(number, len(unit) - 1)

@@ -1,16 +1,16 @@
 "use strict";
-// Two ways of drawing points, with one interface: draw(scene), gone(). Places are in [-1, 1], `look` is where the eye is.
+// Two point renderers with one interface: draw(scene). Places are in [-1, 1], `look` is the camera.
 const Draw = {
   FAR: 2.6,
   FOCAL: 1.9,
 
-  // Rows of the matrix that turns a place towards the eye.
+  // Rows of the rotation matrix from world to camera coordinates.
   turn(look) {
     const [cy, sy, cx, sx] = [Math.cos(look.yaw), Math.sin(look.yaw), Math.cos(look.pitch), Math.sin(look.pitch)];
     return [cy, 0, sy, sx * sy, cx, -sx * cy, -cx * sy, sx, cx * cy];
   },
 
-  // Pixels, depth and enlargement of all points, into `out` (x, y, depth each).
+  // Project all points to pixels, into `out` (x, y, depth each).
   project(scene, out) {
     const { places, look, width, height } = scene;
     const t = Draw.turn(look);
@@ -43,7 +43,7 @@ const Draw = {
       return shader;
     };
     const program = gl.createProgram();
-    // `state`: 0 put aside, 0.5 of a value without a colour, 1 shown, 2 found, 3 chosen.
+    // `state`: 0 dimmed, 0.5 value without a colour, 1 shown, 2 found, 3 selected.
     gl.attachShader(
       program,
       compile(
@@ -121,7 +121,7 @@ const Draw = {
     };
   },
 
-  // Without WebGL: squares, the farthest first.
+  // Fallback without WebGL: squares, the farthest first.
   canvas(canvas) {
     const pen = canvas.getContext("2d");
     const css = (r, g, b) => `rgb(${Math.round(255 * r)} ${Math.round(255 * g)} ${Math.round(255 * b)})`;

@@ -9,7 +9,7 @@
     Object.entries(data.places).map(([name, text]) => [name, within(new Int16Array(bytes(text)))]),
   );
 
-  // So that nearly all points fill the stage, whatever the farthest ones do.
+  // Scale so that 97 % of the points fill the view, whatever the outliers.
   function within(places) {
     const radii = Float32Array.from({ length: number }, (_, i) => Math.hypot(...places.subarray(3 * i, 3 * i + 3))).sort();
     const reach = radii[Math.floor(0.97 * (number - 1))] || radii[number - 1] || 1;
@@ -19,7 +19,7 @@
   const columns = data.columns.map((one) => ({ ...one, of: new Uint32Array(bytes(one.of)) }));
   const shown = (i) => data.labels[i] || "(no label)";
 
-  // Colours that carry on white and on black; values beyond them share the grey.
+  // Colours with contrast on white and on black; further values are grey.
   const KINDS = ["#2f7fc1", "#e0702a", "#1f9e78", "#b0619f", "#d43d51", "#a8871c", "#4c9fd8", "#7a6ad0", "#5d9732",
     "#c9567f", "#2aa3a3", "#b5653a", "#8b5fbf", "#6d8f1f", "#d1893a", "#4a78d6", "#bf4fb0", "#3f8f5a"];
   const STEPS = ["#3d6fd1", "#2f93b8", "#2fa36b", "#93a03a", "#d98b2b", "#d4533d"];
@@ -81,7 +81,7 @@
     const style = getComputedStyle(document.documentElement);
     scene.paper = rgb(style.getPropertyValue("--paper").trim());
     scene.ink = rgb(style.getPropertyValue("--ink").trim());
-    ask();
+    requestDraw();
   }
 
   function fit() {
@@ -92,19 +92,19 @@
       canvas.width = Math.round(scene.width * ratio);
       canvas.height = Math.round(scene.height * ratio);
     }
-    ask();
+    requestDraw();
   }
 
-  let asked = false;
-  function ask() {
-    if (asked) return;
-    asked = true;
+  let drawRequested = false;
+  function requestDraw() {
+    if (drawRequested) return;
+    drawRequested = true;
     requestAnimationFrame(() => {
-      asked = false;
+      drawRequested = false;
       draw();
       if (spinning) {
         scene.look.yaw += 0.006;
-        ask();
+        requestDraw();
       }
     });
   }
@@ -112,11 +112,11 @@
   function draw() {
     painter.draw(scene);
     Draw.project(scene, spots);
-    write();
+    drawLabels();
   }
 
-  // Names beside points: the chosen one and its neighbours, what was found, and landmarks where there is room.
-  function write() {
+  // Labels: the selected point and its neighbours, search results, and other points if there is space.
+  function drawLabels() {
     const canvas = $("names");
     const pen = canvas.getContext("2d");
     const ratio = canvas.width / scene.width;
@@ -166,7 +166,7 @@
     }
   }
 
-  // Where each coloured value is on the screen, in the middle of its points.
+  // Screen position of each coloured value: the mean of its points.
   function middles() {
     const sums = new Map();
     for (let i = 0; i < number; i++) {
@@ -197,7 +197,7 @@
       scene.states[i] = i === chosen ? 3 : close.has(i) || (found.has(i) && found.size < 200) ? 2 : aside ? 0 : plain;
     }
     scene.changed.states = true;
-    ask();
+    requestDraw();
   }
 
   function button(parts, act) {
@@ -229,7 +229,7 @@
       );
       $("play").hidden = !Object.keys(data.sounds).length;
       $("play").disabled = !(i in data.sounds);
-      $("play").textContent = i in data.sounds ? "Play" : "Its sound is not on this page";
+      $("play").textContent = i in data.sounds ? "Play" : "No audio on this page";
       if (sound) play();
     }
     mark();
@@ -259,13 +259,13 @@
     );
     if (wanted) {
       const more = hits.length > 50 ? ", the first 50 are listed" : "";
-      say(hits.length ? `${hits.length.toLocaleString("en")} found${more}` : "nothing is called that");
-    } else say("");
+      showStatus(hits.length ? `${hits.length.toLocaleString("en")} found${more}` : "no label matches");
+    } else showStatus("");
     mark();
   }
 
-  function say(text) {
-    $("told").textContent = text;
+  function showStatus(text) {
+    $("status").textContent = text;
   }
 
   function legend() {
@@ -291,7 +291,7 @@
     );
     if (values.length > 60) {
       const more = document.createElement("li");
-      more.textContent = `and ${(values.length - 60).toLocaleString("en")} rarer ones`;
+      more.textContent = `and ${(values.length - 60).toLocaleString("en")} more values`;
       $("legend").append(more);
     }
   }
@@ -310,20 +310,20 @@
 
   function zoom(factor) {
     scene.look.distance = Math.max(0.15, Math.min(8, scene.look.distance * factor));
-    ask();
+    requestDraw();
   }
 
   function move(dx, dy) {
     const t = Draw.turn(scene.look);
     const k = (2 * scene.look.distance) / (Draw.FOCAL * Math.min(scene.width, scene.height));
     for (const c of [0, 1, 2]) scene.look.target[c] -= k * (dx * t[c] - dy * t[3 + c]);
-    ask();
+    requestDraw();
   }
 
   function rotate(dx, dy) {
     scene.look.yaw += dx;
     scene.look.pitch = Math.max(-1.57, Math.min(1.57, scene.look.pitch + dy));
-    ask();
+    requestDraw();
   }
 
   const pointers = new Map();
@@ -341,7 +341,7 @@
         if (now !== over) {
           over = now;
           view.style.cursor = over < 0 ? "" : "pointer";
-          ask();
+          requestDraw();
         }
         return;
       }
@@ -413,7 +413,7 @@
     select.addEventListener("change", () => act(select.selectedIndex));
   }
 
-  // How fast it turns here: frames a second, and milliseconds until a frame is really drawn.
+  // Rendering speed: frames per second, and milliseconds per rendered frame.
   async function measure(frames = 60) {
     const frame = () => new Promise((done) => requestAnimationFrame(done));
     await frame();
@@ -435,7 +435,7 @@
   options($("places"), Object.keys(clouds), (at) => {
     scene.places = Object.values(clouds)[at];
     scene.changed.places = true;
-    ask();
+    requestDraw();
   });
   options($("columns"), columns.map((one) => one.name), (at) => {
     column = columns[at];
@@ -459,7 +459,7 @@
   $("spin").addEventListener("click", () => {
     spinning = !spinning;
     $("spin").ariaPressed = String(spinning);
-    ask();
+    requestDraw();
   });
   new ResizeObserver(fit).observe($("stage"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", theme);

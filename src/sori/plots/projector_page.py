@@ -1,6 +1,6 @@
-"""A page on which points of a vector space turn, are searched, tell their neighbours, and are heard; one file.
+"""Build the projector page: vectors in 3D with rotation, search, nearest neighbours and audio, in one HTML file.
 
-Also the files of TensorBoard's embedding projector.
+Also write the files of TensorBoard's embedding projector.
 """
 
 import base64
@@ -21,51 +21,51 @@ from sori.plots import html_page as blocks
 from sori.plots.projection import Neighbours, Projected
 
 AUDIO_MEGABYTES = 6.0
-"""Of sound on a page, at most."""
+"""Maximum size of the audio on a page."""
 _FULL = 32_767
-"""What 1 is written as, in two bytes."""
+"""Integer that represents 1 in 16 bits."""
 _TEMPLATE = """<div id=room>
 <div id=stage><canvas id=view tabindex=0 role=application aria-label="{label}"></canvas><canvas id=names></canvas>
-<p id=hint>Drag to turn, wheel or pinch to come nearer, Shift or two fingers to move. Keys: arrows turn, + and &minus;
-zoom, N next neighbour, Enter plays, 0 everything, Esc nothing chosen.</p></div>
+<p id=hint>Drag: rotate. Wheel or pinch: zoom. Shift-drag or two fingers: move. Keys: arrows rotate, + and &minus;
+zoom, N next neighbour, Enter plays, 0 resets the view, Esc clears the selection.</p></div>
 <aside id=side>
 <label>Search <input id=search type=search autocomplete=off spellcheck=false></label><ul id=results></ul>
 <section id=chosen aria-live=polite hidden><h2 id=label></h2><p id=detail class=soft></p>
-<button id=play type=button>Play</button><audio id=player></audio><h3>Nearest</h3><ol id=near></ol></section>
+<button id=play type=button>Play</button><audio id=player></audio><h3>Nearest neighbours</h3><ol id=near></ol></section>
 <label id=ways>Axes <select id=places></select></label><label>Colour <select id=columns></select></label>
 <ul id=legend></ul>
-<p><button id=spin type=button aria-pressed=false>Turn by itself</button>
-<button id=reset type=button>Everything</button></p>
+<p><button id=spin type=button aria-pressed=false>Rotate</button>
+<button id=reset type=button>Reset view</button></p>
 </aside></div>
-<p id=told class=soft role=status></p>"""
+<p id=status class=soft role=status></p>"""
 
 
 class Column(NamedTuple):
-    """Something known of each point, by which it can be coloured."""
+    """Attribute of the points, used to colour them."""
 
     name: str
     values: list[str]
-    """Of each point; the empty text where it is unknown."""
+    """Value for each point; empty if unknown."""
     ordered: list[str] | None = None
-    """The values from low to high, where they have an order; otherwise the most frequent comes first."""
+    """Ordered values from low to high; None: unordered, sorted by frequency."""
 
 
 class Points(NamedTuple):
-    """What is shown."""
+    """Points to show on the page."""
 
     title: str
-    told: list[str]
-    """Sentences that say what the points are."""
+    notes: list[str]
+    """Sentences that describe the points."""
     labels: list[str]
     details: list[str]
-    """More about each point, or nothing at all."""
+    """Details of each point; may be empty."""
     columns: list[Column]
     vectors: NDArray[np.float32]
-    """`point dim`, as the model has them."""
+    """`point dim`, unprojected."""
     sound: Callable[[int], Float[Tensor, " sample"]] | None = None
-    """What a point sounds like, 16 kHz."""
+    """Returns the audio of a point, 16 kHz."""
     named: bool = False
-    """Labels are names worth showing unasked, the most important first; otherwise values of the column are shown."""
+    """Whether to show labels of unselected points, the first points first; otherwise column values are shown."""
 
 
 def page(
@@ -76,14 +76,14 @@ def page(
     audio_megabytes: float = AUDIO_MEGABYTES,
     seed: int = 0,
 ) -> str:
-    """The page as HTML, complete in one file.
+    """Return the page as self-contained HTML.
 
     Args:
-        points: to be shown.
-        projections: where they are, by the name of the method.
-        near: neighbours of each.
-        audio_megabytes: of sound, at most; points that have one are drawn at random.
-        seed: of that.
+        points: points to show.
+        projections: coordinates, by name of the projection.
+        near: nearest neighbours of each point.
+        audio_megabytes: maximum size of the audio; the points with audio are sampled at random.
+        seed: seed of this sampling.
     """
     sounds = dict(_sounds(points, audio_megabytes, seed))
     data = {
@@ -100,9 +100,11 @@ def page(
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     body = [
         blocks.heading(points.title, level=1),
-        *(blocks.paragraph(one) for one in points.told),
-        _TEMPLATE.format(label=blocks.escaped(f"{len(points.labels):,} points in space; search beside it")),
-        *(blocks.paragraph(one, soft=True) for one in _told(points, projections, near, sounds)),
+        *(blocks.paragraph(one) for one in points.notes),
+        _TEMPLATE.format(
+            label=blocks.escaped(f"{len(points.labels):,} points in three dimensions; the search field is next to it")
+        ),
+        *(blocks.paragraph(one, soft=True) for one in _explanation(points, projections, near, sounds)),
         f'<script type="application/json" id=data>{text}</script>',
     ]
     here = files("sori.plots")
@@ -111,31 +113,31 @@ def page(
     return blocks.page(points.title, body, style=style, script=draw + script)
 
 
-def _told(
+def _explanation(
     points: Points, projections: dict[str, Projected], near: Neighbours, sounds: dict[int, bytes]
 ) -> Iterator[str]:
-    """What a reader must know to believe the picture no more than it deserves."""
+    """Yield notes on the limits of the projections, on neighbours and on audio."""
     dim = points.vectors.shape[1]
     for name, one in projections.items():
         if one.kept is not None:
             yield (
-                f"{name}: these three axes hold {one.kept:.1%} of the variance of {dim} dimensions; what lies in the "
-                "rest cannot be seen here."
+                f"{name}: the three axes explain {one.kept:.1%} of the variance of {dim} dimensions; the rest is not "
+                "visible here."
             )
         else:
-            yield f"{name}: keeps neighbours together; distances between groups, and their sizes, mean little."
+            yield f"{name}: preserves neighbourhoods; distances between groups and sizes of groups are not meaningful."
     yield (
-        f"Neighbours are those of all {dim} dimensions, by cosine ({near.rows.shape[1]} for each point, among the "
-        "points on this page), whatever the picture shows."
+        f"Nearest neighbours are computed by cosine in all {dim} dimensions, not in the projection "
+        f"({near.rows.shape[1]} for each point, among the points on this page)."
     )
     if points.sound is not None:
         size = sum(map(len, sounds.values())) / 1e6
-        drawn = ", drawn at random" if len(sounds) < len(points.labels) else ""
-        yield f"{len(sounds):,} of {len(points.labels):,} points can be heard{drawn}: {size:.1f} MB of sound."
+        drawn = ", sampled at random" if len(sounds) < len(points.labels) else ""
+        yield f"{len(sounds):,} of {len(points.labels):,} points have audio{drawn}: {size:.1f} MB."
 
 
 def _sounds(points: Points, megabytes: float, seed: int) -> Iterator[tuple[int, bytes]]:
-    """Points in random order with their sounds, as many as there is room for."""
+    """Yield points in random order with their encoded audio, up to the size limit."""
     room = megabytes * 1e6
     if points.sound is None:
         return
@@ -148,7 +150,7 @@ def _sounds(points: Points, megabytes: float, seed: int) -> Iterator[tuple[int, 
 
 
 def _whole(places: NDArray[np.float32]) -> NDArray[np.int16]:
-    """The cloud around its middle, its farthest point at 1, in two bytes a number."""
+    """Centre the points, scale the farthest to 1, and convert to 16-bit integers."""
     centred = places - places.mean(0)
     reach = float(np.linalg.norm(centred, axis=1).max()) or 1.0
     whole: NDArray[np.int16] = np.rint(centred / reach * _FULL).astype("<i2")
@@ -168,14 +170,14 @@ def _base64(numbers: NDArray[Any]) -> str:
 
 
 def write_tensorboard(points: Points, folder: Path) -> None:
-    """The files that TensorBoard's embedding projector takes: vectors, what is known of them, and which is which."""
+    """Write the files of TensorBoard's embedding projector: vectors, metadata and configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "vectors.tsv") as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines("\t".join(map(str, row)) + "\n" for row in points.vectors)
     columns: list[tuple[str, Sequence[str]]] = [("label", points.labels)]
     columns += [("detail", points.details)] if points.details else []
     columns += [(one.name, one.values) for one in points.columns]
-    # A single column has no heading, by TensorBoard's rule.
+    # TensorBoard expects no header for a single column.
     rows = [[name for name, _ in columns]] if len(columns) > 1 else []
     rows += [list(row) for row in zip(*(values for _, values in columns), strict=True)]
     with atomic_write(folder / "metadata.tsv") as partial, partial.open("w", encoding="utf-8", newline="\n") as file:

@@ -1,4 +1,4 @@
-"""Waveforms, and what was heard in them."""
+"""Plot waveforms, and recognised words below them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,15 +16,15 @@ SAMPLE_RATE = 16_000
 
 
 class TimedWord(NamedTuple):
-    """A word and when it was heard, in seconds."""
+    """Recognised word with start and end in seconds."""
 
     text: str
     start: float
     end: float
 
 
-class Judged(NamedTuple):
-    """A word of the hypothesis beside the reference."""
+class AlignedWord(NamedTuple):
+    """Word of a hypothesis aligned with the reference."""
 
     kind: Kind
     reference: str
@@ -32,32 +32,32 @@ class Judged(NamedTuple):
     hypothesis: str
     """Empty for a missing word."""
     position: int
-    """Position in the hypothesis; of a missing word, where it would stand."""
+    """Position in the hypothesis; for a missing word, where it would be inserted."""
 
 
-def judge(reference: str, hypothesis: str) -> list[Judged]:
+def align_words(reference: str, hypothesis: str) -> list[AlignedWord]:
     """Align two word sequences with the fewest errors.
 
     Args:
-        reference: what was said; at least one word.
-        hypothesis: what was recognised; may be empty.
+        reference: reference text; at least one word.
+        hypothesis: recognised text; may be empty.
 
     Raises:
         ValueError: the reference has no words.
     """
-    said, heard = reference.split(), hypothesis.split()
-    if not said:
+    words = reference.split()
+    if not words:
         raise ValueError("expected a reference with at least one word, got an empty one; leave such utterances out")
-    judged: list[Judged] = []
+    aligned: list[AlignedWord] = []
     position = 0
-    for step in align([said], [heard])[0]:
-        judged.append(Judged(*step, position))
+    for step in align([words], [hypothesis.split()])[0]:
+        aligned.append(AlignedWord(*step, position))
         position += step.kind != "missing"
-    return judged
+    return aligned
 
 
 def draw_waveform(axes: Axes, waveform: Float[Tensor, " sample"], *, num_columns: int = 900) -> None:
-    """The outline of a waveform: smallest and largest sample of each column, over seconds."""
+    """Draw the envelope of a waveform: smallest and largest sample of each column, over seconds."""
     size = max(1, len(waveform) // num_columns)
     columns = waveform[: len(waveform) // size * size].reshape(-1, size)
     time = (np.arange(len(columns)) + 0.5) * size / SAMPLE_RATE
@@ -68,11 +68,11 @@ def draw_waveform(axes: Axes, waveform: Float[Tensor, " sample"], *, num_columns
 
 @rc_context(STYLE)
 def waveform(waveform: Float[Tensor, " sample"], *, title: str = "Waveform") -> Figure:
-    """A waveform over seconds.
+    """Plot a waveform over time.
 
     Args:
         waveform: 16 kHz.
-        title: above it.
+        title: title of the figure.
     """
     made, (axes,) = figure([1.8])
     draw_waveform(axes, waveform)
@@ -84,18 +84,18 @@ def waveform(waveform: Float[Tensor, " sample"], *, title: str = "Waveform") -> 
 def transcript(
     waveform: Float[Tensor, " sample"], *, reference: str, rows: Sequence[tuple[str, Sequence[TimedWord]]]
 ) -> Figure:
-    """A waveform with recognised words below it, at their times.
+    """Plot a waveform with the recognised words below it, at their times.
 
-    Errors are red: wrong words carry a cross, extra ones a plus, missing ones stand in brackets.
+    Errors are red: substitutions are marked with a cross, insertions with a plus, deletions with brackets.
 
     Args:
         waveform: 16 kHz.
-        reference: what was said.
-        rows: a label and the words of one recogniser each.
+        reference: reference text.
+        rows: label and words of each recogniser.
     """
     made, (top, below) = figure([1.5, 0.4 + 0.62 * len(rows)])
     draw_waveform(top, waveform)
-    top.set_title(f"Said: \N{LEFT DOUBLE QUOTATION MARK}{reference}\N{RIGHT DOUBLE QUOTATION MARK}")
+    top.set_title(f"Reference: \N{LEFT DOUBLE QUOTATION MARK}{reference}\N{RIGHT DOUBLE QUOTATION MARK}")
     for row, (_, words) in enumerate(rows):
         _draw_words(below, words, reference=reference, row=row)
     below.set(ylim=(0.3 - len(rows), 0.6), xlabel="time in seconds", xlim=(0, len(waveform) / SAMPLE_RATE))
@@ -106,9 +106,9 @@ def transcript(
 
 
 def _draw_words(axes: Axes, words: Sequence[TimedWord], *, reference: str, row: int) -> None:
-    judged = judge(reference, " ".join(word.text for word in words))
+    aligned = align_words(reference, " ".join(word.text for word in words))
     missing: dict[int, list[str]] = {}
-    for one in judged:
+    for one in aligned:
         if one.kind == "missing":
             missing.setdefault(one.position, []).append(one.reference)
         else:

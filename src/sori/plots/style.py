@@ -1,6 +1,6 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, quiet axes, no global state.
+"""Common style of all figures: colour-blind safe colours, light axes, no global state.
 
-Figures have no background and draw all text and lines in `INK`, so that a page can recolour them for the dark.
+Figures have no background and draw all text and lines in `INK`, so that a page can recolour them in dark mode.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from sori.core.files import atomic_write
 INK = "#3b3f46"
 """Text, ticks and neutral lines."""
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#2f7fc1", "#e0702a", "#1f9e78", "#b0619f", "#8b9099"
-"""After Okabe and Ito, moved towards the middle so that they carry on white and on black."""
+"""After Okabe and Ito, with medium lightness for contrast on white and on black."""
 RED = "#d43d51"
-"""Errors, always together with a shape or a word."""
+"""Colour of errors; always combined with a shape or a word."""
 HEAT = "cividis"
-"""For magnitudes: perceptually even, and the same to red-green blind eyes."""
+"""Colour map of magnitudes: perceptually uniform and colour-blind safe."""
 
 STYLE: Any = {
     "font.size": 10,
@@ -50,12 +50,12 @@ STYLE: Any = {
 
 
 def figure(heights: Sequence[float], *, width: float = 7.5, share_time: bool = True) -> tuple[Figure, list[Axes]]:
-    """Axes one below the other.
+    """Create a figure with axes below each other.
 
     Args:
-        heights: of each, in inches.
-        width: of all, in inches.
-        share_time: one horizontal axis for all, labelled at the bottom.
+        heights: height of each, in inches.
+        width: width of the figure, in inches.
+        share_time: whether all share one horizontal axis, labelled at the bottom.
     """
     made = Figure(figsize=(width, sum(heights)), layout="constrained")
     axes = made.subplots(len(heights), sharex=share_time, squeeze=False, height_ratios=heights)

@@ -1,4 +1,4 @@
-"""Systems below each other, measures beside each other."""
+"""Plot the scores of several systems: a row for each system, a panel for each measure."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ _STYLES = {"trained": (BLUE, "o"), "untrained": (GREY, "o"), "spectrum": (ORANGE
 
 
 class Dot(NamedTuple):
-    """A score with its interval, as shares; None where it was not measured."""
+    """Score with its interval, as fractions; None if it was not measured."""
 
     name: str
     kind: Literal["trained", "untrained", "spectrum"]
@@ -26,16 +26,16 @@ class Panel(NamedTuple):
 
     title: str
     dots: Sequence[Dot]
-    """The same names in each panel."""
+    """Scores; all panels have the same names in the same order."""
 
 
 @rc_context(STYLE)
 def side_by_side(panels: Sequence[Panel], *, title: str = "") -> Figure:
-    """A row for each name, a panel for each measure, intervals as lines.
+    """Plot a row for each name and a panel for each measure, with intervals as lines.
 
     Args:
-        panels: at least one.
-        title: of all.
+        panels: at least one panel.
+        title: title of the figure.
     """
     names = [dot.name for dot in panels[0].dots]
     made = Figure(figsize=(2.0 + 2.3 * len(panels), 1.2 + 0.28 * len(names)), layout="constrained")

@@ -1,4 +1,4 @@
-"""How a run went, from the rows of its `metrics.jsonl`."""
+"""Plot training curves from the rows of a run's `metrics.jsonl`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,33 +12,33 @@ from sori.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, figu
 
 Row = Mapping[str, Any]
 _STEP = "correct_{}"
-"""Accuracy of predictions so many frames ahead (CPC, wav2vec, vq-wav2vec)."""
+"""Key of the accuracy of predictions by number of frames ahead (CPC, wav2vec, vq-wav2vec)."""
 
 
 @rc_context(STYLE)
 def curves(rows: Sequence[Row]) -> Figure:
-    """Loss against chance, accuracy (by steps ahead, too), use of the codebook, gradient, rate, by hours heard.
+    """Plot loss and chance level, accuracy (also by steps ahead), codebook use, gradient norm and learning rate.
 
-    Panels whose numbers the run did not report are left out. Warnings are vertical lines.
+    The x axis is hours of audio processed. Panels without reported values are left out. Warnings are vertical lines.
 
     Args:
-        rows: as `training.log.read_metrics` gives them.
+        rows: from `training.metrics.read_metrics`.
 
     Raises:
-        ValueError: no row is a report of training.
+        ValueError: no row is a training report.
     """
     reports = [row for row in rows if row.get("kind") == "train"]
     if not reports:
         raise ValueError(
-            "expected reports of training, got none; likely the run has not come to its first report yet "
+            "expected training reports, got none; likely the run has not reached its first report yet "
             "(train.log_every), or the file is not the metrics.jsonl of a run"
         )
     evaluations = [row for row in rows if row.get("kind") == "evaluation"]
     names = set().union(*reports)
     panels = [_loss]
-    panels += [_shares] if names & {"correct", "blank_share"} else []
+    panels += [_fractions] if names & {"correct", "blank_share"} else []
     panels += [_steps_ahead] if _STEP.format(1) in names else []
-    panels += [_codes] if "code_perplexity" in names else []
+    panels += [_codebook] if "code_perplexity" in names else []
     panels += [_gradient]
     made, all_axes = figure([2.0] * (len(panels) + bool(evaluations)))
     for draw, axes in zip(panels, all_axes, strict=False):
@@ -50,7 +50,7 @@ def curves(rows: Sequence[Row]) -> Figure:
         axes.grid(visible=True, axis="y")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small")
-    all_axes[-1].set_xlabel("hours of audio heard")
+    all_axes[-1].set_xlabel("hours of audio processed")
     return made
 
 
@@ -58,18 +58,20 @@ def _loss(axes: Axes, reports: Sequence[Row]) -> None:
     name = "contrastive" if "contrastive" in reports[-1] else "loss"
     _draw(axes, reports, name, color=BLUE, label="contrastive loss" if name == "contrastive" else "loss")
     _draw(axes, reports, "chance", color=ORANGE, linestyle="--", label="chance")
-    axes.set_ylabel("nats a target")
+    axes.set_ylabel("nats per target")
 
 
-def _shares(axes: Axes, reports: Sequence[Row]) -> None:
+def _fractions(axes: Axes, reports: Sequence[Row]) -> None:
     _draw(axes, reports, "correct", scale=100.0, color=GREEN, label="accuracy")
     _draw(axes, reports, "equal_share", scale=100.0, color=RED, linestyle=":", label="distractors equal to the target")
-    _draw(axes, reports, "blank_share", scale=100.0, color=PURPLE, linestyle="--", label="frames that answer blank")
+    _draw(
+        axes, reports, "blank_share", scale=100.0, color=PURPLE, linestyle="--", label="frames with blank as prediction"
+    )
     axes.set(ylabel="percent", ylim=(0, None))
 
 
 def _steps_ahead(axes: Axes, reports: Sequence[Row]) -> None:
-    """The nearest in the darkest line; the nearest and the farthest are named."""
+    """Plot accuracy by steps ahead, darkest line nearest; the first and the last are labelled."""
     prefix = _STEP.format("")
     ends = (name.removeprefix(prefix) for row in reports for name in row if name.startswith(prefix))
     number = max(int(end) for end in ends if end.isdigit())
@@ -77,13 +79,13 @@ def _steps_ahead(axes: Axes, reports: Sequence[Row]) -> None:
         named = {"label": "1 step ahead" if k == 1 else f"{k} steps"} if k in {1, number} else {}
         color = colormaps["viridis"](0.9 * (k - 1) / max(1, number - 1))
         _draw(axes, reports, _STEP.format(k), scale=100.0, color=color, linewidth=0.9, **named)
-    axes.set(ylabel="percent found", ylim=(0, None))
+    axes.set(ylabel="accuracy in percent", ylim=(0, None))
 
 
-def _codes(axes: Axes, reports: Sequence[Row]) -> None:
-    _draw(axes, reports, "code_perplexity", color=PURPLE, label="code perplexity")
-    _draw(axes, reports, "max_code_perplexity", color=GREY, linestyle="--", label="all codes used alike")
-    axes.set(ylabel="codes", ylim=(0, None))
+def _codebook(axes: Axes, reports: Sequence[Row]) -> None:
+    _draw(axes, reports, "code_perplexity", color=PURPLE, label="codebook perplexity")
+    _draw(axes, reports, "max_code_perplexity", color=GREY, linestyle="--", label="uniform use")
+    axes.set(ylabel="codebook entries", ylim=(0, None))
 
 
 def _gradient(axes: Axes, reports: Sequence[Row]) -> None:
@@ -109,13 +111,13 @@ def _mark_warnings(axes: Axes, rows: Sequence[Row], reports: Sequence[Row], *, n
 
 
 def _hours(rows: Sequence[Row], reports: Sequence[Row]) -> list[float]:
-    """Hours heard at the updates of other rows."""
+    """Return the hours of audio processed at the updates of other rows."""
     steps, hours = [row["step"] for row in reports], [row["hours"] for row in reports]
     return [float(h) for h in np.interp([row["step"] for row in rows], steps, hours)]
 
 
 def _draw(axes: Axes, reports: Sequence[Row], name: str, *, scale: float = 1.0, **style: Any) -> None:
-    """A line through the reports that have a number of this name; nothing where none has."""
+    """Draw a line through the reports that have this value; draw nothing if none has."""
     points = [(row["hours"], scale * row[name]) for row in reports if row.get(name) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), **style)

@@ -1,4 +1,4 @@
-"""Pairs of words in the plane: what a country has to do with its capital (Mikolov et al. 2013b, figure 2)."""
+"""Plot pairs of words in two dimensions, such as countries and capitals (Mikolov et al. 2013b, figure 2)."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from sori.plots.style import BLUE, GREY, ORANGE, STYLE, figure
 
 @rc_context(STYLE)
 def word_pairs(pairs: Sequence[tuple[str, str]], vectors: NDArray[np.float32]) -> Figure:
-    """The two principal components of some words, a line between the words of each pair.
+    """Plot the first two principal components of word vectors, with a line between the words of each pair.
 
     Args:
-        pairs: words.
-        vectors: `pair word dim`, two words a pair, each of length 1.
+        pairs: pairs of words.
+        vectors: `pair word dim`, two words per pair, of unit length.
 
     Raises:
         ValueError: there are fewer than two pairs.
     """
     if len(pairs) < 2:
         raise ValueError(
-            f"expected two pairs of words or more, got {len(pairs)}: one pair has nothing to lie parallel to"
+            f"expected two pairs of words or more, got {len(pairs)}: directions can only be compared between pairs"
         )
     projected = pca(vectors.reshape(-1, vectors.shape[-1]))
     places = projected.places[:, :2].reshape(len(pairs), 2, 2)
@@ -37,21 +37,20 @@ def word_pairs(pairs: Sequence[tuple[str, str]], vectors: NDArray[np.float32]) -
     parallel = parallelism(vectors)
     axes.set(
         xlabel="first principal component",
-        ylabel="second",
-        title=f"cosine between the pairs' differences {parallel:.2f} in all {vectors.shape[-1]} dimensions",
+        ylabel="second principal component",
+        title=f"mean cosine of the pair differences: {parallel:.2f} in all {vectors.shape[-1]} dimensions",
     )
     axes.margins(x=0.15, y=0.1)
     return made
 
 
 def parallelism(vectors: NDArray[np.float32]) -> float:
-    """How far the differences of all pairs have one direction: the mean cosine of two of them.
+    """Return the mean cosine between the difference vectors of all pairs, in all dimensions.
 
-    Two dimensions are chosen to show differences that are large; this number has seen all of them. Differences of
-    unrelated words have 0 on average.
+    It complements the plot, whose two dimensions favour large differences. For unrelated words it is 0 on average.
 
     Args:
-        vectors: `pair word dim`, two words a pair.
+        vectors: `pair word dim`, two words per pair.
     """
     apart = vectors[:, 1].astype(np.float64) - vectors[:, 0]
     apart /= np.linalg.norm(apart, axis=1, keepdims=True).clip(1e-12)

@@ -17,7 +17,7 @@ from sori.evaluation.report.utterance_table import NUM_SPREAD, NUM_WORST, audibl
 
 
 class Outline(HTMLParser):
-    """Tags that are not closed, addresses, and the cells of every table."""
+    """Collect unclosed tags, addresses, and the cells of every table."""
 
     VOID = ("meta", "input", "br")
 
@@ -79,7 +79,7 @@ def test_what_utterances_contain_stays_text(nasty, two):
     assert "&lt;script&gt;" in made
     assert len(outline.articles) == 3
     assert "<1>" in "".join(one["text"] for one in outline.articles)
-    assert "nothing" in next(one["text"] for one in outline.articles if "b&-3" in one["text"])
+    assert "empty" in next(one["text"] for one in outline.articles if "b&-3" in one["text"])
 
 
 def test_nothing_is_fetched(nasty):
@@ -102,11 +102,11 @@ def test_counts_on_the_page_are_those_of_the_table(data_dir):
     rates = {(row[0], row[1]): row[2:] for row in outline.tables[0][1:]}
     for label, report in zip("AB", found.reports, strict=True):
         edits = report.wer.edits
-        assert rates[label, "words"][2] == f"{edits.errors:,}"
+        assert rates[label, "WER"][2] == f"{edits.errors:,}"
         kinds = (edits.substitutions, edits.insertions, edits.deletions)
-        assert rates[label, "words"][4:] == [f"{number:,}" for number in kinds]
-        assert rates[label, "words"][0] == f"{edits.rate:.2%}"
-    # every error is marked in the text, and every utterance says how many it has
+        assert rates[label, "WER"][4:] == [f"{number:,}" for number in kinds]
+        assert rates[label, "WER"][0] == f"{edits.rate:.2%}"
+    # every error is marked in the text, and every utterance has its counts
     parts = re.findall(r"<dt class=(first|second)>.*?</dd>", made)
     assert len(parts) == 2 * 2620
     for kind, report in zip(("first", "second"), found.reports, strict=True):
@@ -126,9 +126,9 @@ def test_counts_on_the_page_are_those_of_the_table(data_dir):
     assert "B makes" in made
 
 
-def test_systems_that_are_alike_are_told_so(nasty):
+def test_equal_systems_do_not_differ(nasty):
     made = page(scores.score(nasty[0], nasty[1], against=nasty[1], speaker_of="^[^-]+"))
-    assert made.count("cannot be told apart") == 2
+    assert made.count("do not differ significantly") == 2
     assert "only 2 speakers" in made
 
 
@@ -136,7 +136,7 @@ def utterance(name, seconds):
     return Utterance(name, "x.wav", 0.0, int(16_000 * seconds), "a", None, None, None)
 
 
-def test_the_worst_and_some_others_can_be_heard():
+def test_the_worst_and_some_others_have_audio():
     recordings = [utterance(str(n), 6.0) for n in range(500)]
     order = list(range(499, -1, -1))
     chosen = audible(recordings, order, minutes=100.0)
@@ -159,17 +159,17 @@ def test_recognisers_beside_each_other(recogniser_run, prepared_tones):
     made = page(found)
     players = re.findall(r'src="data:audio/mpeg;base64,([^"]+)"', made)
     assert len(players) == len(found.ids) == 8
-    assert "All can be heard" in made
+    assert "All utterances have audio" in made
     worst = Outline(made).articles[0]
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(players[0])))
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(players[0])))
     length = found.recordings[int(worst["data-number"])].duration_seconds
-    assert math.isclose(len(heard) / rate, length, abs_tol=0.15)
+    assert math.isclose(len(decoded) / rate, length, abs_tol=0.15)
     silent = page(found, audio_minutes=0.0)
     assert "<audio" not in silent
-    assert "0 of 8 can be heard" in silent
+    assert "0 of 8 have audio" in silent
 
 
-def test_recognisers_that_spell_differently_are_evened_out(recogniser_run, prepared_tones):
+def test_recognisers_that_spell_differently_are_normalised(recogniser_run, prepared_tones):
     system, loud = store.load(recogniser_run), store.load(recogniser_run)
     symbols = tuple(symbol if symbol.startswith("<") else symbol.upper() for symbol in loud.vocabulary.symbols)
     loud.vocabulary = loud.vocabulary.model_copy(update={"symbols": symbols, "case": "upper"})

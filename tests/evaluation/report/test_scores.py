@@ -56,7 +56,7 @@ def test_alignments_by_a_slow_table(data_dir, name):
 
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 2), (0, 2)])
 def test_the_comparison_agrees_with_flipped_signs(data_dir, first, second):
-    """If the systems were alike, each speaker's difference could as well have the other sign."""
+    """Sign-flip test: for equal systems, the sign of each speaker's difference is random."""
     reference, one, _ = paths(data_dir, RECOGNISERS[first])
     _, other, _ = paths(data_dir, RECOGNISERS[second])
     found = scores.score(reference, one, against=other, speaker_of=SPEAKER)
@@ -68,7 +68,7 @@ def test_the_comparison_agrees_with_flipped_signs(data_dir, first, second):
 
 
 def test_the_comparison_of_alike_systems_agrees_with_flipped_signs(data_dir, tmp_path):
-    """Half the utterances from one recogniser, half from the other, and the reverse: nobody is better."""
+    """Two random mixtures of the same two recognisers, which are equally good."""
     reference, one, _ = paths(data_dir, RECOGNISERS[0])
     _, other, _ = paths(data_dir, RECOGNISERS[1])
     texts = [dict(line.split("\t") for line in path.read_text().splitlines()) for path in (one, other)]
@@ -81,11 +81,11 @@ def test_the_comparison_of_alike_systems_agrees_with_flipped_signs(data_dir, tmp
     assert found.difference is not None
     assert sign_flip(found) > 0.1
     assert not found.difference["wer"].is_clear
-    assert "cannot be told apart by their word errors" in found.table()
+    assert "do not differ significantly in their word errors" in found.table()
 
 
 def sign_flip(found, *, num=4000):
-    """Share of random signs for the speakers' differences whose sum is as far from zero as the real one."""
+    """Return the fraction of random sign flips of the speakers' differences with a sum as far from zero."""
     sums = {}
     for one, other in zip(found.reports[0].utterances, found.reports[1].utterances, strict=True):
         sums[one.speaker] = sums.get(one.speaker, 0) + one.words.errors - other.words.errors
@@ -110,7 +110,7 @@ def test_ids_match_lines_whatever_their_order(small):
     assert found.reports[0].unit == "utterances"
 
 
-def test_spelling_is_evened_out_on_demand(small):
+def test_spelling_is_normalised_on_request(small):
     found = scores.score(*small, case="lower", punctuation="drop")
     assert [one.words.errors for one in found.reports[0].utterances] == [0, 2, 0]
     assert found.reports[0].utterances[2].reference == "it's so"
@@ -122,11 +122,11 @@ def test_a_permuted_file_changes_only_the_order(data_dir, tmp_path):
     reference, hypothesis, _ = paths(data_dir, RECOGNISERS[1])
     lines = reference.read_text().splitlines()[:300]
     keys = {line.split("\t")[0] for line in lines}
-    written = [line for line in hypothesis.read_text().splitlines() if line.split("\t")[0] in keys]
+    kept = [line for line in hypothesis.read_text().splitlines() if line.split("\t")[0] in keys]
     found = []
     for number in (0, 1):
         random.Random(number).shuffle(lines)
-        for name, rows in (("r", lines), ("h", written)):
+        for name, rows in (("r", lines), ("h", kept)):
             (tmp_path / f"{name}.tsv").write_text("\n".join(rows))
         found.append(scores.score(tmp_path / "r.tsv", tmp_path / "h.tsv", speaker_of=SPEAKER))
     one, other = found
@@ -140,14 +140,14 @@ def test_a_permuted_file_changes_only_the_order(data_dir, tmp_path):
     )
 
 
-def test_a_system_beside_itself(small):
+def test_a_system_against_itself(small):
     found = scores.score(small[0], small[1], against=small[1], speaker_of=SPEAKER)
     assert found.difference is not None
     for one in found.difference.values():
         assert one.absolute == (0, 0, 0)
         assert (one.share_better, one.share_worse) == (0, 0)
         assert not one.is_clear
-    assert all("cannot be told apart" in verdict.headline for verdict in found.verdicts())
+    assert all("do not differ significantly" in verdict.headline for verdict in found.verdicts())
     assert "only 2 speakers" in found.table()
     json.dumps(found.to_data(), allow_nan=False)
 
@@ -161,7 +161,7 @@ def test_lines_without_ids(tmp_path):
     assert found.reports[0].wer.edits.errors == 2
 
 
-def test_data_name_every_utterance(small):
+def test_data_contain_every_id(small):
     data = scores.score(*small, speaker_of=SPEAKER).to_data()
     assert [row["id"] for row in data["utterances"]] == ["ann-1", "ann-2", "ben-1"]
     assert [row["speaker"] for row in data["utterances"]] == ["ann", "ann", "ben"]
@@ -194,7 +194,7 @@ def test_files_of_other_utterances_are_refused(small, tmp_path):
         scores.score(reference, strange)
     lines = tmp_path / "lines.txt"
     lines.write_text("a\nb\nc\n")
-    with pytest.raises(ValueError, match="all name their utterances, or none"):
+    with pytest.raises(ValueError, match="all have ids, or all have none"):
         scores.score(reference, lines)
     fewer = tmp_path / "fewer.txt"
     fewer.write_text("a\nb\n")

@@ -20,19 +20,19 @@
     gap: (a, b) => Math.abs(number(b, "gap")) - Math.abs(number(a, "gap")) || before.worst(a, b),
   };
 
-  // What can be sought in an utterance: its plain texts, and its errors one by one; collected when first needed.
+  // Searchable content of an utterance: its plain texts and its single errors; collected on first use.
   const sought = new Map();
   function collect(one) {
     const errors = new Set();
     const texts = [one.querySelector("header").textContent];
-    for (const told of one.querySelectorAll("header > *")) errors.add(told.textContent.toLowerCase());
-    for (const written of one.querySelectorAll("dd[dir]")) {
-      const plain = written.cloneNode(true);
+    for (const fact of one.querySelectorAll("header > *")) errors.add(fact.textContent.toLowerCase());
+    for (const line of one.querySelectorAll("dd[dir]")) {
+      const plain = line.cloneNode(true);
       for (const above of plain.querySelectorAll("rt")) {
-        const said = above.textContent;
+        const reference = above.textContent;
         const word = above.parentNode;
         above.remove();
-        errors.add(`${said} → ${word.textContent}`.toLowerCase());
+        errors.add(`${reference} → ${word.textContent}`.toLowerCase());
       }
       for (const extra of plain.querySelectorAll(".extra")) {
         extra.textContent = extra.textContent.slice(1);

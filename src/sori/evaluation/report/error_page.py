@@ -1,4 +1,4 @@
-"""The page that shows how often a system is wrong, where, and whether another one is better."""
+"""Error report: an HTML page with error rates, confusions and utterances of one system, or two compared."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,22 +19,22 @@ from sori.text.edit_distance import Step
 
 _SHOWN_CONFUSIONS = 12
 _LABELLED = 24
-"""More groups than this stand in a figure without their names."""
+"""Maximum number of groups whose names are drawn in a figure."""
 
 
 def page(scores: Scores, *, audio_minutes: float = AUDIO_MINUTES) -> str:
-    """The page as HTML, complete in one file.
+    """Return the page as self-contained HTML.
 
     Args:
-        scores: of one system or two.
-        audio_minutes: at most so much sound is put in, of the worst utterances and of some others.
+        scores: scores of one system or two.
+        audio_minutes: maximum amount of audio to embed, of the worst utterances and some others.
 
     Raises:
-        FileNotFoundError: a recording is gone.
+        FileNotFoundError: a recording does not exist.
     """
     words = [differences.words(report) for report in scores.reports]
     body = chain(
-        _answer(scores),
+        _summary(scores),
         _confusions(scores, words),
         _speakers(scores),
         _lengths(scores),
@@ -46,7 +46,7 @@ def page(scores: Scores, *, audio_minutes: float = AUDIO_MINUTES) -> str:
     return blocks.page(f"Error report: {' and '.join(scores.names)}", body, style=style, script=script)
 
 
-def _answer(scores: Scores) -> Iterator[str]:
+def _summary(scores: Scores) -> Iterator[str]:
     first = scores.reports[0]
     yield blocks.heading("Error report", level=1)
     if scores.difference is None:
@@ -55,10 +55,10 @@ def _answer(scores: Scores) -> Iterator[str]:
         yield blocks.legend(zip(scores.labels, scores.names, strict=True))
     facts = []
     for label, report in zip(scores.labels, scores.reports, strict=True):
-        of = f", {label}" if scores.difference else ""
+        system = f", {label}" if scores.difference else ""
         facts += [
-            (f"{report.wer.rate:.2%}", f"of words wrong{of}"),
-            (f"{report.cer.rate:.2%}", f"of letters wrong{of}"),
+            (f"{report.wer.rate:.2%}", f"word error rate (WER){system}"),
+            (f"{report.cer.rate:.2%}", f"character error rate (CER){system}"),
         ]
     extent = f"{len(first.utterances):,} utterances"
     if scores.recordings:
@@ -66,22 +66,22 @@ def _answer(scores: Scores) -> Iterator[str]:
         extent += f" of {minutes / 60:.1f} h" if minutes > 90 else f" of {minutes:.1f} min"
     if first.speakers:
         extent += f", {len(first.speakers):,} speaker{'s' if len(first.speakers) > 1 else ''}"
-    yield blocks.tiles([*facts, (f"{first.wer.edits.total:,}", f"words said in {extent}")])
+    yield blocks.tiles([*facts, (f"{first.wer.edits.total:,}", f"reference words in {extent}")])
     for found in scores.verdicts():
         yield blocks.finding(found.headline, found.detail)
     rows = [
         [*([label] if scores.difference else []), name, *_rate_cells(rate, digits=2), *_edit_cells(rate)]
-        for name, kind in (("words", "wer"), ("letters", "cer"))
+        for name, kind in (("WER", "wer"), ("CER", "cer"))
         for label, report in zip(scores.labels, scores.reports, strict=True)
         for rate in [getattr(report, kind)]
     ]
-    head = ["", "wrong", "95% interval", "errors", "of", "for another", "too many", "left out"]
+    head = ["", "rate", "95% interval", "errors", "of", "substitutions", "insertions", "deletions"]
     head, numbers = (["", *head], range(2, 9)) if scores.difference else (head, range(1, 8))
     yield blocks.table(head, rows, numbers=numbers)
     remarks = [*scores.notes, caution(first.unit, scores.num_drawn)]
     if first.num_empty_references:
         remarks.append(
-            f"In {first.num_empty_references:,} utterances nothing was said: every word written there is one too many."
+            f"{first.num_empty_references:,} empty references: every word of their hypotheses counts as an insertion."
         )
     for remark in filter(None, remarks):
         yield blocks.paragraph(f"Note: {remark}", soft=True)
@@ -105,21 +105,21 @@ def _edit_cells(rate: Rate) -> list[str]:
 
 
 def _confusions(scores: Scores, words: Sequence[list[list[Step]]]) -> Iterator[str]:
-    yield blocks.heading("What is confused")
-    yield blocks.paragraph("The commonest errors. Choose a word to see the utterances it is wrong in.", soft=True)
-    yield from _confused(scores, words, unit="words", show=_clickable)
-    yield blocks.heading("Letters", level=3)
+    yield blocks.heading("Most frequent errors")
+    yield blocks.paragraph("Select a word to list the utterances with this error.", soft=True)
+    yield from _confused(scores, words, unit="word", show=_clickable)
+    yield blocks.heading("Characters", level=3)
     characters = [differences.characters(report) for report in scores.reports]
-    yield from _confused(scores, characters, unit="letters", show=_visible)
+    yield from _confused(scores, characters, unit="character", show=_visible)
 
 
 def _confused(
     scores: Scores, aligned: Sequence[list[list[Step]]], *, unit: str, show: Callable[[str, str, str], str]
 ) -> Iterator[str]:
-    """Three tables side by side: written for something else, left out, too many; a column of counts for each system."""
+    """Yield tables of substitutions, deletions and insertions, with a column of counts for each system."""
     found = [differences.confusions(one) for one in aligned]
     tables = []
-    titles = (("wrong", f"{unit} for others"), ("missing", f"{unit} left out"), ("extra", f"{unit} too many"))
+    titles = (("wrong", f"{unit} substitutions"), ("missing", f"{unit} deletions"), ("extra", f"{unit} insertions"))
     for kind, title in titles:
         counts = [{tuple(row[:-1]): row[-1] for row in getattr(one, kind)} for one in found]
         keys = sorted(
@@ -129,14 +129,14 @@ def _confused(
             (f"{label} " if scores.difference else "") + f"{sum(one.values()):,}"
             for label, one in zip(scores.labels, counts, strict=True)
         )
-        named = ["said", "written"] if kind == "wrong" else ["said" if kind == "missing" else "written"]
-        head = [*named, *(scores.labels if scores.difference else ["times"])]
+        named = ["reference", "hypothesis"] if kind == "wrong" else ["reference" if kind == "missing" else "hypothesis"]
+        head = [*named, *(scores.labels if scores.difference else ["count"])]
         rows = [
             [show(kind, *_both(kind, key))] + [f"{one.get(key, 0):,}" for one in counts]
             for key in keys[:_SHOWN_CONFUSIONS]
         ]
         head = [" \N{RIGHTWARDS ARROW} ".join(named), *head[len(named) :]]
-        rest = f"and {len(keys) - len(rows):,} other kinds" if len(keys) > len(rows) else ""
+        rest = f"and {len(keys) - len(rows):,} others" if len(keys) > len(rows) else ""
         caption = blocks.heading(title, level=4) + blocks.paragraph(totals, soft=True)
         made = blocks.raw_table(head, rows, numbers=range(1, len(head))) if rows else ""
         tables.append(f"<div>{caption}{made}{blocks.paragraph(rest, soft=True) if rest else ''}</div>")
@@ -147,17 +147,18 @@ def _both(kind: str, key: tuple[str, ...]) -> tuple[str, str]:
     return (key[0], key[1]) if kind == "wrong" else (key[0], "") if kind == "missing" else ("", key[0])
 
 
-def _clickable(kind: str, said: str, written: str) -> str:
-    sought = {"wrong": f"{said} \N{RIGHTWARDS ARROW} {written}", "missing": f"\N{MINUS SIGN} {said}"}
-    return blocks.finder(_pair(said, written), sought.get(kind, f"+ {written}"))
+def _clickable(kind: str, reference: str, hypothesis: str) -> str:
+    queries = {"wrong": f"{reference} \N{RIGHTWARDS ARROW} {hypothesis}", "missing": f"\N{MINUS SIGN} {reference}"}
+    return blocks.finder(_pair(reference, hypothesis), queries.get(kind, f"+ {hypothesis}"))
 
 
-def _visible(_kind: str, said: str, written: str) -> str:
-    return blocks.escaped(_pair(*("space" if letter == " " else letter for letter in (said, written))))
+def _visible(_kind: str, reference: str, hypothesis: str) -> str:
+    return blocks.escaped(_pair(*("space" if one == " " else one for one in (reference, hypothesis))))
 
 
-def _pair(said: str, written: str) -> str:
-    return f"{said} \N{RIGHTWARDS ARROW} {written}" if said and written else said or written
+def _pair(reference: str, hypothesis: str) -> str:
+    both = f"{reference} \N{RIGHTWARDS ARROW} {hypothesis}"
+    return both if reference and hypothesis else reference or hypothesis
 
 
 def _speakers(scores: Scores) -> Iterator[str]:
@@ -166,17 +167,17 @@ def _speakers(scores: Scores) -> Iterator[str]:
         return
     ordered = [[{part.name: part for part in side}[one.name] for one in parts[0]] for side in parts]
     yield blocks.heading("By speaker")
-    yield blocks.picture(_drawn(scores, ordered, "speakers"), "Letters wrong, in percent of those said, by speaker.")
+    yield blocks.picture(_drawn(scores, ordered, "speakers"), "Character error rate by speaker, in percent.")
     yield "<div class=tall>" + _parts(scores, ordered, "speaker", clickable=True) + "</div>"
     yield blocks.paragraph(
-        f"Small: intervals over the speaker's utterances, where there are at least {FEWEST_DRAWN}.", soft=True
+        f"Small print: 95% intervals over the speaker's utterances, for at least {FEWEST_DRAWN} utterances.", soft=True
     )
 
 
 def _lengths(scores: Scores) -> Iterator[str]:
     yield blocks.heading("By length")
     by_words = [differences.by_words(report) for report in scores.reports]
-    yield _parts(scores, by_words, "words said")
+    yield _parts(scores, by_words, "reference words")
     if scores.recordings:
         seconds = [one.duration_seconds for one in scores.recordings]
         by_seconds = [differences.by_seconds(report, seconds) for report in scores.reports]
@@ -184,10 +185,10 @@ def _lengths(scores: Scores) -> Iterator[str]:
 
 
 def _parts(scores: Scores, sides: Sequence[Sequence[Part]], name: str, *, clickable: bool = False) -> str:
-    """A row for each part, with the rates of each system."""
+    """Return a table with the error rates of each system by part."""
     marks = [f" {label}" if scores.difference else "" for label in scores.labels]
     head = [name, "utterances", "words"]
-    head += [f"{what} wrong{mark}" for what in ("words", "letters") for mark in marks]
+    head += [f"{rate}{mark}" for rate in ("WER", "CER") for mark in marks]
     rows = []
     for row in zip(*sides, strict=True):
         first = row[0]
@@ -204,20 +205,20 @@ def _drawn(scores: Scores, sides: Sequence[Sequence[Part]], what: str) -> Figure
     names = [part.name for part in sides[0]]
     rates = [[(part.characters.rate, part.characters.low, part.characters.high) for part in side] for side in sides]
     series = list(zip(scores.labels, rates, strict=True))
-    return by_group(names if len(names) <= _LABELLED else None, series, what=what, measure="letters wrong")
+    return by_group(names if len(names) <= _LABELLED else None, series, what=what, measure="CER")
 
 
 def _method(scores: Scores) -> Iterator[str]:
-    yield blocks.heading("How this is counted")
+    yield blocks.heading("Method")
     yield blocks.paragraph(
-        "Each text is laid beside what was written so that the fewest words differ. A word written for another "
-        "(substitution), one too many (insertion) and one left out (deletion) are an error each; the rate is errors by "
-        "words said, and can exceed 100 %. Letters are counted in the same way: a letter is what a reader takes for "
-        "one, and the space between words is one too."
+        "Each hypothesis is aligned with its reference so that the number of errors is minimal. Substitutions, "
+        "insertions and deletions count as one error each; the error rate is the number of errors divided by the "
+        "number of reference words, and can exceed 100 %. Characters are counted in the same way: a character is a "
+        "grapheme cluster, and the space between words counts as one."
     )
     yield blocks.paragraph(
-        f"Intervals say how far the rates could lie elsewhere by chance: 1,000 times, {scores.num_drawn:,} "
-        f"{scores.reports[0].unit} are drawn from those of this test, each as often as it comes, and scored again; the "
-        "middle 95 % of the rates make the interval. Two systems are compared on the same draws, which tells more than "
-        "looking whether their intervals overlap."
+        f"Intervals are computed by the bootstrap: 1,000 times, {scores.num_drawn:,} {scores.reports[0].unit} are "
+        "drawn with replacement from those of this test set and scored; the interval is the central 95 % of the rates. "
+        "Two systems are compared on the same draws (paired bootstrap), which is more sensitive than checking whether "
+        "their intervals overlap."
     )

@@ -1,4 +1,4 @@
-"""One or two systems scored on the same utterances: what `sori score` and `sori evaluate` print, store and draw."""
+"""Score one or two systems on the same utterances, for `sori score` and `sori evaluate`."""
 
 import math
 import re
@@ -28,27 +28,27 @@ class Scores(NamedTuple):
     reports: tuple[ErrorReport, ...]
     """One for each name, on the same utterances in the same order."""
     ids: tuple[str, ...]
-    """Of the utterances."""
+    """Ids of the utterances."""
     recordings: tuple[Utterance, ...]
-    """Likewise; empty where only texts were scored."""
+    """Recordings of the utterances; empty if only texts were scored."""
     difference: dict[Literal["wer", "cer"], Difference] | None
-    """The first against the second."""
+    """Differences of the first and the second system; None for one system."""
     notes: tuple[str, ...]
-    """What was done to the texts that may surprise."""
+    """Remarks, such as on normalisation of the texts."""
 
     @property
     def num_drawn(self) -> int:
-        """How many speakers, or utterances, a draw of the bootstrap takes."""
+        """Return the number of speakers, or utterances, in a bootstrap draw."""
         report = self.reports[0]
         return len(report.speakers) if report.unit == "speakers" else len(report.utterances)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the systems are called: by name where there is one, A and B where there are two."""
+        """Return the labels of the systems: the name of a single one, A and B for two."""
         return self.names if len(self.names) == 1 else ("A", "B")
 
     def verdicts(self) -> list[Verdict]:
-        """What the comparison found, by words and by characters; empty for one system."""
+        """Return the result of the comparison, by words and by characters; empty for one system."""
         if self.difference is None:
             return []
         drawn = f"{self.num_drawn:,} {self.reports[0].unit}"
@@ -56,7 +56,7 @@ class Scores(NamedTuple):
         return [verdict(one, what=what, names=("A", "B"), drawn=drawn) for what, one in found]
 
     def table(self) -> str:
-        """For the screen."""
+        """Return the scores as text."""
         parts = [f"note: {note}" for note in self.notes]
         for label, name, report in zip(self.labels, self.names, self.reports, strict=True):
             parts.append(report.table() if len(self.names) == 1 else f"{label}: {name}\n{report.table()}\n")
@@ -64,7 +64,7 @@ class Scores(NamedTuple):
         return "\n".join([*parts, *map(str, self.verdicts()), *([f"\n{warning}"] if warning else [])])
 
     def to_data(self) -> dict[str, Any]:
-        """For JSON: the report of a single system, or both with their difference; every utterance with its id."""
+        """Return plain data for JSON: one report, or two with their difference; every utterance with its id."""
         found = []
         for name, report in zip(self.names, self.reports, strict=True):
             data = report.to_data()
@@ -86,41 +86,43 @@ def score(
     case: Case = "keep",
     punctuation: Punctuation = "keep",
 ) -> Scores:
-    """Error rates of texts that were written by anything.
+    """Return the error rates of text files from any recogniser.
 
     Args:
-        reference: file with what was said.
-        hypothesis: file with what was written, for the same utterances.
-        against: file with what another system wrote, to compare with.
-        form: how the files are written; None: each as its ending says.
-        speaker_of: regular expression that finds the speaker in an id (its first group, or all of it), so that
+        reference: file with reference texts.
+        hypothesis: file with hypotheses for the same utterances.
+        against: file with hypotheses of another system, to compare with.
+        form: format of the files; None: by their suffixes.
+        speaker_of: regular expression that matches the speaker in an id (first group, or whole match), so that
             intervals are over speakers.
-        case: letters as they are, or all in one case.
-        punctuation: as it is, or dropped as `text.Vocabulary` does.
+        case: keep the case, or convert to one case.
+        punctuation: keep punctuation, or drop it as `Vocabulary` does.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file cannot be read, the files are not of the same utterances, or an id names no speaker.
+        ValueError: a file cannot be read, the files have different utterances, or an id has no speaker.
     """
     paths = [hypothesis] if against is None else [hypothesis, against]
     if len({_counts_lines(path, form) for path in (reference, *paths)}) > 1:
         raise ValueError(
-            f"expected files that all name their utterances, or none that does, got {reference} and "
-            f"{' and '.join(map(str, paths))}; write them in one way"
+            f"expected files that all have ids, or all have none, got {reference} and "
+            f"{' and '.join(map(str, paths))}; convert them to one format"
         )
-    said = read_texts(reference, form)
-    written = [_matched(said, read_texts(path, form), reference, path) for path in paths]
+    references = read_texts(reference, form)
+    hypotheses = [_matched(references, read_texts(path, form), reference, path) for path in paths]
     if speaker_of is not None and _counts_lines(reference, form):
-        raise ValueError("expected files with ids to find the speakers in, got files without; write them as .tsv")
-    speakers = [None if speaker_of is None else _speaker(key, speaker_of) for key in said]
-    texts = [list(said.values()), *written]
+        raise ValueError(
+            "expected files with ids that contain the speakers, got files without ids; convert them to .tsv"
+        )
+    speakers = [None if speaker_of is None else _speaker(key, speaker_of) for key in references]
+    texts = [list(references.values()), *hypotheses]
     notes = []
     if case != "keep" or punctuation != "keep":
         rules = Vocabulary(symbols=(BLANK,), case=case, punctuation=punctuation)
         texts = [[rules.normalise(text) for text in side] for side in texts]
         notes.append(f"before scoring, case: {case}, punctuation: {punctuation}")
     reports = tuple(error_rates(texts[0], side, speakers) for side in texts[1:])
-    return _scores(_names([str(path.with_suffix("")) for path in paths]), reports, list(said), notes=notes)
+    return _scores(_names([str(path.with_suffix("")) for path in paths]), reports, list(references), notes=notes)
 
 
 def evaluate(
@@ -129,26 +131,26 @@ def evaluate(
     data: str | Path | Sequence[str | Path],
     split: str | None = "test",
 ) -> Scores:
-    """Error rates of one recogniser, or two, on transcribed recordings.
+    """Return the error rates of one or two recognisers on transcribed recordings.
 
-    Two recognisers that spell differently are compared in lower case, without punctuation.
+    Two recognisers with different spelling are compared in lower case without punctuation.
 
     Args:
-        recognisers: name, model and, with a language model, decoder of one or two.
+        recognisers: name, model and optional decoder (with a language model) of one or two recognisers.
         data: prepared folder or folders.
-        split: which utterances of folders that name splits; None: all.
+        split: split to use, for folders that name splits; None: all utterances.
 
     Raises:
-        ValueError: a model is no recogniser, or there are no transcribed utterances of that split.
+        ValueError: a model is not a recogniser, or there are no transcribed utterances of that split.
     """
     systems = [(recognition.require_recogniser(system, name), decoder) for name, system, decoder in recognisers]
     recordings = transcribed(data, split)
     reports = [recognition.evaluate(system, data=data, split=split, decoder=decoder) for system, decoder in systems]
-    spelled = {tuple(one.reference for one in report.utterances) for report in reports}
+    spellings = {tuple(one.reference for one in report.utterances) for report in reports}
     notes = []
-    if len(spelled) > 1:
+    if len(spellings) > 1:
         reports = [_in_one_spelling(report, recordings) for report in reports]
-        notes.append("the two recognisers spell differently: both are compared in lower case, without punctuation")
+        notes.append("the two recognisers spell differently: both are compared in lower case without punctuation")
     ids = [one.id for one in recordings]
     names = _names([name for name, _, _ in recognisers])
     return _scores(names, tuple(reports), ids, recordings=recordings, notes=notes)
@@ -173,21 +175,22 @@ def _in_one_spelling(report: ErrorReport, recordings: Sequence[Utterance]) -> Er
     return error_rates(references, hypotheses, [one.speaker for one in report.utterances])
 
 
-def _matched(said: dict[str, str], written: dict[str, str], reference: Path, hypothesis: Path) -> list[str]:
-    """The written texts in the order of the references."""
-    lost, strange = ([key for key in one if key not in other] for one, other in ((said, written), (written, said)))
-    if lost or strange:
+def _matched(references: dict[str, str], hypotheses: dict[str, str], reference: Path, hypothesis: Path) -> list[str]:
+    """Return the hypotheses in the order of the references."""
+    pairs = ((references, hypotheses), (hypotheses, references))
+    missing, extra = ([key for key in one if key not in other] for one, other in pairs)
+    if missing or extra:
         parts = [
             f"{len(keys):,} {what}, such as {keys[0]!r}"
-            for keys, what in ((lost, "missing"), (strange, "without a reference"))
+            for keys, what in ((missing, "missing"), (extra, "without a reference"))
             if keys
         ]
         raise ValueError(
-            f"{hypothesis}: expected the {len(said):,} utterances of {reference}, got {len(written):,}: "
-            f"{'; '.join(parts)}. Was a step cut short, or another part of the data written? An utterance in which "
-            "nothing was heard stays in the file, with an empty text"
+            f"{hypothesis}: expected the {len(references):,} utterances of {reference}, got {len(hypotheses):,}: "
+            f"{'; '.join(parts)}. Was recognition interrupted, or run on other data? An utterance without recognised "
+            "words must be in the file, with an empty text"
         )
-    return [written[key] for key in said]
+    return [hypotheses[key] for key in references]
 
 
 def _counts_lines(path: Path, form: Format | None) -> bool:
@@ -199,25 +202,25 @@ def _speaker(key: str, pattern: str) -> str:
         found = re.search(pattern, key)
     except re.error as error:
         raise ValueError(
-            f"expected a regular expression that finds the speaker in an id, got {pattern!r}: {error}"
+            f"expected a regular expression that matches the speaker in an id, got {pattern!r}: {error}"
         ) from None
     name = found and (found[1] if found.re.groups else found[0])
     if not name:
         raise ValueError(
-            f"expected a speaker in every id, got none in {key!r} with {pattern!r}; the expression is searched for "
-            "anywhere in the id, such as ^[^-]+ for all before the first hyphen"
+            f"expected a speaker in every id, got none in {key!r} with {pattern!r}; the expression may match "
+            "anywhere in the id; for example, ^[^-]+ matches everything before the first hyphen"
         )
     return name
 
 
 def _names(given: list[str]) -> tuple[str, ...]:
-    """The last parts of paths if that tells them apart."""
+    """Return the last parts of the paths if they are distinct, otherwise the whole paths."""
     short = [Path(name).name or name for name in given]
     return tuple(short if len(set(short)) == len(short) else given)
 
 
 def _finite(data: dict[str, Any]) -> dict[str, Any]:
-    """Numbers that are none become null, as JSON wants it."""
+    """Replace NaN by None, because JSON has no NaN."""
     return {
         key: tuple(None if math.isnan(number) else number for number in value) if isinstance(value, tuple) else value
         for key, value in data.items()

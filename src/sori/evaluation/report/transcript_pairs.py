@@ -1,4 +1,4 @@
-"""Files that hold the text of many utterances: references, and what recognisers wrote.
+"""Read files with the texts of many utterances: references, and hypotheses of recognisers.
 
 | format | a line | from |
 |---|---|---|
@@ -7,7 +7,7 @@
 | `trn` | text, then `(id)` | NIST sclite |
 | `kaldi` | id, space, text | Kaldi's `text` |
 
-All are UTF-8. An id without a text is an utterance for which nothing was written.
+All are UTF-8. An id without a text is an utterance with an empty text.
 """
 
 import codecs
@@ -27,15 +27,15 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_texts(path: Path, form: Format | None = None) -> dict[str, str]:
-    """The text of each utterance by its id, in the order of the file; `txt` counts its lines from 1.
+    """Return the text of each utterance by id, in the order of the file; in `txt` the ids are line numbers from 1.
 
     Args:
-        path: the file.
-        form: how it is written; None: as its ending says (.txt, .tsv, .trn).
+        path: file to read.
+        form: format of the file; None: by its suffix (.txt, .tsv, .trn).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is empty, not UTF-8, names an id twice, or holds a line of another form.
+        ValueError: it is empty, not UTF-8, has an id twice, or has a line of another format.
     """
     form = form or _by_name(path)
     lines = _lines(path)
@@ -45,8 +45,8 @@ def read_texts(path: Path, form: Format | None = None) -> dict[str, str]:
     for name, text, where in _pairs(path, lines, form):
         if name in texts:
             raise ValueError(
-                f"{where}: the id {name!r} stands in an earlier line too, and each may occur once; was the file put "
-                "together from several, or an utterance split? Rename or join them"
+                f"{where}: expected each id once, but {name!r} is in an earlier line too; was the file merged "
+                "from several, or an utterance split? Rename or join them"
             )
         texts[name] = text
     if not texts:
@@ -59,8 +59,8 @@ def _by_name(path: Path) -> Format:
     found = next((form for form in get_args(Format) if form == ending), None)
     if found is None:
         raise ValueError(
-            f"{path}: expected a name ending in .txt, .tsv or .trn, got {path.name!r}; say how the file is written "
-            f"with --format {'|'.join(get_args(Format))} (`kaldi` for lines of an id, a space and a text)"
+            f"{path}: expected a name ending in .txt, .tsv or .trn, got {path.name!r}; give the format of the "
+            f"file with --format {'|'.join(get_args(Format))} (`kaldi` for lines of an id, a space and a text)"
         )
     return found  # type: ignore[no-any-return]
 
@@ -73,7 +73,7 @@ def _lines(path: Path) -> list[str]:
         raise ValueError(f"{path} is empty; expected one line for each utterance. Did the step that wrote it fail?")
     if data.startswith(_UTF16) or b"\0" in data:
         raise ValueError(
-            f"{path}: expected UTF-8, got what looks like UTF-16; convert it: "
+            f"{path}: expected UTF-8, got UTF-16 or binary data; convert it: "
             f"`iconv -f UTF-16 -t UTF-8 {path.name} > utf8/{path.name}`"
         )
     try:
@@ -82,15 +82,15 @@ def _lines(path: Path) -> list[str]:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"{path}, line {line}: expected UTF-8, got the byte 0x{data[error.start]:02x}; the file is probably in an "
-            f"older encoding of its language. Convert it, such as `iconv -f LATIN1 -t UTF-8 {path.name} > "
-            f"utf8/{path.name}`, and look at the letters afterwards"
+            f"older encoding of its language. Convert it, for example with `iconv -f LATIN1 -t UTF-8 {path.name} > "
+            f"utf8/{path.name}`, and check the letters afterwards"
         ) from None
-    # str.splitlines would also split at characters that may stand within a text
+    # str.splitlines would also split at characters that may occur within a text
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 def _pairs(path: Path, lines: list[str], form: Format) -> Iterator[tuple[str, str, str]]:
-    """Id, text, and where it stands."""
+    """Yield id, text and location of each utterance."""
     id_column, text_column, width = 0, 1, 2
     for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
@@ -114,7 +114,7 @@ def _pairs(path: Path, lines: list[str], form: Format) -> Iterator[tuple[str, st
 
 
 def _header(cells: list[str]) -> tuple[int, int, int] | None:
-    """Column of the ids, column of the texts and number of columns, if this is a line of names."""
+    """Return id column, text column and number of columns if this is a header line, otherwise None."""
     lowered = [cell.lower() for cell in cells]
     found = [
         next((lowered.index(name) for name in names if name in lowered), None) for names in (_ID_COLUMNS, _TEXT_COLUMNS)
@@ -127,8 +127,8 @@ def _tsv(cells: list[str], id_column: int, text_column: int, width: int, where: 
         return cells[0], ""
     if len(cells) != width or not cells[id_column]:
         raise ValueError(
-            f"{where}: expected {width} columns, an id among them, got {len(cells)}: {_shown(cells)}. A tab within a "
-            "text? More columns than id and text need a first line with their names; a space after the id is "
+            f"{where}: expected {width} columns, an id among them, got {len(cells)}: {_shown(cells)}. Does a text "
+            "contain a tab? More columns than id and text need a header line; for id, space, text give "
             "--format kaldi"
         )
     return cells[id_column], cells[text_column]
@@ -140,7 +140,7 @@ def _trn(line: str, where: str) -> tuple[str, str]:
         raise ValueError(f"{where}: expected a text and its id at the end, as in `hello world (id)`, got {line[:60]!r}")
     if _ALTERNATIVES.search(found[1]):
         raise ValueError(
-            f"{where}: alternatives, as in {_ALTERNATIVES.findall(found[1])[0]!r}, are not understood; keep one of them"
+            f"{where}: alternatives, as in {_ALTERNATIVES.findall(found[1])[0]!r}, are not supported; keep one of them"
         )
     return found[2], found[1]
 

@@ -1,4 +1,4 @@
-"""The utterances on the page: said, written, errors marked, sound for some; sorted and searched by the reader."""
+"""List utterances on the error page: reference, marked hypothesis, audio for some; with sorting and search."""
 
 import html
 import math
@@ -12,25 +12,25 @@ from sori.plots import html_page as blocks
 from sori.text.edit_distance import Step
 
 AUDIO_MINUTES = 20.0
-"""Of sound on a page: about 10 MB."""
+"""Maximum amount of audio on a page: about 10 MB."""
 NUM_WORST, NUM_SPREAD = 60, 20
-"""How many utterances can be heard, the worst and some spread evenly over the rest, within these minutes."""
+"""Number of utterances with audio, within this limit: the worst, and some spread evenly over the rest."""
 
 
 def listed(scores: Scores, words: Sequence[list[list[Step]]], *, audio_minutes: float) -> Iterator[str]:
-    """The heading, the tools of the reader, and every utterance, the worst first.
+    """Yield the heading, the search and sort controls, and all utterances, the worst first.
 
     Args:
-        scores: of one system or two.
-        words: the aligned words of each system, by utterance.
-        audio_minutes: at most so much sound is put in.
+        scores: scores of one system or two.
+        words: aligned words of each system, by utterance.
+        audio_minutes: maximum amount of audio to embed.
     """
     number = len(scores.ids)
     badness = [_badness([report.utterances[row] for report in scores.reports]) for row in range(number)]
     order = sorted(range(number), key=lambda row: (-badness[row], -scores.reports[0].utterances[row].characters.total))
     players = audible(scores.recordings, order, minutes=audio_minutes)
-    yield blocks.heading("Every utterance")
-    yield blocks.paragraph(_told(scores, players))
+    yield blocks.heading("Utterances")
+    yield blocks.paragraph(_explanation(scores, players))
     yield _tools(scores)
     yield "<div id=utterances>"
     for row in order:
@@ -40,12 +40,12 @@ def listed(scores: Scores, words: Sequence[list[list[Step]]], *, audio_minutes: 
 
 
 def audible(recordings: Sequence[Utterance], order: Sequence[int], *, minutes: float) -> set[int]:
-    """Which recordings are put on the page.
+    """Select the recordings to embed in the page.
 
     Args:
-        recordings: all of them, or none where there is no sound.
-        order: their rows, the worst first.
-        minutes: at most so much in all; what does not fit is passed over.
+        recordings: all recordings; empty if only texts were scored.
+        order: row numbers, the worst first.
+        minutes: maximum total duration; recordings that do not fit are skipped.
     """
     if not recordings:
         return set()
@@ -61,22 +61,22 @@ def audible(recordings: Sequence[Utterance], order: Sequence[int], *, minutes: f
 
 
 def _badness(systems: Sequence[Scored]) -> float:
-    """Letters wrong by letters said, over both systems; what was written where nothing was said comes first."""
+    """Return the CER over all systems; hypotheses of empty references come first."""
     return sum(one.characters.errors for one in systems) / max(sum(one.characters.total for one in systems), 1e-3)
 
 
-def _told(scores: Scores, players: set[int]) -> str:
+def _explanation(scores: Scores, players: set[int]) -> str:
     marks = (
-        "Underlined words are wrong (above them stands what was said), words with a plus were not said, struck ones "
+        "Underlined: substitutions (the reference is above the word). Plus: insertions. Struck through: deletions. "
+        "Right: word error rate (W) and character error rate (C)."
     )
-    marks += "were not written. To the right: errors in percent of the words (W) and letters (L) said."
     if not scores.recordings:
         return marks
     if len(players) == len(scores.ids):
-        return f"{marks} All can be heard."
+        return f"{marks} All utterances have audio."
     return (
-        f"{marks} {len(players):,} of {len(scores.ids):,} can be heard (the {NUM_WORST} worst and {NUM_SPREAD} spread "
-        "over the rest, as far as they fit): the others have no player, so that the page stays small."
+        f"{marks} {len(players):,} of {len(scores.ids):,} have audio (the {NUM_WORST} worst and {NUM_SPREAD} "
+        "spread over the rest, as far as they fit), to limit the size of the page."
     )
 
 
@@ -90,8 +90,8 @@ def _tools(scores: Scores) -> str:
             ("first", f"A better {sum(gap < 0 for gap in gaps):,}"),
             ("second", f"B better {sum(gap > 0 for gap in gaps):,}"),
         ]
-    orders = [("worst", "worst first"), ("number", "in order"), ("length", "longest first")]
-    orders += [("gap", "most different first")] if scores.difference else []
+    orders = [("worst", "worst first"), ("number", "original order"), ("length", "longest first")]
+    orders += [("gap", "largest difference first")] if scores.difference else []
     chips = "".join(
         f'<button type=button data-only="{key}" aria-pressed={"true" if key == "all" else "false"}>{text}</button>'
         for key, text in choices
@@ -105,7 +105,7 @@ def _tools(scores: Scores) -> str:
 
 
 def _gap(scores: Scores, row: int) -> int:
-    """Word errors of the first system minus those of the second."""
+    """Return the word errors of the first system minus those of the second."""
     one, other = (report.utterances[row].words.errors for report in scores.reports)
     return one - other
 
@@ -121,11 +121,11 @@ def _utterance(
     if scores.recordings:
         about.append(f"<span>{scores.recordings[row].duration_seconds:.1f} s</span>")
     player = "" if recording is None else _player(recording)
-    nothing = "<i class=soft>nothing</i>"
-    lines = [f"<dt>said</dt><dd dir=auto>{html.escape(first.reference) or nothing}</dd><dd></dd>"]
-    labels = [("", "written")] if scores.difference is None else [(" class=first", "A"), (" class=second", "B")]
+    empty = "<i class=soft>empty</i>"
+    lines = [f"<dt>reference</dt><dd dir=auto>{html.escape(first.reference) or empty}</dd><dd></dd>"]
+    labels = [("", "hypothesis")] if scores.difference is None else [(" class=first", "A"), (" class=second", "B")]
     for (kind, label), one, aligned in zip(labels, systems, steps, strict=True):
-        marked = blocks.marked(aligned) or nothing
+        marked = blocks.marked(aligned) or empty
         lines.append(
             f"<dt{kind}>{label}</dt><dd dir=auto>{marked}</dd><dd>{_counted(one.words)} {_counted(one.characters)}</dd>"
         )

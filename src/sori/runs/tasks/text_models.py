@@ -25,7 +25,7 @@ from sori.data.sources.labelled_texts import (
     read_labelled,
 )
 from sori.data.sources.plain_text import paragraphs
-from sori.evaluation.classification import judge
+from sori.evaluation.classification import evaluate_classifier
 from sori.models import factory
 from sori.models.bert import Bert, BertConfig
 from sori.models.classifier import Classifier, ClassifierConfig
@@ -154,7 +154,7 @@ def classifier(recipe: ClassifierRecipe, rows: Divided, folder: RunFolder) -> Ta
     )
 
     def measure(trained: Classifier) -> Mapping[str, float]:
-        found = judge(trained, rows.held_out, max_tokens=most)
+        found = evaluate_classifier(trained, rows.held_out, max_tokens=most)
         return {"held_out_accuracy": found.accuracy.value, "held_out_f1": found.f1.value}
 
     return Task(system, batches, [measure] if rows.held_out else [], about)
