@@ -1,8 +1,8 @@
-"""sori: self-supervised speech representations, from a folder of recordings to a recogniser."""
+"""Self-supervised speech representations: from a folder of recordings to a recogniser."""
 
 from sori.core import private_folders
 
-private_folders.settle_matplotlib()  # it looks for a folder when it is imported
+private_folders.settle_matplotlib()  # before matplotlib is imported, which is when it chooses its folder
 
 from sori import recipes
 from sori.checkpoints.convert import convert
