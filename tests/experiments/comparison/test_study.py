@@ -26,7 +26,7 @@ def brief(**options):
 
 @pytest.fixture(autouse=True)
 def _few_updates(monkeypatch):
-    monkeypatch.setattr(study.ten_minutes, "recipe", brief)
+    monkeypatch.setattr(study.low_resource, "recipe", brief)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def study_of(prepared_tones, tone_alignments):
 def done(study_of, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study.ten_minutes, "recipe", brief)
+        patch.setattr(study.low_resource, "recipe", brief)
         return folder, study_of(folder, systems=TWO)
 
 
