@@ -10,7 +10,7 @@ from sori import recipes
 from sori.core.config import dotted_keys
 from sori.data.batches.loader import CropBatches
 from sori.data.utterances import training_utterances
-from sori.experiments.comparison.budget import SYSTEMS, LabConfig, with_num_steps, pretraining, seconds_an_update
+from sori.experiments.comparison.budget import SYSTEMS, LabConfig, pretraining, seconds_an_update, with_num_steps
 from sori.models.encoders import EncoderConfig, build
 from sori.runs import run
 
