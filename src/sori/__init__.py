@@ -1,4 +1,4 @@
-"""sori: self-supervised speech representations, from a folder of recordings to a recogniser."""
+"""Self-supervised speech representations: from a folder of recordings to a recogniser."""
 
 from sori.core import private_folders
 

@@ -1,4 +1,4 @@
-"""The house rules that neither ruff nor import-linter checks."""
+"""Rules that neither ruff nor import-linter checks."""
 
 import ast
 import re
@@ -37,7 +37,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 @each_file
-def test_nobody_inside_imports_from_the_package_root(path):
+def test_no_module_imports_from_the_package_root(path):
     modules = {p.stem for p in PACKAGE.glob("*.py")} | {p.name for p in PACKAGE.iterdir() if p.is_dir()}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         assert "sori" not in (imported(node) if isinstance(node, ast.Import) else [])
@@ -73,7 +73,7 @@ def test_every_system_has_a_recipe_a_test_and_a_page(name):
 
 
 @pytest.mark.parametrize("name", ["checkpoints/store.py", "runs/run.py"])
-def test_choices_are_written_out_rather_than_registered(name):
+def test_choices_are_match_statements_not_registries(name):
     tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
     tables = [
         node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)

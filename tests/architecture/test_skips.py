@@ -1,4 +1,4 @@
-"""What a run without the real recordings or an optional library says about it."""
+"""Summary of skipped tests when recordings or an optional library are missing."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def summary(folder, **environment):
     return subprocess.run(command, env=settings, capture_output=True, text=True, check=False).stdout
 
 
-def test_what_is_skipped_is_said_once_for_each_reason_with_the_cure(folder):
+def test_skips_are_listed_once_per_reason_with_the_cure(folder):
     printed = summary(folder, SORI_DATA="/nowhere")
     assert "    3  real recordings not found at /nowhere; set SORI_DATA to their folder\n" in printed
     assert "    1  could not import 'no_such_library'" in printed

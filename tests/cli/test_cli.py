@@ -1,4 +1,4 @@
-"""The whole way through the command line, and what it says when something is wrong."""
+"""The command line from recordings to a recogniser, and its error messages."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def test_from_recordings_to_a_recogniser(call, tone_corpus):
     assert "30/30  loss" in err
     assert "chance 2.398" in err
 
-    tune = ["train", "ctc_smoke", "--data", "prepared", "--init", "tones", "--into", "runs/letters"]
+    tune = ["train", "ctc_smoke", "--data", "prepared", "--init", "tones", "--into", "runs/recogniser"]
     code, _, err = call(*tune, "--train.num-steps=40")
     assert code == 0
     assert "dev_cer" in err
@@ -33,11 +33,11 @@ def test_from_recordings_to_a_recogniser(call, tone_corpus):
     assert code == 0
     assert "is finished (40 updates)" in err
 
-    code, out, _ = call("transcribe", "letters", *sounds)
+    code, out, _ = call("transcribe", "recogniser", *sounds)
     assert code == 0
     assert [line.split("\t")[0] for line in out.splitlines()] == [str(path) for path in sounds]
 
-    code, out, _ = call("evaluate", "letters", "--data", "prepared", "--save", "scores/report.json")
+    code, out, _ = call("evaluate", "recogniser", "--data", "prepared", "--save", "scores/report.json")
     assert code == 0
     assert "CER" in out
     assert json.loads(Path("scores/report.json").read_text())["num_utterances"] == 8
@@ -47,17 +47,17 @@ def test_from_recordings_to_a_recogniser(call, tone_corpus):
     stored = np.load("vectors/anna-000.npz")
     assert stored["frames"].shape == (*stored["times"].shape, 32)
 
-    assert call("plot", "runs/letters")[0] == 0
+    assert call("plot", "runs/recogniser")[0] == 0
     assert call("plot", sounds[0], "--into", "pictures/sound.png")[0] == 0
-    assert Path("runs/letters/curves.png").stat().st_size > 5_000
+    assert Path("runs/recogniser/curves.png").stat().st_size > 5_000
     assert Path("pictures/sound.png").stat().st_size > 5_000
 
     code, out, _ = call("list")
     assert code == 0
-    assert out.endswith("  letters\n  tones\n")
-    card = yaml.safe_load(call("show", "letters")[1])
+    assert out.endswith("  recogniser\n  tones\n")
+    card = yaml.safe_load(call("show", "recogniser")[1])
     assert card["vocabulary"].split()[:2] == ["<blank>", "|"]
-    assert card["parameters"] == sum(t.numel() for t in store.load("letters").state_dict().values())
+    assert card["parameters"] == sum(t.numel() for t in store.load("recogniser").state_dict().values())
     assert card["provenance"]["recipe"]["train"]["num_steps"] == 40
 
 
@@ -81,10 +81,10 @@ def test_words_with_times(call, recogniser_run, tone_corpus):
 
 
 def test_texts_are_scored(call):
-    for name, text in (("said", "a b\nc\n"), ("one", "a b\nd\n"), ("other", "a\nc\n")):
+    for name, text in (("reference", "a b\nc\n"), ("one", "a b\nd\n"), ("other", "a\nc\n")):
         Path(f"{name}.txt").write_text(text)
     code, out, err = call(
-        "score", "said.txt", "one.txt", "--against", "other.txt", "--report", "p/e.html", "--save", "e.json"
+        "score", "reference.txt", "one.txt", "--against", "other.txt", "--report", "p/e.html", "--save", "e.json"
     )
     assert (code, err) == (0, "")
     assert "A and B do not differ significantly in their word errors" in out
@@ -115,21 +115,21 @@ def test_a_bad_file_among_good_ones(call, recogniser_run, encoder_run, tone_corp
         (["train", "ctc_smoke", "--dat", "d", "--into", "r"], "did you mean --data?"),
         (["train", "ctc_smoke", "oops", "--data", "d", "--into", "r"], "unexpected 'oops'"),
         (["train", "mine.yaml", "--into", "r"], "sori show NAME > mine.yaml"),
-        (["transcribe", "nobody", "a.wav"], "no model called 'nobody'"),
-        (["transcribe", "nobody"], "got none"),
-        (["evaluate", "nobody", "--data", "d"], "no model called 'nobody'"),
-        (["evaluate", "nobody", "--data", "d", "--against", "b", "--report", "r.html"], "no model called 'nobody'"),
-        (["score", "said.txt", "written.txt"], "said.txt: no such file"),
-        (["embed", "nobody", "a/x.wav", "b/x.wav", "--into", "v"], "several files would be written to v/x.npz"),
-        (["show", "nobody"], "no recipe called 'nobody'"),
-        (["plot", "."], "holds no metrics"),
+        (["transcribe", "absent", "a.wav"], "no model called 'absent'"),
+        (["transcribe", "absent"], "got none"),
+        (["evaluate", "absent", "--data", "d"], "no model called 'absent'"),
+        (["evaluate", "absent", "--data", "d", "--against", "b", "--report", "r.html"], "no model called 'absent'"),
+        (["score", "reference.txt", "hypothesis.txt"], "reference.txt: no such file"),
+        (["embed", "absent", "a/x.wav", "b/x.wav", "--into", "v"], "several files would be written to v/x.npz"),
+        (["show", "absent"], "no recipe called 'absent'"),
+        (["plot", "."], "contains no metrics"),
         (["plot", "absent.wav"], "no such file"),
-        (["languages", "nobody", "--data", "d"], "no model called 'nobody'"),
+        (["languages", "absent", "--data", "d"], "no model called 'absent'"),
         (["prepare", "recordings"], "sori prepare recordings OUT"),
         (["prepare", "recordings", "out"], "no such file or folder"),
     ],
 )
-def test_mistakes_are_one_clean_message_and_exit_code_2(call, words, message):
+def test_user_errors_are_one_message_and_exit_code_2(call, words, message):
     code, out, err = call(*words)
     assert code == 2
     assert out == ""
@@ -138,8 +138,8 @@ def test_mistakes_are_one_clean_message_and_exit_code_2(call, words, message):
     assert "Traceback" not in err
 
 
-def test_debug_shows_where(call):
-    code, _, err = call("show", "nobody", "--debug")
+def test_debug_prints_the_traceback(call):
+    code, _, err = call("show", "absent", "--debug")
     assert code == 2
     assert "Traceback" in err
     assert err.rstrip().endswith("`sori train` makes one")
@@ -172,7 +172,7 @@ def test_every_verb_has_help(call):
     assert call("--version")[1].strip() == "0.1.0"
 
 
-def test_the_reader_of_the_pipe_may_leave():
+def test_a_closed_pipe_is_no_error():
     command = [sys.executable, "-m", "sori", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

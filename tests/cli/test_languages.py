@@ -1,4 +1,4 @@
-"""`sori languages` from prepared folders to a picture, and a run with languages in balance before it."""
+"""`sori languages` on two languages, and training with balanced languages."""
 
 import re
 import shutil
@@ -13,15 +13,15 @@ from sori.runs import run
 
 @pytest.fixture
 def two_folders(tone_corpus, tmp_path):
-    """The voices of the tones as two languages, a folder each."""
-    for language, voices in (("eng", ("anna", "ben")), ("mdw", ("carl", "dora"))):
-        for voice in voices:
-            shutil.copytree(tone_corpus / "audio" / voice, tmp_path / "sounds" / language / voice)
+    """The speakers of the tone corpus as two languages, a folder each."""
+    for language, speakers in (("eng", ("anna", "ben")), ("mdw", ("carl", "dora"))):
+        for speaker in speakers:
+            shutil.copytree(tone_corpus / "audio" / speaker, tmp_path / "sounds" / language / speaker)
         prepare(tmp_path / "sounds" / language, tmp_path / language, language=language, num_workers=1)
     return ["--data", str(tmp_path / "eng"), "--data", str(tmp_path / "mdw")]
 
 
-def test_codes_of_two_languages_are_drawn(call, two_folders, encoder_run, tmp_path):
+def test_units_of_two_languages_are_compared(call, two_folders, encoder_run, tmp_path):
     target = tmp_path / "pictures" / "map.png"
     code, out, _ = call("languages", encoder_run, *two_folders, "--minutes", 1, "--into", target)
     assert code == 0
@@ -33,7 +33,7 @@ def test_codes_of_two_languages_are_drawn(call, two_folders, encoder_run, tmp_pa
     assert 0 < float(first.split()[2]) < 1
 
 
-def test_what_has_no_codes_is_refused(call, two_folders, recogniser_run, encoder_run, prepared_tones):
+def test_models_without_a_quantiser_are_refused(call, two_folders, recogniser_run, encoder_run, prepared_tones):
     code, _, err = call("languages", recogniser_run, *two_folders)
     assert code == 2
     assert "expected a model with a quantiser" in err
@@ -42,7 +42,7 @@ def test_what_has_no_codes_is_refused(call, two_folders, recogniser_run, encoder
     assert "of und (and " in err
 
 
-def test_a_run_says_its_balance_and_refuses_other_languages_later(call, two_folders, tmp_path, capsys):
+def test_a_run_logs_its_language_balance_and_refuses_other_languages_later(call, two_folders, tmp_path, capsys):
     recipe = recipes.by_name("wav2vec2_smoke").override({"data.language_exponent": 0.5, "train.num_steps": 6})
     folders = [Path(folder) for folder in two_folders[1::2]]
     run.train(recipe, into=tmp_path / "run", data=folders)
@@ -56,7 +56,7 @@ def test_a_run_says_its_balance_and_refuses_other_languages_later(call, two_fold
         run.train(recipe, into=tmp_path / "run", data=folders)
 
 
-def test_a_recogniser_of_two_languages_hears_them_in_balance(two_folders, tmp_path, capsys):
+def test_a_recogniser_of_two_languages_is_trained_in_balance(two_folders, tmp_path, capsys):
     changes = {"data.language_exponent": 0.0, "train.num_steps": 2, "train.evaluate_every": None}
     recipe = recipes.by_name("ctc_smoke").override(changes)
     run.train(recipe, into=tmp_path / "run", data=[Path(folder) for folder in two_folders[1::2]])

@@ -1,4 +1,4 @@
-"""Words of files and runs, and the verbs that ask for them."""
+"""Word vectors of files and runs, and the commands that query them."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ from sori.embeddings.space import WordSpace
 
 @pytest.fixture
 def royal(tmp_path):
-    """A plane of royalty and sex, and words far from it."""
+    """Vectors in a plane whose axes are royalty and sex."""
     rows = {
         "king": (1, 1),
         "queen": (1, -1),
@@ -42,13 +42,13 @@ def test_a_sum_and_a_word(call, royal):
     assert (code, rows_of(out)[0][2]) == (0, "apple")
     _, out, _ = call("words", royal, "king", "--limit", 3)
     assert [row[2] for row in rows_of(out)] == ["man", "queen"]
-    assert "nobody says" in call("words", "neighbours", royal, "king")[2]
+    assert "without recordings" in call("words", "neighbours", royal, "king")[2]
     code, _, err = call("words", royal, "kong")
     assert code == 2
     assert "did you mean king" in err
 
 
-def test_lines_of_the_input_are_asked_until_it_ends(call, royal, monkeypatch):
+def test_each_line_of_standard_input_is_an_expression(call, royal, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("king - man + woman\n\nkong\nman\n"))
     code, out, err = call("words", royal, "--number", 1)
     assert code == 0
@@ -72,31 +72,31 @@ def test_evaluate_and_rewrite_a_file(call, royal, tmp_path):
     assert "among the 5 most frequent" in out
     code, _, err = call("words", "evaluate", royal)
     assert code == 2
-    assert "expected lists to compare with" in err
+    assert "expected lists to evaluate on" in err
     assert call("words", "vectors", royal, "--into", "some.bin", "--limit", 2)[1].startswith("some.bin\t2 words, 2 dim")
     assert vector_files.read(tmp_path / "some.bin").words == ["king", "queen"]
 
 
-def test_the_frequent_words_take_part_wherever_they_stand():
+def test_frequent_words_are_used_in_any_order_of_the_file():
     rows = np.array([(0, -1), (1, -1), (0, 1), (1, 1), (5, 1)], dtype=np.float32)
     space = WordSpace(["woman", "queen", "man", "king", "rare"], rows, [5, 5, 5, 5, 1])
     assert space.most_frequent(4).words == ["woman", "queen", "man", "king"]
-    assert loading.judge(space, restrict=4, similar=()).analogies is None
+    assert loading.evaluate(space, restrict=4, similar=()).analogies is None
     with pytest.raises(ValueError, match="4 words or more"):
-        loading.judge(space, restrict=3)
+        loading.evaluate(space, restrict=3)
 
 
-def test_what_has_no_words_is_refused(call, royal, encoder_run, tmp_path):
-    with pytest.raises(ValueError, match="makes vectors of other things"):
+def test_sources_without_word_vectors_are_refused(call, royal, encoder_run, tmp_path):
+    with pytest.raises(ValueError, match="which has none"):
         loading.load(encoder_run)
-    with pytest.raises(ValueError, match="holds vectors already"):
+    with pytest.raises(ValueError, match="contains word vectors of text"):
         loading.load(royal, data=[tmp_path])
     code, _, err = call("words", "no-such-run", "king")
     assert code == 2
     assert "no model called" in err
 
 
-def test_a_run_of_word2vec_is_asked_judged_written_and_seen(call, tmp_path):
+def test_a_word2vec_run_can_be_queried_evaluated_written_and_plotted(call, tmp_path):
     random = np.random.default_rng(0)
     groups = [["king", "queen", "crown"], ["apple", "pear", "plum"]]
     chosen = [groups[side] for side in random.integers(0, 2, 3000)]
@@ -110,13 +110,13 @@ def test_a_run_of_word2vec_is_asked_judged_written_and_seen(call, tmp_path):
     assert {row[2] for row in rows_of(out)} == {"queen", "crown"}
     assert int(rows_of(out)[0][1]) == text.split().count(rows_of(out)[0][2])
     code, out, _ = call("words", "vectors", "r", "--into", "w.bin")
-    assert f"of {3000 * 8 + 3000:,} in text" in out, "words and ends of sentences"
+    assert f"of {3000 * 8 + 3000:,} in text" in out, "words and sentence ends"
     assert vector_files.read(Path("w.bin")).words == loading.load("r").words
     (tmp_path / "s.txt").write_text("king queen 9\nking pear 1\napple plum 8\n")
     code, out, err = call("words", "evaluate", "r", "--similar", tmp_path / "s.txt")
     assert code == 0, err
     assert "s.txt" in out
-    assert "nobody says" in call("words", "neighbours", "r", "king")[2]
+    assert "without recordings" in call("words", "neighbours", "r", "king")[2]
     code, out, err = call("plot", "projector", "r", "--into", "p.html")
     assert code == 0, err
     assert "queen" in Path("p.html").read_text()

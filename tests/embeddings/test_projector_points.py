@@ -1,4 +1,4 @@
-"""Which points a file or a model has."""
+"""Points of files and models for the projector."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sori.data.word_segments import Segment
 from sori.embeddings import projector_points, vector_files
 from sori.embeddings.projector_points import ProjectorConfig, collect
 from sori.embeddings.space import WordSpace
-from sori.embeddings.spoken_words import Heard
+from sori.embeddings.spoken_words import SpokenSegments
 from sori.inference.embed import embed
 from sori.models import factory
 
@@ -26,14 +26,14 @@ def word_file(tmp_path):
     return path
 
 
-def test_words_come_in_bands_of_frequency(word_file):
+def test_words_are_in_frequency_bands(word_file):
     found = collect(word_file, config=ProjectorConfig(number=350))
     assert found.labels == [f"w{n}" for n in range(350)]
     (column,) = found.columns
     assert column.ordered == ["1 to 100", "101 to 300", "301 to 350"]
     assert [column.values.count(value) for value in column.ordered] == [100, 200, 50]
     assert found.vectors.shape == (350, 6)
-    with pytest.raises(ValueError, match="holds words, so it can show words, not frames"):
+    with pytest.raises(ValueError, match="contains word vectors, so it can show words, not frames"):
         collect(word_file, config=ProjectorConfig(show="frames"))
 
 
@@ -57,11 +57,11 @@ def test_phones_are_means_of_their_frames(encoder_run, prepared_tones, tone_alig
         middles = (np.arange(len(frames)) * encoder.hop_samples + encoder.field_samples / 2) / 16_000
         inside = (middles >= phone.start) & (middles < phone.end)
         np.testing.assert_allclose(found.vectors[row], frames[inside].mean(0), rtol=1e-4, atol=1e-5)
-        heard = min(u.duration_seconds, phone.end + 0.15) - max(0, phone.start - 0.15)
-        assert len(found.sound(row)) == pytest.approx(16_000 * heard, abs=2)
+        seconds = min(u.duration_seconds, phone.end + 0.15) - max(0, phone.start - 0.15)
+        assert len(found.sound(row)) == pytest.approx(16_000 * seconds, abs=2)
 
 
-def test_frames_know_their_phones_where_alignments_are_given(encoder_run, prepared_tones, tone_alignments):
+def test_frames_are_labelled_with_phones_if_alignments_are_given(encoder_run, prepared_tones, tone_alignments):
     config = ProjectorConfig(number=200, show="frames", split="train")
     found = collect(encoder_run, data=[prepared_tones], alignments=tone_alignments, config=config)
     assert len(found.vectors) == 200
@@ -73,7 +73,7 @@ def test_frames_know_their_phones_where_alignments_are_given(encoder_run, prepar
     assert again.details == bare.details
 
 
-def test_codes_are_the_entries_of_the_codebook(encoder_run):
+def test_codes_are_codebook_entries(encoder_run):
     found = collect(encoder_run)
     book = factory.encoder_of(store.load(encoder_run)).quantizer.codebook.detach().numpy()
     assert len(found.labels) == book.shape[0] * book.shape[1]
@@ -82,12 +82,12 @@ def test_codes_are_the_entries_of_the_codebook(encoder_run):
     assert found.columns[0].values[row] == "group 2"
 
 
-def test_what_is_missing_is_named(encoder_run, prepared_tones, word_file):
+def test_missing_inputs_are_named(encoder_run, prepared_tones, word_file):
     with pytest.raises(ValueError, match="give --data PREPARED"):
         collect(encoder_run, config=ProjectorConfig(show="phones"))
     with pytest.raises(ValueError, match="give --alignments FILE"):
         collect(encoder_run, data=[prepared_tones], config=ProjectorConfig(show="phones"))
-    with pytest.raises(ValueError, match="split nosuch"):
+    with pytest.raises(ValueError, match="the split 'nosuch' can be used"):
         collect(encoder_run, data=[prepared_tones], config=ProjectorConfig(split="nosuch"))
     with pytest.raises(ValueError, match="2 points or more"):
         collect(word_file, config=ProjectorConfig(number=1))
@@ -106,7 +106,7 @@ def test_a_phone_too_short_for_a_frame_gets_the_nearest():
     assert [moment.label for moment in moments] == ["a", "", "", "", "", ""]
 
 
-def test_the_verb_writes_a_page_and_tensorboards_files(call, word_file):
+def test_plot_projector_writes_a_page_and_tensorboard_files(call, word_file):
     code, out, _ = call("plot", "projector", word_file, "--number", 50, "--tensorboard", "board")
     assert code == 0
     assert out.startswith("words.projector.html\t50 points, ")
@@ -117,17 +117,17 @@ def test_the_verb_writes_a_page_and_tensorboards_files(call, word_file):
     assert "1 neighbour or more" in err
 
 
-def test_spoken_words_can_be_seen_and_heard(prepared_tones, tmp_path, monkeypatch):
+def test_spoken_words_have_points_and_audio(prepared_tones, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    heard = _heard(prepared_tones)
-    found = projector_points._segments(heard, "run", ProjectorConfig(number=10))
+    embedded = _embedded(prepared_tones)
+    found = projector_points._segments(embedded, "run", ProjectorConfig(number=10))
     assert [one.name for one in found.columns] == ["word", "speaker", "split"]
     assert len(found.labels) == 10
     start, end = (float(time) for time in found.details[3].rsplit(", ", 1)[1].removesuffix(" s").split(" to "))
     assert len(found.sound(3)) == pytest.approx(16_000 * (end - start), abs=200)
 
 
-def _heard(folder):
+def _embedded(folder):
     every = read_manifest(folder)
     segments = [Segment(u.id, 0.1, 0.4, u.text.split()[0]) for u in every]
-    return Heard(segments, torch.randn(len(segments), 5), {u.id: u for u in every})
+    return SpokenSegments(segments, torch.randn(len(segments), 5), {u.id: u for u in every})

@@ -1,4 +1,4 @@
-"""Formats of word vectors: equal bits after a round trip, gensim on the other side, damaged files."""
+"""Formats of word vectors: bit-exact round trips, agreement with gensim, damaged files."""
 
 import gzip
 import tracemalloc
@@ -26,7 +26,7 @@ def same(a, b):
 
 
 @each_ending
-def test_round_trip_in_equal_bits(tmp_path, ending):
+def test_round_trips_are_bit_exact(tmp_path, ending):
     path = tmp_path / "deep" / f"words{ending}"
     vector_files.write(some(), path)
     assert same(vector_files.read(path), some())
@@ -36,7 +36,7 @@ def test_round_trip_in_equal_bits(tmp_path, ending):
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
-def test_any_float_comes_back(tmp_path_factory, numbers):
+def test_any_float_survives_a_round_trip(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("any") / "words.vec"
     one = WordSpace(["a"], np.array([numbers], dtype=np.float32))
     vector_files.write(one, path)
@@ -67,7 +67,7 @@ def test_glove_has_no_first_line(tmp_path):
     assert len(vector_files.read(path, limit=2)) == 2
 
 
-def test_lines_of_word2vec_end_in_a_space_and_of_windows_in_two_signs(tmp_path):
+def test_trailing_spaces_and_windows_line_ends_are_accepted(tmp_path):
     path = tmp_path / "words.vec"
     path.write_bytes(b"2 2\r\na 1 2 \r\nb 3 4 \r\n")
     assert vector_files.read(path).vectors.tolist() == [[1, 2], [3, 4]]
@@ -85,45 +85,45 @@ ROW = np.array([1, 2], dtype="<f4").tobytes()
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "complaint"),
+    ("name", "content", "message"),
     [
         ("x.vec", TEXT.replace(b"c 5 6\n", b""), "announces 3 words, but it ends after 2"),
         ("x.vec", TEXT.replace(b"3 2", b"2 2"), "line 4: .* announces 2 words, but there are more"),
         ("x.vec", TEXT.replace(b"3 4", b"3"), "line 3: expected a word and 2 numbers"),
         ("x.vec", TEXT.replace(b"3 4", b"3 4 5"), "line 3: expected a word and 2 numbers"),
         ("x.vec", TEXT.replace(b"3 4", b"3 x"), "line 3: expected a word and 2 numbers"),
-        ("x.vec", TEXT.replace(b"3 4", b"3 nan"), "line 3: the vector of 'b' holds NaN"),
+        ("x.vec", TEXT.replace(b"3 4", b"3 nan"), "line 3: the vector of 'b' contains NaN"),
         ("x.vec", TEXT.replace(b"3 4", b"3 1e39"), "beyond float32"),
-        ("x.vec", TEXT.replace(b"b", b"a"), "line 3: the word 'a' stands there for the second time, first as word 1"),
+        ("x.vec", TEXT.replace(b"b", b"a"), "line 3: the word 'a' occurs a second time, first as word 1"),
         ("x.vec", TEXT.replace(b"b", "ü".encode("latin-1")), "line 3: the word .* is not UTF-8"),
         ("x.vec", TEXT.replace(b"3 2", b"99999999999 300"), "announces 99,999,999,999 words"),
         ("x.vec", b"", "line 1: expected"),
         ("x.vec", b"Hello, this is a letter.\n", "line 1: expected the numbers of words"),
-        ("x.vec", b"2 2\na " + ROW + b"\nb " + ROW, "binary vectors have names"),
-        ("x.bin", TEXT, "takes at least 24 bytes|cut off"),
-        ("x.bin", b"2 2\na " + ROW + b"\nb " + ROW[:5], "ends after 1; the file is cut off"),
-        ("x.bin", b"2 2\na " + ROW + b"\na " + ROW, "word 2: the word 'a' stands there for the second time"),
-        ("x.bin", b"1 2\na " + ROW + b"\nb " + ROW, "more after them"),
+        ("x.vec", b"2 2\na " + ROW + b"\nb " + ROW, "the name of a binary file must end in .bin"),
+        ("x.bin", TEXT, "takes at least 24 bytes|truncated"),
+        ("x.bin", b"2 2\na " + ROW + b"\nb " + ROW[:5], "ends after 1; the file is truncated"),
+        ("x.bin", b"2 2\na " + ROW + b"\na " + ROW, "word 2: the word 'a' occurs a second time"),
+        ("x.bin", b"1 2\na " + ROW + b"\nb " + ROW, "more data follows"),
         ("x.bin", b"1 1\n\xff " + ROW[:4], "not UTF-8"),
-        ("x.bin", b"2 1\na " + np.array([np.nan], dtype="<f4").tobytes() + b"\nb " + ROW[:4], "holds NaN"),
+        ("x.bin", b"2 1\na " + np.array([np.nan], dtype="<f4").tobytes() + b"\nb " + ROW[:4], "contains NaN"),
         ("x.bin", b"\xba\x16O/" + bytes(60), "first line"),
-        ("x.bin", b"2 2\n" + b"x" * 20_000, "no word ends"),
-        ("x.vec.gz", TEXT, "damaged or cut off"),
-        ("x.vec.gz", gzip.compress(TEXT, mtime=0)[:-12], "damaged or cut off"),
+        ("x.bin", b"2 2\n" + b"x" * 20_000, "no space within"),
+        ("x.vec.gz", TEXT, "damaged or truncated"),
+        ("x.vec.gz", gzip.compress(TEXT, mtime=0)[:-12], "damaged or truncated"),
         ("x.npy", b"", "name that ends in"),
     ],
 )
-def test_damage_is_named(tmp_path, name, content, complaint):
+def test_messages_name_the_damage(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=message):
         vector_files.read(path)
 
 
-def test_what_cannot_be_read_or_written(tmp_path):
+def test_errors_of_reading_and_writing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         vector_files.read(tmp_path / "none.vec")
-    with pytest.raises(ValueError, match="holds a space"):
+    with pytest.raises(ValueError, match="contains a space"):
         vector_files.write(WordSpace(["a b"], np.ones((1, 2), dtype=np.float32)), tmp_path / "x.vec")
     with pytest.raises(ValueError, match="limit of 1"):
         vector_files.read(tmp_path / "x.vec", limit=0)
@@ -131,8 +131,8 @@ def test_what_cannot_be_read_or_written(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".vec", ".bin"])
-def test_memory_is_that_of_what_is_kept(tmp_path, ending):
-    """20,000 words of 100 dimensions are 8 MB as numbers; of 1,000 of them, 0.4 MB are kept."""
+def test_memory_is_that_of_the_vectors_kept(tmp_path, ending):
+    """20,000 vectors of 100 dimensions take 8 MB, 1,000 of them 0.4 MB."""
     path = tmp_path / f"many{ending}"
     many = np.random.default_rng(0).normal(size=(20_000, 100)).astype(np.float32)
     vector_files.write(WordSpace([f"w{n}" for n in range(20_000)], many), path)

@@ -19,7 +19,7 @@ def shown(tmp_path_factory):
         return demo(folder, smoke=True)
 
 
-def test_two_recognisers_are_scored_on_the_same_unheard_recordings(shown):
+def test_two_recognisers_are_scored_on_the_same_held_out_recordings(shown):
     folder = shown.report.parent
     train, test = (read_manifest(folder / name) for name in ("train", "test"))
     assert len(train) == 27
@@ -32,7 +32,7 @@ def test_two_recognisers_are_scored_on_the_same_unheard_recordings(shown):
     assert [u.hypothesis for u in shown.pretrained.utterances] != [u.hypothesis for u in shown.scratch.utterances]
 
 
-def test_the_recognisers_differ_in_where_they_start_only(shown):
+def test_the_recognisers_differ_only_in_their_initialisation(shown):
     recipes = {
         name: Recipe.from_yaml(shown.report.parent / name / "recipe.yaml") for name in ("pretrained", "with", "without")
     }
@@ -50,7 +50,7 @@ def test_the_full_recipes_train_both_recognisers_alike():
     assert recipes["without"].encoder == recipes["pretrained"].system
 
 
-def test_the_report_is_one_page_with_everything_in_it(shown):
+def test_the_report_is_one_page_with_all_contents(shown):
     text = shown.report.read_text()
     assert "http" not in text
     assert text.count("<svg") == 8
@@ -62,20 +62,20 @@ def test_the_report_is_one_page_with_everything_in_it(shown):
         assert utterance.reference in text
 
 
-def test_repeating_the_command_repeats_nothing(shown, capsys):
+def test_repeating_the_command_trains_nothing(shown, capsys):
     folder = shown.report.parent
     weights = [folder / name / "model" / "weights.safetensors" for name in ("pretrained", "with", "without")]
     before = [path.read_bytes() for path in weights]
     again = demo(folder, smoke=True)
-    said = capsys.readouterr().err
-    assert said.count("nothing to do") == 3
-    assert said.count("already") == 3
+    logged = capsys.readouterr().err
+    assert logged.count("nothing to do") == 3
+    assert logged.count("already") == 3
     assert [path.read_bytes() for path in weights] == before
     assert again == shown
-    assert re.search(r"with pre-training +CER +\d+\.\d% \(", said)
+    assert re.search(r"with pre-training +CER +\d+\.\d% \(", logged)
 
 
-def test_own_recordings_are_divided_and_shown(shown, tmp_path):
+def test_recordings_of_the_user_are_divided(shown, tmp_path):
     own = demo(tmp_path, data=shown.report.parent / "recordings" / "train", smoke=True)
     train, test = (read_manifest(tmp_path / name) for name in ("train", "test"))
     assert len(train) + len(test) == 27
@@ -87,7 +87,7 @@ def utterance(name: str, *, text: str | None = "a b", speaker: str | None = None
     return Utterance(name, f"{name}.wav", 0.0, 160_000, text, speaker, "eng", split)
 
 
-def test_a_split_called_test_is_the_test():
+def test_a_split_named_test_is_the_test_set():
     utterances = [utterance(f"{n}{i}", split=n) for n in ("train", "dev", "test") for i in range(5)]
     train, test = hold_out(utterances)
     assert {u.split for u in train} == {"train"}
@@ -113,7 +113,7 @@ def test_without_speakers_single_recordings_are_held_out():
     assert len(train) == 36
 
 
-def test_the_test_lasts_ten_minutes_at_most():
+def test_the_test_set_has_at_most_ten_minutes():
     train, test = hold_out([utterance(str(i)) for i in range(1000)])
     assert 9.5 * 60 < sum(u.duration_seconds for u in test) <= 600
     assert len(train) == 800
@@ -122,12 +122,12 @@ def test_the_test_lasts_ten_minutes_at_most():
 @pytest.mark.parametrize(
     "utterances", [[utterance("a", text=None)], [utterance("a")], [utterance("a"), utterance("b", split="test")]]
 )
-def test_too_little_is_said(utterances):
+def test_too_little_transcribed_speech_is_refused(utterances):
     with pytest.raises(ValueError, match=r"put the text of speech\.wav into speech\.txt"):
         hold_out(utterances)
 
 
-def test_an_interrupted_demo_says_nothing_more(monkeypatch, tmp_path):
+def test_an_interrupted_demo_has_no_report(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_SMOKE", TINY)
     monkeypatch.setattr(module.run, "train", lambda *_, into, **__: module.run.Run(into, finished=False))
     (tmp_path / "recordings.partial").mkdir()

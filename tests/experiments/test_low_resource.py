@@ -14,7 +14,7 @@ def test_the_recipe_is_the_same_for_every_encoder():
     assert low_resource.recipe(toy=True, seed=3).train.seed == 3
 
 
-def test_the_errors_are_those_of_the_recogniser(encoder_run, prepared_tones, tmp_path):
+def test_the_error_rate_is_that_of_the_recogniser(encoder_run, prepared_tones, tmp_path):
     few = low_resource.recipe(toy=True).override({"train.num_steps": 3})
     assert low_resource.train(encoder_run, [prepared_tones], into=tmp_path / "r", settings=few)
     found = low_resource.errors(tmp_path / "r", [prepared_tones])
@@ -24,10 +24,10 @@ def test_the_errors_are_those_of_the_recogniser(encoder_run, prepared_tones, tmp
     assert store.read(tmp_path / "r").provenance["recipe"]["init"] == str(encoder_run / "model")
 
 
-def test_labels_without_a_test_part_are_refused_before_anything_is_trained(encoder_run, prepared_tones, tmp_path):
+def test_labels_without_a_test_split_are_refused_before_training(encoder_run, prepared_tones, tmp_path):
     kept = [one for one in read_manifest(prepared_tones) if one.split != "test"]
     (tmp_path / "p").mkdir()
     write_manifest(tmp_path / "p", ((one, audio.info(one.path)) for one in kept))
-    with pytest.raises(ValueError, match="of a split 'test' to count errors in"):
+    with pytest.raises(ValueError, match="of a split 'test' to measure error rates on"):
         low_resource.train(encoder_run, [tmp_path / "p"], into=tmp_path / "r", settings=low_resource.recipe(toy=True))
     assert not (tmp_path / "r").exists()

@@ -1,4 +1,4 @@
-"""One recipe, several seeds: continued, judged, chosen, and refused where there is nothing to choose by."""
+"""Several seeds of one recipe: continuation, scores, choice, and refusals."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def brief(name="ctc_smoke", **changes):
 
 
 def files(folder):
-    """What a folder holds, but for what tells the time."""
+    """All files of a folder except those with time stamps."""
     found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: path.read_bytes() for name, path in found.items() if "board" not in name.parts}
 
@@ -47,7 +47,7 @@ def equal(first, second):
 
 @pytest.fixture(scope="module")
 def two_seeds(prepared_tones, tmp_path_factory):
-    """A folder of two seeds that were trained long enough to write letters."""
+    """A folder of two seeds trained long enough to output characters."""
     folder = tmp_path_factory.mktemp("several") / "two"
     scores = train_seeds(brief(train__num_steps=40), seeds=2, into=folder, data=prepared_tones)
     return folder, scores
@@ -84,13 +84,13 @@ def test_all_of_dev_is_scored_and_the_labels_stay_the_same(prepared_tones, tmp_p
     assert trained[0]["digest"] == trained[1]["digest"]
 
 
-def test_each_seed_is_a_run_like_any_other(two_seeds, prepared_tones, tmp_path):
+def test_each_seed_equals_a_single_run(two_seeds, prepared_tones, tmp_path):
     folder, _ = two_seeds
     run.train(brief(train__num_steps=40, train__seed=1), into=tmp_path / "single", data=prepared_tones)
     assert equal(weights(folder / "seed_1"), weights(tmp_path / "single"))
 
 
-def test_repeated_it_trains_and_scores_nothing(two_seeds, prepared_tones, monkeypatch):
+def test_a_repeated_call_trains_and_scores_nothing(two_seeds, prepared_tones, monkeypatch):
     folder, scores = two_seeds
     before = files(folder)
     monkeypatch.setattr(loop._Run, "update", None)
@@ -141,12 +141,12 @@ def test_more_seeds_add_the_missing_and_fewer_are_refused(prepared_tones, tmp_pa
     assert list(scores.reports) == [4, 5, 6, 7]
     assert len(json.loads((into / SUMMARY).read_text())["pairs"]) == 6
     assert files(into / "seed_4") == first
-    with pytest.raises(ValueError, match=r"also holds seed_6, seed_7, and --seeds 2 asks for seeds 4 to 5"):
+    with pytest.raises(ValueError, match=r"also contains seed_6, seed_7, but --seeds 2 means seeds 4 to 5"):
         train_seeds(brief(train__seed=4), seeds=2, into=into, data=prepared_tones)
 
 
 def plant(monkeypatch, rates):
-    """Score each seed as told: of ten letters so many wrong, in every utterance alike."""
+    """Replace the score of each seed by a number of wrong characters of ten, in every utterance."""
 
     def planted(folder, *, data, split):
         wrong = rates[Path(folder).name]
@@ -156,7 +156,7 @@ def plant(monkeypatch, rates):
     monkeypatch.setattr(run, "evaluate", planted)
 
 
-def test_the_lowest_cer_is_chosen_wherever_it_stands(prepared_tones, tmp_path, monkeypatch):
+def test_the_lowest_cer_is_chosen(prepared_tones, tmp_path, monkeypatch):
     plant(monkeypatch, {"seed_0": 5, "seed_1": 2, "seed_2": 3})
     scores = train_seeds(brief(), seeds=3, into=tmp_path / "r", data=prepared_tones)
     assert scores.chosen == 1
@@ -187,7 +187,7 @@ def diverge(monkeypatch, seeds):
     monkeypatch.setattr(Ctc, "loss", broken)
 
 
-def test_a_seed_that_diverges_loses_nothing_of_the_others(prepared_tones, tmp_path, monkeypatch):
+def test_a_diverged_seed_does_not_affect_the_others(prepared_tones, tmp_path, monkeypatch):
     recipe, into = brief(train__max_skipped=1), tmp_path / "r"
     diverge(monkeypatch, {1})
     scores = train_seeds(recipe, seeds=3, into=into, data=prepared_tones)
@@ -204,7 +204,7 @@ def test_a_seed_that_diverges_loses_nothing_of_the_others(prepared_tones, tmp_pa
     assert list(train_seeds(recipe, seeds=3, into=into, data=prepared_tones).reports) == [0, 1, 2]
 
 
-def test_all_diverging_is_an_error_that_names_each(prepared_tones, tmp_path, monkeypatch):
+def test_an_error_names_each_seed_when_all_diverge(prepared_tones, tmp_path, monkeypatch):
     diverge(monkeypatch, {0, 1})
     with pytest.raises(RuntimeError, match=r"(?s)all 2 seeds failed.*seed 0: stopped at update 0.*seed 1: stopped"):
         train_seeds(brief(train__max_skipped=1), seeds=2, into=tmp_path / "r", data=prepared_tones)
@@ -213,7 +213,7 @@ def test_all_diverging_is_an_error_that_names_each(prepared_tones, tmp_path, mon
         train_seeds(brief(train__max_skipped=1, optim__lr=1e-3), seeds=2, into=tmp_path / "r", data=prepared_tones)
 
 
-def test_trouble_of_another_kind_is_not_taken_for_divergence(prepared_tones, tmp_path, monkeypatch):
+def test_other_errors_are_not_treated_as_divergence(prepared_tones, tmp_path, monkeypatch):
     def out_of_memory(*_, **__):
         raise torch.OutOfMemoryError
 
@@ -225,7 +225,7 @@ def test_trouble_of_another_kind_is_not_taken_for_divergence(prepared_tones, tmp
     assert not (tmp_path / "r" / "seed_0" / FAILED).exists()
 
 
-def test_other_settings_are_refused_before_anything_is_touched(two_seeds, prepared_tones):
+def test_other_settings_are_refused_without_changes(two_seeds, prepared_tones):
     folder, _ = two_seeds
     before = files(folder)
     with pytest.raises(ValueError, match=r"optim.lr: 0.01, now 0.5"):
@@ -235,7 +235,7 @@ def test_other_settings_are_refused_before_anything_is_touched(two_seeds, prepar
     assert files(folder) == before
 
 
-def test_single_runs_and_several_seeds_do_not_take_each_others_folder(two_seeds, prepared_tones, tmp_path):
+def test_single_and_multi_seed_runs_do_not_use_each_others_folder(two_seeds, prepared_tones, tmp_path):
     folder, _ = two_seeds
     before = files(folder)
     with pytest.raises(ValueError, match=r"seeds: 'several, each in its folder seed_N', now 'absent'"):
@@ -244,11 +244,11 @@ def test_single_runs_and_several_seeds_do_not_take_each_others_folder(two_seeds,
 
     run.train(brief(), into=tmp_path / "single", data=prepared_tones)
     before = files(tmp_path / "single")
-    with pytest.raises(ValueError, match=r"holds a single run.*mv .*single NEW/seed_0"):
+    with pytest.raises(ValueError, match=r"contains a single run.*mv .*single NEW/seed_0"):
         train_seeds(brief(), seeds=2, into=tmp_path / "single", data=prepared_tones)
     assert files(tmp_path / "single") == before
     shutil.copytree(resolve.find(folder), tmp_path / "bare")
-    with pytest.raises(ValueError, match="holds a model already"):
+    with pytest.raises(ValueError, match="already contains a model"):
         train_seeds(brief(), seeds=2, into=tmp_path / "bare", data=prepared_tones)
     (tmp_path / "seeds.json").write_text("mine")
     with pytest.raises(ValueError, match=r"holds seeds.json and no recipe.yaml"):
@@ -265,7 +265,7 @@ def test_a_single_run_can_become_the_first_of_several(prepared_tones, tmp_path):
 
 
 @pytest.mark.parametrize("seeds", [1, 0, -3])
-def test_one_seed_leaves_nothing_to_choose(seeds, prepared_tones, tmp_path):
+def test_fewer_than_two_seeds_are_refused(seeds, prepared_tones, tmp_path):
     with pytest.raises(ValueError, match=f"at least 2 seeds, got {seeds}.*leave `--seeds` out"):
         train_seeds(brief(), seeds=seeds, into=tmp_path / "r", data=prepared_tones)
     assert not (tmp_path / "r").exists()
@@ -300,18 +300,18 @@ def test_without_a_dev_split_nothing_is_trained(column, value, message, tone_cor
 
 
 def test_only_folders_with_a_dev_split_are_scored(tone_corpus, prepared_tones, tmp_path):
-    """Of a folder without splits, all would be taken: what was trained on."""
+    """All utterances of a folder without splits would be used, although they were trained on."""
     bare = prepared_with(tone_corpus, tmp_path / "d", lambda row: row.update({"id": "x" + row["id"], "split": None}))
     scores = train_seeds(brief(), seeds=2, into=tmp_path / "r", data=[bare, prepared_tones])
     assert len(scores.reports[0].utterances) == 8
 
 
-def test_what_is_trained_on_cannot_choose(prepared_tones, tmp_path):
+def test_a_split_that_is_trained_on_is_refused(prepared_tones, tmp_path):
     with pytest.raises(ValueError, match=r"'train' is trained on, so no seed can be chosen by it"):
         train_seeds(brief(labels__dev_split="train"), seeds=2, into=tmp_path / "r", data=prepared_tones)
 
 
-def test_pretraining_has_nothing_to_choose_by(prepared_tones, tmp_path):
+def test_pre_training_recipes_are_refused(prepared_tones, tmp_path):
     with pytest.raises(ValueError, match=r"wav2vec2_smoke pre-trains without transcripts.*--train.seed 1"):
         train_seeds(brief("wav2vec2_smoke"), seeds=2, into=tmp_path / "r", data=prepared_tones)
 
@@ -334,7 +334,7 @@ def test_runs_are_compared_over_seeds_and_speakers(two_seeds, prepared_tones, tm
     assert compare_runs(folder, folder)["wer"].first == pytest.approx(scores.wer.mean)
 
 
-def test_comparing_needs_folders_of_seeds(two_seeds, tmp_path):
+def test_comparisons_require_multi_seed_folders(two_seeds, tmp_path):
     folder, _ = two_seeds
     with pytest.raises(ValueError, match=r"got .*seed_0 without seeds.json"):
         compare_runs(folder, folder / "seed_0")
@@ -369,7 +369,7 @@ def test_two_processes_train_and_one_writes(prepared_tones, tmp_path):
     assert len(json.loads((tmp_path / "r" / SUMMARY).read_text())["seeds"]) == 2
 
 
-def test_the_command(call, prepared_tones, monkeypatch):
+def test_seeds_on_the_command_line(call, prepared_tones, monkeypatch):
     words = ["train", "ctc_smoke", "--data", prepared_tones, "--into", "r", "--train.num-steps", 3]
     code, out, err = call(*words, "--seeds", 2)
     assert code == 0

@@ -1,4 +1,4 @@
-"""Confidence, n-best texts and hot words through the command line."""
+"""Confidence, n-best lists and hot words through the command line."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from sori.inference import calibrate, transcribe
 
 @pytest.fixture
 def model(recogniser_run, tmp_path) -> Path:
-    """A plain model folder of its own, so that nothing is written into the shared one."""
+    """A plain model folder of its own, so that the shared one is not changed."""
     return shutil.copytree(recogniser_run / "model", tmp_path / "recogniser")
 
 
@@ -32,7 +32,7 @@ def sound(tone_corpus) -> Path:
 
 @pytest.fixture
 def long(tone_corpus, tmp_path) -> Path:
-    """Half a minute: several passages."""
+    """Half a minute: several chunks."""
     sounds = sorted((tone_corpus / "audio" / "dora").glob("*.wav"))
     waveform = torch.cat([part for path in sounds for part in (read(path), torch.zeros(12_000))])
     soundfile.write(tmp_path / "long.wav", torch.cat([waveform, waveform]).numpy(), 16_000)
@@ -53,21 +53,21 @@ def transcribed(call, *words):
     return json.loads(out), err
 
 
-def test_confidence_is_fitted_kept_and_found_again(call, model, prepared_tones, sound, long):
+def test_confidence_is_fitted_stored_and_used(call, model, prepared_tones, sound, long):
     assert "confidence" not in transcribed(call, model, sound)[0]["words"][0]
     fit = ["calibrate", model, "--data", prepared_tones, "--split", "dev", "--judge-split", "test"]
     code, out, err = call(*fit, "--plot", "pictures/reliability.png")
     assert code == 0, err
-    assert "kept in" in out
+    assert "stored in" in out
     assert "constant" in out
     assert Path("pictures/reliability.png").stat().st_size > 5_000
     found = calibrate.read(model / "confidence.json", store.load(model)).fits
     assert [one.search for one in found] == [None]
     assert found[0].fitted_on["data"] == ["tones"]
-    for file, num_passages in ((sound, 1), (long, 2)):
-        passages = list(transcribe.passages(store.load(model), file, features=True))
-        assert len(passages) >= num_passages
-        expected = np.concatenate([found[0].probability(one.features) for one in passages])
+    for file, num_chunks in ((sound, 1), (long, 2)):
+        chunks = list(transcribe.transcribe_chunks(store.load(model), file, features=True))
+        assert len(chunks) >= num_chunks
+        expected = np.concatenate([found[0].probability(one.features) for one in chunks])
         words = transcribed(call, model, file)[0]["words"]
         assert [word["confidence"] for word in words] == pytest.approx(expected, abs=1e-4)
     lines = call("transcribe", model, sound, "--times")[1].splitlines()[1:]
@@ -78,13 +78,13 @@ def test_confidence_is_fitted_kept_and_found_again(call, model, prepared_tones, 
     assert all(len(line.split()) == 6 for line in ctm)
 
 
-def test_each_way_of_searching_has_its_own(call, model, prepared_tones, arpa, sound):
+def test_each_decoder_configuration_has_its_own_fit(call, model, prepared_tones, arpa, sound):
     options = ["--lm", arpa, "--beam-size", 20]
     fit = ["calibrate", model, "--data", prepared_tones]
     assert call(*fit)[0] == 0
     found, err = transcribed(call, model, sound, *options)
     assert "confidence" not in found["words"][0]
-    assert "no confidence for this way of searching" in err
+    assert "no confidence for these decoding options" in err
     assert call(*fit, *options)[0] == 0
     assert call(*fit, *options)[0] == 0  # replaces, adds nothing
     fits = calibrate.read(model / "confidence.json", store.load(model)).fits
@@ -99,14 +99,14 @@ def test_each_way_of_searching_has_its_own(call, model, prepared_tones, arpa, so
         transcribe.transcribe(store.load(model), sound, confidence=fits[1])
 
 
-def test_right_words_are_those_of_the_error_report(model, prepared_tones):
+def test_correct_words_are_those_of_the_error_report(model, prepared_tones):
     system = store.load(model)
-    heard = calibrate.hear(system, utterances.transcribed(prepared_tones, "test"))
+    words = calibrate.recognise(system, utterances.transcribed(prepared_tones, "test"))
     report = recognition.evaluate(system, data=prepared_tones)
     edits = report.wer.edits
-    assert heard.right.sum() == len(heard.right) - edits.substitutions - edits.insertions
-    assert len(heard.right) == edits.total - edits.deletions + edits.insertions
-    assert heard.unit == "utterances"
+    assert words.correct.sum() == len(words.correct) - edits.substitutions - edits.insertions
+    assert len(words.correct) == edits.total - edits.deletions + edits.insertions
+    assert words.unit == "utterances"
     assert error_rates([u.reference for u in report.utterances], [u.hypothesis for u in report.utterances]).wer.edits
 
 
@@ -114,7 +114,7 @@ def test_files_that_cannot_be_used_are_named(call, model, prepared_tones, sound,
     fit = ["calibrate", model, "--data", prepared_tones]
     for words, message in (
         (["--plot", "x.png"], "--plot needs --judge-split"),
-        (["--judge-split", "dev"], "another split to judge on"),
+        (["--judge-split", "dev"], "another split to evaluate on"),
     ):
         code, _, err = call(*fit, *words)
         assert code == 2
@@ -124,9 +124,9 @@ def test_files_that_cannot_be_used_are_named(call, model, prepared_tones, sound,
     assert "confidence" in transcribed(call, model, sound, "--confidence", "mine.json")[0]["words"][0]
     code, _, err = call("transcribe", model, sound, "--confidence", "mine.json", "--hot-word", "ab")
     assert code == 2
-    assert "no confidence for this way of searching" in err
+    assert "no confidence for these decoding options" in err
     for text, message in (
-        ("{", "not readable as JSON"),
+        ("{", "not valid JSON"),
         ('{"recogniser": "x"}', "fits"),
         (Path("mine.json").read_text().replace('"recogniser": "', '"recogniser": "0'), "another recogniser"),
         (Path("mine.json").read_text().replace('"bias": ', '"bias": "x", "was": '), "bias"),
@@ -138,14 +138,14 @@ def test_files_that_cannot_be_used_are_named(call, model, prepared_tones, sound,
         assert message in err
     code, _, err = call("transcribe", model, sound, "--confidence", "absent.json")
     assert code == 2
-    assert "`sori calibrate` makes one" in err
+    assert "`sori calibrate` writes one" in err
     monkeypatch.setattr(calibrate.huggingface, "is_huggingface", lambda _: True)
     with pytest.raises(ValueError, match="--into FILE"):
         calibrate.file_of(model)
     assert calibrate.find(model) is None
 
 
-def test_a_file_comes_back_as_it_was(model, tmp_path):
+def test_a_file_is_read_as_it_was_stored(model, tmp_path):
     system = store.load(model)
     one = Confidence(
         features=("x",), means=(1 / 3,), scales=(2.0,), weights=(0.1,), bias=-1e-17, search={"a": 0.1, "lm": None}
@@ -159,7 +159,7 @@ def test_a_file_comes_back_as_it_was(model, tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["c.json"]
 
 
-def test_characters_lie_within_their_words(call, model, sound, long):
+def test_characters_are_within_their_words(call, model, sound, long):
     for file in (sound, long):
         for word in transcribed(call, model, file)[0]["words"]:
             assert "".join(one["text"] for one in word["characters"]) == word["text"]
@@ -169,15 +169,15 @@ def test_characters_lie_within_their_words(call, model, sound, long):
             assert all(one["start"] < one["end"] for one in word["characters"])
 
 
-def test_the_best_texts_of_each_passage(call, model, sound, long):
+def test_n_best_list_of_each_chunk(call, model, sound, long):
     plain, _ = transcribed(call, model, sound)
     assert "alternatives" not in plain
     for file in (sound, long):
         found, _ = transcribed(call, model, file, "--num-best", 3)
-        passages = found["alternatives"]
-        assert (len(passages) > 1) == (file == long)
-        assert " ".join(one["texts"][0]["text"] for one in passages) == found["text"]
-        for one in passages:
+        chunks = found["alternatives"]
+        assert (len(chunks) > 1) == (file == long)
+        assert " ".join(one["texts"][0]["text"] for one in chunks) == found["text"]
+        for one in chunks:
             scores = [row["score"] for row in one["texts"]]
             assert len({row["text"] for row in one["texts"]}) == len(scores) == 3
             assert scores == sorted(scores, reverse=True)

@@ -15,7 +15,7 @@ from sori.inference import lm_fusion
 
 @pytest.fixture
 def arpa(call, prepared_tones, recogniser_run):
-    """A language model of all that is said: the words of these recordings are drawn at random, none comes twice."""
+    """A language model of all transcripts: the words of these recordings are random, so none occurs twice."""
     said = sorted({u.text for u in read_manifest(prepared_tones)})
     Path("said.txt").write_text("\n".join(said) + "\n")
     code, out, err = call("lm", "build", "said.txt", "--order", 2, "--into", "lm.arpa", "--model", recogniser_run)
@@ -28,7 +28,7 @@ def rates(out):
     return [float(re.search(rf"{unit} +(\d+\.\d+)%", out)[1]) for unit in ("WER", "CER")]
 
 
-def test_a_language_model_takes_word_errors_away(call, arpa, prepared_tones, recogniser_run):
+def test_a_language_model_lowers_the_word_error_rate(call, arpa, prepared_tones, recogniser_run):
     words = ["evaluate", recogniser_run, "--data", prepared_tones]
     without = rates(call(*words)[1])[0]
     code, out, _ = call(*words, "--lm", arpa)
@@ -36,16 +36,16 @@ def test_a_language_model_takes_word_errors_away(call, arpa, prepared_tones, rec
     assert rates(out)[0] < without
 
 
-def test_only_known_words_are_written_unless_asked_otherwise(call, arpa, prepared_tones, recogniser_run):
+def test_only_known_words_are_output_unless_others_are_allowed(call, arpa, prepared_tones, recogniser_run):
     system = store.load(recogniser_run)
     known = set(Path("said.txt").read_text().split())
     utterances = transcribed(prepared_tones, "test")
     for known_only in (True, False):
         search = lm_fusion.decoder(system, arpa, BeamConfig(lm_weight=0.0), known_words_only=known_only)
         report = recognition.evaluate(system, data=prepared_tones, decoder=search)
-        written = {word for one in report.utterances for word in one.hypothesis.split()}
+        output = {word for one in report.utterances for word in one.hypothesis.split()}
         assert len(report.utterances) == len(utterances)
-        assert (written <= known) == known_only
+        assert (output <= known) == known_only
 
 
 def test_tuning_finds_weights_no_worse_than_the_defaults(call, arpa, prepared_tones, recogniser_run):
@@ -59,23 +59,23 @@ def test_tuning_finds_weights_no_worse_than_the_defaults(call, arpa, prepared_to
     assert best <= rates(call(*words, "--lm-weight", 1.0, "--word-score", 0.0)[1])[0]
 
 
-def test_a_model_over_characters_is_known_as_such_and_writes_any_word(call, prepared_tones, recogniser_run):
+def test_a_character_model_is_detected_and_allows_any_word(call, prepared_tones, recogniser_run):
     said = sorted({u.text for u in read_manifest(prepared_tones) if u.split == "train"})
     Path("said.txt").write_text("\n".join(said) + "\n")
-    options = ["--order", 3, "--unit", "character", "--into", "letters.arpa", "--model", recogniser_run]
+    options = ["--order", 3, "--unit", "character", "--into", "characters.arpa", "--model", recogniser_run]
     assert call("lm", "build", "said.txt", *options)[0] == 0
     system = store.load(recogniser_run)
-    search = lm_fusion.decoder(system, "letters.arpa", BeamConfig(lm_weight=0.3))
+    search = lm_fusion.decoder(system, "characters.arpa", BeamConfig(lm_weight=0.3))
     assert search.lm_unit == "symbol"
     report = recognition.evaluate(system, data=prepared_tones, decoder=search)
     known = set(Path("said.txt").read_text().split())
     assert report.cer.rate < 0.4
     assert {word for one in report.utterances for word in one.hypothesis.split()} - known
-    weighty = lm_fusion.decoder(system, "letters.arpa", BeamConfig(lm_weight=30.0))
-    assert recognition.evaluate(system, data=prepared_tones, decoder=weighty).cer.rate > report.cer.rate
+    overweighted = lm_fusion.decoder(system, "characters.arpa", BeamConfig(lm_weight=30.0))
+    assert recognition.evaluate(system, data=prepared_tones, decoder=overweighted).cer.rate > report.cer.rate
 
 
-def test_transcribe_takes_it_too(call, arpa, recogniser_run, tone_corpus):
+def test_transcribe_uses_a_language_model(call, arpa, recogniser_run, tone_corpus):
     sound = tone_corpus / "audio" / "anna" / "anna-000.wav"
     code, out, _ = call("transcribe", recogniser_run, sound, "--lm", arpa, "--times")
     assert code == 0
@@ -84,7 +84,7 @@ def test_transcribe_takes_it_too(call, arpa, recogniser_run, tone_corpus):
     assert set(lines[0].split("\t")[1].split()) <= set(Path("said.txt").read_text().split())
 
 
-def test_what_cannot_be_is_named(call, arpa, prepared_tones, encoder_run, recogniser_run):
+def test_errors_name_the_cause(call, arpa, prepared_tones, encoder_run, recogniser_run):
     code, _, err = call("evaluate", encoder_run, "--data", prepared_tones, "--lm", arpa)
     assert code == 2
     assert "expected a recogniser" in err
@@ -94,4 +94,4 @@ def test_what_cannot_be_is_named(call, arpa, prepared_tones, encoder_run, recogn
     assert call("lm", "build", "--into", "x.arpa")[0] == 2
     code, _, err = call("lm", "build", "said.txt", "--into", "x.arpa", "--model", encoder_run)
     assert code == 2
-    assert "no recogniser" in err
+    assert "not a recogniser" in err

@@ -1,4 +1,4 @@
-"""Blanks are filled with what a model has learnt; what cannot be filled is refused."""
+"""Masked words are predicted by a trained model; unusable texts and models are refused."""
 
 import pytest
 
@@ -13,7 +13,7 @@ SENTENCES = ["The dog chases the cat.", "The sun is yellow today.", "My blue car
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of `bert_smoke` on four sentences again and again."""
+    """A run of `bert_smoke` on four sentences, repeated many times."""
     folder = tmp_path_factory.mktemp("bert")
     lines = [SENTENCES[(3 * number + number // 5) % 4] for number in range(1200)]
     text = "".join(line + ("\n\n" if number % 12 == 11 else "\n") for number, line in enumerate(lines))
@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
     return folder / "run"
 
 
-def test_blanks_are_filled(trained, call):
+def test_masked_words_are_predicted(trained, call):
     code, out, _ = call("fill", trained, "[MASK] eat fresh [MASK].", "--number", "2")
     assert code == 0
     rows = [line.split("\t") for line in out.splitlines()]
@@ -31,21 +31,21 @@ def test_blanks_are_filled(trained, call):
     assert float(rows[0][1]) > 0.2 > float(rows[1][1])
 
 
-def test_held_out_text_is_measured_beside_what_frequencies_alone_tell(trained):
+def test_held_out_loss_is_below_the_unigram_baseline(trained):
     last = [row for row in read_metrics(trained / "metrics.jsonl") if row["kind"] == "evaluation"][-1]
     assert last["held_out_mlm"] < 0.45 * last["held_out_unigram"]
     assert last["held_out_correct"] > 0.5
 
 
-def test_shares_are_probabilities(trained):
+def test_probabilities_sum_to_one(trained):
     (found,) = masked_lm.fill(trained, "We [MASK] fresh bread.", number=10_000)
     assert sum(one.probability for one in found) == pytest.approx(1, abs=1e-4)
     assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
 
 
-@pytest.mark.parametrize(("text", "said"), [("No blank.", r"\[MASK\]"), ("[MASK] " * 100, "at most 64 tokens")])
-def test_what_cannot_be_filled_is_refused(trained, text, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("text", "message"), [("No mask.", r"\[MASK\]"), ("[MASK] " * 100, "at most 64 tokens")])
+def test_unusable_texts_are_refused(trained, text, message):
+    with pytest.raises(ValueError, match=message):
         masked_lm.fill(trained, text)
 
 
@@ -56,7 +56,7 @@ def test_models_without_the_head_are_refused(trained):
         masked_lm.fill(bert, "The [MASK].")
 
 
-def test_models_of_texts_hear_nothing(trained, call):
+def test_text_models_refuse_audio(trained, call):
     code, _, err = call("embed", trained, "speech.wav", "--into", "there")
     assert code == 1
     assert "does not process audio" in err

@@ -26,15 +26,15 @@ def speech(tone_corpus) -> Path:
     return tone_corpus / "audio" / "anna" / "anna-000.wav"
 
 
-def test_a_transcript_says_what_was_played_and_when(recogniser, speech):
+def test_a_transcript_has_the_words_and_their_times(recogniser, speech):
     found = transcribe.transcribe(recogniser, speech)
-    said = speech.with_suffix(".txt").read_text().strip()
-    assert len(set(found.text.split()) & set(said.split())) >= 2
+    reference = speech.with_suffix(".txt").read_text().strip()
+    assert len(set(found.text.split()) & set(reference.split())) >= 2
     assert found.text.split() == [word.text for word in found.words]
     times = [time for word in found.words for time in (word.start, word.end)]
     assert times == sorted(times)
     assert times[-1] <= len(read(speech)) / 16_000
-    # the first tone begins after 0.1 s, and a frame sees 35 ms
+    # The first tone begins after 0.1 s, and a frame spans 35 ms.
     assert 0.05 < times[0] < 0.3
 
 
@@ -65,7 +65,7 @@ def test_layers(encoder, speech):
 
 
 def test_the_times_follow_a_click(encoder):
-    # the vector that a click changes most is the one whose time is the click's
+    # The vector that a click changes most has the time of the click.
     waveform = torch.randn(32_000, generator=torch.Generator().manual_seed(0)) * 1e-3
     clicked = waveform.clone()
     clicked[16_000:16_100] += 0.5
@@ -83,7 +83,7 @@ def test_a_waveform_must_state_its_rate(encoder, sample_rate):
 
 def test_too_short_a_recording_is_named(encoder, tmp_path):
     soundfile.write(tmp_path / "click.wav", torch.zeros(100).numpy(), 16_000)
-    with pytest.raises(ValueError, match=r"click.wav gives 100 samples, but one frame needs 560 \(35 ms\)"):
+    with pytest.raises(ValueError, match=r"click.wav has 100 samples, but one frame needs 560 \(35 ms\)"):
         embed.embed(encoder, tmp_path / "click.wav")
     assert embed.embed(encoder, torch.randn(560), sample_rate=16_000).frames.shape == (1, 32)
 
@@ -95,7 +95,7 @@ def test_damaged_samples_are_refused(encoder):
         embed.embed(encoder, waveform, sample_rate=16_000)
 
 
-def test_an_encoder_cannot_write(encoder, speech):
+def test_an_encoder_without_vocabulary_cannot_transcribe(encoder, speech):
     with pytest.raises(ValueError, match="expected a recogniser"):
         transcribe.transcribe(encoder, speech)
 
@@ -106,7 +106,12 @@ def test_a_bad_file_does_not_stop_the_others(recogniser, speech, tmp_path):
     results = list(transcribe.transcribe_files(recogniser, paths))
     assert [path for path, _ in results] == paths
     kinds = [type(result) for _, result in results]
-    assert kinds == [transcribe.Transcript, transcribe.Failure, transcribe.Failure, transcribe.Transcript]
+    assert kinds == [
+        transcribe.Transcript,
+        transcribe.FailedRecording,
+        transcribe.FailedRecording,
+        transcribe.Transcript,
+    ]
     assert "not_sound.wav" in results[1][1].reason
 
 

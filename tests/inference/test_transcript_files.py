@@ -20,7 +20,7 @@ from sori.inference.transcript_files import plan
 
 @pytest.fixture
 def folder(tone_corpus, tmp_path):
-    """Two recordings, one in a subfolder, and a file that is no sound in spite of its name."""
+    """Two recordings, one in a subfolder, and a text file with the name of a sound file."""
     sounds = sorted((tone_corpus / "audio" / "anna").glob("*.wav"))
     (tmp_path / "in" / "deep").mkdir(parents=True)
     shutil.copy(sounds[0], tmp_path / "in" / "one.wav")
@@ -39,7 +39,7 @@ def test_a_folder_becomes_a_folder_of_transcripts(call, folder, recogniser_run):
     assert Path("out/one.srt").read_text().startswith("1\n00:00:0")
 
 
-def test_what_exists_is_kept_unless_asked_otherwise(call, folder, recogniser_run):
+def test_existing_transcripts_are_kept_without_overwrite(call, folder, recogniser_run):
     Path("out").mkdir()
     Path("out/one.txt").write_text("precious")
     words = ["transcribe", recogniser_run, folder / "one.wav", "--into", "out"]
@@ -52,7 +52,7 @@ def test_what_exists_is_kept_unless_asked_otherwise(call, folder, recogniser_run
     assert Path("out/one.txt").read_text() == expected + "\n"
 
 
-def test_two_recordings_of_one_name_are_refused_before_anything_is_heard(call, folder, recogniser_run):
+def test_two_recordings_of_one_name_are_refused_before_transcription(call, folder, recogniser_run):
     shutil.copy(folder / "one.wav", folder / "deep" / "one.wav")
     code, out, err = call("transcribe", recogniser_run, folder / "one.wav", folder / "deep" / "one.wav", "--into", "o")
     assert (code, out) == (2, "")
@@ -60,7 +60,7 @@ def test_two_recordings_of_one_name_are_refused_before_anything_is_heard(call, f
     assert not Path("o").exists()
 
 
-def test_the_same_recording_twice_is_no_clash(folder):
+def test_the_same_recording_twice_is_allowed(folder):
     jobs = plan([folder / "one.wav", folder / "one.wav"], into=Path("o"), to="txt")
     assert {job.transcript for job in jobs} == {Path("o/one.txt")}
 
@@ -69,7 +69,7 @@ def test_an_empty_folder_is_named(call, recogniser_run, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = call("transcribe", recogniser_run, "empty")
     assert code == 2
-    assert "empty holds no sound files" in err
+    assert "empty contains no sound files" in err
 
 
 def test_standard_input(call, folder, recogniser_run, monkeypatch):

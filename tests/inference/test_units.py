@@ -7,8 +7,8 @@ from sori import recipes
 from sori.checkpoints import store
 from sori.core.audio import read
 from sori.data.manifest import read_manifest
-from sori.inference.transcribe import Failure
-from sori.inference.units import Written, as_text, read_units, write_units
+from sori.inference.transcribe import FailedRecording
+from sori.inference.units import UtteranceUnits, as_text, read_units, write_units
 from sori.models import factory
 from sori.text.vocabulary import Vocabulary
 
@@ -26,9 +26,9 @@ def test_every_utterance_alone(name, prepared_tones, tmp_path):
     assert list(stored) == [u.id for u in utterances]
     for utterance, one in zip(utterances, found, strict=True):
         waveform = read(utterance.path)
-        codes = system.units(waveform[None], torch.tensor([len(waveform)])).data[0]
-        assert torch.equal(stored[utterance.id], codes)
-        assert one == Written(utterance.id, len(codes))
+        units = system.units(waveform[None], torch.tensor([len(waveform)])).data[0]
+        assert torch.equal(stored[utterance.id], units)
+        assert one == UtteranceUnits(utterance.id, len(units))
 
 
 def test_a_bad_file_does_not_stop_the_others(prepared_tones, tmp_path):
@@ -36,13 +36,13 @@ def test_a_bad_file_does_not_stop_the_others(prepared_tones, tmp_path):
     utterances[1] = utterances[1]._replace(path=str(tmp_path / "gone.wav"))
     utterances[2] = utterances[2]._replace(num_samples=100)
     found = list(write_units(model(), utterances, tmp_path / "units.tsv"))
-    assert [isinstance(one, Failure) for one in found] == [False, True, True, False]
+    assert [isinstance(one, FailedRecording) for one in found] == [False, True, True, False]
     assert "gone.wav" in found[1].reason
     assert "shorter than one frame" in found[2].reason
     assert [name for name, _ in read_units(tmp_path / "units.tsv")] == [utterances[0].id, utterances[3].id]
 
 
-def test_the_file_is_streamed_and_appears_whole(prepared_tones, tmp_path):
+def test_the_file_is_streamed_and_renamed_when_complete(prepared_tones, tmp_path):
     utterances, target = read_manifest(prepared_tones)[:2], tmp_path / "units.tsv"
     found = write_units(model(), utterances, target)
     next(found)
@@ -64,7 +64,7 @@ def test_a_model_without_quantiser_is_refused(tmp_path):
             list(write_units(system, [], tmp_path / "x"))
 
 
-def test_another_file_is_refused(tmp_path):
+def test_a_malformed_file_is_refused(tmp_path):
     assert as_text(torch.tensor([[17, 203], [17, 9]])) == "17-203 17-9"
     for line in ("no tab", "a\tb c", "a\t1-2 3"):
         (tmp_path / "x").write_text(f"good\t1-2 3-4\n{line}\n")
@@ -72,7 +72,7 @@ def test_another_file_is_refused(tmp_path):
             list(read_units(tmp_path / "x"))
 
 
-def test_the_verb(call, prepared_tones, tmp_path):
+def test_units_on_the_command_line(call, prepared_tones, tmp_path):
     store.save(model(), tmp_path / "m")
     code, out, _ = call("units", tmp_path / "m", "--data", prepared_tones, "--into", tmp_path / "u", "--split", "dev")
     assert code == 0

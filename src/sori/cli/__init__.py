@@ -1,4 +1,4 @@
-"""The `sori` command: verbs to functions; whatever it can do, the package can do without it."""
+"""The `sori` command: one verb for each public function of the package."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ from sori.inference.transcript_files import STDIN
 app = App(
     name="sori",
     help="Self-supervised speech representations: from a folder of recordings to a recogniser.",
-    help_epilogue="With --debug, any verb shows where in the program an error arose.",
+    help_epilogue="Add --debug to any command to print the full traceback of an error.",
     version_flags=["--version"],
 )
 app.command(train.prepare)
@@ -46,37 +46,37 @@ app.command(train.show)
 app.command(train.demo)
 app.command(comparison.lab)
 
-drawn = App(name="plot", help="Pictures of runs and of sound; pages on which vectors are seen.")
-drawn.default(models.plot)
-drawn.command(projector.projector)
-drawn.command(projector.pairs)
-app.command(drawn)
+plot_app = App(name="plot", help="Plot the training curves of a run, a recording, or vectors.")
+plot_app.default(models.plot)
+plot_app.command(projector.projector)
+plot_app.command(projector.pairs)
+app.command(plot_app)
 
-lm = App(name="lm", help="Language models: build one from text, find its weight.")
-lm.command(evaluate.build)
-lm.command(evaluate.tune)
-app.command(lm)
+lm_app = App(name="lm", help="Build a language model from text, or tune its weight.")
+lm_app.command(evaluate.build)
+lm_app.command(evaluate.tune)
+app.command(lm_app)
 
-spoken = App(name="words", help="Words, written and spoken: what is near a word or a sum of words, vectors, scores.")
-spoken.default(words.ask)
-spoken.command(words.align)
-spoken.command(words.vectors)
-spoken.command(words.neighbours)
-spoken.command(words.evaluate)
-app.command(spoken)
+words_app = App(name="words", help="Query, export and evaluate vectors of written or spoken words.")
+words_app.default(words.query)
+words_app.command(words.align)
+words_app.command(words.vectors)
+words_app.command(words.neighbours)
+words_app.command(words.evaluate)
+app.command(words_app)
 
 
 def main() -> None:
-    """Run the command; what the user can put right is one line on the screen, and exit code 2."""
-    words = sys.argv[1:]
-    debug = "--debug" in words
+    """Run the command line; errors that the user can correct give a one-line message and exit code 2."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
     log.show()
     try:
-        # A lone dash would be taken for an option.
-        app([str(STDIN) if word == "-" else word for word in words if word != "--debug"])
+        # cyclopts takes a single dash for an option.
+        app([str(STDIN) if argument == "-" else argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of the pipe has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (ValueError, OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The verb that trains every system on the same hours and compares them."""
+"""`sori lab`: train all systems on the same amount of audio and compare them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,32 +16,33 @@ _DEFAULTS = LabConfig()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Settings:
-    """Who takes part, what each may hear, and what is asked."""
+    """Systems, training budget and probe tasks of the comparison."""
 
     size: Size = _DEFAULTS.size
-    """Recipes called tiny, or toys that show in minutes whether everything runs."""
+    """`full` uses the recipes NAME_tiny; `smoke` uses toy recipes that test in minutes whether everything runs."""
     systems: str = ",".join(SYSTEMS)
-    """Some of them, with commas between; more of them later with the same folder are added."""
+    """Systems to compare, separated by commas. Systems named in a later call with the same folder are added."""
     hours_heard: float | None = None
-    """Audio each hears, repetitions counted; by default as much as the recipe that asks for most."""
+    """Hours of audio processed in training each system, counting repetitions. By default, that of the recipe with the
+    most."""
     updates: int | None = None
-    """In place of hours: so many updates each, whose batches differ in length."""
+    """Number of updates of each system, instead of hours; the audio per update differs between systems."""
     tasks: str = ",".join(_DEFAULTS.tasks)
-    """Some of phone, speaker and abx, with commas between; see `sori probe`."""
+    """Probe tasks, separated by commas: phone, speaker, abx. See `sori probe`."""
     split_by: SplitBy = _DEFAULTS.split_by
-    """Phones are read from other speakers than they were learnt from, or only from other utterances."""
+    """Whether phone probes are tested on other speakers than they were trained on, or only on other utterances."""
     minutes: float | None = None
-    """Measure on at most so much of the recordings; at size smoke ten by default."""
+    """Maximum amount of probe data, in minutes. By default all of it; 10 with `--size smoke`."""
     seed: int = 0
-    """Of training and of measuring."""
+    """Random seed of training and probing."""
 
     def config(self) -> LabConfig:
-        """For `study.lab`."""
-        lists = {name: _words(getattr(self, name)) for name in ("systems", "tasks")}
+        """Return the configuration for `study.lab`."""
+        lists = {name: _split(getattr(self, name)) for name in ("systems", "tasks")}
         return LabConfig.from_data(self.__dict__ | lists, origin="this choice")
 
 
-EVERYTHING = Settings()
+DEFAULT_SETTINGS = Settings()
 
 
 def lab(
@@ -51,27 +52,29 @@ def lab(
     alignments: Path | None = None,
     probe_data: list[Path] | None = None,
     labels: list[Path] | None = None,
-    settings: Settings = EVERYTHING,
+    settings: Settings = DEFAULT_SETTINGS,
 ) -> None:
-    """Train every system on the same hours, measure each alike, compare; repeated, it continues.
+    """Train all systems on the same amount of audio and compare them with the same probes.
+
+    The same command continues an interrupted comparison.
 
     Args:
         data: Prepared folder to train on; may be given several times.
-        into: Folder for everything that is made: lab.md, lab.json, lab.png and a folder for each system.
-        alignments: When each phone of the probe data is spoken: .jsonl (.gz, .xz) or a folder of TextGrids; without,
-            only speakers are asked for.
-        probe_data: Prepared folder to measure on, in place of data; may be given several times.
-        labels: Prepared folder with transcripts and a split `test`: also make recognisers from ten minutes of it and
-            count their errors; may be given several times.
-        settings: Who takes part, and the budget.
+        into: Output folder: lab.md, lab.json, lab.png and a folder for each system.
+        alignments: Phone alignments of the probe data: a .jsonl file (.gz, .xz) or a folder of TextGrids. Without
+            alignments, only the speaker probe is run.
+        probe_data: Prepared folder to probe on; may be given several times. By default, the training data.
+        labels: Prepared folder with transcripts and a split `test`; may be given several times. Fine-tunes each system
+            on ten minutes of it and reports the character error rate.
+        settings: Systems, budget and probe tasks.
     """
-    found = study.lab(
+    results = study.lab(
         data, into=into, alignments=alignments, probe_data=probe_data, labels=labels, config=settings.config()
     )
-    if found is not None:
-        print(found.table())
+    if results is not None:
+        print(results.table())
         print(f"\nin {into}: lab.md, lab.json, lab.png")
 
 
-def _words(text: str) -> list[Any]:
-    return [word.strip() for word in text.split(",")]
+def _split(text: str) -> list[Any]:
+    return [part.strip() for part in text.split(",")]

@@ -1,4 +1,4 @@
-"""Verbs that measure: error rates, the language models that lower them, and how sure a word is."""
+"""Commands for error rates, language models and confidence: evaluate, score, calibrate, lm build, lm tune."""
 
 import json
 from pathlib import Path
@@ -36,16 +36,17 @@ def evaluate(
     audio_minutes: float = AUDIO_MINUTES,
     search: Search = GREEDY,
 ) -> None:
-    """Word and character error rates on transcribed recordings.
+    """Compute word and character error rates of a recogniser on transcribed recordings.
 
     Args:
         model: Folder, run folder or name of a recogniser.
         data: Prepared folder; may be given several times.
-        split: Which utterances, where a folder names splits; `all` for all of them.
-        against: Another recogniser to compare with, on the same recordings and with the same language model.
-        save: Write the rates, every utterance among them, as JSON.
-        report: Write a web page: rates, confusions, speakers, lengths, every utterance with its errors, sound.
-        audio_minutes: Sound on that page, at most; a minute is about half a megabyte.
+        split: Split to use, or `all`. Folders without splits are used as a whole.
+        against: Second recogniser to compare with, on the same recordings and with the same language model.
+        save: Write the error rates and every utterance to this JSON file.
+        report: Write a web page with error rates, confusions, speakers, lengths, and every utterance with its errors
+            and audio.
+        audio_minutes: Maximum amount of audio on the web page, in minutes, of about half a megabyte each.
         search: Language model and hot words.
     """
     recognisers = []
@@ -53,7 +54,7 @@ def evaluate(
         system = store.load(name).to(distributed.device())
         recognisers.append((name, system, search.decoder(recognition.require_recogniser(system, name))))
     found = scores.evaluate(recognisers, data=data, split=None if split == "all" else split)
-    _tell(found, save=save, report=report, audio_minutes=audio_minutes)
+    _output(found, save=save, report=report, audio_minutes=audio_minutes)
 
 
 def score(
@@ -68,18 +69,20 @@ def score(
     save: Path | None = None,
     report: Path | None = None,
 ) -> None:
-    """Word and character error rates of text files.
+    """Compute word and character error rates of text files.
 
     Args:
-        reference: What was said: .txt (an utterance a line), .tsv (id, tab, text) or .trn (text, id in parentheses).
-        hypothesis: What a recogniser wrote, for the same utterances.
-        against: What another one wrote, to compare with.
-        form: How the files are written, where their names do not tell; `kaldi`: id, space, text.
-        speaker_of: Regular expression that finds the speaker in an id, such as ^[^-]+, for intervals over speakers.
-        case: Leave letters as they are, or write all in one case.
-        punctuation: Leave it, or drop it (apostrophes and hyphens within words stay).
-        save: Write the rates, every utterance among them, as JSON.
-        report: Write a web page: rates, confusions, speakers, lengths, every utterance with its errors.
+        reference: Reference transcripts: .txt (one utterance per line), .tsv (id, tab, text) or .trn (text, id in
+            parentheses).
+        hypothesis: Output of a recogniser for the same utterances.
+        against: Output of a second recogniser, to compare with.
+        form: Format of the files. By default chosen by their extensions; `kaldi` (id, space, text) has none.
+        speaker_of: Regular expression that matches the speaker in an utterance id, such as ^[^-]+, for confidence
+            intervals over speakers.
+        case: Keep upper and lower case, or convert both texts to one case.
+        punctuation: Keep punctuation, or remove it (apostrophes and hyphens within words are kept).
+        save: Write the error rates and every utterance to this JSON file.
+        report: Write a web page with error rates, confusions, speakers, lengths, and every utterance with its errors.
     """
     found = scores.score(
         reference,
@@ -90,10 +93,10 @@ def score(
         case=case,
         punctuation=punctuation,
     )
-    _tell(found, save=save, report=report)
+    _output(found, save=save, report=report)
 
 
-def _tell(
+def _output(
     found: scores.Scores, *, save: Path | None, report: Path | None, audio_minutes: float = AUDIO_MINUTES
 ) -> None:
     print(found.table())
@@ -118,52 +121,53 @@ def calibrate(
     into: Path | None = None,
     search: Search = GREEDY,
 ) -> None:
-    """Fit confidence: the probability that a word is right, for `sori transcribe` with the same options.
+    """Fit word confidence, the probability that a word is correct, for `sori transcribe` with the same options.
 
     Args:
-        model: Folder, run folder or name of a recogniser; what is fitted is kept there.
+        model: Folder, run folder or name of a recogniser; the fit is stored there.
         data: Prepared folder; may be given several times.
-        split: Which utterances to fit on: some that the recogniser has not learnt from; `all` for all of them.
-        judge_split: Which other utterances to judge the confidence on.
-        plot: Picture to draw of the judged confidence: how often words are right, against what was said of them.
-        into: File to keep it in instead; for models that other programs wrote.
+        split: Split to fit on, or `all`; the recogniser must not have been trained on it.
+        judge_split: Other split to evaluate the confidence on.
+        plot: Figure to write with --judge-split: a reliability diagram, the fraction of correct words by confidence.
+        into: File to store the fit in instead, for models in another program's format.
         search: Language model and hot words.
     """
     if plot is not None and judge_split is None:
         raise ValueError(
             "--plot needs --judge-split: on the words it was fitted on, confidence looks better than it is; name a "
-            "split that was kept for judging, such as `--judge-split test`"
+            "split that was held out for evaluation, such as `--judge-split test`"
         )
     if judge_split == split:
-        raise ValueError(f"expected another split to judge on than to fit on, got {split!r} for both")
+        raise ValueError(f"expected another split to evaluate on than to fit on, got {split!r} for both")
     target = into or calibrate_module.file_of(model)
     system = recognition.require_recogniser(store.load(model).to(distributed.device()), model)
     decoder = search.decoder(system)
-    heard = calibrate_module.hear(system, transcribed(data, None if split == "all" else split), decoder)
+    words = calibrate_module.recognise(system, transcribed(data, None if split == "all" else split), decoder)
     about = {"data": [folder.name for folder in data], "split": split, "lm": search.lm.name if search.lm else None}
-    confidence = calibrate_module.fit(heard, decoder, about)
+    confidence = calibrate_module.fit(words, decoder, about)
     calibrate_module.store(confidence, target, system)
-    print(f"fitted on {split}: {len(heard.right):,} words, {heard.right.mean():.1%} right; kept in {target}")
+    print(f"fitted on {split}: {len(words.correct):,} words, {words.correct.mean():.1%} correct; stored in {target}")
     if judge_split is not None:
         others = transcribed(data, None if judge_split == "all" else judge_split)
-        judged = calibrate_module.judge(confidence, calibrate_module.hear(system, others, decoder))
-        print(f"judged on {judge_split}: {judged.table()}")
+        evaluation = calibrate_module.evaluate(confidence, calibrate_module.recognise(system, others, decoder))
+        print(f"evaluated on {judge_split}: {evaluation.table()}")
         if plot is not None:
             plot.parent.mkdir(parents=True, exist_ok=True)
-            save_figure(draw_reliability(judged), plot)
+            save_figure(draw_reliability(evaluation), plot)
             print(f"drawn: {plot}")
 
 
-def draw_reliability(judged: calibrate_module.Judged) -> Figure:
-    """The confidence of judged words against how often they are right."""
-    stated, one = judged.stated["calibrated"], judged.measured["calibrated"]
+def draw_reliability(evaluation: calibrate_module.Evaluation) -> Figure:
+    """Draw a reliability diagram: the fraction of correct words by confidence."""
+    probabilities, one = evaluation.probabilities["calibrated"], evaluation.metrics["calibrated"]
     (ece_low, ece_high), (nce_low, nce_high) = one.ece_interval, one.nce_interval
+    correct = evaluation.words.correct
     caption = (
-        f"{len(stated):,} words, {judged.heard.right.mean():.1%} right, in {NUM_BINS} groups of equal size\n"
+        f"{len(correct):,} words, {correct.mean():.1%} correct, in {NUM_BINS} bins of equal size\n"
         f"ECE {one.ece:.3f} ({ece_low:.3f} to {ece_high:.3f}), NCE {one.nce:.3f} ({nce_low:.3f} to {nce_high:.3f})"
     )
-    rows = [(group.stated, group.right, group.low, group.high) for group in bins(stated, judged.heard.right)]
-    return reliability(rows, stated.tolist(), caption=caption)
+    rows = [(group.stated, group.right, group.low, group.high) for group in bins(probabilities, correct)]
+    return reliability(rows, probabilities.tolist(), caption=caption)
 
 
 def build(
@@ -174,21 +178,23 @@ def build(
     model: str | None = None,
     unit: Literal["word", "character"] = "word",
 ) -> None:
-    """Make a language model of text: interpolated modified Kneser-Ney, as an ARPA file.
+    """Build an n-gram language model from text: interpolated modified Kneser-Ney, as an ARPA file.
 
     Args:
-        texts: Text files (.txt, .gz, .xz), one sentence or paragraph a line.
-        into: File to write: .arpa or .arpa.gz.
-        order: Words that are looked at together, 1 to 6.
-        prune: By order, drop what occurs at most so often; `--prune 0 --prune 0 --prune 1`: single ones from order 3.
-        model: Recogniser it is for: text is normalised as it writes, and what it cannot write is reported.
-        unit: Words, or characters for a model over the recogniser's symbols.
+        texts: Text files (.txt, .gz, .xz) with one sentence or paragraph per line.
+        into: ARPA file to write (.arpa, .arpa.gz).
+        order: Length of the longest n-grams, 1 to 6.
+        prune: Drop n-grams with at most this count; once for each order, from 1: `--prune 0 --prune 0 --prune 1` drops
+            3-grams (and longer) that occur once. By default nothing is dropped.
+        model: Recogniser to use it with: the text is normalised as in its transcripts, and characters that are not in
+            its vocabulary are reported.
+        unit: Model words, or characters (the recogniser's symbols).
     """
     if not texts:
         raise ValueError("expected text files, got none; name them after `sori lm build`")
     vocabulary = store.read(model).model.vocabulary if model else None
     if model and vocabulary is None:
-        raise ValueError(f"{model} is no recogniser; it writes no text that a language model could be made for")
+        raise ValueError(f"{model} is not a recogniser: it has no output vocabulary to normalise the text for")
     report = build_lm(texts, order=order, into=into, vocabulary=vocabulary, unit=unit, prune=prune or ())
     print(report.table())
 
@@ -196,15 +202,16 @@ def build(
 def tune(
     model: str, lm: Path, *, data: list[Path], split: str = "dev", beam_size: int = 50, unknown_words: bool = False
 ) -> None:
-    """Find the weight of a language model, and the bonus for each word, with the fewest word errors.
+    """Tune the weight of a language model and the word bonus for the lowest word error rate, by grid search.
 
     Args:
         model: Folder, run folder or name of a recogniser.
-        lm: Language model over words (.arpa, .arpa.gz).
+        lm: Word-level language model (.arpa, .arpa.gz).
         data: Prepared folder; may be given several times.
-        split: Which utterances, where a folder names splits: not those that errors are reported on.
-        beam_size: Texts that are kept in mind.
-        unknown_words: Also write words that the language model does not know.
+        split: Split to tune on, which must not be the one that error rates are reported on. Folders without splits are
+            used as a whole.
+        beam_size: Number of hypotheses kept in the beam search.
+        unknown_words: Allow words that are not in the language model.
     """
     system = store.load(model).to(distributed.device())
     decoder = Search(lm=lm, beam_size=beam_size, unknown_words=unknown_words).decoder(system)

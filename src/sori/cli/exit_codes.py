@@ -1,4 +1,4 @@
-"""What verbs with many sound files have in common."""
+"""Argument check and exit code of commands that process many sound files."""
 
 import sys
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def require_files(files: Sequence[Path]) -> None:
-    """Refuse a command without sound files."""
+    """Raise `ValueError` if no sound files are given."""
     if not files:
         raise ValueError("expected sound files, got none; name them after the model")
 
 
 def leave_if(failed: bool) -> None:
-    """End with exit code 1 where some files could not be read."""
+    """Exit with code 1 if some files could not be processed."""
     if failed:
         sys.exit(1)

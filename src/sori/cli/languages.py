@@ -1,4 +1,4 @@
-"""The verb that shows which codes a model uses for which language."""
+"""`sori languages`: compare how languages use the discrete units of a model."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from sori.plots.style import save_figure
 def languages(
     model: str, *, data: list[Path], split: str = "all", minutes: float = 10.0, into: Path = Path("languages.png")
 ) -> None:
-    """Draw which discrete sounds a pre-trained model uses for which language, and which languages sound alike to it.
+    """Compare how languages use the discrete units of a model: distances, a map, and units used by one language.
 
     Args:
         model: Folder, run folder or name of a pre-trained model with its quantiser.
-        data: Prepared folder whose recordings tell their language; may be given several times.
-        split: Which utterances, where a folder names splits; `all` for all of them.
-        minutes: Audio of each language to listen to, at most.
-        into: Picture to write (.png, .svg, .pdf).
+        data: Prepared folder whose recordings have a language label; may be given several times.
+        split: Split to use, or `all`. Folders without splits are used as a whole.
+        minutes: Maximum amount of audio of each language, in minutes.
+        into: Figure to write (.png, .svg, .pdf).
     """
     encoder = require_quantizer(store.load(model), model).eval()
     with torch.no_grad():
@@ -40,4 +40,4 @@ def languages(
     print(" " * 8 + "".join(f"{name:>8}" for name in use.names) + "     own")
     for name, row, own in zip(use.names, use.between.tolist(), use.num_owned, strict=True):
         print(f"{name:8}" + "".join(f"{distance:8.3f}" for distance in row) + f"{own:8}")
-    print(f"drawn: {into}")
+    print(f"figure written to {into}")

@@ -1,4 +1,4 @@
-"""Verbs of models that read texts: fill blanks, tell classes."""
+"""`sori fill` and `sori classify`: predictions of text models."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from sori.inference import masked_lm
 
 
 def fill(model: str, *texts: str, number: int = 5) -> None:
-    """Fill the blanks of texts: a line for each filling, with the number of the blank and the probability.
+    """Predict masked words with BERT: number of the mask, probability and word piece, one line each.
 
     Args:
-        model: Folder, run folder or name of a BERT.
-        texts: With [MASK] for each hidden word, such as "The capital of France is [MASK]."
-        number: Fillings of each blank.
+        model: Folder, run folder or name of a BERT model.
+        texts: Texts with [MASK] for each masked word, such as "The capital of France is [MASK]."
+        number: Number of predictions for each mask.
     """
     if not texts:
         raise ValueError('expected a text after the model, such as "The capital of France is [MASK]."')
@@ -22,16 +22,18 @@ def fill(model: str, *texts: str, number: int = 5) -> None:
 
 
 def classify(model: str, *texts: str, data: list[Path] | None = None, split: str | None = None) -> None:
-    """Tell the classes of texts or of their words, or measure how well that goes on a table with labels.
+    """Classify texts or their words, or measure accuracy and F1 on a labelled table.
+
+    Prints class, probability and text, one line for each text or word.
 
     Args:
         model: Folder, run folder or name of a classifier.
-        texts: To be told: a line for each, with class, probability and text; or for each word.
-        data: Table of texts and labels (.tsv, .jsonl) to measure on instead; may be given several times.
-        split: Which of its rows; by default those that training left out; `all` for all.
+        texts: Texts to classify.
+        data: Table of texts and labels (.tsv, .jsonl) to evaluate on instead; may be given several times.
+        split: Split of the table to evaluate on; `all` uses all rows. By default, the rows held out from training.
     """
     if bool(texts) == bool(data):
-        raise ValueError("expected texts after the model, or a table with --data, one of the two")
+        raise ValueError("expected either texts after the model, or a table with --data")
     if data:
         print(masked_lm.measure(model, data, split=split).table())
         return

@@ -1,4 +1,4 @@
-"""Verbs that read a model or a run out: vectors, other formats, pictures."""
+"""Commands that export from a model or a run: vectors, units, other formats, figures."""
 
 import sys
 from pathlib import Path
@@ -30,19 +30,19 @@ from sori.training.metrics import read_metrics
 
 
 def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
-    """Write the vectors of sound files, one `.npz` each with `frames` and `times`.
+    """Write the frame vectors of sound files, one `.npz` file each, with the arrays `frames` and `times` (seconds).
 
     Args:
-        model: Folder, run folder or name.
-        files: Sound files of any kind.
-        into: Folder to write to.
-        layer: 0 is the input of the first block; without it, the output of the last.
+        model: Folder, run folder or name of an encoder or recogniser.
+        files: Sound files of any format.
+        into: Output folder.
+        layer: Layer of the encoder; 0 is the input of the first block. By default, the output of the last block.
     """
     require_files(files)
     targets = [into / f"{path.stem}.npz" for path in files]
     if twice := {str(target) for target in targets if targets.count(target) > 1}:
         raise ValueError(
-            f"several files would be written to {', '.join(sorted(twice))}; embed them into different folders"
+            f"several files would be written to {', '.join(sorted(twice))}; write them into different folders"
         )
     system = store.load(model).to(distributed.device())
     into.mkdir(parents=True, exist_ok=True)
@@ -61,21 +61,21 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
 
 
 def units(model: str, *, data: list[Path], into: Path, split: str = "all", overwrite: bool = False) -> None:
-    """Write the discrete units of a corpus, a line for each utterance: its id, a tab, and units such as `17-203`.
+    """Write the discrete units of a corpus, one line per utterance: id, tab, and units such as `17-203`.
 
     Args:
         model: Folder, run folder or name of a model with a quantiser.
         data: Prepared folder; may be given several times.
         into: File to write.
-        split: Which utterances, where a folder names splits; `all` for all of them.
-        overwrite: Replace the file.
+        split: Split to use, or `all`. Folders without splits are used as a whole.
+        overwrite: Replace an existing file.
     """
     system = store.load(model).to(distributed.device())
     require_quantizer(system, model)
     utterances = utterances_of(data, None if split == "all" else split)
     num_frames, failed = 0, False
     for found in write_units(system, utterances, into, overwrite=overwrite):
-        if isinstance(found, transcribe.Failure):
+        if isinstance(found, transcribe.FailedRecording):
             failed = True
             print(f"{found.path}: {found.reason}", file=sys.stderr)
         else:
@@ -95,39 +95,40 @@ def convert(
     split: str = "test",
     tolerance: float = 0.005,
 ) -> None:
-    """Write a model in another format, and a certificate of what became of every tensor.
+    """Convert a model to another format, with a certificate that lists the source of every tensor.
 
     Args:
-        source: Folder, run folder, name, folder that transformers wrote, fairseq checkpoint (.pt), or hub name.
-        target: Folder to be made.
-        to: What to write: sori, huggingface (for transformers), fairseq, or onnx.
-        language: Of a source with language adapters (MMS): which one, such as `swh`.
-        int8: With onnx: also write 8-bit weights (model.int8.onnx), if they cost no more errors than allowed.
-        data: Prepared folder to try the 8-bit weights on; may be given several times.
-        split: Which of its utterances; `all` for all of them.
-        tolerance: By how much the word and character error rates may rise: 0.005 is one error more among 200.
+        source: Folder, run folder or name of a model; a transformers folder, a fairseq checkpoint (.pt), or a name on
+            the Hugging Face hub.
+        target: Output folder.
+        to: Output format: sori, huggingface (transformers), fairseq, or onnx.
+        language: Language adapter to use from a source with several (MMS), such as `swh`.
+        int8: With onnx: also write 8-bit weights (model.int8.onnx), if the error rates stay within the tolerance.
+        data: Prepared folder to evaluate 8-bit weights on; may be given several times.
+        split: Split to evaluate 8-bit weights on, or `all`.
+        tolerance: Maximum increase of the word and character error rates with 8-bit weights, as a fraction: 0.005 is
+            0.5 percentage points.
     """
     if int8 and not data:
-        raise ValueError(
-            "8-bit weights are kept only if they prove themselves: give transcribed speech with --data DIR"
-        )
+        raise ValueError("8-bit weights are written only after an evaluation: give transcribed speech with --data DIR")
     score = onnx_score(data or [], None if split == "all" else split) if int8 else None
     wanted = None if score is None else Int8(score, tolerance)
     print(convert_model(source, target, to=to, language=language, int8=wanted).table())
 
 
 def plot(source: Path, *, into: Path | None = None) -> None:
-    """Draw the curves of a run, or the waveform and log-mel features of a sound file.
+    """Plot the training curves of a run, or the waveform and log-mel features of a sound file.
 
     Args:
-        source: A run folder or a sound file.
-        into: Picture to write (.png, .svg, .pdf); by default `curves.png` in the run folder, or beside you.
+        source: Run folder or sound file.
+        into: Figure to write (.png, .svg, .pdf). By default `curves.png` in the run folder, or NAME.png in the current
+            folder for a sound file.
     """
     if source.is_dir():
         metrics = RunFolder(source).metrics
         rows = read_metrics(metrics)
         if not rows:
-            raise ValueError(f"{source} holds no metrics ({metrics.name}); expected the folder of a run that has begun")
+            raise ValueError(f"{source} contains no metrics ({metrics.name}); expected the folder of a run")
         figure, target = curves(rows), into or source / "curves.png"
     else:
         waveform = read(source)

@@ -1,4 +1,4 @@
-"""The verb that asks what every layer of a model knows."""
+"""`sori probe`: probe the layers of a model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,32 +20,33 @@ _DEFAULTS = probing.ProbingConfig()
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Asked:
-    """What is asked, and of which layers."""
+class ProbeOptions:
+    """Probe tasks, and the layers they are run on."""
 
     layer: int | Literal["all"] = "all"
     """Number of one layer, or all; 0 is the input of the first block."""
     tasks: str = ",".join(DEFAULT_TASKS)
     """Some of phone, speaker, abx, codes and letters, with commas between."""
     untrained: bool = False
-    """Also ask the same model with random weights."""
+    """Also probe the random-initialisation baseline: the same model with random weights."""
     split_by: SplitBy = _DEFAULTS.split_by
-    """Phones are read from other speakers than they were learnt from, or only from other utterances."""
+    """Whether phone probes are tested on other speakers than they were trained on, or only on other utterances."""
     abx: AbxTask = _DEFAULTS.abx.task
-    """Compare triphones, phones within their context, or phones in any context."""
+    """ABX task: triphones, phones within the same context, or phones in any context."""
     minutes: float | None = None
-    """Use at most so much of the recordings, drawn at random."""
+    """Maximum amount of audio, in minutes; a random sample. By default all."""
     max_phone_seconds: float = _DEFAULTS.max_phone_seconds
-    """Longer phones count as silence."""
+    """Maximum length of a phone, in seconds; longer ones are treated as silence, because they are mostly alignment
+    errors."""
     silence: list[str] | None = None
-    """Label that stands for silence beside the usual ones; may be given several times."""
+    """Phone label to treat as silence, in addition to the usual ones; may be given several times."""
     seed: int = 0
-    """Of all draws."""
+    """Random seed of splits, samples and probes."""
 
     def config(self) -> probing.ProbingConfig:
-        """For `sheet.probe`."""
-        tasks = tuple(word.strip() for word in self.tasks.split(","))
-        if unknown := [word for word in tasks if word not in TASKS]:
+        """Return the configuration for `probing.probe`."""
+        tasks = tuple(task.strip() for task in self.tasks.split(","))
+        if unknown := [task for task in tasks if task not in TASKS]:
             raise ValueError(f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}")
         data = {name: getattr(self, name) for name in ("untrained", "split_by", "minutes", "max_phone_seconds", "seed")}
         layers = None if self.layer == "all" else (self.layer,)
@@ -53,8 +54,8 @@ class Asked:
         return probing.ProbingConfig.model_validate(data | more)
 
 
-EVERYTHING = Asked()
-"""All questions to all layers."""
+DEFAULT_OPTIONS = ProbeOptions()
+"""The usual tasks on all layers."""
 
 
 def probe(
@@ -62,40 +63,43 @@ def probe(
     *,
     data: list[Path],
     alignments: Path | None = None,
-    asked: Asked = EVERYTHING,
+    options: ProbeOptions = DEFAULT_OPTIONS,
     labels: list[Path] | None = None,
     recogniser: Path | None = None,
     save: Path | None = None,
     figure: Path | None = None,
 ) -> None:
-    """What can be read from each layer of a model: phones, speakers, ABX, codes, text; beside spectra.
+    """Probe each layer of a model for phones, speakers, ABX discrimination, units and text.
+
+    Log-mel and MFCC features are probed as baselines.
 
     Args:
-        model: Folder, run folder or name; of a recogniser, its encoder is asked.
+        model: Folder, run folder or name of a model; for a recogniser, its encoder is probed.
         data: Prepared folder; may be given several times.
-        alignments: When each phone is spoken: .jsonl (.gz, .xz) or a folder of TextGrids; without, only speakers.
-        asked: Questions.
-        labels: Prepared folder with transcripts and a split `test`; may be given several times. A recogniser is made
-            from ten minutes of it, and its character errors stand below the table.
-        recogniser: Run folder for that recogniser; the same command continues it.
-        save: Write all numbers as JSON, and the table as Markdown beside it.
-        figure: Draw the measures by layer (.png, .svg, .pdf).
+        alignments: Phone alignments: a .jsonl file (.gz, .xz) or a folder of TextGrids. Without alignments, only the
+            speaker probe is run.
+        options: Probe tasks and layers.
+        labels: Prepared folder with transcripts and a split `test`; may be given several times. The model is fine-tuned
+            on ten minutes of it, and the character error rate is printed below the table.
+        recogniser: Run folder of that recogniser; the same command continues an interrupted run.
+        save: Write all scores to this JSON file, and the table as Markdown beside it.
+        figure: Plot the scores by layer (.png, .svg, .pdf).
     """
     if labels and recogniser is None:
-        raise ValueError("--labels needs a folder for the recogniser that is made: give --recogniser DIR")
+        raise ValueError("--labels needs a run folder for the recogniser: give --recogniser DIR")
     if recogniser is not None and not labels:
-        raise ValueError("--recogniser needs transcripts to learn from: give --labels PREPARED")
+        raise ValueError("--recogniser needs transcripts to train on: give --labels PREPARED")
     if labels:
         low_resource.check(labels)
-    made = probing.probe(model, data, alignments, config=asked.config(), progress=logger.info)
+    report = probing.probe(model, data, alignments, config=options.config(), progress=logger.info)
     if recogniser is not None and labels:
-        if not low_resource.train(model, labels, into=recogniser, settings=low_resource.recipe(seed=asked.seed)):
+        if not low_resource.train(model, labels, into=recogniser, settings=low_resource.recipe(seed=options.seed)):
             return
-        made = made._replace(errors=low_resource.errors(recogniser, labels))
-    print(made.table())
+        report = report._replace(errors=low_resource.errors(recogniser, labels))
+    print(report.table())
     if save is not None:
-        made.write(save)
+        report.write(save)
     if figure is not None:
         figure.parent.mkdir(parents=True, exist_ok=True)
-        save_figure(probing.draw(made), figure)
+        save_figure(probing.draw(report), figure)
         print(f"drawn: {figure}")

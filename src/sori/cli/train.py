@@ -1,4 +1,4 @@
-"""Verbs on the way to a model: recordings in, recipe in, run out."""
+"""Commands that lead to a model: prepare, train, list, show, demo."""
 
 import difflib
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ def prepare(
     num_workers: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Look into recordings and list those that can be used; the recordings are only read.
+    """Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.
 
     Args:
-        source: A folder of recordings, a table (.tsv, .csv, .jsonl), or CORPUS:FOLDER with a corpus that Lhotse knows.
-        more: Further sources, and last the folder to write: the list, `report.md`, and `excluded.jsonl` with the reason
-            for each file left out.
-        language: Of recordings whose source does not say, such as `eng`.
-        min_seconds: Shorter recordings are left out.
-        max_seconds: Longer ones are cut at silences.
-        num_workers: Processes that decode; by default one for each core.
-        overwrite: Replace the lists of an already prepared folder.
+        source: Folder of recordings, table (.tsv, .csv, .jsonl), or CORPUS:FOLDER with a corpus supported by Lhotse.
+        more: Further sources and, last, the folder to write: the list of utterances, `report.md`, and `excluded.jsonl`
+            with the reason for each excluded file.
+        language: Language of recordings whose source does not name one, such as `eng`.
+        min_seconds: Minimum length in seconds; shorter recordings are excluded.
+        max_seconds: Maximum length of an utterance in seconds; longer recordings are cut at silences.
+        num_workers: Number of decoding processes. By default one per core.
+        overwrite: Replace the lists of a folder that is already prepared.
     """
     if not more:
-        raise ValueError(f"expected where to write as well: sori prepare {source} OUT")
+        raise ValueError(f"expected an output folder as the last argument: sori prepare {source} OUT")
     print(
         prepare_folder(
             [source, *more[:-1]],
@@ -61,22 +61,23 @@ def train(
     init: str | None = None,
     seeds: int | None = None,
 ) -> None:
-    """Pre-train or fine-tune; the same command again continues an interrupted run.
+    """Pre-train or fine-tune a model; the same command continues an interrupted run.
 
     Args:
-        recipe: Built-in name (`sori list`), YAML file (`sori show NAME > mine.yaml`), or file.py:function.
+        recipe: Built-in recipe (`sori list`), YAML file (`sori show NAME > mine.yaml`), or file.py:function.
         changes: Any setting that `sori show RECIPE` lists, such as `--train.num-steps 100` or `--optim.lr 3e-4`.
-        into: Run folder; the finished model is its subfolder `model`.
-        data: Prepared folder, of Word2Vec a text or a folder of texts; may be given several times.
-        init: Model to start from: folder, run folder or name.
-        seeds: Train a recogniser so many times (at least 2) with the seeds `train.seed`, `train.seed + 1`, ... on the
-            same transcripts, each in its folder `seed_N`, and make the best on the split `dev` the model; shows how far
-            the seed alone moves the result. More seeds with the same command later adds the missing ones.
+        into: Run folder; the trained model is in its subfolder `model`.
+        data: Training data; may be given several times. A prepared folder for speech; text files or folders for
+            Word2Vec and BERT; tables for text classifiers; images for SimCLR. By default, the recipe's `corpora`.
+        init: Model to start from: folder, run folder or name. By default, random weights.
+        seeds: Number of times (at least 2) to train a recogniser, with the seeds `train.seed`, `train.seed + 1`, ... on
+            the same transcripts, each in its folder `seed_N`. The best on the split `dev` becomes the model, and the
+            spread over seeds is reported. The same command with more seeds adds the missing ones.
     """
     settings = recipes.by_name(recipe).override(_changes(changes))
     if seeds is None or isinstance(settings, WordRecipe):
         if seeds is not None:
-            raise ValueError(f"--seeds compares recognisers; {settings.name} learns vectors of words: leave it out")
+            raise ValueError(f"--seeds compares recognisers, but {settings.name} trains word vectors: leave it out")
         run.train(settings, into=into, data=data, init=init)
         return
     scores = multi_seed.train_seeds(settings, seeds=seeds, into=into, data=data, init=init)
@@ -85,7 +86,7 @@ def train(
 
 
 def list_() -> None:
-    """Recipes, and the models in ./runs."""
+    """List the built-in recipes, and the models in ./runs."""
     print("Recipes (sori show NAME, sori train NAME ...)")
     for recipe in recipes.RECIPES:
         print(f"  {recipe.__name__:20} {(recipe.__doc__ or '').splitlines()[0]}")
@@ -95,10 +96,10 @@ def list_() -> None:
 
 
 def show(name: str) -> None:
-    """A recipe as YAML, to be changed and trained from, or a model's card.
+    """Print a recipe as YAML, which can be edited and trained from, or describe a model.
 
     Args:
-        name: A recipe or a model, as `sori train` and `sori transcribe` take them.
+        name: Recipe (as for `sori train`) or model (folder, run folder or name).
     """
     try:
         recipe = recipes.by_name(name)
@@ -114,19 +115,22 @@ def show(name: str) -> None:
 def demo(
     *, into: Path = Path("sori-demo"), data: Path | None = None, minutes: float = 10.0, smoke: bool = False
 ) -> None:
-    """Show what pre-training is worth: two recognisers, one report as a web page; repeated, it continues.
+    """Train two recognisers, with and without pre-training, and compare them in a report on a web page.
+
+    The same command continues an interrupted demo.
 
     Args:
-        into: Folder for everything that is made.
-        data: A folder or table of your recordings, some of them transcribed; without it, synthetic voices.
-        minutes: Transcribed speech to learn from, of your own recordings.
-        smoke: Toy models on a toy corpus, to see in seconds whether everything runs.
+        into: Output folder.
+        data: Folder or table of your recordings, some of them transcribed. By default, a small corpus is synthesised by
+            text to speech.
+        minutes: Maximum amount of your transcribed speech to train on, in minutes.
+        smoke: Use toy models and a toy corpus, to test in seconds whether everything runs.
     """
     demonstrate(into, data=data, minutes=minutes, smoke=smoke)
 
 
 def _changes(tokens: Sequence[str]) -> dict[str, str]:
-    """`--optim.lr 3e-4` and `--optim.lr=3e-4`, dashes in names as underscores."""
+    """Parse `--optim.lr 3e-4` and `--optim.lr=3e-4`; dashes in names become underscores."""
     changes: dict[str, str] = {}
     rest = list(tokens)
     while rest:
@@ -135,7 +139,7 @@ def _changes(tokens: Sequence[str]) -> dict[str, str]:
         if not token.startswith("--") or not name:
             raise ValueError(f"unexpected {token!r}; settings are given as --optim.lr 3e-4")
         key = name.replace("-", "_")
-        # `--seed` is nearer to train.seed, which the recipe will say.
+        # `--seed` is more likely train.seed, which the recipe suggests.
         options = ["into", "data", "init", "debug"] + ["seeds"] * (key != "seed")
         if key not in Recipe.model_fields | WordRecipe.model_fields and (
             near := difflib.get_close_matches(key, options, n=1)

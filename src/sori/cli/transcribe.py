@@ -1,4 +1,4 @@
-"""Verbs that write text, and when it is spoken."""
+"""`sori transcribe` and `sori align`, and the decoding options shared with other commands."""
 
 import sys
 from dataclasses import dataclass
@@ -35,26 +35,26 @@ from sori.models.ctc import Ctc
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Search:
-    """How text is searched for, for every verb that writes it."""
+    """Decoding options of all commands that run a recogniser."""
 
     lm: Path | None = None
-    """Language model over words or letters (.arpa, .arpa.gz), from `sori lm build` or elsewhere; without it, the
-    likeliest symbol of each frame is written."""
+    """Language model over words or characters (.arpa, .arpa.gz), from `sori lm build` or another program. Without it,
+    decoding is greedy: the most probable symbol of each frame."""
     lm_weight: float = BeamConfig().lm_weight
-    """Weight of the language model; `sori lm tune` finds it."""
+    """Weight of the language model's log-probability; tune it with `sori lm tune`."""
     word_score: float = BeamConfig().word_score
-    """Bonus for each word; likewise."""
+    """Bonus for each word, in nats; tune it with `sori lm tune`."""
     beam_size: int = BeamConfig().beam_size
-    """Texts that are kept in mind."""
+    """Number of hypotheses kept in the beam search."""
     unknown_words: bool = False
-    """Also write words that the language model does not know."""
+    """Allow words that are not in the language model."""
     hot_word: Annotated[list[str] | None, Parameter(negative=())] = None
-    """Word to prefer, such as a name, with or without a language model; may be given several times."""
+    """Word to favour, such as a name, with or without a language model; may be given several times."""
     hot_word_score: float = BeamConfig().hot_word_score
-    """Bonus for each hot word."""
+    """Bonus for each hot word, in nats."""
 
     def decoder(self, model: factory.System, *, num_best: int = 1) -> BeamDecoder | None:
-        """For `infer.transcribe` and `run.evaluate`; None where the likeliest symbol of each frame will do."""
+        """Return the beam search decoder for `transcribe` and `evaluate`, or None for greedy decoding."""
         if self.lm is None and not self.hot_word and num_best == 1:
             return None
         config = BeamConfig(
@@ -69,7 +69,7 @@ class Search:
 
 
 GREEDY = Search()
-"""Without language model and hot words."""
+"""Greedy decoding, without a language model and hot words."""
 
 
 def transcribe(
@@ -83,38 +83,39 @@ def transcribe(
     confidence: Path | None = None,
     search: Search = GREEDY,
 ) -> None:
-    """Write down what is said in sound files, however long.
+    """Transcribe sound files of any length.
 
     Args:
         model: Folder, run folder or name of a recogniser.
-        files: Sound files of any kind, folders of them, or `-` for standard input.
-        to: What to write: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), or ctm (scoring).
-        into: Folder for one transcript a recording, NAME.txt and so on; by default they go to the screen.
-        overwrite: Replace transcripts that exist in that folder.
-        times: On the screen: one line for each word, with begin and end in seconds, and confidence where it is known.
-        num_best: Texts for each passage, the best first, with their scores: on the screen, or as json.
-        confidence: File from `sori calibrate --into`; by default what was kept beside the model is used.
+        files: Sound files of any format, folders of sound files, or `-` for standard input.
+        to: Output format: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), or ctm (scoring).
+        into: Folder to write one transcript per recording to, such as NAME.txt. By default, print to the screen.
+        overwrite: Replace existing transcripts in that folder.
+        times: On the screen, print one line for each word: start and end in seconds, confidence if calibrated, word.
+        num_best: Length of the n-best list of each chunk of a recording, best first and with scores; on the screen or
+            with --format json.
+        confidence: Confidence file from `sori calibrate --into`. By default the one stored with the model, if any.
         search: Language model and hot words.
     """
     require_files(files)
     if num_best > 1 and to != "json" and (to != "txt" or into is not None):
         raise ValueError(
             f"--num-best is for the screen and for --format json, got --format {to}"
-            f"{'' if into is None else ' with --into'}; other files have no room for several texts"
+            f"{'' if into is None else ' with --into'}; other formats store only one text"
         )
     system = store.load(model).to(distributed.device())
     decoder = search.decoder(system, num_best=num_best)
-    sure = _confidence(model, system, decoder, confidence)
+    fitted = _confidence(model, system, decoder, confidence)
     with standard_input(files) as sources:
         if into is not None:
             jobs = plan(sources, into=into, to=to)
-            found = write_transcripts(system, jobs, to=to, overwrite=overwrite, decoder=decoder, confidence=sure)
+            found = write_transcripts(system, jobs, to=to, overwrite=overwrite, decoder=decoder, confidence=fitted)
         else:
-            found = show_transcripts(system, sources, to=to, times=times, decoder=decoder, confidence=sure)
+            found = show_transcripts(system, sources, to=to, times=times, decoder=decoder, confidence=fitted)
         failed = False
         for one in found:
-            failed |= isinstance(one, transcribe_module.Failure)
-            if isinstance(one, transcribe_module.Failure):
+            failed |= isinstance(one, transcribe_module.FailedRecording)
+            if isinstance(one, transcribe_module.FailedRecording):
                 print(f"{one.path}: {one.reason}", file=sys.stderr)
             else:
                 print(one, flush=True)
@@ -124,19 +125,19 @@ def transcribe(
 def _confidence(
     model: str, system: factory.System, decoder: BeamDecoder | None, file: Path | None
 ) -> Confidence | None:
-    """What was fitted for this way of searching; without it words get no number rather than one that means nothing."""
+    """Return the confidence fitted for these decoding options, or None: uncalibrated values would be misleading."""
     place = file or calibrate.find(model)
     if place is None or not isinstance(system, Ctc):
         return None
     found = calibrate.choose(calibrate.read(place, system), decoder)
     if found is None:
         missing = (
-            f"{place} holds no confidence for this way of searching (language model, weights, hot words); fit it with "
+            f"{place} has no confidence for these decoding options (language model, weights, hot words); fit it with "
             "`sori calibrate` and the same options"
         )
         if file is not None:
             raise ValueError(missing)
-        print(f"words get no confidence: {missing}", file=sys.stderr)
+        print(f"no confidence is computed: {missing}", file=sys.stderr)
     return found
 
 
@@ -148,25 +149,26 @@ def align(
     to: Annotated[Format | None, Parameter(name="--format")] = None,
     skip_penalty: float | None = None,
 ) -> None:
-    """When each word of a known text is spoken: begin, end, confidence and word, a line each.
+    """Align a recording with its text: start and end in seconds, confidence and word, one line each.
 
     Args:
         model: Folder, run folder or name of a recogniser.
-        recording: Sound file, however long.
-        text: File with what is said in it.
-        to: Print as json, srt, vtt, TextGrid, eaf or ctm instead.
-        skip_penalty: Words of the text may be missing in the recording; the price of leaving one out, such as 20.
+        recording: Sound file of any length.
+        text: Text file with the transcript of the recording.
+        to: Print json, srt, vtt, TextGrid, eaf or ctm instead.
+        skip_penalty: Cost in nats of leaving out a word that is not spoken, such as 20. By default, all words are
+            aligned.
     """
     system = store.load(model).to(distributed.device())
     found = align_module.align(system, recording, read_text(text), skip_penalty=skip_penalty)
     if to is None:
-        for word, sure in zip(found.words, found.confidence, strict=True):
-            print(f"{word.start:.2f}\t{word.end:.2f}\t{sure:.2f}\t{word.text}")
+        for word, confidence in zip(found.words, found.confidence, strict=True):
+            print(f"{word.start:.2f}\t{word.end:.2f}\t{confidence:.2f}\t{word.text}")
     else:
-        said = " ".join(word.text for word in found.words)
+        spoken = " ".join(word.text for word in found.words)
         length = info(recording).num_samples / SAMPLE_RATE
-        print(render(Transcribed(said, found.words, length, recording.name, found.confidence), to), end="")
+        print(render(Transcribed(spoken, found.words, length, recording.name, found.confidence), to), end="")
     if found.skipped:
         print(f"left out: {' '.join(found.skipped)}", file=sys.stderr)
     if found.unwritable:
-        print(f"letters that the recogniser cannot write: {' '.join(found.unwritable)}", file=sys.stderr)
+        print(f"characters not in the recogniser's vocabulary: {' '.join(found.unwritable)}", file=sys.stderr)

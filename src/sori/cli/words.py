@@ -1,4 +1,4 @@
-"""Verbs for words, written and spoken: their vectors, what is near them, where they are said, what that is worth."""
+"""`sori words`: query, export, align and evaluate vectors of written or spoken words."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from sori.evaluation.analogies import RESTRICT, Method
 from sori.inference.transcript_files import STDIN
 
 
-def ask(
+def query(
     source: str,
     /,
     *expression: Annotated[str, Parameter(allow_leading_hyphen=True)],
@@ -27,59 +27,59 @@ def ask(
     limit: int | None = None,
     data: list[Path] | None = None,
 ) -> None:
-    """Which words are nearest to a word, or to a sum such as "king - man + woman": cosine, count, word.
+    """Print the words nearest to a word, or to a sum such as "king - man + woman": cosine, count, word.
 
-    Without an expression, each line of the standard input is one, until it ends (Ctrl-D).
+    Without an expression, expressions are read from standard input, one per line, until its end (Ctrl-D).
 
     Args:
-        source: File of word vectors (.vec, .txt, .glove, .bin, with .gz or without), run folder, model folder or name.
-        expression: Words that add up, with + and - between spaces; "double quotes" around a phrase.
-        number: How many words.
-        limit: Only so many of the most frequent words.
-        data: Prepared folder to take spoken words from; may be given several times. Without it, what was trained on.
+        source: File of word vectors (.vec, .txt, .glove, .bin, also with .gz), run folder, model folder or name.
+        expression: Words to add or subtract, separated by + and - with spaces; "double quotes" enclose a phrase.
+        number: Number of words to print.
+        limit: Use only this many of the most frequent words. By default all.
+        data: Prepared folder with spoken words; may be given several times. By default, the training data.
     """
     if number < 1:
         raise ValueError(f"expected to show 1 word or more, got --number {number}")
     space = loading.load(source, data=data or (), limit=limit)
     if expression:
-        asked = " ".join("-" if word == str(STDIN) else word for word in expression)  # what a lone dash was made into
-        _tell(expressions.ask(space, asked, number=number))
+        joined = " ".join("-" if word == str(STDIN) else word for word in expression)  # undo `cli.main`
+        _print(expressions.evaluate(space, joined, number=number))
         return
-    for line in _asked(space):
+    for line in _input_lines(space):
         try:
-            _tell(expressions.ask(space, line, number=number))
+            _print(expressions.evaluate(space, line, number=number))
         except ValueError as error:
             print(f"sori: {error}", file=sys.stderr)
 
 
-def _asked(space: WordSpace) -> Iterator[str]:
-    """Lines that are typed, or that come from a pipe."""
-    typed = sys.stdin.isatty()
-    if typed:
-        print(f"{len(space):,} words of {space.dim} dimensions; ask for a word or for a sum, leave with Ctrl-D")
+def _input_lines(space: WordSpace) -> Iterator[str]:
+    """Yield the lines of standard input, with a prompt if it is a terminal."""
+    is_terminal = sys.stdin.isatty()
+    if is_terminal:
+        print(f"{len(space):,} words of {space.dim} dimensions; enter a word or a sum of words, end with Ctrl-D")
     while True:
-        if typed:
+        if is_terminal:
             print("> ", end="", flush=True)
         line = sys.stdin.readline()
         if not line:
             break
         if line.strip():
             yield line.strip()
-    if typed:
+    if is_terminal:
         print()
 
 
-def _tell(answer: expressions.Answer) -> None:
-    for one in answer.nearest:
-        print(f"{one.cosine:.3f}\t{'-' if one.times is None else one.times}\t{one.word}", flush=True)
+def _print(result: expressions.ExpressionResult) -> None:
+    for one in result.nearest:
+        print(f"{one.cosine:.3f}\t{'-' if one.count is None else one.count}\t{one.word}", flush=True)
 
 
 def align(model: str, *data: Path) -> None:
-    """Find where each word of transcribed recordings is, and write `segments.jsonl` into their prepared folder.
+    """Align the words of transcribed recordings and write their times to `segments.jsonl` in the prepared folder.
 
     Args:
         model: Folder, run folder or name of a recogniser.
-        data: Prepared folders.
+        data: Prepared folders with transcripts.
     """
     if not data:
         raise ValueError("expected prepared folders, got none; name them after the recogniser")
@@ -100,27 +100,26 @@ def vectors(
     segments: Path | None = None,
     split: str | None = None,
 ) -> None:
-    """Write a vector for each word in a format of word2vec; of a spoken word, the mean over all the times it is said.
+    """Export word vectors in a word2vec format; the vector of a spoken word is the mean over its segments.
 
     Args:
-        model: Folder, run folder or name; or a file of word vectors, to write it in another format.
+        model: Folder, run folder or name of a model; or a file of word vectors, to convert it to another format.
         into: File to write: words.vec (text) or words.bin (binary); .gz may follow.
-        limit: Only so many of the most frequent words.
-        data: Prepared folder to take spoken words from; may be given several times. Without it, what was trained on.
-        segments: Where spoken words are, in place of `segments.jsonl` in each folder.
-        split: Only this split, of spoken words.
+        limit: Export only this many of the most frequent words. By default all.
+        data: Prepared folder with spoken words; may be given several times. By default, the training data.
+        segments: File of word segments, instead of `segments.jsonl` in each prepared folder.
+        split: Use only spoken words of this split. By default all.
     """
     space = loading.load(model, data=data or (), segments=_config(segments), split=split, limit=limit)
     vector_files.write(space, into)
-    of = (
-        "" if space.counts is None else f" of {sum(space.counts):,} {'segments' if loading.hears(model) else 'in text'}"
-    )
-    print(f"{into}\t{len(space):,} words{of}, {space.dim} dimensions")
+    unit = "segments" if loading.is_spoken_source(model) else "in text"
+    total = "" if space.counts is None else f" of {sum(space.counts):,} {unit}"
+    print(f"{into}\t{len(space):,} words{total}, {space.dim} dimensions")
 
 
 def neighbours(
     model: str,
-    asked: str,
+    word: str,
     *,
     page: Path | None = None,
     number: int = 10,
@@ -128,52 +127,54 @@ def neighbours(
     segments: Path | None = None,
     split: str | None = None,
 ) -> None:
-    """Which words sound like a word: cosine, how often it is said, the word, and where it is said most like that.
+    """Print the words that sound most like a word: cosine, number of segments, word, and the nearest segment.
 
     Args:
-        model: Folder, run folder or name.
-        asked: The word, or a segment as UTTERANCE@SECONDS.
-        page: Web page to write, with players to listen to them.
-        number: How many neighbours.
-        data: Prepared folder; may be given several times. Without it, the recordings that were trained on.
-        segments: Where the words are, in place of `segments.jsonl` in each folder.
-        split: Only this split.
+        model: Folder, run folder or name of a model of spoken words.
+        word: Word, or a segment as UTTERANCE@SECONDS.
+        page: Web page to write, with audio players.
+        number: Number of neighbours.
+        data: Prepared folder with spoken words; may be given several times. By default, the training data.
+        segments: File of word segments, instead of `segments.jsonl` in each prepared folder.
+        split: Use only this split. By default all.
     """
-    if loading.written(model):
-        raise ValueError(f"{model} holds words that nobody says; ask `sori words {model} {asked}`")
-    heard = spoken.hear(model, data=data or (), segments=_config(segments), split=split)
-    nearest = spoken.nearest_segments if "@" in asked else spoken.nearest_words
-    found = nearest(heard, asked, number=number)
+    if loading.is_text_source(model):
+        raise ValueError(
+            f"{model} contains words of text, without recordings; for their neighbours use `sori words {model} {word}`"
+        )
+    embedded = spoken.embed_segments(model, data=data or (), segments=_config(segments), split=split)
+    nearest = spoken.nearest_segments if "@" in word else spoken.nearest_words
+    found = nearest(embedded, word, number=number)
     for one in found:
         example = one.example
         place = f"{example.utterance}@{example.start:.2f}-{example.end:.2f}"
-        print(f"{one.cosine:.3f}\t{one.times_said}\t{example.word or '-'}\t{place}")
+        print(f"{one.cosine:.3f}\t{one.count}\t{example.word or '-'}\t{place}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(page, spoken.neighbour_page(heard, asked, found))
+        write_text(page, spoken.neighbour_page(embedded, word, found))
         print(f"listen: {page}", file=sys.stderr)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Listed:
-    """Lists of questions, and how they are asked."""
+class WordLists:
+    """Analogies and similarity lists, and how they are evaluated."""
 
     analogies: Path | None = None
-    """Analogies such as questions-words.txt: four words a line, `: name` before each section."""
+    """File of analogies such as questions-words.txt: four words per line, `: name` before each section."""
     similar: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
-    """List of two words and a score in each line, such as WordSim-353; several may follow. Spoken words are the
-    mean over all splits."""
+    """Similarity list with two words and a score per line, such as WordSim-353; several may follow. Vectors of spoken
+    words are means over all splits."""
     restrict: int = RESTRICT
-    """Only so many of the most frequent words take part in analogies."""
+    """Number of most frequent words to use in analogies."""
     fold: Annotated[bool, Parameter(negative="--keep-case")] = True
-    """In analogies, upper and lower case are one."""
+    """Ignore upper and lower case in analogies."""
     method: Method = "add"
-    """How analogies are answered: by the cosine with b - a + c, or by products of cosines (3CosMul)."""
+    """How analogies are solved: `add` by the cosine to b - a + c, `multiply` by products of cosines (3CosMul)."""
 
 
-NOTHING_LISTED = Listed()
-"""Without lists."""
+NO_LISTS = WordLists()
+"""No lists."""
 
 
 def evaluate(
@@ -184,20 +185,21 @@ def evaluate(
     min_seconds: float = 0.0,
     min_letters: int = 1,
     across_speakers: bool = False,
-    listed: Listed = NOTHING_LISTED,
+    lists: WordLists = NO_LISTS,
 ) -> None:
-    """Whether vectors answer analogies, and agree with people on which words are alike; spoken ones tell words apart.
+    """Evaluate word vectors on analogies and similarity lists, and spoken words on the same-different test.
 
     Args:
-        model: Folder, run folder or name (of spoken words, the same-different test comes first), or file of vectors.
-        data: Prepared folder with spoken words; may be given several times. Without it, what was trained on.
-        split: Only this split, for the same-different test.
-        min_seconds: Shorter segments are left out of the same-different test.
-        min_letters: So are shorter words.
-        across_speakers: There, count pairs of different speakers only.
-        listed: Lists and protocol.
+        model: Folder, run folder or name of a model, or a file of word vectors. The same-different test is run for
+            models of spoken words.
+        data: Prepared folder with spoken words; may be given several times. By default, the training data.
+        split: Use only this split in the same-different test. By default all.
+        min_seconds: Minimum length of a segment in the same-different test, in seconds.
+        min_letters: Minimum number of letters of a word in the same-different test.
+        across_speakers: Use only pairs of different speakers in the same-different test.
+        lists: Analogies and similarity lists.
     """
-    if loading.hears(model):
+    if loading.is_spoken_source(model):
         found = spoken.score(
             model,
             data=data or (),
@@ -207,21 +209,21 @@ def evaluate(
             across_speakers=across_speakers,
         )
         print(found.table())
-    elif listed.analogies is None and not listed.similar:
+    elif lists.analogies is None and not lists.similar:
         raise ValueError(
-            "expected lists to compare with, got none: --analogies questions-words.txt, --similar EN-WS-353-ALL.txt"
+            "expected lists to evaluate on, got none: --analogies questions-words.txt, --similar EN-WS-353-ALL.txt"
         )
-    if listed.analogies is None and not listed.similar:
+    if lists.analogies is None and not lists.similar:
         return
-    judged = loading.judge(
+    scores = loading.evaluate(
         loading.load(model, data=data or ()),
-        questions=listed.analogies,
-        similar=listed.similar or (),
-        restrict=listed.restrict,
-        fold=listed.fold,
-        method=listed.method,
+        questions=lists.analogies,
+        similar=lists.similar or (),
+        restrict=lists.restrict,
+        fold=lists.fold,
+        method=lists.method,
     )
-    print(judged.table())
+    print(scores.table())
 
 
 def _config(segments: Path | None) -> SegmentConfig | None:

@@ -1,1 +1,1 @@
-"""Vectors of words: files, arithmetic, spoken words, the projector's points."""
+"""Word vectors: files, arithmetic, spoken words, points for the projector."""

@@ -1,8 +1,8 @@
-"""Arithmetic with words: `king - man + woman`.
+"""Word vector arithmetic: `king - man + woman`.
 
-Words are separated by spaces and add up; a plus or minus stands alone or before a word. A word may hold signs itself
-(`mother-in-law`): only one that is unknown as a whole is taken apart (`king-man+woman`). In double quotes stands what
-is one word whatever it holds; a phrase (`"new york"`) may be known with underscores (`new_york`).
+Words are separated by spaces and added; a plus or minus is separate or precedes a word. A word may contain signs
+(`mother-in-law`): only a word without a vector is split at them (`king-man+woman`). Double quotes enclose one word,
+whatever characters it has; the vector of a phrase (`"new york"`) may be stored with underscores (`new_york`).
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sori.core.counts import require_count
-from sori.embeddings.space import Near, WordSpace
+from sori.embeddings.space import NearestWord, WordSpace
 
 _TOKEN = re.compile(r'(?P<sign>[+\-\N{MINUS SIGN}\N{EN DASH}])|"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+)')
 _QUOTES = str.maketrans("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", '""')
@@ -19,26 +19,26 @@ _SIGNS = {"+": 1, "-": -1, "\N{MINUS SIGN}": -1, "\N{EN DASH}": -1}
 
 
 class Term(NamedTuple):
-    """A word with its sign."""
+    """A signed word of an expression."""
 
     sign: int
     word: str
 
 
-class Answer(NamedTuple):
-    """What an expression came to."""
+class ExpressionResult(NamedTuple):
+    """Terms of an expression and the words nearest to its sum."""
 
     terms: list[Term]
-    nearest: list[Near]
+    nearest: list[NearestWord]
 
 
-def ask(space: WordSpace, expression: str, *, number: int = 10) -> Answer:
-    """The words nearest to an expression, its own words left out.
+def evaluate(space: WordSpace, expression: str, *, number: int = 10) -> ExpressionResult:
+    """Find the words nearest to an expression, except its own words.
 
-    Vectors are brought to length 1 before they are added, as word2vec's own programs do.
+    Vectors are normalised to length 1 before they are added, as in word2vec's programs.
 
     Raises:
-        ValueError: there is no such word, no word at all, or the sum is nothing.
+        ValueError: a word has no vector, there is no word at all, or the sum is zero.
     """
     require_count("number of words", number)
     terms = parse(expression, space)
@@ -46,15 +46,15 @@ def ask(space: WordSpace, expression: str, *, number: int = 10) -> Answer:
     signs = np.array([term.sign for term in terms], dtype=np.float64)
     total = signs @ space.unit[rows].astype(np.float64)
     if not np.linalg.norm(total) > 1e-6:
-        raise ValueError(f"{expression!r} comes to nothing: its words cancel out, or their vectors are zeros")
-    return Answer(terms, space.nearest(total, number=number, leave_out=rows))
+        raise ValueError(f"{expression!r} gives a zero vector: its words cancel out, or their vectors are zeros")
+    return ExpressionResult(terms, space.nearest(total, number=number, leave_out=rows))
 
 
 def parse(expression: str, space: WordSpace) -> list[Term]:
-    """The terms of an expression, their words as the space knows them.
+    """Parse an expression into terms whose words are in the space.
 
     Raises:
-        ValueError: there is no word, a quotation mark is alone, a sign has no word, or a word is unknown.
+        ValueError: there is no word, a quotation mark is unpaired, a sign has no word, or a word has no vector.
     """
     text, found, sign = expression.translate(_QUOTES), list[Term](), 0
     if text.count('"') % 2:
@@ -65,7 +65,7 @@ def parse(expression: str, space: WordSpace) -> list[Term]:
             at += 1
             continue
         match = _TOKEN.match(text, at)
-        assert match is not None  # noqa: S101 - every sign but a lone quotation mark is some token
+        assert match is not None  # noqa: S101 - every character but an unpaired quotation mark begins a token
         at, token = match.end(), match[0]
         if match["sign"] is not None and not _is_word(space, text[match.start() :]):
             sign = (sign or 1) * _SIGNS[token]
@@ -84,13 +84,13 @@ def parse(expression: str, space: WordSpace) -> list[Term]:
 
 
 def _is_word(space: WordSpace, rest: str) -> bool:
-    """Whether a sign begins a known word such as `-lish`; a lone sign is always a sign."""
+    """Return whether a sign begins a word of the space such as `-lish`; a separate sign never does."""
     token = rest.split(maxsplit=1)[0]
     return len(token) > 1 and token in space
 
 
 def _plain(space: WordSpace, token: str) -> list[Term]:
-    """A word, or words joined by signs without spaces."""
+    """Parse a word, or words joined by signs without spaces."""
     if token in space:
         return [Term(1, token)]
     pieces = re.split(r"([+\-\N{MINUS SIGN}\N{EN DASH}])", token)

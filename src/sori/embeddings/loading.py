@@ -1,4 +1,4 @@
-"""The words of anything that has vectors of words: a file, a run, a model of spoken words."""
+"""Load word vectors from a file, a run, or a model of spoken words, and evaluate them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,80 +24,82 @@ def load(
     split: str | None = None,
     limit: int | None = None,
 ) -> WordSpace:
-    """Words and their vectors, the most frequent first.
+    """Load words and their vectors, the most frequent first.
 
     Args:
         source: file of word vectors, run folder, model folder or name.
-        data: of a model of spoken words, prepared folders to take the words from; none: those it was trained on.
-        segments: likewise, where the words are.
-        split: likewise, only this split.
-        limit: only so many of the most frequent words.
+        data: for a model of spoken words: prepared folders with the words; empty: those it was trained on.
+        segments: for a model of spoken words: where the segments are stored.
+        split: for a model of spoken words: use only this split.
+        limit: maximum number of words, the most frequent ones.
 
     Raises:
         FileNotFoundError: there is no such file or model.
-        ValueError: the file is damaged, the model has no vectors of words, or recordings are named for vectors of text.
+        ValueError: the file is damaged, the model has no word vectors, or recordings are given for vectors of text.
     """
     if limit is not None:
         require_count("limit", limit)
-    if written(source):
-        needs_no_recordings(str(source), data)
+    if is_text_source(source):
+        refuse_recordings(str(source), data)
     if vector_files.is_word_file(source):
         return vector_files.read(Path(source), limit=limit)
     match store.read(source).model.system:
         case Speech2VecConfig():
-            heard = spoken.hear(source, data=data, segments=segments, split=split)
-            space = spoken.WordVectors(heard).space()
+            embedded = spoken.embed_segments(source, data=data, segments=segments, split=split)
+            space = spoken.WordVectors(embedded).space()
         case Word2VecConfig():
             system = store.load(source)
-            assert isinstance(system, Word2Vec)  # noqa: S101 - by its settings
+            assert isinstance(system, Word2Vec)  # noqa: S101 - the configuration is of this class
             space = WordSpace(system.words, system.vectors.numpy(), system.counts)
         case other:
             raise ValueError(
-                f"expected vectors of words, got {source} ({other.kind}), which makes vectors of other things; a file "
-                f"of word vectors ends in {', '.join(vector_files.TEXT + vector_files.BINARY)}, and `sori train "
-                "word2vec_skipgram` learns vectors from text"
+                f"expected word vectors, got {source} ({other.kind}), which has none; the name of a file of word "
+                f"vectors ends in {', '.join(vector_files.TEXT + vector_files.BINARY)}, and `sori train "
+                "word2vec_skipgram` trains vectors on text"
             )
     return space if limit is None else space.most_frequent(limit)
 
 
-def written(source: str | Path) -> bool:
-    """Whether the words of a source are written ones, which have no sound."""
+def is_text_source(source: str | Path) -> bool:
+    """Return whether the word vectors of a source were trained on text, not on speech."""
     return vector_files.is_word_file(source) or isinstance(store.read(source).model.system, Word2VecConfig)
 
 
-def needs_no_recordings(source: str, data: Sequence[Path]) -> None:
-    """Refuse recordings where words are text.
+def refuse_recordings(source: str, data: Sequence[Path]) -> None:
+    """Refuse recordings for word vectors of text.
 
     Raises:
-        ValueError: there are some.
+        ValueError: there are recordings.
     """
     if data:
-        raise ValueError(f"{source} holds vectors already; recordings (--data) are for models of spoken words")
+        raise ValueError(
+            f"{source} contains word vectors of text; recordings (--data) are only for models of spoken words"
+        )
 
 
-def hears(source: str | Path) -> bool:
-    """Whether the words of a source are spoken ones.
+def is_spoken_source(source: str | Path) -> bool:
+    """Return whether a source is a model of spoken words.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model, or it cannot be read.
     """
-    return not written(source) and isinstance(store.read(source).model.system, Speech2VecConfig)
+    return not is_text_source(source) and isinstance(store.read(source).model.system, Speech2VecConfig)
 
 
-class Judgement(NamedTuple):
-    """How far vectors agree with people."""
+class VectorScores(NamedTuple):
+    """Scores of word vectors on similarity lists and analogies."""
 
     similar: list[tuple[str, Similarity]]
-    """By the name of the list."""
+    """Name and result of each similarity list."""
     analogies: Analogies | None
 
     def table(self) -> str:
-        """As text."""
+        """Format the scores as text."""
         lines = [f"{name}: {one}" for name, one in self.similar]
         return "\n".join([*([self.analogies.table()] if self.analogies else []), *lines])
 
 
-def judge(
+def evaluate(
     space: WordSpace,
     *,
     questions: Path | None = None,
@@ -105,22 +107,22 @@ def judge(
     restrict: int = RESTRICT,
     fold: bool = True,
     method: Method = "add",
-) -> Judgement:
-    """Ask word vectors for analogies, and compare their cosines with what people say.
+) -> VectorScores:
+    """Evaluate word vectors on analogies and on word similarities rated by people.
 
     Args:
-        space: of words.
-        questions: analogies, as questions-words.txt.
-        similar: lists of two words and a score a line.
-        restrict: so many of the most frequent words take part in analogies.
-        fold: there, upper and lower case are one.
-        method: there, how the answer is found.
+        space: word vectors.
+        questions: file of analogies in the format of questions-words.txt.
+        similar: similarity lists, with two words and a score per line.
+        restrict: number of most frequent words that analogies are evaluated on.
+        fold: whether analogies ignore upper and lower case.
+        method: how analogies are solved.
 
     Raises:
-        FileNotFoundError, ValueError: a list cannot be read, or `restrict` leaves fewer than four words.
+        FileNotFoundError, ValueError: a list cannot be read, or `restrict` is smaller than four.
     """
     if restrict < 4:
-        raise ValueError(f"expected 4 words or more to answer analogies with, got {restrict}")
+        raise ValueError(f"expected 4 words or more to solve analogies, got {restrict}")
     rows = space.by_frequency
     found = None
     if questions is not None:
@@ -128,6 +130,6 @@ def judge(
         named = [space.words[row] for row in few.tolist()]
         found = analogies(named, space.unit[few], read_questions(questions), fold=fold, method=method)
     if not similar:
-        return Judgement([], found)
+        return VectorScores([], found)
     folded = by_folded([space.words[row] for row in rows.tolist()], space.vectors[rows])
-    return Judgement([(path.name, similarity(folded, read_rated_pairs(path))) for path in similar], found)
+    return VectorScores([(path.name, similarity(folded, read_rated_pairs(path))) for path in similar], found)

@@ -1,6 +1,6 @@
-"""Seeing what a model makes of words and sounds: points of its vectors, put on a page.
+"""Collect the points of the projector page from the vectors of a model.
 
-Points are words, spoken words, frames of an encoder, phones (the mean of their frames), or the entries of a codebook.
+Points are words, spoken words, frames of an encoder, phones (the mean of their frames), or codebook entries.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,27 +32,27 @@ from sori.plots.projector_page import Column, Points
 Show = Literal["words", "segments", "frames", "phones", "codes"]
 
 _BANDS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
-"""Ranks at which bands of frequency end."""
+"""Last ranks of the frequency bands."""
 _FRAMES_READ = 4
-"""Recordings are read until there are so many times as many frames as are shown: these then come from many voices."""
-_AROUND_SECONDS = 0.15
-"""Of sound on both sides of a frame or phone, which alone is too short to be heard."""
+"""Ratio of frames read to frames shown, so that the frames shown come from many speakers."""
+_CONTEXT_SECONDS = 0.15
+"""Audio added on both sides of a frame or phone, which is too short to be played alone."""
 
 
 class ProjectorConfig(Config):
-    """What is shown of a model."""
+    """Points to show of a model."""
 
     show: Show | None = None
-    """None: words of a file, segments of spoken words, phones where alignments are given, frames where recordings are,
-    otherwise codes."""
+    """Kind of points. None: words of a file, segments of spoken words, phones if alignments are given, frames if
+    recordings are given, otherwise codebook entries."""
     number: int = 10_000
-    """Points at most: the most frequent words, others drawn at random."""
+    """Maximum number of points: the most frequent words, or a random sample of others."""
     layer: int | None = None
-    """Of an encoder; None: the last."""
+    """Layer of an encoder; None: the last."""
     split: str | None = None
-    """Only recordings of this split."""
+    """Use only recordings of this split; None: all."""
     seed: int = 0
-    """Of what is drawn."""
+    """Seed of the random sample."""
 
 
 def collect(
@@ -62,13 +62,13 @@ def collect(
     alignments: Path | None = None,
     config: ProjectorConfig | None = None,
 ) -> Points:
-    """The points of a file or model.
+    """Collect the points of a file or model.
 
     Args:
         source: file of word vectors, run folder, model folder or name.
-        data: prepared folders to be heard.
-        alignments: when each phone is spoken, as `data.alignments.read_alignments` takes them.
-        config: what is shown.
+        data: prepared folders with recordings to process.
+        alignments: phone alignments, as for `data.sources.alignments.read_alignments`.
+        config: points to show.
 
     Raises:
         FileNotFoundError, ValueError: source, data or alignments cannot be read, or have no such points.
@@ -76,30 +76,30 @@ def collect(
     config = config or ProjectorConfig()
     if config.number < 2:
         raise ValueError(f"expected 2 points or more, got --number {config.number}")
-    if loading.written(source):
-        _needs(config.show, ("words",), f"{source} holds words")
-        loading.needs_no_recordings(str(source), data)
+    if loading.is_text_source(source):
+        _require(config.show, ("words",), f"{source} contains word vectors")
+        loading.refuse_recordings(str(source), data)
         return _words(loading.load(source, limit=config.number), Path(source).name)
     if isinstance(store.read(source).model.system, Speech2VecConfig):
-        _needs(config.show, ("segments", "words"), f"{source} makes vectors of spoken words")
-        heard = spoken.hear(source, data=data, split=config.split)
+        _require(config.show, ("segments", "words"), f"{source} computes vectors of spoken words")
+        embedded = spoken.embed_segments(source, data=data, split=config.split)
         if config.show == "words":
-            return _words(spoken.WordVectors(heard).space().most_frequent(config.number), Path(source).name)
-        return _segments(heard, Path(source).name, config)
+            return _words(spoken.WordVectors(embedded).space().most_frequent(config.number), Path(source).name)
+        return _segments(embedded, Path(source).name, config)
     show: Show = config.show or ("phones" if alignments else "frames" if data else "codes")
-    _needs(show, ("frames", "phones", "codes"), f"{source} makes vectors of frames")
+    _require(show, ("frames", "phones", "codes"), f"{source} computes frame vectors")
     encoder = factory.encoder_of(store.load(source)).to(distributed.device()).eval()
     if show == "codes":
         return _codes(encoder, str(source), config.number)
     if not data or (show == "phones" and alignments is None):
         missing = "--data PREPARED" if not data else "--alignments FILE"
-        raise ValueError(f"expected recordings to take {show} from, got none of their kind: give {missing}")
+        raise ValueError(f"{show} need recordings{' and alignments' * (show == 'phones')}: give {missing}")
     return _sounds(encoder, Path(source).name, _recordings(data, alignments, encoder, config), show, config)
 
 
-def _needs(show: Show | None, possible: Sequence[Show], told: str) -> None:
+def _require(show: Show | None, possible: Sequence[Show], description: str) -> None:
     if show is not None and show not in possible:
-        raise ValueError(f"{told}, so it can show {' or '.join(possible)}, not {show}")
+        raise ValueError(f"{description}, so it can show {' or '.join(possible)}, not {show}")
 
 
 def _words(space: WordSpace, name: str) -> Points:
@@ -108,40 +108,40 @@ def _words(space: WordSpace, name: str) -> Points:
     starts = [1, *(edge + 1 for edge in edges)]
     bands = [f"{start:,} to {edge:,}" for start, edge in zip(starts, edges, strict=False)]
     ranks = np.searchsorted(np.array(edges), np.arange(1, len(space) + 1))
-    details = [f"word {rank:,}" for rank in range(1, len(space) + 1)]
+    details = [f"rank {rank:,}" for rank in range(1, len(space) + 1)]
     if space.counts is not None:
-        details = [f"{detail}, {count:,} times" for detail, count in zip(details, space.counts, strict=True)]
+        details = [f"{detail}, {count:,} occurrences" for detail, count in zip(details, space.counts, strict=True)]
     column = Column("frequency rank", [bands[rank] for rank in ranks.tolist()], bands)
-    told = [f"The {len(space):,} most frequent words of {name}, coloured by how frequent they are."]
-    return Points(f"Words of {name}", told, space.words, details, [column], space.vectors, named=True)
+    description = [f"The {len(space):,} most frequent words of {name}, coloured by frequency."]
+    return Points(f"Words of {name}", description, space.words, details, [column], space.vectors, named=True)
 
 
-def _drawn(number: int, most: int, *name: str | int) -> NDArray[np.int64]:
-    """Some of so many things at random, in their order."""
+def _sample(number: int, most: int, *name: str | int) -> NDArray[np.int64]:
+    """Draw a random sample of at most `most` of `number` rows, in ascending order."""
     random = np.random.default_rng(derive(*name, "projector"))
     return np.sort(random.permutation(number)[:most])
 
 
-def _segments(heard: spoken.Heard, name: str, config: ProjectorConfig) -> Points:
-    rows = _drawn(len(heard.segments), config.number, config.seed, "segments").tolist()
-    chosen = [heard.segments[row] for row in rows]
-    owners = [heard.utterances[one.utterance] for one in chosen]
+def _segments(embedded: spoken.SpokenSegments, name: str, config: ProjectorConfig) -> Points:
+    rows = _sample(len(embedded.segments), config.number, config.seed, "segments").tolist()
+    chosen = [embedded.segments[row] for row in rows]
+    owners = [embedded.utterances[one.utterance] for one in chosen]
     details = [f"{one.utterance}, {one.start:.2f} to {one.end:.2f} s" for one in chosen]
     columns = [Column("word", [one.word or "" for one in chosen]), *_about(owners)]
-    told = [f"{len(rows):,} of {len(heard.segments):,} spoken segments, each where the vectors of {name} put it."]
+    description = [f"{len(rows):,} of {len(embedded.segments):,} spoken segments, placed by their vectors in {name}."]
     return Points(
         f"Spoken words of {name}",
-        told,
+        description,
         [one.word or one.utterance for one in chosen],
         details,
         columns,
-        heard.vectors[rows].numpy(),
-        lambda place: heard.waveform(chosen[place]),
+        embedded.vectors[rows].numpy(),
+        lambda place: embedded.waveform(chosen[place]),
     )
 
 
 def _about(owners: Sequence[Utterance]) -> Iterator[Column]:
-    """What is known of whole utterances, where it differs among them."""
+    """Yield a column for each property of utterances that has more than one value."""
     for name in ("speaker", "language", "split"):
         values = [getattr(one, name) or "" for one in owners]
         if len(set(values)) > 1:
@@ -149,22 +149,30 @@ def _about(owners: Sequence[Utterance]) -> Iterator[Column]:
 
 
 def _codes(encoder: Encoder, name: str, number: int) -> Points:
-    if not has_units(encoder) or isinstance(encoder, CodeBert):  # the codebook is that of the model below
+    if not has_units(encoder) or isinstance(encoder, CodeBert):  # its codebook is that of its vq-wav2vec model
         raise ValueError(
-            f"{name} ({encoder.config.kind}) has no codebook to show; give recordings to be heard, --data PREPARED"
+            f"{name} ({encoder.config.kind}) has no codebook to show; give recordings with --data PREPARED"
         )
     book = encoder.quantizer.codebook.detach().float().cpu().numpy()
     num_groups, num_codes, _ = book.shape
     every = [(group, code) for group in range(num_groups) for code in range(num_codes)]
-    every = [every[row] for row in _drawn(len(every), number, 0, "codes").tolist()]
+    every = [every[row] for row in _sample(len(every), number, 0, "codes").tolist()]
     vectors = np.stack([book[group, code] for group, code in every])
     groups = [f"group {group + 1}" for group, _ in every] if num_groups > 1 else ["shared by all groups"] * len(every)
-    told = (
-        f"Entries of the codebook of {Path(name).name}: {num_groups} groups of {num_codes}, numbered as `sori units` "
-        "writes them. Each group is a space of its own; only neighbours within a group mean anything."
+    description = (
+        f"Codebook entries of {Path(name).name}: {num_groups} groups of {num_codes}, numbered as by `sori units`. Each "
+        "group has its own vector space; only neighbours within a group are meaningful."
     )
     labels = [f"{group + 1}:{code}" for group, code in every]
-    return Points(f"Codes of {Path(name).name}", [told], labels, [], [Column("group", groups)], vectors, named=True)
+    return Points(
+        f"Codebook entries of {Path(name).name}",
+        [description],
+        labels,
+        [],
+        [Column("group", groups)],
+        vectors,
+        named=True,
+    )
 
 
 class _Recording(NamedTuple):
@@ -175,7 +183,7 @@ class _Recording(NamedTuple):
 def _recordings(
     data: Sequence[Path], alignments: Path | None, encoder: Encoder, config: ProjectorConfig
 ) -> list[_Recording]:
-    """Utterances long enough for a frame, in random order."""
+    """Select utterances long enough for a frame, in random order."""
     every = [one for folder in data for one in read_manifest(folder)]
     known: Sequence[Alignment | None] = [None] * len(every)
     if alignments is not None:
@@ -189,7 +197,10 @@ def _recordings(
         and (alignments is None or alignment is not None)
     ]
     if not kept:
-        raise ValueError(f"no utterances of the split {config.split or 'any'} are left; give others, or longer ones")
+        split = "any split" if config.split is None else f"the split {config.split!r}"
+        raise ValueError(
+            f"no utterances of {split} can be used: they are too short, or without an alignment; give other recordings"
+        )
     order = np.random.default_rng(derive(config.seed, "projector", "recordings")).permutation(len(kept))
     return [kept[place] for place in order.tolist()]
 
@@ -201,10 +212,10 @@ class _Sound(NamedTuple):
     at: Interval
 
     def waveform(self) -> Float[Tensor, " sample"]:
-        """It and what is around it."""
+        """Read its audio, with context on both sides."""
         one = self.utterance
-        start = max(0.0, self.at.start - _AROUND_SECONDS)
-        end = min(one.duration_seconds, self.at.end + _AROUND_SECONDS)
+        start = max(0.0, self.at.start - _CONTEXT_SECONDS)
+        end = min(one.duration_seconds, self.at.end + _CONTEXT_SECONDS)
         return read(one.path, start=one.start + start, duration=end - start)
 
 
@@ -226,23 +237,29 @@ def _sounds(encoder: Encoder, name: str, recordings: list[_Recording], show: Sho
         at, made = (_frames if show == "frames" else _spoken)(one, frames, timing.middles(count))
         sounds += [_Sound(one.utterance, interval) for interval in at]
         vectors.append(made)
-    rows = _drawn(len(sounds), config.number, config.seed, show).tolist()
+    rows = _sample(len(sounds), config.number, config.seed, show).tolist()
     if len(rows) < 2:
         raise ValueError(f"expected 2 {show} or more to show, got {len(rows)}; give longer recordings")
     kept = [sounds[row] for row in rows]
     labels = [one.at.label for one in kept]
     details = [f"{one.utterance.id}, {one.at.start:.2f} to {one.at.end:.2f} s" for one in kept]
     phones = [Column("phone", labels)] if any(labels) else []
-    told = [
+    description = [
         f"{len(rows):,} {show} of {len(some):,} utterances, in layer {layer} of {name}"
         + (", each the mean of its frames; silences are left out." if show == "phones" else ".")
-        + f" What is heard has {_AROUND_SECONDS:g} s more on either side."
+        + f" Audio is played with {_CONTEXT_SECONDS:g} s of context on either side."
     ]
     columns = [*phones, *_about([one.utterance for one in kept])]
     chosen = np.concatenate(vectors)[rows]
     labels = labels if phones else [one.utterance.id for one in kept]
     return Points(
-        f"{show.capitalize()} of {name}", told, labels, details, columns, chosen, lambda row: kept[row].waveform()
+        f"{show.capitalize()} of {name}",
+        description,
+        labels,
+        details,
+        columns,
+        chosen,
+        lambda row: kept[row].waveform(),
     )
 
 
@@ -253,7 +270,7 @@ def _phones(one: _Recording) -> list[Interval]:
 def _frames(
     one: _Recording, frames: NDArray[np.float32], middles: NDArray[np.float64]
 ) -> tuple[list[Interval], NDArray[Any]]:
-    """Each frame as a moment, with the phone that is spoken at it, or none."""
+    """Return the middle of each frame as an interval, labelled with the phone spoken at that time, if any."""
     phones = _phones(one)
     starts = np.array([phone.start for phone in phones])
     places = np.searchsorted(starts, middles, side="right") - 1
@@ -268,7 +285,7 @@ def _frames(
 def _spoken(
     one: _Recording, frames: NDArray[np.float32], middles: NDArray[np.float64]
 ) -> tuple[list[Interval], NDArray[Any]]:
-    """Each phone with the mean of the frames whose middles lie in it; of one too short for any, the nearest frame."""
+    """Return each phone with the mean of its frames (by their middles); a phone without a frame gets the nearest."""
     phones = _phones(one)
     means = np.zeros((len(phones), frames.shape[1]), dtype=np.float32)
     for place, phone in enumerate(phones):

@@ -1,4 +1,4 @@
-"""Words and their vectors, searched by cosine."""
+"""Word vectors, and nearest neighbours by cosine."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 _SPELT_AMONG = 50_000
-"""Most frequent words that are looked through for one that is spelt nearly so."""
+"""Number of most frequent words that are searched for a similar spelling."""
 _ROWS_AT_ONCE = 1 << 16
-"""Rows brought to length 1 at a time, so that double precision costs little memory."""
+"""Rows normalised at a time, which limits the memory for double precision."""
 
 
-class Near(NamedTuple):
-    """A word near what was asked for."""
+class NearestWord(NamedTuple):
+    """A word near a query vector."""
 
     word: str
     cosine: float
-    times: int | None
-    """How often the word occurs in what was learnt from, where that is known."""
+    count: int | None
+    """Number of occurrences in the training data, where known."""
 
 
 @final
@@ -30,12 +30,12 @@ class WordSpace:
     """A vector for each word.
 
     Args:
-        words: all different; the most frequent first, unless `counts` say otherwise.
+        words: distinct words, the most frequent first unless `counts` are given.
         vectors: `word dim`, float32, finite.
-        counts: how often each word occurs.
+        counts: number of occurrences of each word.
 
     Raises:
-        ValueError: numbers do not agree, a word stands twice or is empty, or a vector is not finite.
+        ValueError: numbers do not match, a word is empty or occurs twice, or a vector is not finite.
     """
 
     def __init__(self, words: Sequence[str], vectors: Vectors, counts: Sequence[int] | None = None) -> None:
@@ -46,19 +46,21 @@ class WordSpace:
         if counts is not None and len(counts) != len(words):
             raise ValueError(f"expected a count for each of {len(words):,} words, got {len(counts):,} counts")
         if not len(words) or not vectors.shape[1]:
-            raise ValueError(f"expected words with numbers, got {len(words)} words of {vectors.shape[1]} dimensions")
+            raise ValueError(f"expected words with vectors, got {len(words)} words of {vectors.shape[1]} dimensions")
         self.words, self.vectors = list(words), vectors
         self.counts = None if counts is None else [int(one) for one in counts]
         self.places = {word: row for row, word in enumerate(self.words)}
         """Row of each word."""
         if len(self.places) < len(self.words):
             twice = next(word for row, word in enumerate(self.words) if self.places[word] != row)
-            raise ValueError(f"the word {twice!r} stands twice; expected a vector for each of different words")
+            raise ValueError(f"the word {twice!r} occurs twice; expected one vector for each word")
         if "" in self.places:
-            raise ValueError(f"word {self.places[''] + 1} is empty; expected letters")
+            raise ValueError(f"word {self.places[''] + 1} is empty; expected at least one character")
         if not np.isfinite(vectors).all():
             row = int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
-            raise ValueError(f"the vector of {self.words[row]!r} holds NaN or infinity; likely the training diverged")
+            raise ValueError(
+                f"the vector of {self.words[row]!r} contains NaN or infinity; likely the training diverged"
+            )
 
     def __len__(self) -> int:
         return len(self.words)
@@ -68,47 +70,47 @@ class WordSpace:
 
     @property
     def dim(self) -> int:
-        """Numbers of a vector."""
+        """Number of dimensions."""
         return int(self.vectors.shape[1])
 
     @cached_property
     def unit(self) -> Vectors:
-        """`word dim`: the vectors brought to length 1, a vector of zeros staying one."""
+        """Vectors normalised to length 1, `word dim`; zero vectors are kept."""
         return unit(self.vectors)
 
     @cached_property
     def by_frequency(self) -> NDArray[np.int64]:
-        """Rows, the most frequent word first; without counts, as they stand."""
+        """Rows, the most frequent word first; without counts, in the given order."""
         rows: NDArray[np.int64] = np.arange(len(self.words))
         return rows if self.counts is None else np.argsort(-np.array(self.counts, dtype=np.int64), kind="stable")
 
     def row(self, word: str) -> int:
-        """Where a word stands.
+        """Return the row of a word.
 
         Raises:
-            ValueError: there is no such word; names those that are spelt nearly so.
+            ValueError: there is no such word; the message names words with a similar spelling.
         """
         if word not in self.places:
             near = self.spelt_like(word)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"{len(self.words):,} words are known"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"{len(self.words):,} words have vectors"
             raise ValueError(f"there is no vector of the word {word!r}; {hint}")
         return self.places[word]
 
     def spelt_like(self, word: str, *, number: int = 3) -> list[str]:
-        """Known words that are spelt nearly like one: in other case, or with other letters among the frequent words."""
+        """Find words with a similar spelling: in other case, or among the most frequent words with other letters."""
         cased = [one for one in (word.lower(), word.upper(), word.title()) if one in self.places and one != word]
         frequent = (self.words[row] for row in self.by_frequency[:_SPELT_AMONG].tolist())
         alike = [one for one in frequent if abs(len(one) - len(word)) <= 3]
         near = [*cased, *difflib.get_close_matches(word, alike, n=number, cutoff=0.7)]
         return list(dict.fromkeys(near))[:number]
 
-    def nearest(self, vector: NDArray[Any], *, number: int = 10, leave_out: Iterable[int] = ()) -> list[Near]:
-        """Words by the cosine of their vectors with one, nearest first; of equal ones, the word that stands first.
+    def nearest(self, vector: NDArray[Any], *, number: int = 10, leave_out: Iterable[int] = ()) -> list[NearestWord]:
+        """Find the words with the largest cosine to a vector, nearest first; ties in the order of rows.
 
         Args:
-            vector: of any length.
-            number: how many.
-            leave_out: rows that are no answer.
+            vector: query vector, of any norm.
+            number: number of words.
+            leave_out: rows to exclude.
         """
         cosines = self.unit @ unit(np.asarray(vector, dtype=np.float32)[None])[0]
         cosines[list(leave_out)] = -np.inf
@@ -118,20 +120,20 @@ class WordSpace:
         order = rows[np.argsort(-cosines[rows], kind="stable")][:number]
         counts = self.counts
         return [
-            Near(self.words[row], float(cosines[row]), None if counts is None else counts[row])
+            NearestWord(self.words[row], float(cosines[row]), None if counts is None else counts[row])
             for row in order.tolist()
             if np.isfinite(cosines[row])
         ]
 
     def most_frequent(self, number: int) -> "WordSpace":
-        """The space of the most frequent words alone, in the order of frequency."""
+        """Return the space of the most frequent words, in the order of frequency."""
         rows = self.by_frequency[:number]
         counts = None if self.counts is None else [self.counts[row] for row in rows.tolist()]
         return WordSpace([self.words[row] for row in rows.tolist()], self.vectors[rows], counts)
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Rows brought to length 1, measured in double precision; rows of zeros stay.
+    """Normalise rows to length 1, in double precision; zero rows are kept.
 
     Args:
         vectors: `row dim`.

@@ -1,4 +1,4 @@
-"""Words as they sound: where they are spoken, their vectors, and which sound alike."""
+"""Spoken words: alignment, segment vectors, and acoustic neighbours."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -32,62 +32,62 @@ from sori.recipes.recipe import SpokenWordRecipe
 from sori.runs.tasks.word_segments import locate
 
 _TOGETHER = 16
-"""Utterances read at a time."""
+"""Utterances in a batch."""
 
 
 class Aligned(NamedTuple):
-    """What `align` found."""
+    """Result of `align`."""
 
     file: Path
     num_words: int
-    failed: list[transcribe.Failure]
-    """Utterances whose words could not be found."""
+    failed: list[transcribe.FailedRecording]
+    """Utterances that could not be aligned."""
 
 
-class Heard(NamedTuple):
+class SpokenSegments(NamedTuple):
     """Segments and their vectors."""
 
     segments: list[Segment]
     vectors: Float[Tensor, "segment dim"]
     utterances: dict[str, Utterance]
-    """By id."""
+    """Utterances by id."""
 
     def waveform(self, segment: Segment) -> Float[Tensor, " sample"]:
-        """The sound of a segment at 16 kHz."""
+        """Read the audio of a segment at 16 kHz."""
         u = self.utterances[segment.utterance]
         end = min(segment.end, u.duration_seconds)
         return read(u.path, start=u.start + segment.start, duration=end - segment.start)
 
 
 class Neighbour(NamedTuple):
-    """A word or a segment that is near."""
+    """A word or a segment near a query."""
 
     cosine: float
-    times_said: int
-    """Segments its vector is the mean of."""
+    count: int
+    """Number of segments that its vector is the mean of."""
     example: Segment
-    """The one of them that is nearest to what was asked for."""
+    """Segment of the word that is nearest to the query."""
 
 
 @final
 class WordVectors:
-    """A vector for each word: the mean over its segments, each of length 1, brought to length 1 again (the code's way).
+    """A vector for each word: the normalised mean of its normalised segment vectors (as in the authors' code).
 
     Args:
-        heard: segments with words; those without are left out.
-        unit: False: the mean of the vectors as they are (the paper's words).
+        embedded: segments and their vectors; segments without a word are left out.
+        unit: whether to normalise; False: the plain mean (as described in the paper).
 
     Raises:
         ValueError: no segment has a word.
     """
 
-    def __init__(self, heard: Heard, *, unit: bool = True) -> None:
-        rows = [row for row, one in enumerate(heard.segments) if one.word is not None]
+    def __init__(self, embedded: SpokenSegments, *, unit: bool = True) -> None:
+        rows = [row for row, one in enumerate(embedded.segments) if one.word is not None]
         if not rows:
-            raise ValueError("expected segments with words, got none; pieces of fixed length have no words to average")
-        named = np.array([str(heard.segments[row].word) for row in rows])
+            raise ValueError("expected segments with words, got none; segments of fixed length have no words")
+        named = np.array([str(embedded.segments[row].word) for row in rows])
         words, inverse, counts = np.unique(named, return_inverse=True, return_counts=True)
-        chosen = heard.vectors[rows].double()
+        chosen = embedded.vectors[rows].double()
         chosen = functional.normalize(chosen, dim=-1) if unit else chosen
         total = torch.zeros(len(words), chosen.shape[1], dtype=chosen.dtype)
         mean = total.index_add(0, torch.from_numpy(inverse), chosen) / torch.from_numpy(counts)[:, None]
@@ -97,93 +97,95 @@ class WordVectors:
         self._places = {word: place for place, word in enumerate(self.words)}
 
     def vector(self, word: str) -> Float[Tensor, " dim"]:
-        """The vector of a word.
+        """Return the vector of a word.
 
         Raises:
-            ValueError: the word was never said; names those spelt nearly so.
+            ValueError: the word has no segment; the message names words with a similar spelling.
         """
         if word not in self._places:
             near = difflib.get_close_matches(word, self.words, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"{len(self.words)} words are known"
-            raise ValueError(f"no segment holds the word {word!r}; {hint}")
+            hint = f"did you mean {' or '.join(near)}?" if near else f"{len(self.words)} words have segments"
+            raise ValueError(f"there is no segment of the word {word!r}; {hint}")
         return self.vectors[self._places[word]]
 
     def space(self) -> WordSpace:
-        """The same, to be searched and written: the word that is said most often first."""
+        """Return the word vectors as a `WordSpace`, the most frequent word first."""
         order = sorted(range(len(self.words)), key=lambda row: -self.counts[row])
         return WordSpace(
             [self.words[row] for row in order], self.vectors.numpy()[order], [self.counts[row] for row in order]
         )
 
     def save(self, path: Path) -> None:
-        """Write a file of word vectors; format and errors as `wordspace.files.write`."""
+        """Write a file of word vectors; for formats and errors see `vector_files.write`."""
         vector_files.write(self.space(), path)
 
 
 def align(model: factory.System, folder: Path) -> Aligned:
-    """Find the words of transcribed utterances, and write where they are beside them, `segments.jsonl`.
+    """Align the words of transcribed utterances and write their times to `segments.jsonl` in the prepared folder.
 
-    Words are written as the recogniser writes: in its case, without punctuation. Utterances without a transcript are
-    passed over.
+    Words are normalised as in the recogniser's output: its case, no punctuation. Utterances without a transcript are
+    skipped.
 
     Args:
         model: a recogniser.
-        folder: prepared; written to.
+        folder: prepared folder, to which the file is written.
 
     Raises:
-        ValueError: the model is no recogniser, or the words of no utterance were found.
+        ValueError: the model is not a recogniser, or no utterance could be aligned.
     """
     if not isinstance(model, Ctc) or model.vocabulary is None:
-        raise ValueError("expected a recogniser, got a model that writes no text: `sori train ctc_10min` makes one")
+        raise ValueError(
+            "expected a recogniser, got a model without an output vocabulary: `sori train ctc_10min` trains one"
+        )
     utterances = [u for u in read_manifest(folder) if u.text]
-    reader, found, failed = FileReader(utterances), list[Segment](), list[transcribe.Failure]()
+    reader, found, failed = FileReader(utterances), list[Segment](), list[transcribe.FailedRecording]()
     for row, u in enumerate(utterances):
         text = model.vocabulary.normalise(u.text or "")
         try:
             words = align_module.align(model, reader(row, 0, u.num_samples), text).words
         except ValueError as error:
-            failed.append(transcribe.Failure(Path(u.path), str(error)))
+            failed.append(transcribe.FailedRecording(Path(u.path), str(error)))
             continue
         for word in words:
             end = min(word.end, u.duration_seconds)
             if word.start < end:
                 found.append(Segment(u.id, round(word.start, 3), round(end, 3), word.text))
     if not found:
-        why = f", such as {failed[0].path}: {failed[0].reason}" if failed else ""
-        raise ValueError(f"no words were found in {len(utterances)} transcribed utterances of {folder}{why}")
+        reason = f", such as {failed[0].path}: {failed[0].reason}" if failed else ""
+        raise ValueError(f"no words could be aligned in {len(utterances)} transcribed utterances of {folder}{reason}")
     write_segments(folder / SEGMENTS, found)
     return Aligned(folder / SEGMENTS, len(found), failed)
 
 
-def hear(
+def embed_segments(
     model: str | Path | Speech2Vec,
     *,
     data: Sequence[Path] = (),
     segments: SegmentConfig | None = None,
     split: str | None = None,
-) -> Heard:
-    """The vectors of all segments of some recordings.
+) -> SpokenSegments:
+    """Compute the vectors of all segments of recordings.
 
     Args:
         model: folder, name or loaded system.
-        data: prepared folders; none: those the model was trained on.
-        segments: where the segments are; None: where they were when the model was trained, or of a loaded system,
-            `segments.jsonl` in each folder.
-        split: only this split.
+        data: prepared folders; empty: those the model was trained on.
+        segments: where the segments are stored; None: as in training or, for a loaded system, `segments.jsonl` in each
+            folder.
+        split: use only this split.
 
     Raises:
         FileNotFoundError: there is no such model, folder or file of segments.
-        ValueError: the model makes no vectors of words, or segments and utterances do not belong together.
+        ValueError: the model is not a Speech2Vec model, or segments and utterances do not match.
     """
     if isinstance(model, Speech2Vec):
         system, config, folders = model, segments or SegmentConfig(), list(data)
     else:
-        system = needs_words(store.load(model).to(distributed.device()), str(model))
+        system = require_speech2vec(store.load(model).to(distributed.device()), str(model))
         recipe = SpokenWordRecipe.from_data(store.read(model).provenance["recipe"], origin=f"the recipe of {model}")
         folders = list(data) or [Path(folder) for folder in recipe.corpora]
         config = segments or recipe.segments
         if data and segments is None:
-            config = config.model_copy(update={"file": None})  # the file belongs to the data of the training
+            config = config.model_copy(update={"file": None})  # the file belongs to the training data
     utterances, own = locate(folders, config)
     rows = [row for row, u in enumerate(utterances) if own[row] and split in (None, u.split)]
     if not rows:
@@ -192,19 +194,19 @@ def hear(
     rows.sort(key=lambda row: utterances[row].num_samples)
     chosen, ordered = [utterances[row] for row in rows], [own[row] for row in rows]
     vectors = torch.cat(list(_vectors(system.eval(), chosen, ordered))).cpu()
-    return Heard([one for each in ordered for one in each], vectors, {u.id: u for u in chosen})
+    return SpokenSegments([one for each in ordered for one in each], vectors, {u.id: u for u in chosen})
 
 
-def needs_words(system: factory.System, name: str) -> Speech2Vec:
-    """The same system, as what it must be.
+def require_speech2vec(system: factory.System, name: str) -> Speech2Vec:
+    """Return the system as a `Speech2Vec` model.
 
     Raises:
-        ValueError: it makes no vectors of words.
+        ValueError: it is a model of another kind.
     """
     if not isinstance(system, Speech2Vec):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
-            f"expected a model of words, got {name}, which makes vectors of frames; `sori train speech2vec_skipgram` "
-            "makes one"
+        raise ValueError(  # noqa: TRY004 - the caller passes the name of a model, not a type
+            f"expected a model of spoken words, got {name}, which computes frame vectors; "
+            "`sori train speech2vec_skipgram` trains one"
         )
     return system
 
@@ -212,7 +214,7 @@ def needs_words(system: factory.System, name: str) -> Speech2Vec:
 def batches(
     utterances: Sequence[Utterance], segments: Sequence[Sequence[Segment]], *, together: int = _TOGETHER
 ) -> Iterator[SegmentBatch]:
-    """All segments in order, without pairs."""
+    """Yield batches of all segments, in order and without skip-gram pairs."""
     reader = FileReader(utterances)
     num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
     for first in range(0, len(utterances), together):
@@ -237,38 +239,38 @@ def _vectors(
             yield system.vectors(batch.to(device))
 
 
-def nearest_words(heard: Heard, word: str, *, number: int = 10) -> list[Neighbour]:
-    """The words whose vectors are nearest to that of a word, nearest first; the word itself comes first of all.
+def nearest_words(embedded: SpokenSegments, word: str, *, number: int = 10) -> list[Neighbour]:
+    """Find the words whose vectors are nearest to that of a word, nearest first, beginning with the word itself.
 
     Raises:
-        ValueError: the word was never said.
+        ValueError: the word has no segment.
     """
     require_count("number of neighbours", number)
-    known = WordVectors(heard)
-    asked = known.vector(word)
-    cosines = known.vectors @ asked
-    near = functional.normalize(heard.vectors, dim=-1) @ asked
+    known = WordVectors(embedded)
+    query = known.vector(word)
+    cosines = known.vectors @ query
+    near = functional.normalize(embedded.vectors, dim=-1) @ query
     members: dict[str | None, list[int]] = {}
-    for row, one in enumerate(heard.segments):
+    for row, one in enumerate(embedded.segments):
         members.setdefault(one.word, []).append(row)
     found = []
     for place in cosines.argsort(descending=True)[: number + 1].tolist():
         rows = members[known.words[place]]
         best = rows[int(near[rows].argmax())]
-        found.append(Neighbour(float(cosines[place]), known.counts[place], heard.segments[best]))
+        found.append(Neighbour(float(cosines[place]), known.counts[place], embedded.segments[best]))
     return found
 
 
-def nearest_segments(heard: Heard, place: str, *, number: int = 10) -> list[Neighbour]:
-    """The segments whose vectors are nearest to that of one segment, nearest first; itself first of all.
+def nearest_segments(embedded: SpokenSegments, place: str, *, number: int = 10) -> list[Neighbour]:
+    """Find the segments whose vectors are nearest to that of a segment, nearest first, beginning with the segment.
 
     Args:
-        heard: from `hear`.
-        place: the segment, as `UTTERANCE@SECONDS`, any time within it.
-        number: how many others.
+        embedded: from `embed_segments`.
+        place: segment, as `UTTERANCE@SECONDS` with any time within it.
+        number: number of other segments.
 
     Raises:
-        ValueError: there is no segment at that place.
+        ValueError: there is no segment at that time.
     """
     require_count("number of neighbours", number)
     name, _, time = place.rpartition("@")
@@ -276,50 +278,50 @@ def nearest_segments(heard: Heard, place: str, *, number: int = 10) -> list[Neig
         seconds = float(time)
     except ValueError:
         raise ValueError(f"expected a segment as UTTERANCE@SECONDS, such as talk-3@1.25, got {place!r}") from None
-    own = [row for row, one in enumerate(heard.segments) if one.utterance == name]
-    at = [row for row in own if heard.segments[row].start <= seconds < heard.segments[row].end]
+    own = [row for row, one in enumerate(embedded.segments) if one.utterance == name]
+    at = [row for row in own if embedded.segments[row].start <= seconds < embedded.segments[row].end]
     if not at:
-        times = ", ".join(f"{heard.segments[row].start:g}-{heard.segments[row].end:g}" for row in own[:20])
+        times = ", ".join(f"{embedded.segments[row].start:g}-{embedded.segments[row].end:g}" for row in own[:20])
         known = f"its segments: {times}" if own else f"there is no utterance {name!r} with segments"
         raise ValueError(f"no segment at {place}; {known}")
-    unit = functional.normalize(heard.vectors, dim=-1)
+    unit = functional.normalize(embedded.vectors, dim=-1)
     cosines = unit @ unit[at[0]]
     order = [at[0], *(row for row in cosines.argsort(descending=True).tolist() if row != at[0])]
-    return [Neighbour(float(cosines[row]), 1, heard.segments[row]) for row in order[: number + 1]]
+    return [Neighbour(float(cosines[row]), 1, embedded.segments[row]) for row in order[: number + 1]]
 
 
-def neighbour_page(heard: Heard, asked: str, found: Sequence[Neighbour]) -> str:
-    """A web page on which the neighbours can be listened to."""
+def neighbour_page(embedded: SpokenSegments, query: str, found: Sequence[Neighbour]) -> str:
+    """Write a web page on which the neighbours can be played."""
     first, *others = found
     blocks = [
-        html_page.heading(f"What sounds like {first.example.word or asked}", level=1),
-        html_page.audio(heard.waveform(first.example)),
-        html_page.paragraph(_told(first), soft=True),
+        html_page.heading(f"Acoustic neighbours of {first.example.word or query}", level=1),
+        html_page.audio(embedded.waveform(first.example)),
+        html_page.paragraph(_describe(first), soft=True),
     ]
     for one in others:
         blocks += [
             html_page.heading(f"{one.example.word or one.example.utterance}: {one.cosine:.3f}"),
-            html_page.audio(heard.waveform(one.example)),
-            html_page.paragraph(_told(one), soft=True),
+            html_page.audio(embedded.waveform(one.example)),
+            html_page.paragraph(_describe(one), soft=True),
         ]
-    return html_page.page(f"Neighbours of {asked}", blocks)
+    return html_page.page(f"Neighbours of {query}", blocks)
 
 
-def _told(one: Neighbour) -> str:
+def _describe(one: Neighbour) -> str:
     where = f"{one.example.utterance}, {one.example.start:.2f} to {one.example.end:.2f} s"
-    return where if one.times_said == 1 else f"{where}; said {one.times_said} times, this one is the nearest"
+    return where if one.count == 1 else f"{where}; {one.count} segments, this one is the nearest"
 
 
-class Scores(NamedTuple):
-    """Whether vectors tell words apart, beside vectors that cost nothing."""
+class SameDifferentScores(NamedTuple):
+    """Results of the same-different test for a model and its baselines."""
 
     rows: dict[str, SameDifferent]
-    """By what the vectors are: `model`, `untrained` (the same with random weights), `sampled cepstra` (ten frames of
-    each segment, equally spaced, side by side), `mean cepstra`."""
+    """Results by kind of vectors: `model`, `untrained` (random-initialisation baseline), `sampled cepstra` (ten equally
+    spaced frames of each segment, concatenated), `mean cepstra`."""
     num_segments: int
 
     def table(self) -> str:
-        """As text."""
+        """Format the scores as text."""
         one = self.rows["model"]
         lines = [f"{self.num_segments} segments; {one.num_same} of {one.num_pairs} pairs are of the same word"]
         lines += [f"{name:16} average precision {row.average_precision:6.2%}" for name, row in self.rows.items()]
@@ -334,52 +336,52 @@ def score(
     min_seconds: float = 0.0,
     min_letters: int = 1,
     across_speakers: bool = False,
-) -> Scores:
-    """The same-different test on the words of some recordings.
+) -> SameDifferentScores:
+    """Run the same-different test on the words of recordings.
 
     Args:
         model: folder, run folder or name.
-        data: prepared folders with `segments.jsonl`; none: those the model was trained on.
-        split: only this split.
-        min_seconds: shorter segments are left out (Carlin et al. 2011: 0.5).
-        min_letters: so are shorter words (there: 5).
-        across_speakers: count pairs of different speakers only.
+        data: prepared folders with `segments.jsonl`; empty: those the model was trained on.
+        split: use only this split.
+        min_seconds: minimum length of a segment (Carlin et al. 2011: 0.5).
+        min_letters: minimum number of letters of a word (Carlin et al. 2011: 5).
+        across_speakers: whether to use only pairs of different speakers.
 
     Raises:
-        FileNotFoundError, ValueError: as `hear` and `same_different`.
+        FileNotFoundError, ValueError: as `embed_segments` and `same_different`.
     """
     require_count("min_letters", min_letters, least=0)
-    heard = hear(model, data=data, split=split)
+    embedded = embed_segments(model, data=data, split=split)
     torch.manual_seed(0)
-    fresh = Speech2Vec(needs_words(store.load(model), str(model)).config)
-    own: dict[str, list[Segment]] = {name: [] for name in heard.utterances}
-    for one in heard.segments:
+    fresh = Speech2Vec(require_speech2vec(store.load(model), str(model)).config)
+    own: dict[str, list[Segment]] = {name: [] for name in embedded.utterances}
+    for one in embedded.segments:
         own[one.utterance].append(one)
-    utterances, segments = list(heard.utterances.values()), list(own.values())
+    utterances, segments = list(embedded.utterances.values()), list(own.values())
     kinds = {
-        "model": heard.vectors,
+        "model": embedded.vectors,
         "untrained": torch.cat(list(_vectors(fresh.eval(), utterances, segments))),
         "sampled cepstra": torch.cat([sampled(fresh.segments(batch)) for batch in batches(utterances, segments)]),
         "mean cepstra": torch.cat([mean(fresh.segments(batch)) for batch in batches(utterances, segments)]),
     }
     kept = [
         row
-        for row, one in enumerate(heard.segments)
+        for row, one in enumerate(embedded.segments)
         if one.word is not None and len(one.word) >= min_letters and one.end - one.start >= min_seconds
     ]
-    said = [str(heard.segments[row].word) for row in kept]
-    voices = [heard.utterances[heard.segments[row].utterance].speaker for row in kept]
-    speakers = voices if across_speakers else None
-    tested = {name: same_different(x[kept].numpy(), said, speakers=speakers) for name, x in kinds.items()}
-    return Scores(tested, len(kept))
+    words = [str(embedded.segments[row].word) for row in kept]
+    speakers = [embedded.utterances[embedded.segments[row].utterance].speaker for row in kept]
+    groups = speakers if across_speakers else None
+    results = {name: same_different(x[kept].numpy(), words, speakers=groups) for name, x in kinds.items()}
+    return SameDifferentScores(results, len(kept))
 
 
 def sampled(x: Frames, *, number: int = 10) -> Float[Tensor, "segment sampled"]:
-    """Some equally spaced frames of each segment side by side: what a vector must beat."""
+    """Concatenate equally spaced frames of each segment, as a baseline."""
     place = torch.linspace(0, 1, number) * (x.lengths[:, None] - 1)
     return x.data.gather(1, place.round().long()[..., None].expand(-1, -1, x.data.shape[2])).flatten(1)
 
 
 def mean(x: Frames) -> Float[Tensor, "segment cepstrum"]:
-    """The mean of each segment's frames, padding being zero."""
+    """Return the mean of each segment's frames; padding must be zero."""
     return x.data.sum(1) / x.lengths[:, None]

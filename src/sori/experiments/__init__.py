@@ -1,1 +1,1 @@
-"""Experiments made of several runs."""
+"""Experiments that combine several runs."""

@@ -1,7 +1,7 @@
-"""The whole way in one command: recordings, pre-training, fine-tuning with and without it, error rates, a report.
+"""End-to-end demo: recordings, pre-training, fine-tuning with and without it, error rates, a report.
 
-Without recordings of your own it speaks some: many voices for pre-training, a few of them with transcripts, and other
-voices with other sentences for the test.
+Without recordings of the user, it synthesises a small speech corpus by text to speech: many voices for pre-training, a
+few of them with transcripts, and other voices with other sentences for the test.
 """
 
 import random
@@ -45,42 +45,43 @@ REPORT = "report.html"
 MIN_LABELLED_MINUTES = 0.5
 MAX_TEST_MINUTES = 10.0
 HELD_OUT = 0.2
-"""Share of the transcribed speech that is kept for the test where the recordings name no split `test`."""
+"""Fraction of the transcribed speech held out for the test if the recordings have no split `test`."""
 NUM_EXAMPLES = 8
 
 _SMOKE = CorpusSize(4, 8, 2, 8, 2, 3)
 
 
 class Demonstration(NamedTuple):
-    """What `demo` found."""
+    """Result of `demo`."""
 
-    demo_report: Path
-    """A web page in one file."""
+    report: Path
+    """Web page in one file."""
     pretrained: ErrorReport
+    """Error rates with pre-training."""
     scratch: ErrorReport
-    """The same without pre-training."""
+    """Error rates without pre-training."""
 
 
 def demo(
     into: str | Path = "sori-demo", *, data: str | Path | None = None, minutes: float = 10.0, smoke: bool = False
 ) -> Demonstration | None:
-    """Show what pre-training is worth, on synthetic voices or on your own recordings.
+    """Compare recognisers with and without pre-training, on synthetic speech or on the user's recordings.
 
-    Every stage leaves its result in `into`; the same call again continues where it was interrupted.
+    Every stage stores its result in `into`; the same call continues an interrupted demo.
 
     Args:
-        into: folder for everything that is made.
-        data: a folder or table of recordings, some of them transcribed, or a prepared folder; None: synthetic speech,
-            which needs the extra `synth`.
-        minutes: transcribed speech to learn from, of your own recordings.
-        smoke: toy models on a toy corpus, to see in seconds whether everything runs.
+        into: output folder.
+        data: folder or table of recordings, some of them transcribed, or a prepared folder; None: synthetic speech,
+            which requires the extra `synth`.
+        minutes: maximum amount of the user's transcribed speech to train on.
+        smoke: toy models on a toy corpus, to test in seconds whether everything runs.
 
     Returns:
         None if training was interrupted (Ctrl-C, SIGTERM).
 
     Raises:
-        ValueError: the recordings are not enough; says what is missing.
-        ModuleNotFoundError: there is nothing that can speak.
+        ValueError: there are too few recordings; the message names what is missing.
+        ModuleNotFoundError: the extra `synth` is not installed.
     """
     into, began = Path(into), time.monotonic()
     with _stage("1/5 Recordings"):
@@ -93,7 +94,7 @@ def demo(
             init = into / "pretrained" if name == "with" else None
             if not run.train(recipe, into=into / name, data=train, init=init).finished:
                 return None
-    with _stage("5/5 Test on recordings that neither recogniser has learnt from"):
+    with _stage("5/5 Test on held-out recordings"):
         scores = [recognition.evaluate(into / name, data=test, split=None) for name in ("with", "without")]
         found = _findings(into, recipes, scores)
         write_text(into / REPORT, demo_report.compose(found))
@@ -102,19 +103,19 @@ def demo(
 
 
 def _synthetic(into: Path, *, smoke: bool) -> tuple[Path, Path]:
-    """Prepared folders of spoken sentences, for training and for the test."""
+    """Synthesise sentences and return prepared folders for training and for the test."""
     recordings = into / "recordings"
     if recordings.exists():
-        logger.info(f"already spoken: {recordings}")
+        logger.info(f"already synthesised: {recordings}")
     else:
         with whole_folder(recordings) as fresh:
             speak_corpus(fresh, _SMOKE if smoke else CorpusSize())
-        logger.info(f"spoken: {recordings}")
+        logger.info(f"synthesised: {recordings}")
     return _prepared(recordings / "train", into / "train"), _prepared(recordings / "test", into / "test")
 
 
 def _own(into: Path, data: Path) -> tuple[Path, Path]:
-    """Prepared folders of somebody's recordings, for training and for the test."""
+    """Divide the user's recordings and return prepared folders for training and for the test."""
     prepared = data if (data / CUTS).is_file() else _prepared(data, into / "prepared")
     parts = hold_out(read_manifest(prepared))
     for name, part in zip(("train", "test"), parts, strict=True):
@@ -132,14 +133,14 @@ def _prepared(source: Path, folder: Path) -> Path:
 
 
 def hold_out(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """Divide recordings into those to learn from and transcribed ones for a test.
+    """Divide recordings into a training set and a transcribed test set.
 
-    The test is the split called `test` where there is one; otherwise a fifth of the transcribed speech: whole speakers
-    where at least four are known, or else single utterances. A speaker of the test is not learnt from at all, nor are
-    splits called `test` and `dev`. The test is at most ten minutes long.
+    The test set is the split `test` if there is one; otherwise a fifth of the transcribed speech: whole speakers if at
+    least four are known, else single utterances. Speakers of the test set and the splits `test` and `dev` are not
+    trained on. The test set is at most ten minutes long.
 
     Raises:
-        ValueError: too little is transcribed.
+        ValueError: there is too little transcribed speech.
     """
     spoken = sorted((u for u in utterances if u.text and u.text.strip()), key=lambda u: u.id)
     test = [u for u in spoken if u.split == "test"] or _draw_test(spoken)
@@ -148,8 +149,8 @@ def hold_out(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utt
     found = [_transcribed_minutes(part) for part in (train, test)]
     if found[0] < MIN_LABELLED_MINUTES or not test:
         raise ValueError(
-            f"expected transcribed recordings to learn from and to test on, got {found[0]:.1f} and {found[1]:.1f} min; "
-            "put the text of speech.wav into speech.txt beside it, for some minutes of speech at least"
+            f"expected transcribed recordings to train and to test on, got {found[0]:.1f} and {found[1]:.1f} min; put "
+            "the text of speech.wav into speech.txt beside it, for at least a few minutes of speech"
         )
     return train, choose_minutes(test, min(MAX_TEST_MINUTES, found[1]), seed=0)
 
@@ -181,12 +182,12 @@ class _Recipes(NamedTuple):
     scratch: RecogniserRecipe
 
     def by_folder(self) -> dict[str, Recipe]:
-        """Each recipe by the name of its run folder."""
+        """Return each recipe by the name of its run folder."""
         return {"pretrained": self.pretrained, "with": self.tuned, "without": self.scratch}
 
 
 def _recipes(*, minutes: float | None, smoke: bool) -> _Recipes:
-    """Pre-training, and fine-tuning with and without it on the same labels, batches and updates."""
+    """Return recipes for pre-training, and for fine-tuning with and without it on the same labels and batches."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
         tuning = toys.ctc_smoke().override({"train.num_steps": 30, "train.log_every": 10})
@@ -201,33 +202,33 @@ def _recipes(*, minutes: float | None, smoke: bool) -> _Recipes:
 
 
 PRETRAINING = {"train.num_steps": 4500, "system.gumbel_decay": 0.99956}
-"""What differs from `wav2vec2_tiny`: some six minutes on two cores."""
+"""Changes to `wav2vec2_tiny`; takes about six minutes on two cores."""
 TUNING = {"train.num_steps": 800, "data.batch_seconds": 12, "system.upsample": 2}
-"""What differs from `ctc_10min` and `ctc_10min_scratch`: about a minute; synthetic voices speak fast."""
+"""Changes to `ctc_10min` and `ctc_10min_scratch`; takes about a minute. The upsampling is for fast synthetic speech."""
 
 
 def _findings(into: Path, recipes: _Recipes, scores: list[ErrorReport]) -> demo_report.Findings:
-    """Everything for the page."""
+    """Collect the contents of the report."""
     models = [_recogniser(into / name) for name in ("with", "without")]
     utterances = read_manifest(into / "test")
     first_of_each = {u.speaker or u.id: u for u in reversed(utterances)}.values()
     examples = []
     for utterance in list(first_of_each)[::-1][:NUM_EXAMPLES]:
         waveform = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
-        heard = [transcribe.transcribe(model, waveform, sample_rate=audio.SAMPLE_RATE) for model, _ in models]
-        words = [[TimedWord(*word) for word in one.words] for one in heard]
+        transcripts = [transcribe.transcribe(model, waveform, sample_rate=audio.SAMPLE_RATE) for model, _ in models]
+        words = [[TimedWord(*word) for word in one.words] for one in transcripts]
         examples.append(demo_report.Example(waveform, models[0][1].normalise(utterance.text or ""), words))
     encoder = store.load(into / "pretrained")
-    assert isinstance(encoder, Wav2Vec2)  # noqa: S101 - what the first recipe trains
+    assert isinstance(encoder, Wav2Vec2)  # noqa: S101 - the first recipe trains one
     difference = compare(scores[:1], scores[1:])["cer"]
     labels = ("with pre-training", "without")
-    judged = [
+    columns = [
         demo_report.Score(label, _interval(score.cer), _interval(score.wer), _losses(into / name))
         for label, name, score in zip(labels, ("with", "without"), scores, strict=True)
     ]
     return demo_report.Findings(
         facts=_facts(into, recipes),
-        scores=(judged[0], judged[1]),
+        scores=(columns[0], columns[1]),
         change=demo_report.Interval(*difference.relative),
         pretraining=read_metrics(RunFolder(into / "pretrained").metrics),
         pretraining_example=_inside(encoder, utterances, examples[0].waveform),
@@ -237,7 +238,7 @@ def _findings(into: Path, recipes: _Recipes, scores: list[ErrorReport]) -> demo_
 
 
 COMMANDS = """\
-sori demo --data my-recordings --into my-demo      # all of this with your recordings
+sori demo --data my-recordings --into my-demo      # the whole demo with your recordings
 
 sori prepare my-recordings prepared                # or step by step
 sori train wav2vec2_tiny --data prepared --into runs/tiny
@@ -248,8 +249,8 @@ sori transcribe runs/recogniser new-recording.wav"""
 
 def _recogniser(folder: Path) -> tuple[Ctc, Vocabulary]:
     system = store.load(folder)
-    assert isinstance(system, Ctc)  # noqa: S101 - what the recipe trains
-    assert system.vocabulary is not None  # noqa: S101 - as every saved recogniser
+    assert isinstance(system, Ctc)  # noqa: S101 - the recipe trains one
+    assert system.vocabulary is not None  # noqa: S101 - every saved recogniser has one
     return system, system.vocabulary
 
 
@@ -267,17 +268,17 @@ def _inside(
     """What pre-training makes of one recording, and which codes it uses for all."""
     counts = torch.zeros(system.config.num_groups, system.config.num_codes, dtype=torch.long)
     for u in utterances:
-        codes = _codes(system, audio.read(u.path, start=u.start, duration=u.duration_seconds))
-        counts += functional.one_hot(codes, system.config.num_codes).sum(0)
+        units = _units(system, audio.read(u.path, start=u.start, duration=u.duration_seconds))
+        counts += functional.one_hot(units, system.config.num_codes).sum(0)
     frames = system.features(waveform[None], torch.tensor([len(waveform)]))
     masked = system.draw(frames.lengths, Rng(0), torch.device("cpu")).masked[0]
     log_mel = LogMel(LogMelConfig()).log_mel(waveform[None])[0]
-    return demo_report.PretrainingExample(waveform, log_mel, masked, _codes(system, waveform), counts)
+    return demo_report.PretrainingExample(waveform, log_mel, masked, _units(system, waveform), counts)
 
 
-def _codes(system: Wav2Vec2, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:
-    codes: Tensor = system.units(waveform[None], torch.tensor([len(waveform)])).data[0]
-    return codes
+def _units(system: Wav2Vec2, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:
+    units: Tensor = system.units(waveform[None], torch.tensor([len(waveform)])).data[0]
+    return units
 
 
 def _facts(into: Path, recipes: _Recipes) -> list[tuple[str, str]]:
@@ -286,10 +287,10 @@ def _facts(into: Path, recipes: _Recipes) -> list[tuple[str, str]]:
     minutes = recipes.tuned.labels.minutes or _transcribed_minutes(labelled)
     pretraining = recipes.pretrained.train.num_steps
     return [
-        ("heard in pre-training", f"{_extent(train)}, transcripts not used"),
-        ("pre-training", f"{pretraining:,} updates, {_heard(into / 'pretrained')}"),
-        ("transcribed", f"{minutes:.1f} min of {_extent(labelled)}"),
-        ("fine-tuning", f"{recipes.tuned.train.num_steps:,} updates each, {_heard(into / 'with')}"),
+        ("pre-training data", f"{_extent(train)}, transcripts not used"),
+        ("pre-training", f"{pretraining:,} updates, {_hours_processed(into / 'pretrained')}"),
+        ("transcribed data", f"{minutes:.1f} min of {_extent(labelled)}"),
+        ("fine-tuning", f"{recipes.tuned.train.num_steps:,} updates each, {_hours_processed(into / 'with')}"),
         ("test", _extent(test)),
     ]
 
@@ -301,27 +302,27 @@ def _extent(utterances: Sequence[Utterance]) -> str:
     return f"{long} in {len(utterances):,} recordings" + (f" of {len(speakers)} speakers" if speakers else "")
 
 
-def _heard(folder: Path) -> str:
+def _hours_processed(folder: Path) -> str:
     hours = [row["hours"] for row in read_metrics(RunFolder(folder).metrics) if "hours" in row]
-    return f"{hours[-1]:.1f} h heard, repetitions counted"
+    return f"{hours[-1]:.1f} h processed, counting repetitions"
 
 
 def _summary(found: demo_report.Findings, page: Path, *, seconds: float) -> str:
     lines = [
-        f"{score.label:18} CER {_written(score.characters)}   WER {_written(score.words)}" for score in found.scores
+        f"{score.label:18} CER {_percent(score.characters)}   WER {_percent(score.words)}" for score in found.scores
     ]
     change = found.change
     return "\n".join(
         [
-            "\nError rates on the test, with 95 % intervals",
+            "\nError rates on the test set, with 95 % intervals",
             *lines,
-            f"letter errors through pre-training: {change.value:+.0%} ({change.low:+.0%} to {change.high:+.0%})",
-            f"report: {page}   ({_clock(seconds)} in all)",
+            f"change of CER through pre-training: {change.value:+.0%} ({change.low:+.0%} to {change.high:+.0%})",
+            f"report: {page}   ({_clock(seconds)} in total)",
         ]
     )
 
 
-def _written(rate: demo_report.Interval) -> str:
+def _percent(rate: demo_report.Interval) -> str:
     return f"{rate.value:6.1%} ({rate.low:.1%} to {rate.high:.1%})"
 
 

@@ -1,4 +1,4 @@
-"""What an encoder is worth where ten minutes are transcribed: a recogniser is made of it, always in the same way."""
+"""Low-resource evaluation of encoders: fine-tune a recogniser on ten minutes, always with the same recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from sori.recipes.recipe import RecogniserRecipe
 from sori.runs import run
 
 MINUTES = 10.0
-"""Of transcribed speech that is learnt from."""
+"""Amount of transcribed speech to train on."""
 ENCODER_RATE = 0.1
-"""Factor on the encoder's learning rate. At the 0.5 of `ctc_10min`, CPC stays at the blanks."""
+"""Factor on the encoder's learning rate. With the 0.5 of `ctc_10min`, CPC keeps predicting only blanks."""
 
 
 def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
-    """`ctc_10min` for every encoder alike: slow, and read as a mix of its layers.
+    """Return `ctc_10min`, adapted to work for every encoder: a low learning rate, and a weighted sum of its layers.
 
-    Without changes to an encoder's settings, which not all allow. The mix is normalised: wav2vec's vectors are so small
-    that a head on the last layer alone hardly learns.
+    Encoder settings are not changed, because not all encoders allow it. The sum is of normalised layers: the vectors of
+    wav2vec are so small that a head on its last layer hardly learns.
 
     Args:
-        toy: seconds of training instead of minutes, to see whether everything runs.
-        seed: of the training.
+        toy: seconds of training instead of minutes, to test whether everything runs.
+        seed: random seed of training.
     """
     found = recipes.recogniser("ctc_smoke" if toy else "ctc_10min")
     labels = found.labels.model_copy(update={"minutes": MINUTES})
@@ -35,38 +35,39 @@ def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
 
 
 def check(labels: Sequence[Path]) -> None:
-    """See that errors can be counted, before anything is trained.
+    """Check before training that there is a test split.
 
     Raises:
-        FileNotFoundError: a folder is not there.
-        ValueError: no transcribed utterance belongs to a split called test.
+        FileNotFoundError: a folder does not exist.
+        ValueError: no transcribed utterance belongs to the split `test`.
     """
     spoken = [one for one in utterances_of(labels, None) if one.text and one.text.strip()]
     if not any(one.split == "test" for one in spoken):
         raise ValueError(
-            f"expected transcribed utterances of a split 'test' to count errors in, got {len(spoken)} transcribed ones "
-            "of other splits or none; name splits in the table that `sori prepare` reads (column `split`)"
+            f"expected transcribed utterances of a split 'test' to measure error rates on, got {len(spoken)} "
+            "transcribed ones of other splits or none; name splits in the table that `sori prepare` reads (column "
+            "`split`)"
         )
 
 
 def train(model: str | Path, labels: Sequence[Path], *, into: Path, settings: RecogniserRecipe) -> bool:
-    """Make the recogniser; repeated, it continues. Whether it is finished.
+    """Train the recogniser, or continue an interrupted run; return whether training is finished.
 
     Args:
-        model: what to start from.
+        model: model to start from.
         labels: prepared folders with transcripts and splits.
         into: run folder of the recogniser.
         settings: from `recipe`.
 
     Raises:
-        FileNotFoundError, RuntimeError, ValueError: as of `check` and `run.train`.
+        FileNotFoundError, RuntimeError, ValueError: as for `check` and `run.train`.
     """
     check(labels)
     return run.train(settings, into=into, data=labels, init=model).finished
 
 
 def errors(recogniser: Path, labels: Sequence[Path]) -> Estimate:
-    """Share of wrong characters on the split test, likeliest symbols, without a language model."""
+    """Return the character error rate on the split `test`, with greedy decoding and no language model."""
     found = recognition.evaluate(recogniser, data=labels, split="test").to_data()
     cer = found["cer"]
     return Estimate(cer["rate"], cer["low"], cer["high"], found["interval"]["unit"])

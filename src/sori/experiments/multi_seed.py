@@ -1,4 +1,4 @@
-"""One recipe with several seeds: how far the seed alone moves the result, and the best of them as the model.
+"""Train one recipe with several seeds: the spread over seeds, and the best one as the model.
 
 The folder holds a run folder for each seed (`seed_0`, ...; in each `dev.json`, its score with every utterance),
 `recipe.yaml`, `seeds.json` (scores, comparisons, choice) and `model/`, a copy of the best, so that it is used like any
@@ -29,7 +29,7 @@ from sori.training.watch import Diverged
 SUMMARY, SCORE, FAILED = "seeds.json", "dev.json", "failed.txt"
 
 _MARK = "seeds: several, each in its folder seed_N\n"
-"""Stands in the folder's `recipe.yaml`, so that neither a plain run nor several seeds take the other's folder."""
+"""Line in `recipe.yaml` that keeps single runs and multi-seed runs from using each other's folders."""
 
 
 def train_seeds(
@@ -42,24 +42,24 @@ def train_seeds(
 ) -> SeedScores | None:
     """Train a recogniser with the seeds `train.seed`, `train.seed + 1`, ..., and choose the best by CER on dev.
 
-    `labels.seed` stays, so that all learn from the same utterances and the spread is that of training alone. Each seed
-    is a run of its own, equal to a single one with that `train.seed`. All are scored on the whole dev split. The same
-    call again continues; with more seeds it adds those that are missing. A seed whose training diverged is listed and
-    not chosen; remove its folder to train it again.
+    `labels.seed` is not changed, so that all seeds train on the same utterances and the spread is that of training
+    alone. Each seed is a separate run, equal to a single run with that `train.seed`. All are scored on the whole dev
+    split. The same call continues an interrupted experiment; with more seeds, it adds the missing ones. A seed whose
+    training diverged is listed and not chosen; remove its folder to train it again.
 
     Args:
-        recipe: of a recogniser; see `recipes`.
-        seeds: how many, at least 2.
-        into: folder, made where there is none.
-        data: prepared folder or folders, in place of the recipe's `corpora`; one of them with a dev split.
+        recipe: recipe of a recogniser; see `recipes`.
+        seeds: number of seeds, at least 2.
+        into: output folder, created if absent.
+        data: prepared folder or folders, instead of the recipe's `corpora`; at least one with a dev split.
         init: model to start from, as for `run.train`.
 
     Returns:
         None if training was interrupted (Ctrl-C, SIGTERM), and in every process but the first.
 
     Raises:
-        ValueError: fewer than two seeds, or fewer than the folder holds; nothing to choose by (no recogniser, no
-            transcribed dev split); the folder holds another run, or a single one.
+        ValueError: fewer than two seeds, or fewer than are in the folder; no criterion to choose by (not a recogniser,
+            or no transcribed dev split); the folder contains another run, or a single one.
         FileNotFoundError: there is no such data folder or starting model.
         RuntimeError: every seed diverged.
     """
@@ -77,42 +77,42 @@ def train_seeds(
     if len(failed) == seeds:
         reasons = "\n".join(f"  seed {seed}: {reason}" for seed, reason in failed.items())
         raise RuntimeError(
-            f"all {seeds} seeds failed, so there is nothing to choose from:\n{reasons}\nChange the recipe as said "
+            f"all {seeds} seeds failed, so there is no model to choose:\n{reasons}\nChange the recipe as suggested "
             "above and train into a new folder"
         )
-    # Outside the group: the others would wait for the scores longer than their patience.
+    # Outside the process group, because the other processes would time out while waiting for the scores.
     if not is_first:
         return None
     with RunFolder(into).locked():
-        return _judge(into, dev, labels.dev_split, wanted, failed)
+        return _choose(into, dev, labels.dev_split, wanted, failed)
 
 
 def compare_runs(
     first: str | Path, second: str | Path, *, num_draws: int = 1000, seed: int = 0
 ) -> dict[Literal["wer", "cer"], Difference]:
-    """Two recipes, each trained with several seeds, compared on dev: means over all seeds that finished.
+    """Compare two recipes, each trained with several seeds, by their mean error rates on dev over all finished seeds.
 
-    Each draw of the bootstrap takes speakers (or utterances), the same for both, and seeds of each with replacement.
-    From two or three seeds, it underestimates how far others would lie. No choice among seeds enters the means.
+    Each bootstrap sample draws, with replacement, speakers (or utterances), the same for both recipes, and the seeds of
+    each. With only two or three seeds, the spread is underestimated. The means do not depend on the chosen seeds.
 
     Args:
         first: folder of `train_seeds`.
-        second: another one, measured on the same dev split.
-        num_draws: of the bootstrap.
-        seed: of the bootstrap.
+        second: another such folder, scored on the same dev split.
+        num_draws: number of bootstrap samples.
+        seed: random seed of the bootstrap.
 
     Returns:
-        First minus second; `is_clear` is False where they cannot be told apart.
+        First minus second; `is_clear` is False if the difference is not significant.
 
     Raises:
-        ValueError: a folder does not hold several seeds, or they were measured on other utterances.
+        ValueError: a folder does not contain several seeds, or they were scored on other utterances.
     """
     return compare(_reports(Path(first)), _reports(Path(second)), num_draws=num_draws, seed=seed)
 
 
 def _train_each(recipe: RecogniserRecipe, into: Path, wanted: range) -> dict[int, str] | None:
-    """One run after the other; why some came to nothing, or None after an interruption."""
-    # Read before the folder is claimed: there all processes wait for each other, so they read the same.
+    """Train one run after the other; return the failures with their reasons, or None after an interruption."""
+    # Read before `_begin`, which synchronises all processes, so that all read the same.
     failed = {seed: path.read_text("utf-8") for seed in wanted if (path := _home(into, seed) / FAILED).exists()}
     _begin(into, recipe, wanted)
     for seed in wanted:
@@ -135,23 +135,23 @@ def _train_each(recipe: RecogniserRecipe, into: Path, wanted: range) -> dict[int
 def _choosable(recipe: Recipe, seeds: int) -> RecogniserRecipe:
     if seeds < 2:
         raise ValueError(
-            f"expected at least 2 seeds, got {seeds}: fewer have no spread and leave nothing to choose; for a single "
-            "run leave `--seeds` out"
+            f"expected at least 2 seeds, got {seeds}: with fewer there is no spread and no choice; for a single run "
+            "leave `--seeds` out"
         )
     if not isinstance(recipe, RecogniserRecipe):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a recipe, not a type
+        raise ValueError(  # noqa: TRY004 - the caller passes the name of a recipe, not a type
             f"{recipe.name} pre-trains without transcripts, so there are no error rates to choose a seed by; leave "
-            "`--seeds` out (another seed: `--train.seed 1` into another folder), and give it to the recipe that "
-            "learns from transcripts, such as ctc_10min"
+            "`--seeds` out (another seed: `--train.seed 1` into another folder), and use it with a recipe that trains "
+            "on transcripts, such as ctc_10min"
         )
     return recipe
 
 
 def _dev_folders(recipe: RecogniserRecipe, labels: LabelConfig) -> list[str]:
-    """Those of the recipe's folders that have a dev split, looked through before anything is trained.
+    """Return those of the recipe's folders that have a dev split; called before training.
 
     Raises:
-        ValueError: there is nothing to choose by.
+        ValueError: there is no usable dev split.
     """
     split = labels.dev_split
     if not split.startswith(recipe.held_out):
@@ -169,11 +169,11 @@ def _dev_folders(recipe: RecogniserRecipe, labels: LabelConfig) -> list[str]:
             "with `--labels.dev-split`"
         )
     rules = Vocabulary(case=labels.case, punctuation=labels.punctuation, symbols=(BLANK,))
-    num_written = sum(bool(rules.normalise(u.text or "")) for u in _with_text(folders, split))
-    if num_written < 2:
+    num_transcribed = sum(bool(rules.normalise(u.text or "")) for u in _with_text(folders, split))
+    if num_transcribed < 2:
         raise ValueError(
             f"expected a split {split!r} with at least two transcribed utterances to choose the best seed by, got "
-            f"{num_written}; put the text of speech.wav into speech.txt beside it and run `sori prepare` again"
+            f"{num_transcribed}; put the text of speech.wav into speech.txt beside it and run `sori prepare` again"
         )
     return folders
 
@@ -184,29 +184,29 @@ def _with_text(folders: Sequence[str], split: str) -> list[Utterance]:
 
 
 def _begin(into: Path, recipe: RecogniserRecipe, wanted: range) -> None:
-    """Take the folder for several seeds of this recipe.
+    """Begin a multi-seed run of this recipe in the folder, or continue it.
 
     Raises:
-        ValueError: it holds something else, or more seeds.
+        ValueError: the folder contains something else, or more seeds.
     """
     folder = RunFolder(into)
     path = folder.recipe
     if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
         raise ValueError(
-            f"{into} holds a single run, which is left as it is; choose another folder for several seeds, or make it "
+            f"{into} contains a single run, which is not changed; choose another folder for several seeds, or make it "
             f"the first of them: `mkdir NEW; mv {into} NEW/seed_{wanted[0]}`, then `--into NEW`"
         )
     if not path.exists() and any(place.exists() for place in (folder.checkpoint, folder.model, into / resolve.CARD)):
-        raise ValueError(f"{into} holds a model already, which is left as it is; choose another folder")
+        raise ValueError(f"{into} already contains a model, which is not changed; choose another folder")
     folder.check_free([into / SUMMARY])
     store.check_place(folder.model)
     folder.begin(recipe.to_yaml() + _MARK)
     begun = [folder.parent.name for folder in into.glob(f"seed_*/{path.name}")]
     if more := sorted(set(begun) - {_home(into, seed).name for seed in wanted}):
         raise ValueError(
-            f"{into} also holds {', '.join(more)}, and --seeds {len(wanted)} asks for seeds {wanted[0]} to "
-            f"{wanted[-1]}; leaving out seeds afterwards would flatter the spread: repeat the command with as many "
-            "seeds as there are, or choose another folder"
+            f"{into} also contains {', '.join(more)}, but --seeds {len(wanted)} means seeds {wanted[0]} to "
+            f"{wanted[-1]}; leaving out finished seeds would bias the spread: repeat the command with at least as many "
+            "seeds, or choose another folder"
         )
 
 
@@ -214,8 +214,8 @@ def _with_seed(recipe: RecogniserRecipe, seed: int) -> RecogniserRecipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
 
 
-def _judge(into: Path, dev: Sequence[str], split: str, wanted: range, failed: dict[int, str]) -> SeedScores:
-    """Score what is not scored yet, choose, and write the choice down."""
+def _choose(into: Path, dev: Sequence[str], split: str, wanted: range, failed: dict[int, str]) -> SeedScores:
+    """Score all finished seeds, choose the best, and store it as the model."""
     reports = {seed: _scored(_home(into, seed), dev, split) for seed in wanted if seed not in failed}
     scores = SeedScores(into, split, reports, failed)
     best = _home(into, scores.chosen)
@@ -228,7 +228,7 @@ def _judge(into: Path, dev: Sequence[str], split: str, wanted: range, failed: di
 
 
 def _scored(folder: Path, dev: Sequence[str], split: str) -> ErrorReport:
-    """Error rates on the dev split; those in the folder, where model and split are still the same."""
+    """Return error rates on the dev split, from the folder if model and split have not changed since."""
     path, of = folder / SCORE, {"model": _model_digest(RunFolder(folder).model), "data": _data_digest(dev, split)}
     if path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -246,18 +246,16 @@ def _report(stored: dict[str, Any]) -> ErrorReport:
 
 
 def _reports(into: Path) -> list[ErrorReport]:
-    """Of all seeds that finished."""
+    """Read the error rates of all finished seeds."""
     if not (into / SUMMARY).is_file():
         raise ValueError(
             f"expected a folder of several seeds, got {into} without {SUMMARY}; `sori train RECIPE --seeds 3 --into "
-            f"{into}` makes one, or repeat its command to finish it"
+            f"{into}` creates one, or repeat its command to finish it"
         )
     rows = json.loads((into / SUMMARY).read_text(encoding="utf-8"))["seeds"]
     paths = [_home(into, row["seed"]) / SCORE for row in rows if "failed" not in row]
     if missing := [path for path in paths if not path.is_file()]:
-        raise ValueError(
-            f"{missing[0]} is missing, which {into / SUMMARY} speaks of; repeat its command to score again"
-        )
+        raise ValueError(f"{missing[0]} is missing, but listed in {into / SUMMARY}; repeat its command to score again")
     return [_report(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 

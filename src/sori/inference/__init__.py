@@ -1,1 +1,1 @@
-"""Use trained models: transcripts, vectors, units, filled masks."""
+"""Run trained models: transcripts, alignments, vectors, discrete units, masked language models."""

@@ -1,4 +1,4 @@
-"""When each word of a known text is spoken."""
+"""Forced alignment of a recording with its text."""
 
 from pathlib import Path
 
@@ -8,39 +8,41 @@ from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Tensor
 from sori.decoding.forced_alignment import AlignedWords, align_words
 from sori.inference.inputs import _recogniser
-from sori.inference.long_form import hear
+from sori.inference.long_form import chunk_logits
 from sori.models.factory import System
 
 
 def align(
     model: System, source: str | Path | Float[Tensor, " sample"], text: str, *, skip_penalty: float | None = None
 ) -> AlignedWords:
-    """When each word of a known text is spoken, for recordings of any length.
+    """Align a known text with a recording: when each word is spoken.
+
+    Recordings may be of any length.
 
     Args:
         model: a recogniser from `load`.
-        source: a sound file, or a waveform of 16 kHz.
-        text: what is said, all of it and in order.
-        skip_penalty: nats that leaving out a word costs, for texts of which some words are not spoken; 20 leaves out
-            few that are. None: every word is spoken.
+        source: a sound file, or a waveform at 16 kHz.
+        text: complete transcript, in the order in which it is spoken.
+        skip_penalty: cost of leaving out a word, in nats, for texts with words that are not spoken; with 20, few spoken
+            words are left out. None: every word must be aligned.
 
     Returns:
-        Words as written in the text, with times in seconds and a confidence between 0 and 1; words left out; and
-        letters that the recogniser cannot write.
+        Words as spelt in the text, with times in seconds and a confidence between 0 and 1; words left out; and
+        characters that are not in the recogniser's vocabulary.
 
     Raises:
-        ValueError: the model is no recogniser, or the text has more letters than there are frames of speech.
+        ValueError: the model is not a recogniser, or the text has more characters than the speech has frames.
         FileNotFoundError: there is no such file.
     """
     recogniser, vocabulary = _recogniser(model)
-    passages = list(hear(recogniser.eval(), Path(source) if isinstance(source, str) else source))
-    if not passages:
-        raise ValueError(f"{source} holds nothing but silence; there is no speech to align the text with")
+    chunks = list(chunk_logits(recogniser.eval(), Path(source) if isinstance(source, str) else source))
+    if not chunks:
+        raise ValueError(f"{source} contains only silence; there is no speech to align the text with")
     step = recogniser.logit_hop_samples / SAMPLE_RATE
-    times = torch.cat([passage.start + step * torch.arange(len(passage.logits)) for passage in passages])
-    # Silence between passages is left out: words are found in numbers of frames first.
+    times = torch.cat([chunk.start + step * torch.arange(len(chunk.logits)) for chunk in chunks])
+    # Silence between chunks has no frames, so align in frame numbers first and convert them to seconds afterwards.
     found = align_words(
-        torch.cat([passage.logits for passage in passages]),
+        torch.cat([chunk.logits for chunk in chunks]),
         text,
         vocabulary,
         hop_samples=float(SAMPLE_RATE),

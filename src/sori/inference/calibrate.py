@@ -1,7 +1,7 @@
-"""Confidence that comes true: fitted on transcribed speech, kept beside the model, found again.
+"""Calibrated word confidence: fitted on transcribed speech, stored beside the model.
 
-A model folder holds one fit for each way of searching in `confidence.json`: confidence fitted without a language model
-says nothing about words written with one.
+`confidence.json` in a model folder contains one fit for each decoder configuration, because confidence fitted without a
+language model is not valid for words decoded with one.
 """
 
 import hashlib
@@ -24,100 +24,105 @@ from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import ACOUSTIC, Confidence, feature_names, search_settings
-from sori.evaluation.confidence_fit import CalibrationMetrics, logistic, measure, right_words
+from sori.evaluation.confidence_fit import logistic, measure, right_words
 from sori.inference import transcribe
 from sori.models import factory
 from sori.models.ctc import Ctc
 
 
 class Calibration(Config):
-    """What `confidence.json` holds."""
+    """Contents of `confidence.json`."""
 
     recogniser: str
-    """Digest of the output layer and the symbols: whose scores these are."""
+    """Digest of the recogniser's output layer and symbols."""
     fits: tuple[Confidence, ...]
-    """One for each way of searching."""
+    """One fit for each decoder configuration."""
 
 
-class Heard(NamedTuple):
-    """The words of some transcribed utterances, and the truth about them."""
+class RecognisedWords(NamedTuple):
+    """Recognised words of transcribed utterances, with whether each is correct."""
 
     features: NDArray[np.float64]
     """`word feature`."""
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     groups: list[str]
-    """Of each word: its speaker, or its utterance where speakers are not known."""
+    """Speaker of each word, or its utterance where speakers are unknown."""
     unit: str
-    """Which of the two."""
+    """Kind of the groups: `speakers` or `utterances`."""
 
 
-class Judged(NamedTuple):
-    """Confidence beside simpler answers, on words it was not fitted on."""
+class Evaluation(NamedTuple):
+    """Confidence and its baselines on words it was not fitted on."""
 
-    heard: Heard
-    stated: dict[str, NDArray[np.float64]]
-    """Probability of each word: `calibrated`, and what it must beat."""
-    measured: dict[str, CalibrationMetrics]
+    words: RecognisedWords
+    probabilities: dict[str, NDArray[np.float64]]
+    """Probability of each word, by method: `calibrated`, and the baselines."""
+    metrics: dict[str, Measured]
+    """Calibration metrics, by method."""
 
     def table(self) -> str:
-        """For a person."""
-        heard = self.heard
-        words = f"{len(heard.right):,} words, {heard.right.mean():.1%} right"
-        rows = [f"{words}; 95 % intervals over {len(set(heard.groups))} {heard.unit}"]
+        """Format the metrics as a text table."""
+        words = self.words
+        counts = f"{len(words.correct):,} words, {words.correct.mean():.1%} correct"
+        rows = [f"{counts}; 95 % intervals over {len(set(words.groups))} {words.unit}"]
         rows.append(f"{'':28}{'ECE':>7}{'interval':>18}{'Brier':>8}{'NCE':>8}{'interval':>18}{'AUC':>7}")
-        for name, one in self.measured.items():
+        for name, one in self.metrics.items():
             ece, nce = (f"{low:.3f} to {high:.3f}" for low, high in (one.ece_interval, one.nce_interval))
             rows.append(f"{name:28}{one.ece:7.3f}{ece:>18}{one.brier:8.3f}{one.nce:8.3f}{nce:>18}{one.auc:7.3f}")
         return "\n".join(rows)
 
 
-def hear(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None = None) -> Heard:
-    """Transcribe utterances and see which words are right: those that the word error rate counts as such.
+def recognise(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | None = None) -> RecognisedWords:
+    """Transcribe utterances and mark each word as correct or not, aligned as for the word error rate.
 
     Args:
         model: a recogniser.
-        utterances: transcribed ones; those too short for a frame are left out.
-        decoder: as for `infer.transcribe`.
+        utterances: transcribed utterances; those too short for a frame are left out.
+        decoder: as for `transcribe`.
 
     Raises:
-        ValueError: nothing is written.
+        ValueError: the recogniser outputs no words.
     """
     vocabulary, reader = model.vocabulary, FileReader(list(utterances))
-    assert vocabulary is not None  # noqa: S101 - hub gives every recogniser one
+    assert vocabulary is not None  # noqa: S101 - every loaded recogniser has one
     by_speaker = len({u.speaker for u in utterances}) > 1 and all(u.speaker for u in utterances)
     shortest = factory.encoder_of(model).field_samples
-    features, right, groups = [np.zeros((0, len(feature_names(decoder))))], list[bool](), list[str]()
+    features, correct, groups = [np.zeros((0, len(feature_names(decoder))))], list[bool](), list[str]()
     for row, utterance in enumerate(utterances):
         if utterance.num_samples < shortest:
             continue
         waveform = reader(row, 0, utterance.num_samples)
-        written = list(transcribe.passages(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
-        features += [one.features for one in written if one.features is not None]
-        words = [vocabulary.normalise(word.text) for one in written for word in one.words]
-        right += right_words(vocabulary.normalise(utterance.text or ""), words)
-        groups += [str(utterance.speaker if by_speaker else row)] * len(words)
-    if not right:
-        raise ValueError(
-            f"expected words, got none for {len(utterances)} utterances: the recogniser writes nothing. Likely it has "
-            "not learnt yet, or is of another language"
+        chunks = list(
+            transcribe.transcribe_chunks(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True)
         )
-    return Heard(np.concatenate(features), np.array(right), groups, "speakers" if by_speaker else "utterances")
+        features += [chunk.features for chunk in chunks if chunk.features is not None]
+        words = [vocabulary.normalise(word.text) for chunk in chunks for word in chunk.words]
+        correct += right_words(vocabulary.normalise(utterance.text or ""), words)
+        groups += [str(utterance.speaker if by_speaker else row)] * len(words)
+    if not correct:
+        raise ValueError(
+            f"expected words, got none for {len(utterances)} utterances: the recogniser outputs no text. Likely it is "
+            "not trained enough, or it was trained on another language"
+        )
+    return RecognisedWords(
+        np.concatenate(features), np.array(correct), groups, "speakers" if by_speaker else "utterances"
+    )
 
 
-def fit(heard: Heard, decoder: BeamDecoder | None, about: dict[str, Any]) -> Confidence:
-    """Confidence from the words of utterances that the recogniser has not learnt from.
+def fit(words: RecognisedWords, decoder: BeamDecoder | None, about: dict[str, Any]) -> Confidence:
+    """Fit confidence on words of utterances that the recogniser was not trained on.
 
     Args:
-        heard: from `hear`.
-        decoder: that it was heard with.
-        about: where the words come from, to be kept.
+        words: from `recognise`.
+        decoder: decoder that `words` was computed with.
+        about: source of the words, stored with the fit.
 
     Raises:
-        ValueError: all words are right, or all wrong.
+        ValueError: all words are correct, or all are wrong.
     """
-    means, scales = heard.features.mean(0), heard.features.std(0)
-    scales = np.where(scales > 1e-9, scales, 1.0)  # what never varies gets no weight
-    weights, bias = logistic((heard.features - means) / scales, heard.right)
+    means, scales = words.features.mean(0), words.features.std(0)
+    scales = np.where(scales > 1e-9, scales, 1.0)  # a constant feature gets no weight
+    weights, bias = logistic((words.features - means) / scales, words.correct)
     return Confidence(
         features=feature_names(decoder),
         means=tuple(means.tolist()),
@@ -125,47 +130,47 @@ def fit(heard: Heard, decoder: BeamDecoder | None, about: dict[str, Any]) -> Con
         weights=tuple(weights.tolist()),
         bias=bias,
         search=None if decoder is None else search_settings(decoder),
-        fitted_on={**about, "words": len(heard.right), "right": int(heard.right.sum())},
+        fitted_on={**about, "words": len(words.correct), "right": int(words.correct.sum())},
     )
 
 
-def judge(confidence: Confidence, heard: Heard) -> Judged:
-    """Confidence against two baselines.
+def evaluate(confidence: Confidence, words: RecognisedWords) -> Evaluation:
+    """Evaluate confidence against two baselines.
 
-    They are: for every word, the share that was right where it was fitted; and
-    the mean posterior of a word's symbols in their best frames, as it is.
+    The baselines are a constant (the fraction of correct words in the fitting data) and the mean posterior of a word's
+    symbols, each in its best frame, without calibration.
 
     Args:
         confidence: from `fit`.
-        heard: other words than it was fitted on.
+        words: words that it was not fitted on.
     """
-    share = confidence.fitted_on["right"] / confidence.fitted_on["words"]
-    stated = {
-        "calibrated": confidence.probability(heard.features),
-        "constant": np.full(len(heard.right), share),
-        "mean posterior of symbols": np.exp(heard.features[:, ACOUSTIC.index("symbols")]),
+    fraction = confidence.fitted_on["right"] / confidence.fitted_on["words"]
+    probabilities = {
+        "calibrated": confidence.probability(words.features),
+        "constant": np.full(len(words.correct), fraction),
+        "mean posterior of symbols": np.exp(words.features[:, ACOUSTIC.index("symbols")]),
     }
-    measured = {name: measure(one, heard.right, heard.groups) for name, one in stated.items()}
-    return Judged(heard, stated, measured)
+    metrics = {name: measure(one, words.correct, words.groups) for name, one in probabilities.items()}
+    return Evaluation(words, probabilities, metrics)
 
 
 def file_of(model: str | Path) -> Path:
-    """Where a model's confidence is kept.
+    """Return the path of a model's confidence file.
 
     Raises:
-        ValueError: it is a model that another program wrote; ours do not write into such folders.
+        ValueError: the model is in another program's format, whose folders sori does not write to.
     """
     place = resolve.find(model)
     if place.is_file() or huggingface.is_huggingface(place):
         raise ValueError(
-            f"{place} is a model of another program, and nothing is written into it: say with --into FILE where its "
-            "confidence should be kept, and give `sori transcribe` the file with --confidence FILE"
+            f"{place} is a model in another program's format, and sori does not write into it: choose a file for the "
+            "confidence with --into FILE, and pass it to `sori transcribe` with --confidence FILE"
         )
     return place / CONFIDENCE
 
 
 def find(model: str | Path) -> Path | None:
-    """The file with a model's confidence, if it has one beside it."""
+    """Return the path of a model's confidence file, or None if there is none beside the model."""
     place = resolve.find(model)
     if place.is_file() or huggingface.is_huggingface(place):
         return None
@@ -173,11 +178,11 @@ def find(model: str | Path) -> Path | None:
 
 
 def read(path: Path, model: Ctc) -> Calibration:
-    """A file that `store` wrote.
+    """Read a file of `store`.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, or belongs to another recogniser.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or belongs to another recogniser.
     """
     try:
         data = json.loads(read_text(path))
@@ -188,14 +193,14 @@ def read(path: Path, model: Ctc) -> Calibration:
     found = Calibration.from_data(data, origin=str(path))
     if found.recogniser != digest(model):
         raise ValueError(
-            f"{path} belongs to another recogniser, whose scores mean other things; likely it was copied, or the model "
-            "was trained further: repeat `sori calibrate`"
+            f"{path} belongs to another recogniser, whose scores are not comparable; likely it was copied, or the "
+            "model was trained further: repeat `sori calibrate`"
         )
     return found
 
 
 def store(confidence: Confidence, path: Path, model: Ctc) -> None:
-    """Keep confidence, in place of what was fitted for the same way of searching before.
+    """Store confidence in a file, replacing an earlier fit for the same decoder configuration.
 
     Raises:
         ValueError: the file is damaged, or belongs to another recogniser.
@@ -207,13 +212,13 @@ def store(confidence: Confidence, path: Path, model: Ctc) -> None:
 
 
 def choose(calibration: Calibration, decoder: BeamDecoder | None) -> Confidence | None:
-    """What was fitted for this way of searching, if anything was."""
+    """Return the fit for this decoder configuration, or None if there is none."""
     wanted = None if decoder is None else search_settings(decoder)
     return next((one for one in calibration.fits if one.search == wanted), None)
 
 
 def digest(model: Ctc) -> str:
-    """What tells one recogniser from another: the output layer and its symbols."""
+    """Return a digest that identifies a recogniser: of its output layer and symbols."""
     made = hashlib.blake2b(repr(model.vocabulary and model.vocabulary.symbols).encode(), digest_size=16)
     for tensor in (model.head.weight, model.head.bias):
         made.update(tensor.detach().float().cpu().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Vectors of recordings."""
+"""Frame vectors of recordings."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from sori.models.factory import System, encoder_of, of_frames
 
 
 class Embedding(NamedTuple):
-    """What an encoder makes of a recording."""
+    """Frame vectors of a recording, and their times."""
 
     frames: Float[Tensor, "frame dim"]
     times: Float[Tensor, " frame"]
-    """Seconds from the beginning to the middle of each frame."""
+    """Middle of each frame, in seconds from the beginning of the recording."""
 
 
 def embed(
@@ -26,16 +26,16 @@ def embed(
     layer: int | None = None,
     sample_rate: int | None = None,
 ) -> Embedding:
-    """Vectors of one recording.
+    """Return the frame vectors of one recording.
 
     Args:
-        model: from `load`; a recogniser gives its encoder's vectors.
+        model: from `load`; for a recogniser, its encoder is used.
         source: a sound file, or a waveform.
         layer: 0 is the input of the first block, None the output of the last.
-        sample_rate: of a waveform, to be stated; a file knows its own.
+        sample_rate: sampling rate of a waveform, which must be 16 kHz; leave it out for a file.
 
     Raises:
-        ValueError: a waveform without its rate or at another one than 16 kHz, audio shorter than one frame, or an
+        ValueError: a waveform without a rate or at another rate than 16 kHz, audio shorter than one frame, or an
             unknown layer.
         FileNotFoundError: there is no such file.
     """

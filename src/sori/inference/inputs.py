@@ -1,4 +1,4 @@
-"""What users pass to a model, checked: recordings, waveforms, recognisers."""
+"""Checks of the inputs of inference: recordings, waveforms, recognisers."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sori.text.vocabulary import Vocabulary
 def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
     if not isinstance(model, Ctc) or model.vocabulary is None:
         raise ValueError(
-            "expected a recogniser, got a model that only knows sounds; fine-tune it with transcripts first: "
+            "expected a recogniser, got a model without an output vocabulary; fine-tune it with transcripts first: "
             "`sori train ctc_10min --init MODEL`"
         )
     return model, model.vocabulary
@@ -25,13 +25,13 @@ def _length(waveform: Tensor) -> Tensor:
 
 
 def _waveform(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
-    """16 kHz samples on the model's device, long enough for a frame."""
+    """Return 16 kHz samples on the model's device, long enough for a frame."""
     if isinstance(source, Tensor):
         if sample_rate != SAMPLE_RATE:
             raise ValueError(
-                f"expected a waveform with sample_rate={SAMPLE_RATE}, got sample_rate={sample_rate}; a waveform does "
-                "not know its rate, and at a wrong one every sound is another: give what `sori.read` returns with "
-                f"sample_rate={SAMPLE_RATE}, or the file itself, which is resampled"
+                f"expected a waveform with sample_rate={SAMPLE_RATE}, got sample_rate={sample_rate}; samples carry no "
+                "sampling rate, and at a wrong one the result is wrong: pass the result of `sori.read` with "
+                f"sample_rate={SAMPLE_RATE}, or pass the file, which is resampled"
             )
         waveform, name = source, "the waveform"
     else:
@@ -39,11 +39,11 @@ def _waveform(model: System, source: str | Path | Tensor, sample_rate: int | Non
     shortest = encoder_of(model).field_samples
     if len(waveform) < shortest:
         raise ValueError(
-            f"{name} gives {len(waveform)} samples, but one frame needs {shortest} "
-            f"({shortest * 1000 // SAMPLE_RATE} ms); likely an empty or cut recording"
+            f"{name} has {len(waveform)} samples, but one frame needs {shortest} "
+            f"({shortest * 1000 // SAMPLE_RATE} ms); likely an empty or truncated recording"
         )
     if not bool(torch.isfinite(waveform).all()):
         raise ValueError(
-            f"{name} holds NaN or infinite samples; likely damaged, or a failed conversion: export it again"
+            f"{name} contains NaN or infinite samples; likely damaged, or a failed conversion: export it again"
         )
     return waveform.to(next(model.parameters()).device)

@@ -1,4 +1,4 @@
-"""A recogniser and a language model: the search over both, and the weights that suit them."""
+"""Beam search with a language model (shallow fusion), and tuning of its weights."""
 
 from collections.abc import Sequence
 from pathlib import Path as File
@@ -19,7 +19,7 @@ from sori.text.vocabulary import WORD_BOUNDARY
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 WORD_SCORES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
-"""What `tune` tries: all pairs of these."""
+"""Grid that `tune` searches: all pairs of the two lists."""
 
 
 def decoder(
@@ -30,23 +30,26 @@ def decoder(
     known_words_only: bool = True,
     hot_words: Sequence[str] = (),
 ) -> BeamDecoder:
-    """Beam search for a recogniser, with a language model or without.
+    """Build a beam search decoder for a recogniser, with or without a language model.
 
     Args:
         model: a recogniser from `load`.
         lm: ARPA file (.arpa, .arpa.gz), over words or over the recogniser's symbols (`sori lm build --unit character`;
-            such a one knows the boundary `|` between words, and any word may be written). None: any word may be
-            written, and none is preferred but hot words.
-        config: of the search.
-        known_words_only: write no word that a language model over words does not know, except hot words.
-        hot_words: words to prefer.
+            its symbols include the word boundary `|`, and any word can be output). None: any word can be output, and
+            only hot words get a bonus.
+        config: settings of the search.
+        known_words_only: output only words of the word-level language model, and hot words.
+        hot_words: words that get a bonus.
 
     Raises:
-        ValueError: the model is no recogniser, the file is damaged, or the two have no words in common.
+        ValueError: the model is not a recogniser, the file is damaged, or the vocabularies have no words in common.
         FileNotFoundError: there is no such file.
     """
     if not isinstance(model, Ctc) or model.vocabulary is None:
-        raise ValueError("expected a recogniser, got a model that only knows sounds; it writes nothing")
+        raise ValueError(
+            "expected a recogniser, got a model without an output vocabulary; fine-tune it with transcripts first: "
+            "`sori train ctc_10min --init MODEL`"
+        )
     if lm is None:
         return BeamDecoder(model.vocabulary, config, hot_words=hot_words)
     ngrams = NgramModel.read(lm)
@@ -56,19 +59,20 @@ def decoder(
     return BeamDecoder(model.vocabulary, config, lm=ngrams, lexicon=lexicon, hot_words=hot_words)
 
 
-class Tuned(NamedTuple):
-    """What `tune` found."""
+class TuningResult(NamedTuple):
+    """Result of `tune`."""
 
     config: BeamConfig
-    """The best."""
+    """Best configuration."""
     greedy: ErrorReport
-    """Without language model."""
+    """Error rates of greedy decoding, without a language model."""
     best: ErrorReport
+    """Error rates of the best configuration."""
     tried: list[tuple[float, float, float, float]]
-    """Weight, word score, word and character error rate of each pair."""
+    """Language model weight, word score, word and character error rate of each pair."""
 
     def table(self) -> str:
-        """For a person: every pair, and the best."""
+        """Format every pair and the best one as a text table."""
         rows = [f"{'weight':>7}{'word score':>12}{'WER':>8}{'CER':>8}"]
         rows += [f"{weight:7.2f}{score:12.2f}{wer:8.1%}{cer:8.1%}" for weight, score, wer, cer in self.tried]
         rows.append(f"without language model: WER {self.greedy.wer.rate:.1%}, CER {self.greedy.cer.rate:.1%}")
@@ -79,17 +83,17 @@ class Tuned(NamedTuple):
         return "\n".join(rows)
 
 
-def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> Tuned:
-    """The weight of the language model and the bonus for each word with the fewest word errors.
+def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> TuningResult:
+    """Find the language model weight and the word score with the lowest word error rate.
 
-    The recogniser hears each utterance once; then the search is repeated with all pairs of `WEIGHTS` and `WORD_SCORES`.
+    Logits are computed once; then the search is repeated with all pairs of `WEIGHTS` and `WORD_SCORES`.
 
     Args:
         model: a recogniser, in evaluation mode.
-        search: from `decoder`; other settings than the two stay as they are.
-        utterances: transcribed ones that neither recogniser nor language model has learnt from.
+        search: from `decoder`; all other settings are kept.
+        utterances: transcribed utterances that neither the recogniser nor the language model was trained on.
     """
-    logits, vocabulary = _hear(model, utterances), search.vocabulary
+    logits, vocabulary = _logits(model, utterances), search.vocabulary
 
     def measure(search: BeamDecoder | None) -> ErrorReport:
         paths = iter(read_out([row for row in logits if row is not None], search))
@@ -108,19 +112,19 @@ def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> Tu
         (one.lm_weight, one.word_score, report.wer.rate, report.cer.rate)
         for one, report in zip(configs, reports, strict=True)
     ]
-    return Tuned(config, measure(None), best, tried)
+    return TuningResult(config, measure(None), best, tried)
 
 
-def _hear(model: Ctc, utterances: Sequence[Utterance]) -> list[Frames | None]:
-    """Logits of each utterance on the CPU; None where it is too short for a frame."""
+def _logits(model: Ctc, utterances: Sequence[Utterance]) -> list[Frames | None]:
+    """Compute the logits of each utterance, on the CPU; None for those too short for a frame."""
     reader, device = FileReader(list(utterances)), next(model.parameters()).device
-    shortest, heard = factory.encoder_of(model).field_samples, list[Frames | None]()
+    shortest, computed = factory.encoder_of(model).field_samples, list[Frames | None]()
     for row, utterance in enumerate(utterances):
         if utterance.num_samples < shortest:
-            heard.append(None)
+            computed.append(None)
             continue
         waveform = reader(row, 0, utterance.num_samples).to(device)
         with torch.no_grad():
             found = model.logits(waveform[None], torch.tensor([len(waveform)], device=device))
-        heard.append(Frames(found.data.float().cpu(), found.lengths.cpu()))
-    return heard
+        computed.append(Frames(found.data.float().cpu(), found.lengths.cpu()))
+    return computed

@@ -1,8 +1,7 @@
-"""Recordings of any length, heard in pieces: memory that does not grow with them, time that grows in proportion.
+"""Long-form inference: constant memory, and time proportional to the length of the recording.
 
-A long recording is cut in its silences, which are not heard at all. Where there is none for longer than a piece may
-last (music, one voice after the other), pieces overlap: each hears what lies around it, and one takes over from the
-other at a frame where both are silent.
+A long recording is cut at its silences into chunks; silence is not processed. A chunk longer than the limit (music,
+speech without a pause) is processed in overlapping windows, which are joined at a frame where both predict blank.
 """
 
 import contextlib
@@ -23,80 +22,80 @@ from sori.models import factory
 from sori.models.ctc import BLANK, Ctc
 
 MAX_SECONDS = 20.0
-"""Longest piece; shorter recordings are heard whole."""
+"""Length of the longest window; shorter recordings are processed as a whole."""
 LEAST_SECONDS = 12.0
-"""What a piece may at least last: in shorter ones, overlaps at both ends would meet."""
+"""Lower limit of `max_seconds`: in shorter windows, the overlaps at both ends would meet."""
 OVERLAP_SECONDS = 2.0
-"""Heard on either side of a border that lies in no silence."""
+"""Context on either side of a cut that is not at a silence."""
 _LEVEL_SAMPLES = SAMPLE_RATE // 100
 _BLOCK_SECONDS = 60.0
 
-Wave = Float[Tensor, " sample"]
-Reader = Callable[[int, int], Wave]
-"""Samples `first` to `stop` of a recording."""
+Waveform = Float[Tensor, " sample"]
+Reader = Callable[[int, int], Waveform]
+"""Returns samples `first` to `stop` of a recording."""
 
 
-class Passage(NamedTuple):
-    """Class scores of a stretch of a recording between two silences."""
+class ChunkLogits(NamedTuple):
+    """Logits of a chunk of a recording, which lies between two silences."""
 
     logits: Float[Tensor, "frame class"]
     """On the CPU."""
     start: float
-    """Seconds from the beginning of the recording to the first frame."""
+    """Time of the first frame, in seconds from the beginning of the recording."""
 
 
-def hear(model: Ctc, source: Path | Wave, *, max_seconds: float = MAX_SECONDS) -> Iterator[Passage]:
-    """Class scores of a recording, passage by passage; nothing for silence.
+def chunk_logits(model: Ctc, source: Path | Waveform, *, max_seconds: float = MAX_SECONDS) -> Iterator[ChunkLogits]:
+    """Compute the logits of a recording chunk by chunk, without its silences.
 
     Args:
         model: a recogniser, in evaluation mode.
         source: a sound file, or samples at 16 kHz.
-        max_seconds: longest piece to be heard at once; `LEAST_SECONDS` or more.
+        max_seconds: longest window to process at once; `LEAST_SECONDS` or more.
 
     Raises:
-        ValueError: the file cannot be decoded, holds NaN, or `max_seconds` is too short.
+        ValueError: the file cannot be decoded, contains NaN, or `max_seconds` is too short.
     """
     if max_seconds < LEAST_SECONDS:
-        raise ValueError(f"expected pieces of {LEAST_SECONDS:g} s or more, got {max_seconds:g} s")
+        raise ValueError(f"expected windows of {LEAST_SECONDS:g} s or more, got {max_seconds:g} s")
     if isinstance(source, Tensor):
         waveform, num_samples = source, len(source)
 
-        def read(first: int, stop: int) -> Wave:
+        def read(first: int, stop: int) -> Waveform:
             return waveform[first:stop]
     else:
         path, num_samples = source, audio.info(source).num_samples
 
-        def read(first: int, stop: int) -> Wave:
+        def read(first: int, stop: int) -> Waveform:
             return audio.read(path, start=first / SAMPLE_RATE, duration=(stop - first) / SAMPLE_RATE)
 
     if num_samples <= max_seconds * SAMPLE_RATE:
-        yield Passage(_logits(model, read(0, num_samples)), 0.0)
+        yield ChunkLogits(_logits(model, read(0, num_samples)), 0.0)
         return
     shortest, joined = factory.encoder_of(model).field_samples, None
-    for piece in _pieces(model, read, num_samples, max_seconds):
-        if joined is not None and not piece.continues:
-            yield joined.passage()
+    for window in _windows(model, read, num_samples, max_seconds):
+        if joined is not None and not window.continues:
+            yield joined.chunk()
             joined = None
-        if piece.stop - piece.first < shortest:
+        if window.stop - window.first < shortest:
             continue
-        scores = _logits(model, read(piece.first, piece.heard))[: _num_frames(model, piece, shortest)]
-        _give_back()
-        joined = _Joined(piece, scores) if joined is None else joined.then(model, piece, scores)
+        logits = _logits(model, read(window.first, window.read_stop))[: _num_frames(model, window, shortest)]
+        _trim_heap()
+        joined = _JoinedWindows(window, logits) if joined is None else joined.append(model, window, logits)
     if joined is not None:
-        yield joined.passage()
+        yield joined.chunk()
 
 
-class _Piece(NamedTuple):
+class _Window(NamedTuple):
     first: int
-    """Sample, a multiple of the frames' step, so that all pieces share one grid of frames."""
+    """First sample, a multiple of the hop, so that all windows share one grid of frames."""
     stop: int
-    heard: int
-    """Where hearing ends: after whole seconds, for every new length costs the libraries memory that they keep."""
+    read_stop: int
+    """Last sample to read: lengths are rounded up to whole seconds, because libraries cache memory for each length."""
     continues: bool
-    """Without a silence between it and the piece before."""
+    """Whether there is no silence between this window and the previous one."""
 
 
-def _pieces(model: Ctc, read: Reader, num_samples: int, max_seconds: float) -> Iterator[_Piece]:
+def _windows(model: Ctc, read: Reader, num_samples: int, max_seconds: float) -> Iterator[_Window]:
     overlap, hop = round(OVERLAP_SECONDS * SAMPLE_RATE), model.hop_samples
     borders = cut(_levels(read, num_samples), max_frames=int((max_seconds - 2 * OVERLAP_SECONDS) * 100))
     samples = [(first * _LEVEL_SAMPLES, min(stop * _LEVEL_SAMPLES, num_samples)) for first, stop in borders]
@@ -106,11 +105,11 @@ def _pieces(model: Ctc, read: Reader, num_samples: int, max_seconds: float) -> I
         begin = (max(0, first - overlap) if before else first) // hop * hop
         end = min(num_samples, stop + overlap) if after else stop
         whole = math.ceil((end - begin) / SAMPLE_RATE) * SAMPLE_RATE
-        yield _Piece(begin, end, min(begin + whole, num_samples), before)
+        yield _Window(begin, end, min(begin + whole, num_samples), before)
 
 
 def _levels(read: Reader, num_samples: int) -> Levels:
-    """Level of each 10 ms in dB, read block by block."""
+    """Compute the level of each 10 ms in dB, reading block by block."""
     parts = []
     step = round(_BLOCK_SECONDS * SAMPLE_RATE)
     for first in range(0, num_samples, step):
@@ -120,52 +119,52 @@ def _levels(read: Reader, num_samples: int) -> Levels:
     return np.concatenate(parts)
 
 
-class _Joined:
-    """Pieces without silence between them."""
+class _JoinedWindows:
+    """Logits of consecutive windows without silence between them."""
 
-    def __init__(self, piece: _Piece, scores: Tensor) -> None:
-        self._start, self._parts, self._last = piece.first, [scores], piece
+    def __init__(self, window: _Window, logits: Tensor) -> None:
+        self._start, self._parts, self._last = window.first, [logits], window
 
-    def then(self, model: Ctc, piece: _Piece, scores: Tensor) -> "_Joined":
-        """Take over with the next piece at a frame of the overlap where both hear nothing, the nearer its middle."""
+    def append(self, model: Ctc, window: _Window, logits: Tensor) -> "_JoinedWindows":
+        """Join the next window at the frame nearest the middle of the overlap where both predict blank."""
         hop = model.logit_hop_samples
-        offset = round((piece.first - self._last.first) / hop)  # of its first frame, in frames of the piece before
+        offset = round((window.first - self._last.first) / hop)  # of its first frame, in frames of the previous window
         old = self._parts[-1]
-        shared = min(len(old) - offset, len(scores))
+        shared = min(len(old) - offset, len(logits))
         if shared <= 0:
-            self._parts.append(scores)
-            self._last = piece
+            self._parts.append(logits)
+            self._last = window
             return self
-        both = (old[offset : offset + shared].argmax(-1) == BLANK) & (scores[:shared].argmax(-1) == BLANK)
+        both = (old[offset : offset + shared].argmax(-1) == BLANK) & (logits[:shared].argmax(-1) == BLANK)
         middle = shared // 2
-        quiet = both.nonzero().flatten()
-        seam = int(quiet[(quiet - middle).abs().argmin()]) if len(quiet) else middle
+        blank = both.nonzero().flatten()
+        seam = int(blank[(blank - middle).abs().argmin()]) if len(blank) else middle
         self._parts[-1] = old[: offset + seam]
-        # What is left of the next piece begins later: keep its own frame numbers for the piece after it.
-        self._parts.append(scores[seam:])
-        self._last = piece._replace(first=piece.first + round(seam * hop))
+        # The kept part of this window begins at the seam: shift its start, from which the next offset is counted.
+        self._parts.append(logits[seam:])
+        self._last = window._replace(first=window.first + round(seam * hop))
         return self
 
-    def passage(self) -> Passage:
-        """All of it."""
-        return Passage(torch.cat(self._parts), self._start / SAMPLE_RATE)
+    def chunk(self) -> ChunkLogits:
+        """Return the joined logits of all windows."""
+        return ChunkLogits(torch.cat(self._parts), self._start / SAMPLE_RATE)
 
 
-def _num_frames(model: Ctc, piece: _Piece, field_samples: int) -> int:
-    """Frames of class scores that lie within a piece."""
-    vectors = (piece.stop - piece.first - field_samples) // model.hop_samples + 1
+def _num_frames(model: Ctc, window: _Window, field_samples: int) -> int:
+    """Return the number of logit frames within a window."""
+    vectors = (window.stop - window.first - field_samples) // model.hop_samples + 1
     return vectors * model.config.upsample
 
 
-def _give_back() -> None:
-    """Return freed memory to the system: pieces of many lengths leave holes in glibc's heap, a gigabyte an hour."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems
+def _trim_heap() -> None:
+    """Return freed memory to the system: windows of many lengths fragment glibc's heap, about a gigabyte per hour."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # systems without glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _logits(model: Ctc, waveform: Wave) -> Float[Tensor, "frame class"]:
+def _logits(model: Ctc, waveform: Waveform) -> Float[Tensor, "frame class"]:
     if not bool(torch.isfinite(waveform).all()):
-        raise ValueError("the recording holds NaN or infinite samples; likely damaged: export it again")
+        raise ValueError("the recording contains NaN or infinite samples; likely damaged: export it again")
     device = next(model.parameters()).device
     with torch.no_grad():
         scores: Frames = model.logits(waveform[None].to(device), torch.tensor([len(waveform)], device=device))

@@ -1,4 +1,4 @@
-"""What a model of texts answers: hidden words, classes of texts and of words."""
+"""Predictions of text models: masked words, classes of texts and of words."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,74 +23,77 @@ from sori.text.wordpiece import MASK
 
 
 class Filling(NamedTuple):
-    """A word, or a piece of one, for a blank."""
+    """A word piece predicted for a masked position."""
 
     piece: str
-    """`##` before a piece that goes on from what stands before the blank."""
+    """Word piece; `##` marks one that continues the word before the mask."""
     probability: float
 
 
 class Prediction(NamedTuple):
-    """A class of a text or of a word."""
+    """Predicted class of a text or of a word."""
 
     what: str
-    """The text or the word."""
+    """Text or word."""
     name: str
+    """Class."""
     probability: float
 
 
 @torch.no_grad()
 def fill(model: str | Path | Bert, text: str, *, number: int = 5) -> list[list[Filling]]:
-    """The likeliest fillings of each blank of a text, the best first.
+    """Predict the most probable word pieces for each `[MASK]` of a text, the best first.
 
-    Several blanks are filled each for itself, the others hidden.
+    Several masks are predicted independently, each with the others masked.
 
     Args:
-        model: a BERT with its head for hidden words.
-        text: with `[MASK]` for each blank.
-        number: of fillings.
+        model: a BERT with a masked language model head.
+        text: text with `[MASK]` for each masked word.
+        number: number of predictions for each mask.
 
     Raises:
-        ValueError: the model is something else or lacks that head, the text has no blank, or is too long.
+        ValueError: the model is something else or lacks that head, the text has no mask, or is too long.
     """
     require_count("number of fillings", number)
     bert = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     if not isinstance(bert, Bert) or not hasattr(bert, "predictor"):
-        said = f"a {bert.config.kind}" if not isinstance(bert, Bert) else "one without that head"
-        raise ValueError(f"expected a BERT that finds hidden words, got {said}; `sori train bert_tiny` makes one")
+        got = f"a {bert.config.kind}" if not isinstance(bert, Bert) else "a BERT without that head"
+        raise ValueError(
+            f"expected a BERT with a masked language model head, got {got}; `sori train bert_tiny` trains one"
+        )
     wordpiece = bert.wordpiece
-    assert wordpiece is not None  # noqa: S101 - as every model that was read
+    assert wordpiece is not None  # noqa: S101 - every loaded model has one
     (ids,) = wordpiece.encode([text])
     ids = [wordpiece.cls, *ids, wordpiece.sep]
     if wordpiece.mask not in ids:
-        raise ValueError(f"expected a text with {MASK} where a word is hidden, got {text!r}")
+        raise ValueError(f"expected a text with {MASK} in place of a word, got {text!r}")
     given = torch.tensor([ids], device=distributed.device())
     last = bert.context(given, torch.zeros_like(given), torch.tensor([len(ids)], device=given.device))[-1]
-    shares = bert.scores(last[given == wordpiece.mask]).float().softmax(-1)
-    best = shares.topk(min(number, len(wordpiece)))
+    probabilities = bert.scores(last[given == wordpiece.mask]).float().softmax(-1)
+    best = probabilities.topk(min(number, len(wordpiece)))
     return [
-        [Filling(wordpiece.tokens[token], share) for token, share in zip(tokens, found, strict=True)]
+        [Filling(wordpiece.tokens[token], probability) for token, probability in zip(tokens, found, strict=True)]
         for tokens, found in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
 
 
 def classify(model: str | Path | Classifier, texts: Sequence[str]) -> list[list[Prediction]]:
-    """The class of each text, or of each of its words (parted by spaces), where the model tells words apart.
+    """Predict the class of each text or, for a model that classifies words, of each word (separated by spaces).
 
     Args:
         model: a classifier.
-        texts: to be told; what is longer than the model reads is cut.
+        texts: texts to classify; texts longer than the model's limit are truncated.
 
     Raises:
-        ValueError: the model is no classifier.
+        ValueError: the model is not a classifier.
     """
     system = _classifier(model)
     words = system.config.read == "words"
     rows = [LabelledText(tuple(text.split()) if words else (text,), "", (), None) for text in texts]
     found = predict(system, rows, max_tokens=_longest(system))
     return [
-        [Prediction(word, name, share) for word, (name, share) in zip(row.words, told, strict=True)]
-        for row, told in zip(rows, found, strict=True)
+        [Prediction(word, name, probability) for word, (name, probability) in zip(row.words, classes, strict=True)]
+        for row, classes in zip(rows, found, strict=True)
     ]
 
 
@@ -99,11 +102,11 @@ def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None
 
     Args:
         model: a classifier.
-        data: tables, as it was trained from.
-        split: which rows; None: those that training leaves out; "all": all.
+        data: tables in the format of the training tables.
+        split: split to use; None: the rows held out from training; "all": all rows.
 
     Raises:
-        ValueError: the model is no classifier, or there are no such rows.
+        ValueError: the model is not a classifier, or there are no such rows.
         FileNotFoundError: there is no such table.
     """
     system = _classifier(model)
@@ -122,7 +125,7 @@ def measure(model: str | Path, data: Sequence[Path], *, split: str | None = None
 def _classifier(model: str | Path | Classifier) -> Classifier:
     system = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     if not isinstance(system, Classifier):
-        raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
+        raise ValueError(  # noqa: TRY004 - the caller passes the name of a model, not a type
             f"expected a classifier of texts, got a {system.config.kind}; fine-tune a BERT first: `sori train "
             "bert_classify --init MODEL --data TABLE`"
         )

@@ -1,4 +1,4 @@
-"""File in, answer out: vectors and text from sound files, or from waveforms whose rate is stated."""
+"""Transcribe sound files and waveforms."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,39 +15,39 @@ from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_f
 from sori.decoding.greedy import Character, Word, characters, greedy, words
 from sori.decoding.transcript_formats import Alternatives
 from sori.inference.inputs import _recogniser, _waveform
-from sori.inference.long_form import MAX_SECONDS, hear
+from sori.inference.long_form import MAX_SECONDS, chunk_logits
 from sori.models.factory import System
 
 Timed = TypeVar("Timed", Word, Character)
 
 
 class Transcript(NamedTuple):
-    """What a recogniser writes for a recording."""
+    """Output of a recogniser for a recording."""
 
     text: str
     words: list[Word]
     """With times in seconds."""
     characters: list[list[Character]]
-    """Of each word, with their times."""
+    """Characters of each word, with their times."""
     confidence: list[float] | None
-    """Of each word: the probability that it is right; None where it was not asked for."""
+    """Probability that each word is correct; None without a fitted confidence."""
     alternatives: list[Alternatives] | None
-    """Of each passage, the best texts; None for a decoder that was asked for one."""
+    """N-best list of each chunk; None for a decoder that returns only the best text."""
 
 
-class Written(NamedTuple):
-    """What a recogniser writes for one passage of a recording; times are those of the recording."""
+class TranscribedChunk(NamedTuple):
+    """Output of a recogniser for one chunk of a recording; times are relative to the recording."""
 
     text: str
     words: list[Word]
     characters: list[list[Character]]
     alternatives: Alternatives
     features: NDArray[np.float64] | None
-    """`word feature`, for a probability that each word is right."""
+    """`word feature`: inputs of the confidence model."""
 
 
-class Failure(NamedTuple):
-    """A recording that could not be transcribed, and why."""
+class FailedRecording(NamedTuple):
+    """A recording that could not be processed, with the reason."""
 
     path: Path
     reason: str
@@ -61,7 +61,7 @@ def transcribe(
     decoder: BeamDecoder | None = None,
     confidence: Confidence | None = None,
 ) -> Transcript:
-    """Text of one recording, with the times of its words and characters.
+    """Transcribe one recording, with the times of words and characters.
 
     Long recordings are processed in chunks without their silences (`long_form.py`), in memory that does not grow with
     their length.
@@ -69,13 +69,13 @@ def transcribe(
     Args:
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
-        sample_rate: of a waveform, to be stated; a file knows its own.
-        decoder: beam search with a language model (`language.decoder`); None: the likeliest symbol of each frame.
-        confidence: fitted for this model and this decoder (`calibration.choose`); None: words get none.
+        sample_rate: sampling rate of a waveform, which must be 16 kHz; leave it out for a file.
+        decoder: beam search with a language model (`lm_fusion.decoder`); None: greedy decoding.
+        confidence: fitted for this model and this decoder (`calibrate.choose`); None: no confidence is computed.
 
     Raises:
-        ValueError: the model is no recogniser, a waveform comes without its rate, audio is shorter than one frame, or
-            the confidence was fitted for another kind of decoder.
+        ValueError: the model is not a recogniser, a waveform comes without its rate, audio is shorter than one frame,
+            or the confidence was fitted for another kind of decoder.
         FileNotFoundError: there is no such file.
     """
     if confidence is not None and confidence.features != feature_names(decoder):
@@ -83,36 +83,38 @@ def transcribe(
             f"expected confidence fitted on {', '.join(feature_names(decoder))}, got {', '.join(confidence.features)}; "
             "likely it was fitted with a language model and is used without one, or the reverse: `sori calibrate`"
         )
-    found = list(passages(model, source, sample_rate=sample_rate, decoder=decoder, features=confidence is not None))
-    sure = None
+    chunks = list(
+        transcribe_chunks(model, source, sample_rate=sample_rate, decoder=decoder, features=confidence is not None)
+    )
+    probabilities = None
     if confidence is not None:
-        measured = [one.features for one in found if one.features is not None]
-        sure = [float(p) for features in measured for p in confidence.probability(features)]
+        measured = [chunk.features for chunk in chunks if chunk.features is not None]
+        probabilities = [float(p) for features in measured for p in confidence.probability(features)]
     return Transcript(
-        " ".join(one.text for one in found if one.text),
-        [word for one in found for word in one.words],
-        [letters for one in found for letters in one.characters],
-        sure,
-        [one.alternatives for one in found] if decoder is not None and decoder.config.num_best > 1 else None,
+        " ".join(chunk.text for chunk in chunks if chunk.text),
+        [word for chunk in chunks for word in chunk.words],
+        [characters for chunk in chunks for characters in chunk.characters],
+        probabilities,
+        [chunk.alternatives for chunk in chunks] if decoder is not None and decoder.config.num_best > 1 else None,
     )
 
 
-def passages(
+def transcribe_chunks(
     model: System,
     source: str | Path | Float[Tensor, " sample"],
     *,
     sample_rate: int | None = None,
     decoder: BeamDecoder | None = None,
     features: bool = False,
-) -> Iterator[Written]:
-    """What is written for each passage between two silences, short recordings being one; as `transcribe`.
+) -> Iterator[TranscribedChunk]:
+    """Transcribe a recording chunk by chunk (from silence to silence); a short recording is one chunk.
 
     Args:
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
-        sample_rate: of a waveform, to be stated; a file knows its own.
-        decoder: beam search; None: the likeliest symbol of each frame.
-        features: measure what confidence is made of.
+        sample_rate: sampling rate of a waveform, which must be 16 kHz; leave it out for a file.
+        decoder: beam search; None: greedy decoding.
+        features: whether to compute the inputs of the confidence model.
     """
     model, vocabulary = _recogniser(model)
     if isinstance(source, Tensor) or info(source).num_samples <= MAX_SECONDS * SAMPLE_RATE:
@@ -121,25 +123,25 @@ def passages(
     hop, search, wanted = model.logit_hop_samples, decoder, 1 if decoder is None else decoder.config.num_best
     if decoder is not None and features and wanted < NUM_BEST:
         search = decoder.with_config(decoder.config.model_copy(update={"num_best": NUM_BEST}))
-    for passage in hear(model, Path(source) if isinstance(source, str) else source):
-        frames, start = Frames(passage.logits[None], torch.tensor([len(passage.logits)])), passage.start
+    for chunk in chunk_logits(model, Path(source) if isinstance(source, str) else source):
+        frames, start = Frames(chunk.logits[None], torch.tensor([len(chunk.logits)])), chunk.start
         best = list[Hypothesis]() if search is None else search.decode(frames)[0]
         path = best[0].path if best else greedy(frames)[0]
         measured = None
         if features:
             lm = None if decoder is None else word_model(decoder)
-            measured = word_features(passage.logits, path, vocabulary, hypotheses=best[:NUM_BEST], lm=lm)
-        end = start + len(passage.logits) * hop / SAMPLE_RATE
-        yield Written(
+            measured = word_features(chunk.logits, path, vocabulary, hypotheses=best[:NUM_BEST], lm=lm)
+        end = start + len(chunk.logits) * hop / SAMPLE_RATE
+        yield TranscribedChunk(
             vocabulary.decode(path.ids),
-            [_later(word, start) for word in words(path, vocabulary, hop_samples=hop)],
-            [[_later(one, start) for one in word] for word in characters(path, vocabulary, hop_samples=hop)],
+            [_shifted(word, start) for word in words(path, vocabulary, hop_samples=hop)],
+            [[_shifted(one, start) for one in word] for word in characters(path, vocabulary, hop_samples=hop)],
             Alternatives(start, end, [(one.text, one.score) for one in best[:wanted]]),
             measured,
         )
 
 
-def _later(timed: Timed, seconds: float) -> Timed:
+def _shifted(timed: Timed, seconds: float) -> Timed:
     return timed._replace(start=timed.start + seconds, end=timed.end + seconds)
 
 
@@ -149,14 +151,14 @@ def transcribe_files(
     *,
     decoder: BeamDecoder | None = None,
     confidence: Confidence | None = None,
-) -> Iterator[tuple[Path, Transcript | Failure]]:
-    """Many files, one after the other; one that cannot be read does not stop the others.
+) -> Iterator[tuple[Path, Transcript | FailedRecording]]:
+    """Transcribe files one by one, continuing after a file that cannot be processed.
 
     Yields:
-        Each path with its transcript, or with why there is none.
+        Each path with its transcript, or with the reason of the failure.
     """
     for path in map(Path, paths):
         try:
             yield path, transcribe(model, path, decoder=decoder, confidence=confidence)
         except (ValueError, OSError) as error:
-            yield path, Failure(path, str(error))
+            yield path, FailedRecording(path, str(error))

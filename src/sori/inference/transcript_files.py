@@ -1,4 +1,4 @@
-"""Many recordings to many transcripts: which files, where to, and what happens to those that fail."""
+"""Transcribe many recordings to files or to the screen, continuing after failures."""
 
 import contextlib
 import io
@@ -19,30 +19,30 @@ from sori.data.sources.recordings import AUDIO
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import Confidence
 from sori.decoding.transcript_formats import Format, Transcribed, render
-from sori.inference.transcribe import Failure, Transcript, transcribe_files
+from sori.inference.transcribe import FailedRecording, Transcript, transcribe_files
 from sori.models.factory import System
 
 STDIN = Path("/dev/stdin")
 
 
 class Job(NamedTuple):
-    """A recording, and where its transcript goes."""
+    """A recording and the path of its transcript."""
 
     recording: Path
     transcript: Path
 
 
 def plan(sources: Sequence[Path], *, into: Path, to: Format) -> list[Job]:
-    """Every recording with the file its transcript goes to: its name, with the format's ending, in `into`.
+    """Choose the path of each recording's transcript: its name in `into`, with the extension of the format.
 
     Args:
-        sources: sound files, and folders, all of whose sound files are meant; below `into` they keep their subfolders.
+        sources: sound files, and folders, which are searched recursively; subfolders are kept below `into`.
         into: folder for the transcripts.
         to: format.
 
     Raises:
-        FileNotFoundError: there is no such file or folder, or no sound in it.
-        ValueError: two recordings would have the same transcript.
+        FileNotFoundError: there is no such file or folder, or a folder contains no sound files.
+        ValueError: two recordings would have the same transcript path.
     """
     jobs = [Job(path, into / name.with_suffix(f".{to}")) for path, name in _recordings(sources)]
     first: dict[Path, Path] = {}
@@ -63,7 +63,7 @@ def _recordings(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
             continue
         found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
         if not found:
-            raise FileNotFoundError(f"{source} holds no sound files ({', '.join(sorted(AUDIO))})")
+            raise FileNotFoundError(f"{source} contains no sound files ({', '.join(sorted(AUDIO))})")
         yield from ((path, path.relative_to(source)) for path in found)
 
 
@@ -75,26 +75,27 @@ def write(
     overwrite: bool = False,
     decoder: BeamDecoder | None = None,
     confidence: Confidence | None = None,
-) -> Iterator[str | Failure]:
-    """Transcribe recordings, one after the other; one that fails does not stop the others.
+) -> Iterator[str | FailedRecording]:
+    """Transcribe recordings to files one by one, continuing after failures.
 
     Args:
         model: a recogniser.
         jobs: from `plan`.
         to: format.
-        overwrite: replace transcripts that exist; otherwise these are failures, and their recordings are not heard.
-        decoder: as for `infer.transcribe`.
-        confidence: likewise.
+        overwrite: whether to replace existing transcripts; otherwise these are failures and their recordings are not
+            processed.
+        decoder: as for `transcribe`.
+        confidence: as for `transcribe`.
 
     Yields:
-        For each recording the file that was written, or why none was.
+        For each recording, the file that was written, or the reason of the failure.
     """
     for job in jobs:
         if job.transcript.exists() and not overwrite:
-            yield Failure(job.recording, f"{job.transcript} exists; replace it with --overwrite")
+            yield FailedRecording(job.recording, f"{job.transcript} exists; replace it with --overwrite")
             continue
         ((_, found),) = transcribe_files(model, [job.recording], decoder=decoder, confidence=confidence)
-        if isinstance(found, Failure):
+        if isinstance(found, FailedRecording):
             yield found
             continue
         write_text(job.transcript, _rendered(job.recording, found, to))
@@ -109,24 +110,25 @@ def show(
     times: bool,
     decoder: BeamDecoder | None = None,
     confidence: Confidence | None = None,
-) -> Iterator[str | Failure]:
-    """Transcribe recordings for the screen.
+) -> Iterator[str | FailedRecording]:
+    """Transcribe recordings to text for the screen.
 
     Args:
         model: a recogniser.
-        sources: sound files, and folders, all of whose sound files are meant.
-        to: format; `txt` of several recordings begins each line with the recording's name.
-        times: with `txt`: a line for each word: begin, end, confidence where it is known, and the word. The best texts
-            of a decoder that gives several follow, a line each: begin and end of the passage, number, score, and text.
-        decoder: as for `infer.transcribe`.
-        confidence: likewise.
+        sources: sound files, and folders, which are searched recursively.
+        to: format; with `txt` and several recordings, each line begins with the path of the recording.
+        times: with `txt`, add a line for each word: start, end, confidence where there is one, and the word. The n-best
+            list of a decoder with several results follows, one line each: start and end of the chunk, rank, score, and
+            text.
+        decoder: as for `transcribe`.
+        confidence: as for `transcribe`.
 
     Yields:
-        For each recording its transcript, or why there is none.
+        For each recording, its transcript, or the reason of the failure.
     """
     paths = [path for path, _ in _recordings(sources)]
     for path, found in transcribe_files(model, paths, decoder=decoder, confidence=confidence):
-        if isinstance(found, Failure):
+        if isinstance(found, FailedRecording):
             yield found
         elif to != "txt":
             yield _rendered(path, found, to).rstrip("\n")
@@ -134,16 +136,16 @@ def show(
             lines = [found.text if len(paths) == 1 and not times else f"{path}\t{found.text}"]
             if times:
                 lines += _word_lines(found)
-            for passage in found.alternatives or ():
-                span = f"{passage.start:.2f}\t{passage.end:.2f}"
-                lines += [f"{span}\t{n}\t{score:.2f}\t{text}" for n, (text, score) in enumerate(passage.texts, 1)]
+            for chunk in found.alternatives or ():
+                span = f"{chunk.start:.2f}\t{chunk.end:.2f}"
+                lines += [f"{span}\t{n}\t{score:.2f}\t{text}" for n, (text, score) in enumerate(chunk.texts, 1)]
             yield "\n".join(lines)
 
 
 def _word_lines(found: Transcript) -> list[str]:
     spans = [f"{word.start:.2f}\t{word.end:.2f}" for word in found.words]
     if found.confidence is not None:
-        spans = [f"{span}\t{sure:.2f}" for span, sure in zip(spans, found.confidence, strict=True)]
+        spans = [f"{span}\t{confidence:.2f}" for span, confidence in zip(spans, found.confidence, strict=True)]
     return [f"{span}\t{word.text}" for span, word in zip(spans, found.words, strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""Speech as text: the discrete units of a corpus, one line an utterance.
+"""Discrete units of a corpus as text, one line per utterance.
 
-A line is `id TAB units`; a unit is written as the numbers of its groups with dashes between, `17-203`, and units are
-separated by spaces. Baevski et al. 2020 (arXiv 1910.05453), section 4, treat such text as BERT treats words.
+A line is `id TAB units`. Units are separated by spaces; a unit is the index in each codebook group, joined by dashes,
+such as `17-203`. Baevski et al. 2020 (arXiv 1910.05453), section 4, train BERT on such text.
 """
 
 import io
@@ -16,29 +16,29 @@ from sori.core.shapes import Int, Tensor
 from sori.core.user_files import open_bytes
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
-from sori.inference.transcribe import Failure
+from sori.inference.transcribe import FailedRecording
 from sori.models import factory
 from sori.models.encoders import Quantizing, has_units
 
 
-class Written(NamedTuple):
-    """An utterance whose units stand in the file."""
+class UtteranceUnits(NamedTuple):
+    """An utterance whose units were written to the file."""
 
     id: str
     num_frames: int
 
 
 def require_quantizer(system: factory.System, name: str) -> Quantizing:
-    """The encoder of a system, as what it must be.
+    """Return the encoder of a system as a `Quantizing` encoder.
 
     Raises:
-        ValueError: it has no quantiser.
+        ValueError: the encoder has no quantiser.
     """
     encoder = factory.encoder_of(system)
     if not has_units(encoder):
         raise ValueError(
-            f"expected a model with a quantiser, got {name} ({encoder.config.kind}), which has none; vq-wav2vec models "
-            "have one, and wav2vec 2.0 models as they come from pre-training"
+            f"expected a model with a quantiser, got {name} ({encoder.config.kind}), which has none; use a vq-wav2vec "
+            "model, or a pre-trained wav2vec 2.0 model that was not fine-tuned"
         )
     return encoder
 
@@ -46,20 +46,20 @@ def require_quantizer(system: factory.System, name: str) -> Quantizing:
 @torch.no_grad()
 def write_units(
     model: factory.System, utterances: Sequence[Utterance], into: Path, *, overwrite: bool = False
-) -> Iterator[Written | Failure]:
-    """Write the units of utterances, one after the other; one that cannot be read does not stop the others.
+) -> Iterator[UtteranceUnits | FailedRecording]:
+    """Write the units of utterances one by one, continuing after an utterance that cannot be read.
 
-    Each utterance is heard whole and alone, so that its units do not depend on the others. The file appears under its
-    name when it is complete; nothing but the utterance at hand is kept in memory.
+    Each utterance is processed as a whole and alone, so that its units do not depend on the others. The file is renamed
+    to its final name when it is complete; only one utterance at a time is kept in memory.
 
     Args:
-        model: with a quantiser, from `load`.
-        utterances: as `data.manifest.read_manifest` gives them.
+        model: model with a quantiser, from `load`.
+        utterances: from `data.manifest.read_manifest`.
         into: file to write.
-        overwrite: replace it where it exists.
+        overwrite: whether to replace an existing file.
 
     Yields:
-        For each utterance how many units it has, or why it has none.
+        For each utterance, its number of units, or the reason of the failure.
 
     Raises:
         ValueError: the model has no quantiser, or the file exists.
@@ -73,34 +73,35 @@ def write_units(
         for row, utterance in enumerate(utterances):
             try:
                 waveform = reader(row, 0, utterance.num_samples)
-                codes = encoder.units(waveform[None].to(device), torch.tensor([len(waveform)], device=device)).data[0]
+                units = encoder.units(waveform[None].to(device), torch.tensor([len(waveform)], device=device)).data[0]
             except (ValueError, OSError) as error:
-                yield Failure(Path(utterance.path), f"{utterance.id}: {error}")
+                yield FailedRecording(Path(utterance.path), f"{utterance.id}: {error}")
                 continue
-            file.write(f"{utterance.id}\t{as_text(codes)}\n")
-            yield Written(utterance.id, len(codes))
+            file.write(f"{utterance.id}\t{as_text(units)}\n")
+            yield UtteranceUnits(utterance.id, len(units))
 
 
-def as_text(codes: Int[Tensor, "frame group"]) -> str:
-    """`17-203 17-9 ...`."""
-    return " ".join("-".join(map(str, unit)) for unit in codes.tolist())
+def as_text(units: Int[Tensor, "frame group"]) -> str:
+    """Format units as `17-203 17-9 ...`."""
+    return " ".join("-".join(map(str, unit)) for unit in units.tolist())
 
 
 def read_units(path: Path) -> Iterator[tuple[str, Int[Tensor, "frame group"]]]:
-    """The utterances of a file that `write_units` wrote: id and units.
+    """Read id and units of each utterance from a file of `write_units`.
 
     Raises:
-        ValueError: a line is none of its lines; names it.
+        ValueError: a line is malformed; the message names it.
     """
     with io.TextIOWrapper(open_bytes(path), encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             name, tab, text = line.rstrip("\n").partition("\t")
             try:
-                units = torch.tensor([[int(code) for code in unit.split("-")] for unit in text.split()])
+                units = torch.tensor([[int(index) for index in unit.split("-")] for unit in text.split()])
             except ValueError:
                 units = torch.empty(0)
             if not tab or units.ndim != 2:
                 raise ValueError(
-                    f"{path}, line {number}: expected `id TAB 17-203 17-9 ...`, got {line[:60]!r}; likely another file"
+                    f"{path}, line {number}: expected `id TAB 17-203 17-9 ...`, got {line[:60]!r}; likely not a file "
+                    "of `sori units`"
                 )
             yield name, units

@@ -109,9 +109,9 @@ def learner(system: Word2Vec) -> Learner:
     """Move the system's matrices to memory aligned to cache lines, and make the tables for random draws."""
     config, counts = system.config, system.vocabulary.counts
     row = row_floats(config.dim)
-    rows = Rows(*(_laid_out(matrix, row) for matrix in (system.inputs, system.outputs, system.inner)))
+    rows = Rows(*(_aligned(matrix, row) for matrix in (system.inputs, system.outputs, system.inner)))
     noise = noise_table(noise_probabilities(counts, config.noise_exponent))
-    never_said = np.concatenate([[0], counts[1:]])
+    leaf_counts = np.concatenate([[0], counts[1:]])  # the end of a sentence is never predicted
     none = Tree(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
     tree = huffman(leaf_counts) if config.hierarchical else none
     keep = keep_thresholds(counts, config.sample)

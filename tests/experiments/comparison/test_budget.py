@@ -1,4 +1,4 @@
-"""How much each system hears."""
+"""Training budgets of the systems."""
 
 import re
 from typing import get_args
@@ -10,36 +10,36 @@ from sori import recipes
 from sori.core.config import dotted_keys
 from sori.data.batches.loader import CropBatches
 from sori.data.utterances import training_utterances
-from sori.experiments.comparison.budget import SYSTEMS, LabConfig, lasting, pretraining, seconds_an_update
+from sori.experiments.comparison.budget import SYSTEMS, LabConfig, pretraining, seconds_an_update, with_num_steps
 from sori.models.encoders import EncoderConfig, build
 from sori.runs import run
 
 TINY = {name: recipes.by_name(f"{name}_tiny") for name in SYSTEMS}
 
 
-def test_every_encoder_takes_part():
+def test_every_encoder_is_compared():
     kinds = {one.model_fields["kind"].default for one in get_args(get_args(EncoderConfig)[0])}
-    assert kinds - {"code_bert"} == set(SYSTEMS), "which begins with another recipe's result"
+    assert kinds - {"code_bert"} == set(SYSTEMS), "code_bert needs a trained vq-wav2vec"
     assert {TINY[name].system.kind for name in SYSTEMS} == set(SYSTEMS)
 
 
-def test_all_hear_as_many_hours_of_the_same_utterances(prepared_tones):
+def test_all_process_the_same_hours_of_the_same_utterances(prepared_tones):
     found = pretraining(LabConfig(size="smoke", hours_heard=0.1), [prepared_tones])
     assert list(found) == list(SYSTEMS)
-    heard = set()
+    left_out = set()
     for recipe in found.values():
         utterances = training_utterances(recipe.corpora, recipe.held_out)
         batches = CropBatches(utterances, recipe.data, seed=0)
         seconds = [batches[index].seconds for index in range(recipe.train.num_steps)]
         assert abs(sum(seconds) - 360) < max(seconds)
-        heard.add(batches.num_left_out)
-    assert len(heard) == 1
+        left_out.add(batches.num_left_out)
+    assert len(left_out) == 1
     own = {recipes.by_name(f"{name}_smoke").data.min_seconds for name in SYSTEMS}
-    assert len(own) > 1  # left alone, they would not hear the same
+    assert len(own) > 1  # without a common minimum, they would differ
     assert {recipe.data.min_seconds for recipe in found.values()} == {max(own)}
 
 
-def test_an_update_hears_what_the_batches_of_an_epoch_hold(prepared_tones):
+def test_audio_per_update_is_the_mean_over_the_batches_of_an_epoch(prepared_tones):
     recipe = run.complete(recipes.by_name("wav2vec_smoke"), prepared_tones, None)
     recipe = recipe.override({"data.num_buckets": 3, "data.batch_seconds": 7, "train.num_accumulate": 2})
     utterances = training_utterances(recipe.corpora, recipe.held_out)
@@ -49,7 +49,7 @@ def test_an_update_hears_what_the_batches_of_an_epoch_hold(prepared_tones):
     assert seconds_an_update(recipe, utterances) == pytest.approx(2 * np.mean(seconds), rel=1e-6)
 
 
-def test_without_a_budget_all_hear_what_the_greediest_recipe_asks_for(prepared_tones):
+def test_without_a_budget_all_process_the_hours_of_the_longest_recipe(prepared_tones):
     smoke = [recipes.by_name(f"{name}_smoke") for name in SYSTEMS]
     most = max(one.train.num_steps * one.train.num_accumulate * one.data.batch_seconds for one in smoke)
     found = pretraining(LabConfig(size="smoke", systems=("wav2vec",)), [prepared_tones])["wav2vec"]
@@ -57,7 +57,7 @@ def test_without_a_budget_all_hear_what_the_greediest_recipe_asks_for(prepared_t
     assert found.train.num_steps == round(most / a_step)
 
 
-def test_updates_in_place_of_hours(prepared_tones):
+def test_updates_instead_of_hours(prepared_tones):
     found = pretraining(LabConfig(size="smoke", updates=7), [prepared_tones])
     assert {recipe.train.num_steps for recipe in found.values()} == {7}
 
@@ -66,7 +66,7 @@ def test_updates_in_place_of_hours(prepared_tones):
 @pytest.mark.parametrize("num_steps", [40, 1000, 50_000])
 def test_temperatures_fall_over_the_same_fraction_of_the_run(name, num_steps):
     recipe = TINY[name]
-    changed = lasting(recipe, num_steps)
+    changed = with_num_steps(recipe, num_steps)
     assert changed.train.num_steps == num_steps
     unlike = {key for key in dotted_keys(recipe.model_dump()) if _at(recipe, key) != _at(changed, key)}
     assert unlike <= {"train.num_steps", "train.log_every", "system.gumbel_decay", "system.gumbel_updates"}
@@ -81,8 +81,8 @@ def test_temperatures_fall_over_the_same_fraction_of_the_run(name, num_steps):
     assert before.gumbel_temperature(0) > 2 * after.gumbel_temperature(num_steps)
 
 
-def test_whatever_counts_updates_in_a_system_is_known():
-    """A new setting of this kind has to be stretched in `lasting`, or listed here as one that counts something else."""
+def test_all_settings_counted_in_updates_are_scaled():
+    """Scale a new setting of this kind in `with_num_steps`, or list it here as one that counts something else."""
     counting = re.compile("update|decay|step|warm|anneal|ramp|period")
     found = {
         (name, key) for name in SYSTEMS for key in dotted_keys(TINY[name].system.model_dump()) if counting.search(key)
@@ -100,7 +100,7 @@ def test_whatever_counts_updates_in_a_system_is_known():
         ({"tasks": ("abx",)}, "phone or speaker"),
     ],
 )
-def test_choices_that_make_no_sense(choice, message):
+def test_invalid_configurations_are_refused(choice, message):
     with pytest.raises(ValueError, match=message):
         LabConfig.from_data(choice, origin="this")
 

@@ -1,4 +1,4 @@
-"""The laboratory on tones: every system in some updates, what the table holds, interruptions and failures."""
+"""The comparison on tones: a few updates of every system, the table, interruptions and failures."""
 
 import json
 
@@ -31,7 +31,7 @@ def _few_updates(monkeypatch):
 
 @pytest.fixture(scope="module")
 def study_of(prepared_tones, tone_alignments):
-    """The laboratory on the tones."""
+    """The comparison on the tone corpus."""
 
     def call(into, **changes):
         config = BRIEF.model_copy(update=changes)
@@ -48,7 +48,7 @@ def done(study_of, tmp_path_factory):
         return folder, study_of(folder, systems=TWO)
 
 
-def test_a_row_for_each_system_its_untrained_self_and_spectra(done):
+def test_a_row_for_each_system_and_its_baselines(done):
     folder, found = done
     assert found.failed == {}
     assert [row.name for row in found.rows] == [
@@ -62,9 +62,9 @@ def test_a_row_for_each_system_its_untrained_self_and_spectra(done):
     trained, untrained = (found.rows[place].scores["phone"].value for place in (0, 1))
     assert trained != untrained
     text = found.table()
-    assert "the figures mean nothing" in text
+    assert "the scores are not meaningful" in text
     mine = [line for line in text.splitlines() if line.startswith("vq_wav2vec ")]
-    assert len(mine) == 2 + 3, "what it cost, its scores, and what it has over its untrained self and two spectra"
+    assert len(mine) == 2 + 3, "cost, scores, and differences to three baselines"
     markdown = (folder / "lab.md").read_text()
     assert "| mfcc, 20 ms | - | 20 | " in markdown
     assert json.loads((folder / "lab.json").read_text()) == json.loads(json.dumps(found.to_data()))
@@ -72,19 +72,19 @@ def test_a_row_for_each_system_its_untrained_self_and_spectra(done):
     assert len(found.draw().axes) == 4
 
 
-def test_the_layer_is_the_one_the_dev_part_likes_best(done):
+def test_the_layer_has_the_best_probe_accuracy_on_the_dev_part(done):
     folder, found = done
     for row in found.rows[:4]:
         lines = json.loads((folder / row.name.partition(",")[0] / "sheet.json").read_text())["lines"]
-        shares = {line["layer"]: line["phone"]["dev_share"] for line in lines if line["kind"] == row.kind}
-        assert len(shares) > 1
-        assert shares[row.layer] == max(shares.values())
+        accuracies = {line["layer"]: line["phone"]["dev_share"] for line in lines if line["kind"] == row.kind}
+        assert len(accuracies) > 1
+        assert accuracies[row.layer] == max(accuracies.values())
         (line,) = (line for line in lines if line["kind"] == row.kind and line["layer"] == row.layer)
         assert row.scores["phone"].value == line["phone"]["accuracy"]["value"]
         assert row.scores["abx across"].value == line["abx_across"]["error"]["value"]
 
 
-def test_what_a_system_has_gained_is_the_difference_of_its_rows(done):
+def test_gains_are_differences_of_rows(done):
     _, found = done
     values = {row.name: {name: one.value for name, one in row.scores.items()} for row in found.rows}
     systems = {gain.system for gain in found.gains}
@@ -93,13 +93,13 @@ def test_what_a_system_has_gained_is_the_difference_of_its_rows(done):
         other = f"{gain.system}, untrained" if gain.other == "untrained" else gain.other
         assert gain.scores.keys() == {"phone", "abx within", "abx across"}
         for name, one in gain.scores.items():
-            if gain.other == "untrained":  # a spectrum's row may come from another system's sheet
+            if gain.other == "untrained":  # a row of features may come from another system's report
                 assert abs(one.value - (values[gain.system][name] - values[other][name])) < 1e-12
             assert one.low <= one.value <= one.high
         assert f"{gain.system} - {gain.other}" in found.table()
 
 
-def test_the_budget_is_what_was_heard_and_the_cost_is_told(done):
+def test_the_budget_is_met_and_the_cost_is_reported(done):
     folder, found = done
     for name, one in found.trained.items():
         batch = Recipe.from_yaml(folder / name / "pretrained" / "recipe.yaml").data.batch_seconds
@@ -112,31 +112,31 @@ def test_the_budget_is_what_was_heard_and_the_cost_is_told(done):
     assert found.rows[0].scores["CER"].value == errors.cer.rate
 
 
-def test_nothing_is_done_again_and_other_systems_can_join(done, study_of, monkeypatch):
+def test_nothing_is_done_again_and_systems_can_be_added(done, study_of, monkeypatch):
     folder, found = done
-    sheets = []
+    probed = []
     probe = probing.probe
     monkeypatch.setattr(
-        probing, "probe", lambda model, *args, **options: sheets.append(model) or probe(model, *args, **options)
+        probing, "probe", lambda model, *args, **options: probed.append(model) or probe(model, *args, **options)
     )
     kept = {path: path.read_bytes() for path in folder.glob("*/*/checkpoint.safetensors")}
     assert len(kept) == 4
     again = study_of(folder, systems=TWO)
     assert again == found
-    assert sheets == []
+    assert probed == []
     more = study_of(folder, systems=(*TWO, "wav2vec2"))
-    assert sheets == [folder / "wav2vec2" / "pretrained"]
+    assert probed == [folder / "wav2vec2" / "pretrained"]
     assert more.rows[:4] == found.rows[:4]
     assert "wav2vec2" in more.trained
     assert kept == {path: path.read_bytes() for path in kept}
-    other = study_of(folder, systems=("cpc",), tasks=("phone",))  # asked otherwise: measured again, not trained
-    assert sheets[1:] == [folder / "cpc" / "pretrained"]
+    other = study_of(folder, systems=("cpc",), tasks=("phone",))  # other probe tasks: probed again, not trained
+    assert probed[1:] == [folder / "cpc" / "pretrained"]
     assert other.trained["cpc"] == found.trained["cpc"]
     assert set(other.rows[0].scores) == {"phone", "CER"}
 
 
 @pytest.mark.parametrize("stages", [["pretrained"], ["pretrained", "ctc"]])
-def test_an_interruption_ends_it_and_the_same_call_goes_on(study_of, tmp_path, monkeypatch, stages):
+def test_the_same_call_continues_after_an_interruption(study_of, tmp_path, monkeypatch, stages):
     train, seen = run.train, []
 
     def interrupted(recipe, *, into, **more):
@@ -190,8 +190,8 @@ def test_a_system_that_fails_does_not_stop_the_others(study_of, tmp_path, monkey
     assert "CER" in mended.rows[2].scores
 
 
-def test_it_says_when_systems_were_measured_on_other_utterances(study_of, prepared_tones, tmp_path):
-    found = {name: study._Found(notes=(f"{number} utterances", "more")) for number, name in enumerate(TWO)}
+def test_a_note_says_when_systems_were_probed_on_other_utterances(study_of, prepared_tones, tmp_path):
+    found = {name: study._SystemResults(notes=(f"{number} utterances", "more")) for number, name in enumerate(TWO)}
     recipes = pretraining(BRIEF, [prepared_tones])
     plan = study._Plan(tmp_path, [prepared_tones], None, [], BRIEF)
     warning = "too short for some systems"
@@ -200,7 +200,7 @@ def test_it_says_when_systems_were_measured_on_other_utterances(study_of, prepar
     assert not any(warning in note for note in study._results(plan, recipes, alike).notes)
 
 
-def test_when_all_fail_it_says_so(study_of, tmp_path, monkeypatch):
+def test_an_error_when_all_systems_fail(study_of, tmp_path, monkeypatch):
     def failing(*args, **more):
         raise RuntimeError("no memory")
 
@@ -218,9 +218,7 @@ def test_a_study_writes_over_nothing_in_a_folder_of_the_user(name, study_of, tmp
     assert (tmp_path / name).read_text() == "precious"
 
 
-def test_mistakes_are_told_before_anything_is_trained(
-    call, done, prepared_tones, tone_alignments, tmp_path, monkeypatch
-):
+def test_user_errors_are_reported_before_training(call, done, prepared_tones, tone_alignments, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "train", None)
     folder, _ = done
     where = ["--data", prepared_tones, "--size", "smoke"]
@@ -240,7 +238,7 @@ def test_mistakes_are_told_before_anything_is_trained(
     assert "leave torchrun out" in err
 
 
-def test_the_command(call, prepared_tones, tmp_path):
+def test_lab_on_the_command_line(call, prepared_tones, tmp_path):
     words = ["--size", "smoke", "--systems", "wav2vec", "--updates", 3, "--tasks", "speaker", "--minutes", 2]
     code, out, err = call("lab", "--data", prepared_tones, "--into", tmp_path / "lab", *words)
     assert code == 0, err

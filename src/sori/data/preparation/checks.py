@@ -340,7 +340,7 @@ class _Statistics:
     def _add_spectrum(self, block: Array) -> None:
         length = 1 << round(math.log2(self.rate * 0.064))
         frames = block[: len(block) // length * length].reshape(-1, length)
-        frames = frames[:: max(1, len(frames) // _WINDOWS_PER_BLOCK)]
+        frames = frames[:: max(1, len(frames) // _SPECTRA_PER_BLOCK)]
         power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length).astype(np.float32)))).sum(axis=0)
         hertz = np.arange(length // 2 + 1) * self.rate / length
         self.voice += float(power[(hertz > 300) & (hertz < 3_400)].mean())

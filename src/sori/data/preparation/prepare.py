@@ -79,8 +79,8 @@ def prepare(
     listed = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     _check_target(into, listed, overwrite=overwrite)
     found = _read_all(listed)
-    findings = _look_into(found.items, num_workers=num_workers, levels_over=max_seconds)
-    rows, flags = _sort_out(found, findings, _Limits(language, min_seconds, max_seconds))
+    findings = _check_all(found.items, num_workers=num_workers, levels_over=max_seconds)
+    rows, flags = _select(found, findings, _Limits(language, min_seconds, max_seconds))
     into.mkdir(parents=True, exist_ok=True)
     (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder: removed first, written last
     _write_lines(into / EXCLUDED, [row._asdict() for row in found.excluded])

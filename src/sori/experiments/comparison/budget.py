@@ -1,4 +1,4 @@
-"""What each system trains with: its own recipe, cut or stretched to the same hours heard."""
+"""Training budget of each system: its own recipe, with the number of updates set for the same hours of audio."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,71 +27,74 @@ Size = Literal["smoke", "full"]
 
 
 class LabConfig(Config):
-    """Who takes part, what each may hear, and what is asked."""
+    """Systems, training budget and probe tasks of the comparison."""
 
     size: Size = "full"
-    """`full`: the recipes called tiny; `smoke`: toys, to see whether everything runs."""
+    """`full`: the recipes NAME_tiny; `smoke`: toy recipes, to test whether everything runs."""
     systems: tuple[str, ...] = SYSTEMS
     hours_heard: float | None = Field(default=None, gt=0)
-    """Of audio, repetitions counted, the same for all; None: as many as the recipe that asks for most."""
+    """Hours of audio processed in training each system, counting repetitions; None: those of the recipe with most."""
     updates: int | None = Field(default=None, ge=1)
-    """In place of hours: so many updates each, of batches that differ in length."""
+    """Number of updates of each system, instead of hours; batches differ in length."""
     tasks: tuple[Task, ...] = ("phone", "speaker", "abx")
     split_by: SplitBy = "speaker"
     minutes: float | None = Field(default=None, gt=0)
-    """Measure on at most so much of the recordings; None: all, at size smoke ten minutes."""
+    """Maximum amount of probe data; None: all, or ten minutes with size `smoke`."""
     seed: int = 0
-    """Of training and of measuring."""
+    """Random seed of training and probing."""
 
     @model_validator(mode="after")
     def _check(self) -> "LabConfig":
         if unknown := [name for name in self.systems if name not in SYSTEMS]:
             raise ValueError(f"there is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}")
         if not self.systems or len(set(self.systems)) < len(self.systems):
-            raise ValueError("expected systems, each once")
+            raise ValueError(f"expected one or more systems, each once, got {', '.join(self.systems) or 'none'}")
         if self.hours_heard is not None and self.updates is not None:
-            raise ValueError("give hours heard or updates, not both: each follows from the other")
+            raise ValueError("give hours_heard or updates, not both: each determines the other")
         if not {"phone", "speaker"} & set(self.tasks):
-            raise ValueError("tasks need phone or speaker: each system's layer is chosen by how well these are read")
+            raise ValueError(
+                f"tasks need phone or speaker, got {', '.join(self.tasks) or 'none'}: their accuracy selects the layer "
+                "of each system"
+            )
         return self
 
 
 def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, SpeechRecipe]:
-    """The recipe of each system that takes part.
+    """Return the pre-training recipe of each system in the comparison.
 
     Args:
-        config: see there.
-        data: prepared folders, whose lengths decide how much an update hears.
+        config: systems and budget.
+        data: prepared folders, whose utterance lengths determine the audio per update.
 
     Raises:
         FileNotFoundError, ValueError: the folders cannot be read, or no utterance is long enough.
     """
     every = {name: run.complete(recipes.speech(f"{name}_{_ending(config.size)}"), data, None) for name in SYSTEMS}
-    shortest = max(recipe.data.min_seconds for recipe in every.values())  # so that all hear the same utterances
-    hours = config.hours_heard or max(map(_hours_asked, every.values()))
-    made = {}
+    shortest = max(recipe.data.min_seconds for recipe in every.values())  # so that all train on the same utterances
+    hours = config.hours_heard or max(map(_recipe_hours, every.values()))
+    chosen = {}
     for name in config.systems:
         recipe = every[name].override({"data.min_seconds": shortest, "train.seed": config.seed})
         seconds = seconds_an_update(recipe, training_utterances(recipe.corpora, recipe.held_out))
         num_steps = config.updates or max(1, round(3600 * hours / seconds))
-        made[name] = lasting(recipe, num_steps).model_copy(update={"name": f"lab_{name}"})
-    return made
+        chosen[name] = with_num_steps(recipe, num_steps).model_copy(update={"name": f"lab_{name}"})
+    return chosen
 
 
 def seconds_an_update(recipe: SpeechRecipe, utterances: Sequence[Utterance]) -> float:
-    """Audio that one update of pre-training hears in one process, on average over an epoch."""
+    """Return the seconds of audio per update of pre-training in one process, averaged over an epoch."""
     lengths = np.array([one.num_samples for one in utterances], dtype=np.int64)
     plan = plan_crops(lengths, recipe.data, seed=recipe.train.seed)
     epoch = float(np.diff(plan.edges) @ plan.bucket_samples) / SAMPLE_RATE
     return epoch / plan.num_batches * recipe.train.num_accumulate
 
 
-def lasting(recipe: SpeechRecipe, num_steps: int) -> SpeechRecipe:
-    """The same recipe in so many updates: what counts updates is stretched, what counts fractions of the run is not.
+def with_num_steps(recipe: SpeechRecipe, num_steps: int) -> SpeechRecipe:
+    """Return the recipe with another number of updates, and settings counted in updates scaled accordingly.
 
     Args:
-        recipe: of pre-training.
-        num_steps: updates.
+        recipe: pre-training recipe.
+        num_steps: number of updates.
     """
     reports = {"num_steps": num_steps, "log_every": min(recipe.train.log_every, max(1, num_steps // 20))}
     changes: dict[str, Any] = {"train": recipe.train.model_copy(update=reports)}
@@ -100,7 +103,7 @@ def lasting(recipe: SpeechRecipe, num_steps: int) -> SpeechRecipe:
 
 
 def _stretched(config: Any, factor: float) -> dict[str, Any]:
-    """Settings that count updates, for a run that is so many times as long; a system that has any is named here."""
+    """Return the settings counted in updates, scaled by `factor`; every system with such settings is listed here."""
     match config:
         case Wav2Vec2Config():
             return {"gumbel_decay": config.gumbel_decay ** (1 / factor)}
@@ -113,5 +116,5 @@ def _ending(size: Size) -> str:
     return {"smoke": "smoke", "full": "tiny"}[size]
 
 
-def _hours_asked(recipe: SpeechRecipe) -> float:
+def _recipe_hours(recipe: SpeechRecipe) -> float:
     return recipe.train.num_steps * recipe.train.num_accumulate * recipe.data.batch_seconds / 3600

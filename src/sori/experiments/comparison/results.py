@@ -1,4 +1,4 @@
-"""What the laboratory found: one row for each representation, and their table, plain data and picture."""
+"""Results of the comparison: one row for each representation, as a table, plain data and a figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,81 +20,81 @@ _MEASURES = {
     "abx across": ("abx_across", "error"),
     "letters": ("letters", "error"),
 }
-"""Columns and where the sheet keeps them."""
+"""Columns of the table, and their keys in the probing report."""
 CER = "CER"
 FILES = JSON, TABLE, PICTURE = "lab.json", "lab.md", "lab.png"
 _TITLES = {
-    "phone": "frames whose phone is\nnamed right (more is better)",
-    "abx within": "ABX errors within\nspeakers (less is better)",
-    "abx across": "ABX errors across\nspeakers (less is better)",
-    "speaker/frame": "frames whose speaker\nis named right",
-    "letters": "letters read wrongly from\nfrozen vectors (less is better)",
-    CER: "wrong characters\n(less is better)",
+    "phone": "phone accuracy per frame\n(higher is better)",
+    "abx within": "ABX error within speakers\n(lower is better)",
+    "abx across": "ABX error across speakers\n(lower is better)",
+    "speaker/frame": "speaker accuracy\nper frame",
+    "letters": "CER of the letter probe on\nfrozen vectors (lower is better)",
+    CER: "CER after fine-tuning\n(lower is better)",
 }
 _DRAWN = ("phone", "abx within", "abx across", "letters", CER)
 
 
 class Training(NamedTuple):
-    """What a system has cost."""
+    """Training budget, final loss and cost of a system."""
 
     parameters: int
-    """Trained ones, the objective's included."""
+    """Number of trainable parameters, including those of the objective."""
     updates: int
     hours_heard: float
-    """Repetitions counted."""
+    """Hours of audio processed, counting repetitions."""
     loss: float
-    """At the end, in nats a target; what it means differs by system."""
+    """Final loss in nats per target; not comparable between systems."""
     chance: float | None
-    """The loss of a guess."""
+    """Loss at chance level."""
     cpu_seconds: float
-    """Of all threads."""
+    """Processor time of all threads."""
     seconds: float
-    """By the clock."""
+    """Wall-clock time."""
     device: str
 
 
 class Row(NamedTuple):
-    """One representation."""
+    """Scores of one representation."""
 
     name: str
     kind: Kind
     layer: int | None
-    """The one whose vectors the dev part likes best."""
+    """Layer with the best probe accuracy on the dev part."""
     frame_ms: float
     dim: int
     scores: dict[str, Estimate]
 
 
 class Gain(NamedTuple):
-    """What a system's layer has over another representation at its own frames."""
+    """Paired differences between a system's layer and another representation at the same frames."""
 
     system: str
     other: str
     scores: dict[str, Estimate]
-    """Differences, system minus other, in the same draws."""
+    """Differences, system minus other, over the same bootstrap samples."""
 
 
 class Results(NamedTuple):
-    """Everything; `table`, `markdown`, `to_data` and `write` put it down."""
+    """All results of a comparison."""
 
     title: str
-    """What it is, above the picture too."""
+    """Title of the table and of the figure."""
     notes: list[str]
     trained: dict[str, Training]
     rows: list[Row]
     gains: list[Gain]
     failed: dict[str, str]
-    """What went wrong, by system."""
+    """Reason of the failure, by system."""
 
     def table(self) -> str:
-        """For the screen; percents with 95 % intervals."""
+        """Format the results as text; percentages with 95 % intervals."""
         blocks = [
             text_table.aligned(cells) for cells in (self._trainings(), self._cells(), self._gained()) if len(cells) > 1
         ]
         return "\n\n".join(["\n".join([self.title, *self.notes]), *blocks, *self._failures()])
 
     def markdown(self) -> str:
-        """The same as Markdown."""
+        """Format the results as Markdown."""
         blocks = [
             text_table.markdown(cells) for cells in (self._trainings(), self._cells(), self._gained()) if len(cells) > 1
         ]
@@ -102,7 +102,7 @@ class Results(NamedTuple):
         return "\n\n".join([f"# {self.title}", notes, *blocks, *self._failures()]) + "\n"
 
     def to_data(self) -> dict[str, Any]:
-        """Plain data for JSON; shares are fractions."""
+        """Return plain data for JSON; rates are fractions."""
         rows = [
             row._asdict() | {"scores": {name: one.to_data() for name, one in row.scores.items()}} for row in self.rows
         ]
@@ -122,14 +122,14 @@ class Results(NamedTuple):
             save_figure(self.draw(), folder / PICTURE)
 
     def draw(self) -> Figure:
-        """All representations in one figure.
+        """Draw all representations in one figure.
 
         Raises:
             ValueError: nothing was measured.
         """
         if panels := self._panels():
             return side_by_side(panels, title=self.title)
-        raise ValueError("nothing has been measured, so there is nothing to draw")
+        raise ValueError("expected scores to draw, got none: every system failed before it was measured")
 
     def _panels(self) -> list[Panel]:
         measured = {name for row in self.rows for name in row.scores}
@@ -149,7 +149,7 @@ class Results(NamedTuple):
         return [cells for cells in (self._trainings(), self._cells(), self._gained()) if len(cells) > 1]
 
     def _trainings(self) -> list[list[str]]:
-        head = ["", "parameters", "updates", "hours heard", "loss", "chance", "processor min", "min by the clock"]
+        head = ["", "parameters", "updates", "hours processed", "loss", "chance", "CPU min", "wall-clock min"]
         return [head] + [
             [
                 name,
@@ -184,35 +184,35 @@ class Results(NamedTuple):
         return ["\n".join(f"failed: {name}: {reason}" for name, reason in self.failed.items())] if self.failed else []
 
 
-def rows_of(system: str, sheet: Mapping[str, Any]) -> list[Row]:
-    """A sheet's rows for the table: the system's layer, its untrained self's, and the spectra.
+def rows_of(system: str, report: Mapping[str, Any]) -> list[Row]:
+    """Extract the table's rows from a probing report: the system, its random-initialisation baseline, the features.
 
-    Of both, the layer whose phones are read best on the dev part, which no score comes from; without phones, the one
-    whose speakers are. The lower one of equals.
+    Both models are represented by the layer with the best phone accuracy on the dev part, which is not used for scores;
+    without phones, the best speaker accuracy. Of equal layers, the lower one.
 
     Args:
-        system: its name.
-        sheet: what `sheet.Sheet.to_data` gives.
+        system: name of the system.
+        report: probing report, as plain data.
     """
-    lines = {line["name"]: line for line in sheet["lines"]}
+    lines = {line["name"]: line for line in report["lines"]}
     chosen = [
-        _row(f"{system}{ending}", lines[sheet["best"][kind]])
+        _row(f"{system}{ending}", lines[report["best"][kind]])
         for kind, ending in (("trained", ""), ("untrained", ", untrained"))
     ]
     return chosen + [_row(name, line) for name, line in lines.items() if line["kind"] == "spectrum"]
 
 
-def gains_of(system: str, sheet: Mapping[str, Any]) -> list[Gain]:
-    """What the system's layer has over its untrained self and over spectra at the system's own frames.
+def gains_of(system: str, report: Mapping[str, Any]) -> list[Gain]:
+    """Extract differences between a system and its random-initialisation, log-mel and MFCC baselines at its frames.
 
     Args:
-        system: its name.
-        sheet: what `sheet.Sheet.to_data` gives.
+        system: name of the system.
+        report: probing report, as plain data.
     """
-    lines = {line["name"]: line for line in sheet["lines"]}
-    frame_ms = lines[sheet["best"]["trained"]]["frame_ms"]
+    lines = {line["name"]: line for line in report["lines"]}
+    frame_ms = lines[report["best"]["trained"]]["frame_ms"]
     found = []
-    for gain in sheet["gains"]:
+    for gain in report["gains"]:
         if lines[gain["other"]]["frame_ms"] == frame_ms:
             other = "untrained" if gain["kind"] == "untrained" else gain["other"]
             scores = {name: gain["scores"].get(name) for name in _MEASURES}
@@ -226,8 +226,8 @@ def _row(name: str, line: Mapping[str, Any]) -> Row:
     return Row(name, line["kind"], line["layer"], line["frame_ms"], line["dim"], scores)
 
 
-def together(found: Sequence[Sequence[Row]]) -> list[Row]:
-    """The rows of all systems; spectra once for each distance of frames, as the first system's sheet has them."""
+def merge_rows(found: Sequence[Sequence[Row]]) -> list[Row]:
+    """Merge the rows of all systems; log-mel and MFCC once for each frame shift, from the first system's report."""
     models = [row for rows in found for row in rows if row.kind != "spectrum"]
-    spectra = {row.name: row for rows in reversed(found) for row in rows if row.kind == "spectrum"}
-    return models + sorted(spectra.values(), key=lambda row: (row.frame_ms, row.name))
+    features = {row.name: row for rows in reversed(found) for row in rows if row.kind == "spectrum"}
+    return models + sorted(features.values(), key=lambda row: (row.frame_ms, row.name))

@@ -1,8 +1,8 @@
-"""Train every system on the same hours, measure each alike, go on where it was interrupted.
+"""Train all systems on the same hours of audio, evaluate them with the same probes, and resume after interruptions.
 
-The folder holds for each system `SYSTEM/pretrained` and `SYSTEM/ctc` (run folders), `SYSTEM/sheet.json`, `sheet.md`,
-`test.json` (character errors), `cost.json` and, where it came to nothing, `failed.txt`; and of all together `lab.json`,
-`lab.md`, `lab.png`, written anew after each system.
+The output folder contains, for each system, `SYSTEM/pretrained` and `SYSTEM/ctc` (run folders), `SYSTEM/sheet.json` and
+`sheet.md` (probing report), `test.json` (character error rate), `cost.json` and, after a failure, `failed.txt`. The
+results of all systems are in `lab.json`, `lab.md` and `lab.png`, which are rewritten after each system.
 """
 
 import json
@@ -36,8 +36,8 @@ from sori.experiments.comparison.results import (
     Row,
     Training,
     gains_of,
+    merge_rows,
     rows_of,
-    together,
 )
 from sori.recipes.recipe import SpeechRecipe
 from sori.runs import run
@@ -45,36 +45,36 @@ from sori.training.metrics import read_metrics
 from sori.training.watch import contrastive
 
 PRETRAINED, RECOGNISER = "pretrained", "ctc"
-SHEET, TEST, COST, FAILED = "sheet.json", "test.json", "cost.json", "failed.txt"
+PROBES, TEST, COST, FAILED = "sheet.json", "test.json", "cost.json", "failed.txt"
 _SMOKE_MINUTES = 10.0
-_TITLE = "What each system has learnt"
-_TOYS = "Toy models that heard little: everything runs, the figures mean nothing"
+_TITLE = "Comparison of self-supervised systems"
+_TOYS = "Toy models trained on little audio: everything runs, but the scores are not meaningful"
 
 
 class _Plan(NamedTuple):
-    """What is done to every system."""
+    """Steps that are the same for every system."""
 
     into: Path
     probe_data: list[Path]
     alignments: Path | None
     labels: list[Path]
-    """Empty: no recognisers."""
+    """If empty, no recognisers are trained."""
     config: LabConfig
 
 
-class _Found(NamedTuple):
-    """About one system, as far as it came; an interruption leaves None in its place."""
+class _SystemResults(NamedTuple):
+    """Results of one system, up to the last stage that succeeded."""
 
     training: Training | None = None
     rows: tuple[Row, ...] = ()
     gains: tuple[Gain, ...] = ()
     notes: tuple[str, ...] = ()
-    """Of its sheet."""
+    """Notes of its probing report."""
     failed: str | None = None
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error
-    """Training was asked to stop."""
+    """Training was interrupted by a signal."""
 
 
 def lab(
@@ -86,23 +86,23 @@ def lab(
     labels: Path | Sequence[Path] | None = None,
     config: LabConfig | None = None,
 ) -> Results | None:
-    """Train, measure and compare; the same call again continues, and what is finished is not done again.
+    """Train, evaluate and compare all systems; the same call continues an interrupted comparison.
 
     Args:
-        data: prepared folders that all systems are trained on, but for their held-out splits.
-        into: folder for everything that is made.
-        alignments: when each phone of `probe_data` is spoken, see `data.alignments.read_alignments`; without, only
-            speakers are asked for.
-        probe_data: prepared folders that representations are measured on; None: `data`.
-        labels: prepared folders with transcripts and a split `test`, from which each system becomes a recogniser; None:
-            none does.
-        config: systems and budget.
+        data: prepared folders that all systems are trained on, except their held-out splits.
+        into: output folder.
+        alignments: phone alignments of `probe_data`, see `data.sources.alignments.read_alignments`; None: only the
+            speaker probe is run.
+        probe_data: prepared folders that representations are probed on; None: `data`.
+        labels: prepared folders with transcripts and a split `test`, on which each system is fine-tuned; None: no
+            fine-tuning.
+        config: systems, budget and probe tasks.
 
     Returns:
         None after an interruption (Ctrl-C, SIGTERM).
 
     Raises:
-        ValueError, FileNotFoundError: data, labels or alignments cannot be used, or the folder holds another study.
+        ValueError, FileNotFoundError: data, labels or alignments cannot be used, or the folder contains another study.
         RuntimeError: every system failed.
     """
     config, into = config or LabConfig(), Path(into)
@@ -110,7 +110,7 @@ def lab(
     plan = _Plan(into, _folders(probe_data) or folders, alignments, _folders(labels), config)
     _check(plan)
     recipes = pretraining(config, folders)
-    found = dict[str, _Found]()
+    found = dict[str, _SystemResults]()
     run_folder = RunFolder(into)
     with run_folder.locked():
         same = config.model_dump(mode="json", include={"size", "hours_heard", "updates", "seed"})
@@ -126,14 +126,14 @@ def lab(
             results.write(into)
     if not any(one.rows for one in found.values()):
         reasons = "\n".join(f"  {name}: {one.failed}" for name, one in found.items())
-        raise RuntimeError(f"every system failed:\n{reasons}\nMore in {into}/SYSTEM/{FAILED}")
+        raise RuntimeError(f"every system failed:\n{reasons}\nSee the tracebacks in {into}/SYSTEM/{FAILED}")
     return results
 
 
 def _check(plan: _Plan) -> None:
-    """What would otherwise come to light after hours."""
+    """Check all inputs before training."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("expected one process: the budget is counted for one; leave torchrun out")
+        raise ValueError("expected one process, because the budget is computed for one; leave torchrun out")
     for folder in plan.probe_data:
         read_manifest(folder)
     if plan.alignments is not None:
@@ -143,9 +143,9 @@ def _check(plan: _Plan) -> None:
     low_resource.check(plan.labels)
 
 
-def _one(plan: _Plan, name: str, recipe: SpeechRecipe) -> _Found:
-    """Train and measure one system; what comes to nothing is noted and ends it, not the others."""
-    home, found = plan.into / name, _Found()
+def _one(plan: _Plan, name: str, recipe: SpeechRecipe) -> _SystemResults:
+    """Train and evaluate one system; a failure is recorded and does not stop the others."""
+    home, found = plan.into / name, _SystemResults()
     home.mkdir(exist_ok=True)
     (home / FAILED).unlink(missing_ok=True)
     try:
@@ -157,8 +157,8 @@ def _one(plan: _Plan, name: str, recipe: SpeechRecipe) -> _Found:
             notes=tuple(measured["notes"]),
         )
         if plan.labels:
-            (first, *others), error = found.rows, _recognised(plan, home)
-            first = first._replace(scores=first.scores | {CER: error})
+            (first, *others), cer = found.rows, _character_error_rate(plan, home)
+            first = first._replace(scores=first.scores | {CER: cer})
             found = found._replace(rows=(first, *others))
     except _Interrupted:
         raise
@@ -196,74 +196,76 @@ def _trained(recipe: SpeechRecipe, home: Path) -> Training:
 
 
 def _measured(plan: _Plan, home: Path) -> dict[str, Any]:
-    """The sheet of the trained encoder, its untrained self and spectra, as plain data."""
+    """Return the probing report of the trained encoder and its baselines, as plain data."""
     config = plan.config
     minutes = _SMOKE_MINUTES if config.minutes is None and config.size == "smoke" else config.minutes
-    asked = ProbingConfig(
+    probing_config = ProbingConfig(
         tasks=config.tasks, split_by=config.split_by, minutes=minutes, seed=config.seed, untrained=True
     )
     about = {
         "data": [str(folder.resolve()) for folder in plan.probe_data],
         "alignments": None if plan.alignments is None else str(plan.alignments.resolve()),
-        "config": asked.model_dump(mode="json"),
-        "answers": "with gains",  # a sheet of an earlier version, which lacks them, is made again
+        "config": probing_config.model_dump(mode="json"),
+        "answers": "with gains",  # reports of earlier versions, which lack gains, are computed again
     }
 
     def measure() -> dict[str, Any]:
-        made = probing.probe(home / PRETRAINED, plan.probe_data, plan.alignments, config=asked, say=logger.info)
-        write_text((home / SHEET).with_suffix(".md"), made.markdown())
-        return made.to_data()
+        report = probing.probe(
+            home / PRETRAINED, plan.probe_data, plan.alignments, config=probing_config, progress=logger.info
+        )
+        write_text((home / PROBES).with_suffix(".md"), report.markdown())
+        return report.to_data()
 
-    return _once(home / SHEET, about, measure)
+    return _cached(home / PROBES, about, measure)
 
 
-def _recognised(plan: _Plan, home: Path) -> Estimate:
-    """Character errors on the test, after learning to write from a few minutes."""
+def _character_error_rate(plan: _Plan, home: Path) -> Estimate:
+    """Fine-tune on a few minutes of transcripts and return the character error rate on the test split."""
     settings = low_resource.recipe(toy=plan.config.size == "smoke", seed=plan.config.seed)
     if not low_resource.train(home / PRETRAINED, plan.labels, into=home / RECOGNISER, settings=settings):
         raise _Interrupted
     about = {"data": [str(folder.resolve()) for folder in plan.labels]}
-    found = _once(home / TEST, about, lambda: low_resource.errors(home / RECOGNISER, plan.labels).to_data())
+    found = _cached(home / TEST, about, lambda: low_resource.errors(home / RECOGNISER, plan.labels).to_data())
     return Estimate(**{name: found[name] for name in ("value", "low", "high", "unit")})
 
 
-def _once(path: Path, asked: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the file answers if it was asked the same, else the answer made now and kept there."""
-    kept = _read(path, {})
-    if kept.get("asked") != asked:
-        kept = {"asked": asked, **make()}
-        write_json(path, kept)
-    return kept
+def _cached(path: Path, about: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the contents of a file if it was computed from the same inputs, else compute and store them."""
+    cached = _read(path, {})
+    if cached.get("asked") != about:
+        cached = {"asked": about, **compute()}
+        write_json(path, cached)
+    return cached
 
 
-def _results(plan: _Plan, recipes: Mapping[str, SpeechRecipe], found: Mapping[str, _Found]) -> Results:
-    """The table so far."""
+def _results(plan: _Plan, recipes: Mapping[str, SpeechRecipe], found: Mapping[str, _SystemResults]) -> Results:
+    """Collect the results so far."""
     config = plan.config
-    heard = next(iter(recipes.values()))
+    first = next(iter(recipes.values()))
     utterances = [
         one
-        for one in training_utterances(heard.corpora, heard.held_out)
-        if one.duration_seconds >= heard.data.min_seconds
+        for one in training_utterances(first.corpora, first.held_out)
+        if one.duration_seconds >= first.data.min_seconds
     ]
     hours = sum(one.duration_seconds for one in utterances) / 3600
-    each = f"{config.updates:,} updates each, so not the same hours" if config.updates else "all hear as many hours"
-    least = f"{heard.data.min_seconds:g} s or more"
+    each = f"{config.updates:,} updates each, so not the same hours" if config.updates else "the same hours for all"
+    least = f"{first.data.min_seconds:g} s or more"
     notes = [f"trained on the same {len(utterances):,} utterances of {least}, {hours:.2f} h; {each}"]
     notes += next((one.notes for one in found.values() if one.notes), ())
     if len({one.notes[:1] for one in found.values() if one.notes}) > 1:
-        notes.append(
-            "the shortest utterances are too short for some systems, which were measured without: see sheet.md"
-        )
-    notes.append("layer: of each system, trained and untrained, the one the dev part reads best")
+        notes.append("the shortest utterances are too short for some systems and were left out for these: see sheet.md")
+    notes.append(
+        "layer: best probe accuracy on the dev part, separately for trained models and random-initialisation baselines"
+    )
     if plan.labels:
         notes.append(
-            f"{CER}: of a recogniser made from {low_resource.MINUTES:g} min of transcribed speech, on split test"
+            f"{CER}: after fine-tuning on {low_resource.MINUTES:g} min of transcribed speech, on the split test"
         )
     return Results(
         _TOYS if config.size == "smoke" else _TITLE,
         notes,
         {name: one.training for name, one in found.items() if one.training is not None},
-        together([one.rows for one in found.values()]),
+        merge_rows([one.rows for one in found.values()]),
         [gain for one in found.values() for gain in one.gains],
         {name: one.failed for name, one in found.items() if one.failed is not None},
     )
