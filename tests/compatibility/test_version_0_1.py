@@ -1,8 +1,8 @@
 """Models and run folders written by version 0.1 load, resume and end with the same weights.
 
-`version_0_1.tar.xz` was written by that version: a prepared folder of fourteen recordings, and for each kind of model a
-run of six updates, `halfway` as SIGTERM left it after four, and `finished`. `@FIXTURE@` stands for the folder that it is
-unpacked in. `made_with.json` names the processor and torch, since only there bits can be compared.
+`version_0_1.tar.xz` was written by that version: a prepared folder of fourteen recordings, and for each kind of model
+a run of six updates, `halfway` as SIGTERM left it after four, and `finished`. `@FIXTURE@` stands for the folder that
+it is unpacked in. `made_with.json` names the processor and torch: only there are bits compared.
 """
 
 import gzip

@@ -57,7 +57,7 @@ class Evaluation(NamedTuple):
     words: RecognisedWords
     probabilities: dict[str, NDArray[np.float64]]
     """Probability of each word, by method: `calibrated`, and the baselines."""
-    metrics: dict[str, Measured]
+    metrics: dict[str, CalibrationMetrics]
     """Calibration metrics, by method."""
 
     def table(self) -> str:
