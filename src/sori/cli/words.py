@@ -71,7 +71,7 @@ def _input_lines(space: WordSpace) -> Iterator[str]:
 
 def _print(result: expressions.ExpressionResult) -> None:
     for one in result.nearest:
-        print(f"{one.cosine:.3f}\t{'-' if one.count is None else one.count}\t{one.word}", flush=True)
+        print(f"{one.cosine:.3f}\t{'-' if one.occurrences is None else one.occurrences}\t{one.word}", flush=True)
 
 
 def align(model: str, *data: Path) -> None:
@@ -148,7 +148,7 @@ def neighbours(
     for one in found:
         example = one.example
         place = f"{example.utterance}@{example.start:.2f}-{example.end:.2f}"
-        print(f"{one.cosine:.3f}\t{one.count}\t{example.word or '-'}\t{place}")
+        print(f"{one.cosine:.3f}\t{one.num_segments}\t{example.word or '-'}\t{place}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, spoken.neighbour_page(embedded, word, found))

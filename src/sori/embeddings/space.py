@@ -21,7 +21,7 @@ class NearestWord(NamedTuple):
 
     word: str
     cosine: float
-    count: int | None
+    occurrences: int | None
     """Number of occurrences in the training data, where known."""
 
 

@@ -63,7 +63,7 @@ class Neighbour(NamedTuple):
     """A word or a segment near a query."""
 
     cosine: float
-    count: int
+    num_segments: int
     """Number of segments that its vector is the mean of."""
     example: Segment
     """Segment of the word that is nearest to the query."""
@@ -309,7 +309,7 @@ def neighbour_page(embedded: SpokenSegments, query: str, found: Sequence[Neighbo
 
 def _describe(one: Neighbour) -> str:
     where = f"{one.example.utterance}, {one.example.start:.2f} to {one.example.end:.2f} s"
-    return where if one.count == 1 else f"{where}; {one.count} segments, this one is the nearest"
+    return where if one.num_segments == 1 else f"{where}; {one.num_segments} segments, this one is the nearest"
 
 
 class SameDifferentScores(NamedTuple):

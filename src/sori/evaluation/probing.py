@@ -280,7 +280,7 @@ def _acoustic_baselines(tasks: ProbeTasks, timing: Timing) -> list[ProbedReprese
             normalised.shape[1],
             evaluate_representation(at, normalised, speaker_vectors=unnormalised),
         )
-        for name, normalised, unnormalised in (("mfcc", *vectors[:2]), ("log-mel", *vectors[2:]))
+        for name, normalised, unnormalised in (("mfcc", vectors[0], vectors[1]), ("log-mel", vectors[2], vectors[3]))
     ]
 
 

@@ -98,8 +98,8 @@ def count_units(
         for whole in halves(enough[name]):
             half = _at_most(whole, minutes / 2)
             reader = FileReader(half)
-            found = [units(reader(row, 0, u.num_samples)[None])[0] for row, u in enumerate(half)]
-            counts.append(functional.one_hot(torch.cat(found), num_codes).sum(0))
+            units_of_half = [units(reader(row, 0, u.num_samples)[None])[0] for row, u in enumerate(half)]
+            counts.append(functional.one_hot(torch.cat(units_of_half), num_codes).sum(0))
     return UnitCounts(names, torch.stack(counts).view(len(names), 2, *counts[0].shape))
 
 

@@ -24,7 +24,7 @@ from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import ACOUSTIC, Confidence, feature_names, search_settings
-from sori.evaluation.confidence_fit import logistic, measure, right_words
+from sori.evaluation.confidence_fit import CalibrationMetrics, logistic, measure, right_words
 from sori.inference import transcribe
 from sori.models import factory
 from sori.models.ctc import Ctc
