@@ -1,4 +1,4 @@
-"""`sori convert`: every tensor accounted for, the target whole or absent, the certificate beside it."""
+"""`sori convert`: every tensor listed, the target written atomically, with a certificate."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from sori import cli
 from sori.checkpoints import convert, store
 from sori.checkpoints.formats import fairseq, huggingface
 from sori.checkpoints.formats.certificate import Certificate
+from sori.evaluation import recognition
 from sori.evaluation.recognition import onnx_score
 from sori.models import factory
 from sori.models.ctc import CtcConfig
@@ -47,7 +48,7 @@ def make(kind, folder, size="base"):
 
 @pytest.mark.parametrize("size", ["base", "lv60k"])
 @pytest.mark.parametrize("to", ["sori", "huggingface", "fairseq"])
-def test_there_and_back_with_a_certificate_each(to, size, kind, tmp_path):
+def test_round_trips_have_certificates(to, size, kind, tmp_path):
     source = make(kind, tmp_path / "source", size)
     there = convert.convert(source, tmp_path / "there", to=to)
     assert (there.source_format, there.target_format) == ("sori", to)
@@ -59,7 +60,7 @@ def test_there_and_back_with_a_certificate_each(to, size, kind, tmp_path):
     assert {entry.target for entry in back.tensors} == set(store.read(source).model.weights)
     assert back.source_parameters == there.target_parameters
     assert back.target_parameters == there.source_parameters
-    # fairseq insists on classes for <pad>, </s> and <unk>.
+    # fairseq requires classes for <pad>, </s> and <unk>.
     added = 3 * 33 if (to, kind) == ("fairseq", "recogniser") else 0
     assert there.target_parameters == there.source_parameters + added
     one, other = store.read(source).model, store.read(tmp_path / "back").model
@@ -70,7 +71,7 @@ def test_there_and_back_with_a_certificate_each(to, size, kind, tmp_path):
         assert one.vocabulary.symbols == other.vocabulary.symbols
 
 
-def test_the_stored_certificate_is_the_printed_one(tmp_path, monkeypatch, capsys):
+def test_the_stored_certificate_equals_the_printed_one(tmp_path, monkeypatch, capsys):
     source = make("pretrained", tmp_path / "source")
     monkeypatch.setattr("sys.argv", ["sori", "convert", str(source), str(tmp_path / "t"), "--format", "huggingface"])
     with pytest.raises(SystemExit) as left:
@@ -83,7 +84,7 @@ def test_the_stored_certificate_is_the_printed_one(tmp_path, monkeypatch, capsys
     assert len(stored.sha256["weights.safetensors"]) == 64
 
 
-def test_outputs_are_compared_with_transformers_where_it_is_installed(kind, tmp_path):
+def test_outputs_are_compared_with_transformers_if_installed(kind, tmp_path):
     pytest.importorskip("transformers")
     convert.convert(make(kind, tmp_path / "source", "lv60k"), tmp_path / "theirs", to="huggingface")
     certificate = convert.convert(tmp_path / "theirs", tmp_path / "back")
@@ -91,10 +92,10 @@ def test_outputs_are_compared_with_transformers_where_it_is_installed(kind, tmp_
     assert 0 <= difference < 1e-5
 
 
-def test_what_a_format_has_no_place_for_is_refused_and_nothing_is_left(tmp_path):
+def test_unsupported_parts_are_refused_and_no_files_are_left(tmp_path):
     store.save(factory.build(sizes.smoke()), tmp_path / "smoke")
     for to in ("huggingface", "fairseq"):
-        with pytest.raises(ValueError, match="spectrum"):
+        with pytest.raises(ValueError, match="front end is spectral"):
             convert.convert(tmp_path / "smoke", tmp_path / "target", to=to)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["smoke"]
 
@@ -103,12 +104,12 @@ def test_an_existing_target_is_kept(tmp_path):
     source = make("pretrained", tmp_path / "source")
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "precious").write_text("mine")
-    with pytest.raises(FileExistsError, match="exists; name a new folder"):
+    with pytest.raises(FileExistsError, match="exists; give a new folder"):
         convert.convert(source, tmp_path / "target")
     assert (tmp_path / "target" / "precious").read_text() == "mine"
 
 
-def test_folders_of_a_like_name_are_kept(tmp_path):
+def test_folders_of_a_similar_name_are_kept(tmp_path):
     source = make("pretrained", tmp_path / "source")
     (tmp_path / "mine.partial").mkdir()
     (tmp_path / "mine.partial" / "thesis.txt").write_text("precious")
@@ -118,7 +119,7 @@ def test_folders_of_a_like_name_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("to", ["sori", "huggingface", "fairseq"])
-def test_what_is_written_can_be_read_by_whom_the_umask_allows(to, kind, tmp_path):
+def test_written_files_have_the_modes_of_the_umask(to, kind, tmp_path):
     source = make(kind, tmp_path / "source")
     before = os.umask(0o027)
     try:
@@ -130,15 +131,15 @@ def test_what_is_written_can_be_read_by_whom_the_umask_allows(to, kind, tmp_path
     assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o750
 
 
-def test_a_target_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
+def test_a_target_that_differs_when_read_back_is_removed(tmp_path, monkeypatch):
     source = make("pretrained", tmp_path / "source")
     write = huggingface.write
 
-    def careless(model, folder):
+    def faulty(model, folder):
         weights = {**model.weights, "mask_vector": model.weights["mask_vector"] + 1e-6}
         return write(model._replace(weights=weights), folder)
 
-    monkeypatch.setattr(huggingface, "write", careless)
+    monkeypatch.setattr(huggingface, "write", faulty)
     with pytest.raises(RuntimeError, match=r"1 tensors, the first mask_vector"):
         convert.convert(source, tmp_path / "target", to="huggingface")
     assert not (tmp_path / "target").exists()
@@ -162,17 +163,17 @@ def test_a_missing_tensor_stops_the_conversion(tmp_path):
 def test_a_hub_name_is_downloaded_and_read(tmp_path, monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub")
     convert.convert(make("recogniser", tmp_path / "source"), tmp_path / "snapshot", to="huggingface")
-    asked = []
+    requested = []
 
     def snapshot_download(name, *, allow_patterns):
-        asked.append((name, allow_patterns))
+        requested.append((name, allow_patterns))
         return str(tmp_path / "snapshot")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
-    assert store.load("somebody/a-model").vocabulary.symbols == store.load(tmp_path / "source").vocabulary.symbols
-    assert asked[0][0] == "somebody/a-model"
-    assert "*.py" not in asked[0][1]
+    assert store.load("someone/a-model").vocabulary.symbols == store.load(tmp_path / "source").vocabulary.symbols
+    assert requested[0][0] == "someone/a-model"
+    assert "*.py" not in requested[0][1]
 
 
 def test_a_hub_name_without_a_network_or_the_library(tmp_path, monkeypatch):
@@ -183,18 +184,18 @@ def test_a_hub_name_without_a_network_or_the_library(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", no_network)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match=r"did not give a model.*name resolution failed.*network"):
-        store.load("somebody/a-model")
+    with pytest.raises(OSError, match=r"did not return a model.*name resolution failed.*network"):
+        store.load("someone/a-model")
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(FileNotFoundError, match=r"sori\[hub\]"):
-        store.load("somebody/a-model")
+        store.load("someone/a-model")
     shutil.os.makedirs("runs/x")
     with pytest.raises(FileNotFoundError, match="no model called 'runs/y'"):
         store.load("runs/y")
 
 
 def labelled(folder):
-    """A prepared folder of two transcribed seconds of noise."""
+    """Return a prepared folder of two transcribed utterances of noise."""
     import soundfile
 
     from sori.data.preparation.prepare import prepare
@@ -209,19 +210,19 @@ def labelled(folder):
     return folder / "prepared"
 
 
-def test_onnx_with_8_bit_weights_that_may_cost_nothing_or_anything(tmp_path, monkeypatch):
+def test_8_bit_weights_are_accepted_or_refused_by_their_error_rates(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     source, data = make("recogniser", tmp_path / "source", "lv60k"), labelled(tmp_path / "data")
     rates = iter([(0.5, 0.3), (0.52, 0.3)] * 2)
 
-    def heard(logits, vocabulary, utterances, *, shortest):
-        """What the untrained model writes is nonsense: the numbers are given, the files are really run."""
+    def score(logits, vocabulary, utterances, *, shortest):
+        """Run the file and return given numbers, as the output of a randomly initialised model is meaningless."""
         assert [u.text for u in utterances] == ["hello world"] * 2
         assert logits(torch.zeros(shortest)).data.shape == (1, 1, len(vocabulary))
         wer, cer = next(rates)
         return SimpleNamespace(wer=SimpleNamespace(rate=wer), cer=SimpleNamespace(rate=cer))
 
-    monkeypatch.setattr(convert.recognition, "score", heard)
+    monkeypatch.setattr(recognition, "score", score)
     with pytest.raises(ValueError, match=r"more than the 1\.00%.*WER 50\.00% -> 52\.00%.*Nothing was written"):
         convert.convert(source, tmp_path / "o", to="onnx", int8=convert.Int8(onnx_score([data], None), tolerance=0.01))
     assert not (tmp_path / "o").exists()
@@ -234,9 +235,9 @@ def test_onnx_with_8_bit_weights_that_may_cost_nothing_or_anything(tmp_path, mon
     assert {"certificate.json", "README.md"} <= sizes_of.keys()
 
 
-def test_int8_without_something_to_prove_itself_on_is_refused(tmp_path):
+def test_int8_without_transcribed_speech_is_refused(tmp_path):
     source = make("pretrained", tmp_path / "source")
-    with pytest.raises(ValueError, match="as ONNX only"):
+    with pytest.raises(ValueError, match="expected format onnx for 8-bit weights"):
         convert.convert(source, tmp_path / "o", to="huggingface", int8=convert.Int8(lambda _: None))
     with pytest.raises(ValueError, match="give transcribed speech with --data"):
         cli.models.convert(str(source), tmp_path / "o", to="onnx", int8=True)

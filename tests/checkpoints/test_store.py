@@ -36,7 +36,7 @@ def waveform(seconds=1.0):
 
 
 @pytest.mark.parametrize("make", [encoder, recogniser])
-def test_what_is_loaded_computes_what_was_saved(make, tmp_path):
+def test_a_loaded_model_has_the_same_output(make, tmp_path):
     system = make().eval()
     store.save(system, tmp_path / "m")
     loaded = store.load(tmp_path / "m")
@@ -52,7 +52,7 @@ def test_what_is_loaded_computes_what_was_saved(make, tmp_path):
         assert torch.equal(loaded.state_dict()[name], tensor)
 
 
-def test_a_recogniser_comes_back_with_its_vocabulary(tmp_path):
+def test_a_recogniser_is_loaded_with_its_vocabulary(tmp_path):
     system = recogniser().eval()
     store.save(system, tmp_path / "m")
     loaded = store.load(tmp_path / "m")
@@ -61,7 +61,7 @@ def test_a_recogniser_comes_back_with_its_vocabulary(tmp_path):
     assert torch.equal(loaded.logits(*given).data, system.logits(*given).data)
 
 
-def test_no_pickles_and_nothing_else(tmp_path):
+def test_the_folder_holds_only_the_documented_files(tmp_path):
     store.save(recogniser(), tmp_path / "m")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["config.json", "m", "vocabulary.json", "weights.safetensors"]
 
@@ -85,7 +85,7 @@ def test_saving_again_replaces_the_whole_folder(tmp_path):
     assert isinstance(store.load(tmp_path / "m"), wav2vec2.Wav2Vec2)
 
 
-def test_a_failed_save_leaves_the_old_model_whole(tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_old_model(tmp_path, monkeypatch):
     store.save(encoder(), tmp_path / "m")
     before = store.load(tmp_path / "m").state_dict()
 
@@ -159,13 +159,13 @@ def test_an_unknown_name_lists_those_that_exist(tmp_path, monkeypatch):
         store.load(name)
 
 
-def test_an_unfinished_run_says_so(tmp_path):
+def test_an_unfinished_run_is_reported(tmp_path):
     (tmp_path / "recipe.yaml").touch()
     with pytest.raises(FileNotFoundError, match="repeat its command"):
         store.load(tmp_path)
 
 
-def test_a_recogniser_carries_nothing_that_only_pretraining_needs():
+def test_a_recogniser_has_no_parts_of_pretraining_only():
     system = recogniser()
     assert isinstance(system, Ctc)
     assert not [name for name in system.state_dict() if "quantizer" in name or "project_co" in name]
@@ -182,7 +182,7 @@ def test_the_published_size_of_a_recogniser():
     assert sum(p.numel() for p in system.parameters()) == 94_396_320
 
 
-def test_the_front_end_is_trained_only_when_asked_for():
+def test_the_front_end_is_trained_only_with_a_feature_gradient():
     small = sizes.smoke().model_copy(update={"front": wav2vec2.ConvConfig(dim=8)})
     text = TextBatch(*waveform(), torch.tensor([[2, 3]]), torch.tensor([2]))
     for feature_gradient in (0.0, 0.5):
@@ -194,22 +194,22 @@ def test_the_front_end_is_trained_only_when_asked_for():
 
 
 @pytest.mark.parametrize("name", ["a/..", "../x", "./x", "a/.b", ".a/b", "a--b/c", "a/b..c", "a/b\n", "ä/b", "a/b-"])
-def test_what_is_no_name_on_the_hub_never_gets_there(name, tmp_path, monkeypatch):
+def test_invalid_hub_names_are_not_requested(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(resolve, "_download", lambda name: pytest.fail(f"asked for {name!r}"))
+    monkeypatch.setattr(resolve, "_download", lambda name: pytest.fail(f"requested {name!r}"))
     with pytest.raises(FileNotFoundError, match="no model called"):
         store.load(name)
 
 
 @pytest.mark.parametrize("name", ["facebook/wav2vec2-xls-r-300m", "a/b", "some_body/A.model_v1.0"])
-def test_a_name_on_the_hub_is_asked_for_there(name, tmp_path, monkeypatch):
+def test_hub_names_are_downloaded(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store.save(encoder(), tmp_path / "snapshot")
     monkeypatch.setattr(resolve, "_download", lambda _: tmp_path / "snapshot")
     assert resolve.find(name) == tmp_path / "snapshot"
 
 
-def test_what_is_saved_can_be_read_by_whom_the_umask_allows(tmp_path):
+def test_saved_files_have_the_modes_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         store.save(recogniser(), tmp_path / "m")
@@ -225,10 +225,10 @@ def keep(folder, name="thesis.txt"):
 
 
 @pytest.mark.parametrize("name", ["notes", "m.partial", "m.old", "m"])
-def test_saving_takes_nothing_away_but_a_model_of_ours(name, tmp_path):
+def test_saving_replaces_only_a_model_of_sori(name, tmp_path):
     keep(tmp_path / name)
     if name in ("notes", "m"):
-        with pytest.raises(ValueError, match=rf"in place of a model that sori saved; .*{name} holds thesis.txt"):
+        with pytest.raises(ValueError, match=rf"a model saved by sori to replace; .*{name} holds thesis.txt"):
             store.save(encoder(), tmp_path / name)
     else:
         store.save(encoder(), tmp_path / "m")
@@ -237,7 +237,7 @@ def test_saving_takes_nothing_away_but_a_model_of_ours(name, tmp_path):
     assert [path.name for path in (tmp_path / name).iterdir()] == ["thesis.txt"]
 
 
-def theirs(folder):
+def other_config(folder):
     (folder / "config.json").write_text('{"model_type": "wav2vec2"}')
 
 
@@ -246,30 +246,33 @@ def linked(folder):
     (folder / "weights.safetensors").symlink_to(folder.parent / "weights")
 
 
-STRANGE = {
-    "a model of transformers": (theirs, "no config.json of ours"),
-    "no card": (lambda m: (m / "config.json").unlink(), "no config.json of ours"),
-    "damaged card": (lambda m: (m / "config.json").write_text("{"), "no config.json of ours"),
-    "a card of something else": (lambda m: (m / "config.json").write_text('{"system": {}}'), "no config.json of ours"),
+FOREIGN = {
+    "a model of transformers": (other_config, "no config.json written by sori"),
+    "no card": (lambda m: (m / "config.json").unlink(), "no config.json written by sori"),
+    "damaged card": (lambda m: (m / "config.json").write_text("{"), "no config.json written by sori"),
+    "a card of something else": (
+        lambda m: (m / "config.json").write_text('{"system": {}}'),
+        "no config.json written by sori",
+    ),
     "a model card of the user": (lambda m: keep(m, "README.md"), "README.md"),
-    "something beside": (lambda m: keep(m, ".hidden"), ".hidden"),
+    "another file": (lambda m: keep(m, ".hidden"), ".hidden"),
     "a folder in it": (lambda m: keep(m / "data"), "data"),
     "a link to weights": (linked, "weights.safetensors"),
 }
 
 
-@pytest.mark.parametrize("kind", STRANGE)
-def test_a_folder_with_anything_of_somebody_else_stays_as_it_is(kind, tmp_path):
-    change, named = STRANGE[kind]
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_folder_with_other_files_is_not_changed(kind, tmp_path):
+    change, named = FOREIGN[kind]
     store.save(encoder(), tmp_path / "m")
     change(tmp_path / "m")
     before = {path.name: path.stat().st_ino for path in (tmp_path / "m").iterdir()}
-    with pytest.raises(ValueError, match=rf"m holds {named}\. Nothing of it is removed: name another folder"):
+    with pytest.raises(ValueError, match=rf"m holds {named}\. Nothing was removed: give another folder"):
         store.save(encoder(), tmp_path / "m")
     assert {path.name: path.stat().st_ino for path in (tmp_path / "m").iterdir()} == before
 
 
-def test_a_file_or_a_link_in_the_place_stays(tmp_path):
+def test_a_file_or_a_link_at_the_path_is_kept(tmp_path):
     store.save(encoder(), tmp_path / "real")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "file").write_text("precious")
@@ -281,7 +284,7 @@ def test_a_file_or_a_link_in_the_place_stays(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["0.0.1", "9.9"])
-def test_a_model_of_another_version_is_replaced_with_all_that_we_put_there(version, tmp_path):
+def test_a_model_of_another_version_is_replaced_with_all_its_files(version, tmp_path):
     store.save(recogniser(), tmp_path / "m")
     card = json.loads((tmp_path / "m" / "config.json").read_text())
     card["versions"]["sori"] = version
@@ -293,17 +296,17 @@ def test_a_model_of_another_version_is_replaced_with_all_that_we_put_there(versi
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["config.json", "weights.safetensors"]
 
 
-def test_a_model_is_found_where_a_crash_left_it_and_is_not_listed_twice(tmp_path, monkeypatch):
+def test_a_model_is_found_after_a_crash_and_listed_once(tmp_path, monkeypatch):
     store.save(encoder(), tmp_path / "run" / "model")
-    workshop = tmp_path / "run" / ".model.abcd_123.partial"
-    (workshop / "new").mkdir(parents=True)
-    (workshop / "sori").write_bytes(folders._SAID)
-    (workshop / "new" / "config.json").write_text("{}")
+    temporary = tmp_path / "run" / ".model.abcd_123.partial"
+    (temporary / "new").mkdir(parents=True)
+    (temporary / "sori").write_bytes(folders._SAID)
+    (temporary / "new" / "config.json").write_text("{}")
     assert resolve.list_models(tmp_path) == ["run"]
-    (tmp_path / "run" / "model").rename(workshop / "old")  # stopped between the two renames
+    (tmp_path / "run" / "model").rename(temporary / "old")  # stopped between the two renames
     assert resolve.list_models(tmp_path) == []
     for name in (tmp_path / "run", tmp_path / "run" / "model"):
-        assert resolve.find(name) == workshop / "old"
+        assert resolve.find(name) == temporary / "old"
         store.load(name)
     store.save(recogniser(), tmp_path / "run" / "model")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model"]

@@ -24,10 +24,10 @@ def random_logits(num=1, frames=NUM_FRAMES, *, classes=5, scale=2.0, seed=0):
 
 
 def every_text(logits, *, total=True):
-    """Each text that can be read off some alignment, with the log of their summed (or greatest) probability."""
+    """Return each text that some alignment collapses to, with the log of the summed (or greatest) probability."""
     log_probs = logits.double().log_softmax(-1).tolist()
     found = {}
-    for path in itertools.product(range(4), repeat=len(log_probs)):  # <unk> is never written
+    for path in itertools.product(range(4), repeat=len(log_probs)):  # <unk> is never output
         text = VOCABULARY.decode(collapse(path))
         found.setdefault(text, []).append(sum(frame[label] for frame, label in zip(log_probs, path, strict=True)))
     if not total:
@@ -36,17 +36,17 @@ def every_text(logits, *, total=True):
 
 
 def slow_search(logits, config, *, table=None, unit="word", lexicon=None, hot=()):
-    """Text to score by brute force: acoustic, language model, bonuses."""
+    """Return the score of each text by brute force: acoustic, language model, bonuses."""
     scores = {}
     for text, acoustic in every_text(logits, total=config.log_add).items():
         score = acoustic + sum(config.hot_word_score for word in text.split() if word in hot)
-        strange = [word for word in text.split() if lexicon is not None and word not in {*lexicon, *hot}]
-        if strange and config.unknown_score is None:
+        unknown = [word for word in text.split() if lexicon is not None and word not in {*lexicon, *hot}]
+        if unknown and config.unknown_score is None:
             continue
-        score += sum(config.unknown_score + config.unknown_symbol_score * len(word) for word in strange)
+        score += sum(config.unknown_score + config.unknown_symbol_score * len(word) for word in unknown)
         if table is not None:
-            said = text.split() if unit == "word" else list(text.replace(" ", "|"))
-            score += config.lm_weight * math.log(10) * sentence_slowly(table, said)
+            units = text.split() if unit == "word" else list(text.replace(" ", "|"))
+            score += config.lm_weight * math.log(10) * sentence_slowly(table, units)
         scores[text] = score + config.word_score * len(text.split())
     return scores
 
@@ -60,7 +60,7 @@ def assert_same(hypotheses, expected):
 
 @pytest.mark.parametrize("log_add", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_no_lexicon_no_model(seed, log_add):
+def test_without_lexicon_and_model(seed, log_add):
     config = BeamConfig(**EXACT, word_score=0.7, log_add=log_add)
     logits = random_logits(seed=seed)
     (found,) = BeamDecoder(VOCABULARY, config).decode(logits)
@@ -147,57 +147,57 @@ def test_symbols_without_word_boundary(tmp_path):
     assert_same(decoder.decode(logits)[0], expected)
 
 
-def peaky(rows, *, sure=12.0):
+def peaky(rows, *, score=12.0):
     data = torch.zeros(len(rows), max(map(len, rows)), 5)
     for number, row in enumerate(rows):
         for frame, label in enumerate(row):
-            data[number, frame, label] = sure
+            data[number, frame, label] = score
     return Frames(data, torch.tensor([len(row) for row in rows]))
 
 
 @pytest.mark.parametrize("beam_size", [1, 20])
-def test_sure_input_is_read_as_greedy_does(beam_size):
+def test_confident_scores_are_decoded_as_by_greedy(beam_size):
     logits = peaky([[0, 2, 2, 0, 3, 1, 0, 3, 0, 3, 0], [2, 1, 3, 3, 3], [0, 0], [1, 1, 0, 1, 2, 0, 1]])
     for (best,), path in zip(
         BeamDecoder(VOCABULARY, BeamConfig(beam_size=beam_size)).decode(logits), greedy(logits), strict=True
     ):
         assert best.text == VOCABULARY.decode(path.ids)
-        mine, theirs = (words(p, VOCABULARY, hop_samples=320.0) for p in (best.path, path))
-        assert mine == theirs  # the same times, too
+        found, expected = (words(p, VOCABULARY, hop_samples=320.0) for p in (best.path, path))
+        assert found == expected  # the same times, too
 
 
-def test_model_without_weight_is_no_model(tmp_path):
+def test_a_model_with_weight_zero_has_no_effect(tmp_path):
     lm = model_of(random_arpa(["ab", "ba"], 3), tmp_path)
     logits = random_logits(3, 30)
     config = BeamConfig(lm_weight=0.0, num_best=5)
     without = BeamDecoder(VOCABULARY, config, lexicon=LEXICON).decode(logits)
-    for mine, theirs in zip(
+    for found, expected in zip(
         BeamDecoder(VOCABULARY, config, lm=lm, lexicon=LEXICON).decode(logits), without, strict=True
     ):
-        assert [h.text for h in mine] == [h.text for h in theirs]
-        assert [h.score for h in mine] == pytest.approx([h.score for h in theirs])
+        assert [h.text for h in found] == [h.text for h in expected]
+        assert [h.score for h in found] == pytest.approx([h.score for h in expected])
 
 
-def test_neither_padding_nor_neighbours_nor_threads_matter(tmp_path):
+def test_padding_batch_and_threads_do_not_change_the_result(tmp_path):
     lm = model_of(random_arpa(["ab", "ba"], 3), tmp_path)
     decoder = BeamDecoder(VOCABULARY, BeamConfig(num_best=3), lm=lm, lexicon=LEXICON)
     logits = random_logits(5, 40)
     lengths = torch.tensor([40, 7, 0, 23, 1])
     whole = decoder.decode(Frames(logits.data, lengths), num_threads=3)
-    turned = decoder.decode(Frames(logits.data.flip(0), lengths.flip(0)), num_threads=1)[::-1]
+    reversed_batch = decoder.decode(Frames(logits.data.flip(0), lengths.flip(0)), num_threads=1)[::-1]
     alone = [
         decoder.decode(Frames(logits.data[i : i + 1, :length], lengths[i : i + 1]))[0]
         for i, length in enumerate(lengths.tolist())
     ]
-    assert whole == turned == alone
+    assert whole == reversed_batch == alone
 
 
-def test_the_usual_thresholds_find_what_the_exact_search_finds(tmp_path):
+def test_the_default_thresholds_find_the_result_of_the_exact_search(tmp_path):
     lm = model_of(random_arpa(["ab", "ba", "a", "b"], 3), tmp_path)
     draw = random.Random(0)
-    said = [VOCABULARY.encode(" ".join(draw.choices(LEXICON, k=8))) for _ in range(10)]
-    logits = peaky([[label for symbol in ids for label in (symbol, 0)] for ids in said], sure=9.0)
-    noise = random_logits(len(said), logits.data.shape[1], scale=1.5).data
+    labels = [VOCABULARY.encode(" ".join(draw.choices(LEXICON, k=8))) for _ in range(10)]
+    logits = peaky([[label for symbol in ids for label in (symbol, 0)] for ids in labels], score=9.0)
+    noise = random_logits(len(labels), logits.data.shape[1], scale=1.5).data
     logits = Frames(logits.data + noise, logits.lengths)
     exact = BeamDecoder(VOCABULARY, BeamConfig(**{**EXACT, "num_best": 1}), lm=lm, lexicon=LEXICON)
     usual = exact.with_config(BeamConfig())
@@ -213,16 +213,16 @@ def test_spans_are_an_alignment():
         ends = [0, *itertools.chain(*best.path.spans), length]
         assert ends == sorted(ends)
         assert all(start < end for start, end in best.path.spans)
-        heard = words(best.path, VOCABULARY, hop_samples=320.0)
-        assert " ".join(word.text for word in heard) == best.text
+        found = words(best.path, VOCABULARY, hop_samples=320.0)
+        assert " ".join(word.text for word in found) == best.text
         for (first, (_, end)), (second, (start, _)) in itertools.pairwise(
             zip(best.path.ids, best.path.spans, strict=True)
         ):
             assert first != second or start > end  # a blank keeps equal neighbours apart
 
 
-def test_a_cut_word_is_said_to_be_one():
-    (best,) = BeamDecoder(VOCABULARY, lexicon=["abab"]).decode(peaky([[2, 0, 3]], sure=40.0))[0]
+def test_an_incomplete_word_is_reported():
+    (best,) = BeamDecoder(VOCABULARY, lexicon=["abab"]).decode(peaky([[2, 0, 3]], score=40.0))[0]
     assert (best.text, best.complete) == ("ab", False)
 
 
@@ -237,23 +237,23 @@ def test_other_spellings_of_the_model(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"lexicon": ["xyz"]}, "can spell, got none among 1, such as 'xyz'"),
+        ({"lexicon": ["xyz"]}, "can spell, got none among 1, for example 'xyz'"),
         ({"hot_words": ["a b"]}, "single words .* got 'a b'"),
         ({"hot_words": ["q"]}, "single words .* got 'q'"),
     ],
 )
-def test_words_that_cannot_be(arguments, message):
+def test_words_that_cannot_be_spelled_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         BeamDecoder(VOCABULARY, **arguments)
 
 
-def test_what_does_not_belong_together(tmp_path):
+def test_mismatched_parts_are_refused(tmp_path):
     lm = model_of(random_arpa(["x", "y"], 2), tmp_path)
     with pytest.raises(ValueError, match="can spell, got none"):
         BeamDecoder(VOCABULARY, lm=lm)
-    with pytest.raises(ValueError, match=r"model over the words .* knows none"):
+    with pytest.raises(ValueError, match=r"model over the words .* contains none"):
         BeamDecoder(VOCABULARY, lm=lm, lexicon=LEXICON)
-    with pytest.raises(ValueError, match=r"model over the symbols .* knows none"):
+    with pytest.raises(ValueError, match=r"model over the symbols .* contains none"):
         BeamDecoder(VOCABULARY, lm=lm, lm_unit="symbol")
     with pytest.raises(ValueError, match=r"expected the word boundary \|"):
         BeamDecoder(Vocabulary(symbols=("<blank>", "a")), lexicon=["a"])
@@ -271,7 +271,7 @@ def flashlight(name):
 
 
 def flashlight_search(logits, config, path, lexicon):
-    """The best words and their score from flashlight-text, with the model in `path` or none."""
+    """Return the best words and their score from flashlight-text, with the model in `path` or none."""
     text, known, kenlm = (flashlight(name) for name in ("decoder", "dictionary", "decoder.kenlm"))
     numbers = known.Dictionary([*lexicon, "<unk>"])
     numbers.set_default_index(numbers.get_index("<unk>"))
@@ -310,8 +310,8 @@ def test_finds_what_flashlight_finds(order, tmp_path):
     config = BeamConfig(**{**EXACT, "num_best": 1}, lm_weight=0.7, word_score=-0.2, log_add=False)
     decoder = BeamDecoder(VOCABULARY, config, lm=lm, lexicon=lexicon)
     logits = random_logits(20, 30, scale=3.0)
-    logits.data[:, :, 4] = -100.0  # a class of flashlight, but of nothing that can be written
-    logits.data[:, -1] = torch.tensor([-100.0, 100.0, -100.0, -100.0, -100.0])  # where it wants every word to end
+    logits.data[:, :, 4] = -100.0  # flashlight uses this class, but it is never output
+    logits.data[:, -1] = torch.tensor([-100.0, 100.0, -100.0, -100.0, -100.0])  # flashlight needs a final boundary
     for row, (best,) in zip(logits.data, decoder.decode(logits), strict=True):
         text, score = flashlight_search(row, config, path, lexicon)
         assert best.text == text

@@ -15,8 +15,8 @@ from sori.decoding.confidence import (
     ACOUSTIC,
     Confidence,
     feature_names,
-    reading,
     search_settings,
+    symbols_log_prob,
     word_features,
 )
 from sori.decoding.greedy import greedy
@@ -31,8 +31,8 @@ def log_probs(frames, *, seed=0, scale=2.0, classes=4):
     return (scale * torch.randn(frames, classes, generator=generator)).double().log_softmax(-1)
 
 
-def read_slowly(scores, ids, *, boundary, before, after):
-    """Sum over every sequence of classes that is read as these symbols with the boundaries that must be there."""
+def sum_by_enumeration(scores, ids, *, boundary, before, after):
+    """Sum over every sequence of classes that collapses to these symbols with the required boundaries."""
     found = []
     for path in itertools.product(range(scores.shape[1]), repeat=len(scores)):
         read = collapse(path)
@@ -46,19 +46,19 @@ def read_slowly(scores, ids, *, boundary, before, after):
 @pytest.mark.parametrize("ids", [[A], [A, B], [A, A], [B, B, A]])
 @pytest.mark.parametrize(("before", "after"), list(itertools.product([False, True], repeat=2)))
 @pytest.mark.parametrize("frames", [1, 3, 6])
-def test_reading_sums_over_all_alignments(ids, before, after, frames):
+def test_log_prob_sums_over_all_alignments(ids, before, after, frames):
     scores = log_probs(frames, seed=frames)
-    found = reading(scores, ids, boundary=BAR, before=before, after=after)
-    assert found == pytest.approx(read_slowly(scores, ids, boundary=BAR, before=before, after=after), abs=1e-9)
+    found = symbols_log_prob(scores, ids, boundary=BAR, before=before, after=after)
+    assert found == pytest.approx(sum_by_enumeration(scores, ids, boundary=BAR, before=before, after=after), abs=1e-9)
 
 
 @pytest.mark.parametrize("ids", [[A], [B, B], [A, B, BAR]])
-def test_reading_without_a_boundary_is_the_ctc_loss(ids):
+def test_log_prob_without_a_boundary_is_the_ctc_loss(ids):
     scores = log_probs(12, seed=3)
     loss = torch.nn.functional.ctc_loss(
         scores[:, None], torch.tensor([ids]), torch.tensor([12]), torch.tensor([len(ids)]), reduction="sum"
     )
-    assert reading(scores, ids) == pytest.approx(-float(loss), abs=1e-9)
+    assert symbols_log_prob(scores, ids) == pytest.approx(-float(loss), abs=1e-9)
 
 
 def greedy_features(logits):
@@ -66,8 +66,8 @@ def greedy_features(logits):
     return word_features(logits, greedy(frames)[0], VOCABULARY)
 
 
-def test_features_of_a_word_by_hand():
-    # a sure "a", then a boundary, then b or a at even odds
+def test_features_of_a_word_match_hand_calculation():
+    # a certain "a", then a boundary, then b or a at similar odds
     scores = torch.tensor([[0.0, 0, 0.9, 0.1], [0.05, 0.95, 0, 0], [0.1, 0, 0.4, 0.5]]).clamp(min=1e-12).log()
     first, second = greedy_features(scores)
     assert ACOUSTIC == ("reading", "reading_root", "symbols", "letters")
@@ -78,12 +78,12 @@ def test_features_of_a_word_by_hand():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(2, 9), st.integers(0, 10_000)), min_size=1, max_size=5), st.integers(0, 9))
-def test_a_words_features_are_its_own(pieces, padding):
-    """Neither neighbours, nor padding, nor where a passage is cut at boundaries matter."""
-    sure = torch.full((1, 4), -30.0)
-    sure[0, BAR] = 30.0
-    rows = [torch.cat([sure, 2 * torch.randn(n, 4, generator=torch.manual_seed(s)), sure]) for n, s in pieces]
-    for row in rows:  # or the boundary would go on into what is said
+def test_features_of_a_word_do_not_depend_on_its_neighbours(pieces, padding):
+    """Neither neighbours, nor padding, nor cutting a chunk at boundaries change them."""
+    bar = torch.full((1, 4), -30.0)
+    bar[0, BAR] = 30.0
+    rows = [torch.cat([bar, 2 * torch.randn(n, 4, generator=torch.manual_seed(s)), bar]) for n, s in pieces]
+    for row in rows:  # no boundary in the frames beside the ends
         row[1, BAR] = row[-2, BAR] = -30.0
     alone = np.concatenate([greedy_features(row) for row in rows])
     padded = torch.cat([*rows, torch.randn(padding, 4)])
@@ -97,13 +97,13 @@ def test_confidence_rises_with_the_posterior_of_the_word():
     confidence = Confidence(
         features=ACOUSTIC, means=(0,) * 4, scales=(1,) * 4, weights=(1, 1, 1, 0.1), bias=0.5, search=None
     )
-    stated = []
-    for sure in (0.4, 0.6, 0.8, 0.99):
-        rest = (1 - sure) / 3
-        scores = torch.tensor([[rest, rest, sure, rest], [sure, rest, rest, rest], [rest, rest, rest, sure]]).log()
-        stated.append(confidence.probability(greedy_features(scores))[0])
-    assert stated == sorted(set(stated))
-    assert 0 < stated[0] < stated[-1] < 1
+    found = []
+    for top in (0.4, 0.6, 0.8, 0.99):
+        rest = (1 - top) / 3
+        scores = torch.tensor([[rest, rest, top, rest], [top, rest, rest, rest], [rest, rest, rest, top]]).log()
+        found.append(confidence.probability(greedy_features(scores))[0])
+    assert found == sorted(set(found))
+    assert 0 < found[0] < found[-1] < 1
 
 
 def test_extreme_features_give_no_overflow():
@@ -116,17 +116,17 @@ def decode(logits, decoder, **changes):
     return decoder.decode(Frames(logits[None], torch.tensor([len(logits)])))[0]
 
 
-def test_texts_vote_by_their_scores():
+def test_the_vote_is_weighted_by_the_scores_of_the_texts():
     logits = torch.tensor([[0, 0, 8, 7.0], [0, 8, 0, 0], [0, 0, 8, 0]]).float()
     decoder = BeamDecoder(VOCABULARY, BeamConfig(num_best=2))
     best = decode(logits, decoder)
     assert [h.text for h in best[:2]] == ["a a", "b a"]
     votes = word_features(logits, best[0].path, VOCABULARY, hypotheses=best)[:, -1]
-    shares = np.exp([h.score for h in best])
-    shares /= shares.sum()
+    weights = np.exp([h.score for h in best])
+    weights /= weights.sum()
     for number, (word, vote) in enumerate(zip(best[0].text.split(), votes, strict=True)):
-        share = sum(s for s, h in zip(shares, best, strict=True) if [*h.text.split(), "", ""][number] == word)
-        assert vote == pytest.approx(math.log(share / max(1 - share, 1e-4)), abs=1e-4)
+        weight = sum(w for w, h in zip(weights, best, strict=True) if [*h.text.split(), "", ""][number] == word)
+        assert vote == pytest.approx(math.log(weight / max(1 - weight, 1e-4)), abs=1e-4)
     assert votes[0] < votes[1]
 
 
@@ -136,15 +136,15 @@ def test_the_context_is_the_models_score_of_each_word(tmp_path):
     logits = log_probs(30, seed=5).float()
     best = decode(logits, decoder)
     measured = word_features(logits, best[0].path, VOCABULARY, hypotheses=best, lm=lm)
-    said, state = best[0].text.split(), lm.start
-    assert len(said) > 1
-    assert measured.shape == (len(said), len(feature_names(decoder)))
-    for word in said:
+    texts, state = best[0].text.split(), lm.start
+    assert len(texts) > 1
+    assert measured.shape == (len(texts), len(feature_names(decoder)))
+    for word in texts:
         state = lm.score(state, lm.word_id(word))[1]
     assert measured[:, -1].sum() + lm.score(state, lm.end)[0] == pytest.approx(best[0].lm, abs=1e-4)
 
 
-def test_settings_tell_searches_apart(tmp_path):
+def test_search_settings_differ_between_searches(tmp_path):
     models = [model_of(random_arpa(["a", "b"], 2, seed=seed), tmp_path) for seed in (0, 1)]
     plain = BeamDecoder(VOCABULARY)
     same = BeamDecoder(VOCABULARY, BeamConfig(num_best=7))

@@ -23,13 +23,13 @@ def scores_of(num_frames, num_classes, seed):
 
 
 def path_score(logits, classes):
-    """Log-probability of one class a frame, summed in the order of the frames."""
+    """Return the log-probability of one class per frame, summed in the order of the frames."""
     table = logits.float().log_softmax(-1).tolist()
     return sum((row[c] for row, c in zip(table, classes, strict=True)), 0.0)
 
 
-def best_by_trying(logits, ids):
-    """The best score over every sequence of classes that collapses to the ids; -inf if there is none."""
+def best_by_enumeration(logits, ids):
+    """Return the best score over every sequence of classes that collapses to the ids; -inf if there is none."""
     num_frames, num_classes = logits.shape
     fitting = (c for c in itertools.product(range(num_classes), repeat=num_frames) if collapse(c) == ids)
     return max((path_score(logits, c) for c in fitting), default=-math.inf)
@@ -47,7 +47,7 @@ def join(parts):
 
 
 def full_table(logits, ids):
-    """Plain Viterbi over frames x states, in float64."""
+    """Run plain Viterbi over frames x states, in float64."""
     table = logits.float().log_softmax(-1).double()
     states = [0, *(x for label in ids for x in (label, 0))]
     old = torch.full((len(states),), -math.inf, dtype=torch.float64)
@@ -62,9 +62,9 @@ def full_table(logits, ids):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 6), st.lists(st.integers(1, 3), max_size=4), st.integers(0, 10_000))
-def test_equals_trying_every_path(num_frames, ids, seed):
+def test_equals_enumeration_of_paths(num_frames, ids, seed):
     logits = scores_of(num_frames, 4, seed)
-    best = best_by_trying(logits, ids)
+    best = best_by_enumeration(logits, ids)
     if best == -math.inf:
         with pytest.raises(ValueError, match=f"got {num_frames}"):
             align(logits, ids)
@@ -86,7 +86,7 @@ def test_equals_trying_every_path(num_frames, ids, seed):
     st.sampled_from([0.0, 0.5, 2.0, 7.0]),
     st.integers(0, 10_000),
 )
-def test_skipping_equals_trying_every_choice_of_words_and_every_path(num_frames, text, penalty, seed):
+def test_skipping_equals_enumeration_of_word_subsets_and_paths(num_frames, text, penalty, seed):
     logits = scores_of(num_frames, 4, seed)
     paths = [(path_score(logits, c), collapse(c)) for c in itertools.product(range(4), repeat=num_frames)]
     best = -math.inf
@@ -105,7 +105,7 @@ def test_skipping_equals_trying_every_choice_of_words_and_every_path(num_frames,
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.lists(st.integers(1, 4), min_size=1, max_size=25), st.integers(0, 10_000))
-def test_no_path_is_likelier_than_all_together(num_frames, ids, seed):
+def test_the_best_path_is_not_likelier_than_the_sum_of_all(num_frames, ids, seed):
     logits = scores_of(num_frames, 5, seed)
     table = logits.log_softmax(-1)[:, None]
     loss = functional.ctc_loss(
@@ -119,8 +119,8 @@ def test_no_path_is_likelier_than_all_together(num_frames, ids, seed):
 
 
 @pytest.mark.parametrize(("num_frames", "num_labels"), [(600, 1), (600, 150), (600, 480), (1500, 400)])
-def test_checkpoints_change_nothing(num_frames, num_labels):
-    # more than ten stretches; a silence at the beginning pushes the path far off the diagonal
+def test_checkpoints_do_not_change_the_result(num_frames, num_labels):
+    # more than ten checkpoints; a silence at the start moves the path far off the diagonal
     generator = torch.Generator().manual_seed(num_frames + num_labels)
     logits = scores_of(num_frames, 29, num_labels)
     logits[: num_frames // 5, 0] += 20
@@ -134,7 +134,7 @@ def test_checkpoints_change_nothing(num_frames, num_labels):
 
 @pytest.mark.parametrize("num_words", [2, 60])
 def test_skipping_over_checkpoints(num_words):
-    # a jump over almost the whole text, and over many checkpoints: the best choice is known because it is planted
+    # a jump over almost the whole text, and over many checkpoints; the best choice is known by construction
     rng = torch.Generator().manual_seed(num_words)
     text = [torch.randint(2, 29, (5,), generator=rng).unique_consecutive().tolist() for _ in range(num_words)]
     spoken = join([text[0], text[-1]])
@@ -162,7 +162,7 @@ def test_nothing_to_align():
     assert align(torch.zeros(0, 4), [2, BAR, 3], boundary=BAR, skip_penalty=1.0).skipped == [0, 1]
 
 
-def test_half_precision_is_read_as_float32():
+def test_half_precision_is_converted_to_float32():
     logits = scores_of(30, 5, 0)
     assert align(logits.bfloat16(), [1, 2, 3]) == align(logits.bfloat16().float(), [1, 2, 3])
 
@@ -175,7 +175,7 @@ def test_half_precision_is_read_as_float32():
         ({"ids": [2, 4, -1]}, r"from 0 to 3 .*got \[-1, 4\]"),
         ({"logits": torch.full((5, 4), math.nan)}, "NaN or infinity in 5 frames"),
         ({"logits": torch.tensor([[0.0, 0.0, -math.inf, 0.0]] * 5)}, "probability of zero"),
-        ({"skip_penalty": 3.0}, "stands between words, got none"),
+        ({"skip_penalty": 3.0}, "class of the word boundary, got none"),
         ({"skip_penalty": -1.0, "boundary": BAR}, "0 or more, got -1"),
         ({"skip_penalty": math.nan, "boundary": BAR}, "0 or more, got nan"),
         ({"ids": [2, BAR, BAR, 3], "skip_penalty": 1.0, "boundary": BAR}, "single boundaries"),
@@ -187,20 +187,20 @@ def test_errors_say_what_to_do(change, message):
         align(**({"logits": torch.zeros(5, 4), "ids": [2, 3]} | change))
 
 
-def spoken_as(vocabulary, symbols, *, every=4, sure=12.0):
-    """Scores in which each symbol peaks for two frames, `every` frames apart; None is nothing but blank."""
+def spoken_as(vocabulary, symbols, *, every=4, score=12.0):
+    """Return scores in which each symbol peaks for two frames, `every` frames apart; None: only blank."""
     logits = torch.zeros(every * len(symbols) + every, len(vocabulary))
-    logits[:, 0] = sure
+    logits[:, 0] = score
     for number, symbol in enumerate(symbols):
         if symbol is not None:
             frames = slice(every * number + 2, every * number + 4)
             logits[frames, 0] = 0
-            logits[frames, vocabulary.symbols.index(symbol)] = sure
+            logits[frames, vocabulary.symbols.index(symbol)] = score
     return logits
 
 
 @pytest.mark.parametrize("text", ["값이 ab", "ab 값이 ba"])
-def test_words_have_the_times_of_the_decoder(text):
+def test_words_have_the_same_times_as_in_decoding(text):
     vocabulary = Vocabulary.fit([text])
     logits = spoken_as(vocabulary, vocabulary.split(text))
     found = align_words(logits, text, vocabulary, hop_samples=320.0)
@@ -224,7 +224,7 @@ def test_a_word_that_is_not_spoken_is_skipped():
     assert min(free.confidence) > 0.99
 
 
-def test_words_stay_as_they_were_written():
+def test_words_are_returned_as_written():
     vocabulary = Vocabulary.fit(["bonjour monde dit il"])
     text = "« Bonjour, le-monde ! » 1984 dit/il"
     logits = spoken_as(vocabulary, vocabulary.split("bonjour lemonde dit il"))
@@ -242,7 +242,7 @@ def test_every_word_is_reported_once(text):
     try:
         found = align_words(logits, text, vocabulary, hop_samples=320.0)
     except ValueError as error:
-        assert "can write no symbol" in str(error)  # noqa: PT017 - either way is right, depending on the text
+        assert "none of whose symbols" in str(error)  # noqa: PT017 - both outcomes are right, depending on the text
         assert set(vocabulary.split(text)) & set(vocabulary.symbols[2:]) == set()
         return
     everything = " ".join([*(word.text for word in found.words), *found.skipped]).split()
@@ -255,7 +255,7 @@ def test_a_text_in_another_alphabet_is_refused():
         align_words(torch.zeros(9, len(vocabulary)), "да", vocabulary, hop_samples=320.0)
 
 
-def test_no_text_has_no_words():
+def test_text_without_symbols_has_no_words():
     vocabulary = Vocabulary.fit(["abc"])
     assert align_words(torch.zeros(9, len(vocabulary)), " - ", vocabulary, hop_samples=320.0) == ([], [], [], [])
 
@@ -272,11 +272,11 @@ def test_a_vocabulary_without_boundary():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("skip_penalty", [None, 20.0])
-def test_an_hour_in_one_piece(skip_penalty):
-    # in a process of its own, whose greatest memory is that of this work (and of importing torch)
+def test_an_hour_at_once(skip_penalty):
+    # in a separate process, whose peak memory is that of this work (and of importing torch)
     program = f"""
         import resource, time, torch
-        from sori.decoding.align import align
+        from sori.decoding.forced_alignment import align
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(2, 29, (54_000,), generator=generator)
         ids[6:-1:7] = 1

@@ -10,7 +10,7 @@ from sori.text.vocabulary import Vocabulary
 
 
 def logits_of(rows, num_classes=5):
-    """Random scores whose likeliest classes are the given ones; nonsense beyond each row's end."""
+    """Return random scores whose likeliest classes are the given ones, with arbitrary padding."""
     longest = max(map(len, rows))
     data = torch.rand(len(rows), longest, num_classes)
     for number, row in enumerate(rows):
@@ -31,14 +31,14 @@ def test_equals_plain_loops(rows):
         for label, (start, end) in zip(path.ids, path.spans, strict=True):
             assert 0 <= start < end <= len(row)
             covered[start:end] = [label] * (end - start)
-        assert covered == row  # spans and blanks together give back every frame
+        assert covered == row  # spans and blanks cover every frame
 
 
 def test_other_blank():
     assert greedy(logits_of([[3, 3, 0, 3, 1]]), blank=3)[0].ids == [0, 1]
 
 
-def test_silence_is_no_symbols():
+def test_silence_has_no_symbols():
     assert greedy(logits_of([[0, 0, 0]]))[0] == ([], [])
 
 
@@ -62,7 +62,7 @@ def test_no_words_in_silence():
     assert words(greedy(logits_of([[0, 1, 0, 1]], num_classes=3))[0], vocabulary, hop_samples=320.0) == []
 
 
-def test_characters_are_what_a_reader_takes_for_letters():
+def test_characters_are_grapheme_clusters():
     vocabulary = Vocabulary(
         symbols=("<blank>", "|", "a", "\u1100", "\u1161", "\u11a8", "t\u0283", "\u0301", "\\|", "<unk>")
     )
@@ -78,7 +78,7 @@ def test_characters_are_what_a_reader_takes_for_letters():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=40))
-def test_characters_lie_in_order_within_their_words(row):
+def test_characters_are_in_order_within_their_words(row):
     vocabulary = Vocabulary.fit(["값 강 ab"], unit="jamo")
     (path,) = greedy(logits_of([row], num_classes=len(vocabulary)))
     found = characters(path, vocabulary, hop_samples=320.0)

@@ -26,16 +26,16 @@ SCRIPTS = ["مرحبا", "안녕하세요", "각", "e\u0301", "ꜷ", "नमस�
 
 @st.composite
 def transcripts(draw, texts=TEXTS):
-    """Words anywhere in a recording, touching, of no length, down to the last moment."""
+    """Draw words anywhere in a recording, also touching, of zero length, or at its very end."""
     pieces = draw(st.lists(st.tuples(texts, st.floats(0, 3), st.floats(0, 3)), max_size=30))
     clock, words = 0.0, []
     for text, gap, length in pieces:
         start = clock + draw(st.sampled_from([0, gap]))
         clock = start + draw(st.sampled_from([0, length]))
         words.append(Word(text, start, clock))
-    sure = draw(st.none() | st.lists(st.floats(0, 1), min_size=len(words), max_size=len(words)))
+    confidence = draw(st.none() | st.lists(st.floats(0, 1), min_size=len(words), max_size=len(words)))
     duration = max(clock, 0.001 * (len(words) + 1)) + draw(st.sampled_from([0.0, 0.0004, 0.31, 2.0]))
-    return Transcribed(" ".join(w.text for w in words), words, duration, "folder/my talk.wav", sure)
+    return Transcribed(" ".join(w.text for w in words), words, duration, "folder/my talk.wav", confidence)
 
 
 def read_file(read, text, ending):
@@ -46,22 +46,22 @@ def read_file(read, text, ending):
 
 
 def check_order(spans, duration, *, close=0.0006):
-    """Forwards, not empty, not overlapping, within the recording."""
+    """Check that spans are in order, not empty, not overlapping, within the recording."""
     edges = [edge for span in spans for edge in span]
     assert edges == sorted(edges)
     assert all(start < end for start, end in spans)
     assert not edges or (edges[0] >= 0 and edges[-1] <= duration + close)
 
 
-def near_where_they_can_be(spans, words):
-    """Times are rounded to milliseconds, and moved only by the room that other words need."""
+def check_near(spans, words):
+    """Check that times are rounded to milliseconds, and moved only as far as other words require."""
     for (start, end), word in zip(spans, words, strict=True):
         assert abs(start - word.start) <= 0.001 * (len(words) + 1)
         assert abs(end - word.end) <= 0.001 * (len(words) + 1)
 
 
 def read_captions(text, arrow_line):
-    """A strict reader: blocks between empty lines; times first; one or two lines of text."""
+    """Parse captions strictly: blocks between empty lines; times first; one or two lines of text."""
     assert text == "" or text.endswith("\n")
     captions = []
     for block in filter(None, text.split("\n\n")):
@@ -105,7 +105,7 @@ def test_json(given_):
     assert [row["text"] for row in data["words"]] == [word.text for word in given_.words]
     spans = [(row["start"], row["end"]) for row in data["words"]]
     check_order(spans, given_.duration)
-    near_where_they_can_be(spans, given_.words)
+    check_near(spans, given_.words)
     if given_.confidence is None:
         assert all("confidence" not in row for row in data["words"])
     else:
@@ -140,14 +140,14 @@ def test_captions_end_at_pauses_and_stay_readable():
     ]
 
 
-def test_a_minute_without_pauses_is_cut():
+def test_a_minute_without_pauses_is_split():
     words = [Word("la", float(n), n + 1.0) for n in range(60)]
     captions = read_vtt(render(Transcribed("", words, 60.0, "a.wav"), "vtt"))
     assert [end - start for start, end, _ in captions] == [7.0] * 8 + [4.0]
 
 
 @pytest.mark.parametrize(("letter", "most"), [("字", 21), ("ក", 42), ("e\u0301", 42)])
-def test_a_script_without_blanks_is_cut_between_letters(letter, most):
+def test_a_script_without_spaces_is_split_between_letters(letter, most):
     word = Word(letter * 100, 1.0, 9.0)
     captions = read_vtt(render(Transcribed(word.text, [word], 10.0, "a.wav"), "vtt"))
     lines = [line for _, _, lines in captions for line in lines]
@@ -158,7 +158,7 @@ def test_a_script_without_blanks_is_cut_between_letters(letter, most):
 
 @settings(max_examples=60, deadline=None)
 @given(transcripts(st.text(st.characters(categories=["Ll", "Lo"]), min_size=1, max_size=12)))
-def test_captions_as_webvtt_py_reads_them(given_):
+def test_captions_are_readable_by_webvtt_py(given_):
     if not given_.words:
         return
     for read, to in ((webvtt.from_buffer, "vtt"), (lambda b: webvtt.from_buffer(b, format="srt"), "srt")):
@@ -173,7 +173,7 @@ def test_captions_as_webvtt_py_reads_them(given_):
 @example(Transcribed("", [], 3.0, "a.wav"))
 @example(Transcribed("x", [Word("x", 0.0, 3.0)], 3.0, "a.wav"))
 @example(Transcribed("x", [Word('"', 1.0, 2.0), Word('say ""so""', 2.0, 2.0000625)], 2.0000625, "a.wav"))
-def test_textgrid_tiles_the_recording(given_):
+def test_textgrid_covers_the_recording(given_):
     grid = read_file(
         lambda path: textgrid.openTextgrid(path, includeEmptyIntervals=True), render(given_, "TextGrid"), "TextGrid"
     )
@@ -187,7 +187,7 @@ def test_textgrid_tiles_the_recording(given_):
     assert all(a < b for a, b in itertools.pairwise(edges))
     spoken = [entry for entry in tier.entries if entry.label]
     assert [entry.label for entry in spoken] == [word.text for word in given_.words]
-    near_where_they_can_be([(entry.start, entry.end) for entry in spoken], given_.words)
+    check_near([(entry.start, entry.end) for entry in spoken], given_.words)
     assert not any(a.label == b.label == "" for a, b in itertools.pairwise(tier.entries))
 
 
@@ -200,7 +200,7 @@ def test_eaf(given_):
     found = sorted(eaf.get_annotation_data_for_tier("words"))
     assert [row[2] for row in found] == [word.text for word in given_.words]
     check_order([(row[0] / 1000, row[1] / 1000) for row in found], given_.duration)
-    near_where_they_can_be([(row[0] / 1000, row[1] / 1000) for row in found], given_.words)
+    check_near([(row[0] / 1000, row[1] / 1000) for row in found], given_.words)
     utterances = sorted(eaf.get_annotation_data_for_tier("utterances"))
     check_order([(row[0] / 1000, row[1] / 1000) for row in utterances], given_.duration)
     assert all(b[0] - a[1] >= 1000 * PAUSE_SECONDS for a, b in itertools.pairwise(utterances))
@@ -210,7 +210,7 @@ def test_eaf(given_):
 
 
 def check_eaf_structure(root):
-    """What the schema of ELAN 3.0 asks for: elements in this order, references that lead somewhere."""
+    """Check the requirements of ELAN's schema 3.0: order of elements, valid references."""
     kinds = ["HEADER", "TIME_ORDER", "TIER", "TIER", "LINGUISTIC_TYPE", "LINGUISTIC_TYPE", "CONSTRAINT"]
     assert [child.tag for child in root] == kinds
     assert {"AUTHOR", "DATE", "FORMAT", "VERSION"} <= set(root.attrib)
@@ -242,7 +242,7 @@ def test_ctm(given_):
     assert [row[4] for row in rows] == [word.text for word in given_.words]
     spans = [(float(row[2]), round(float(row[2]) + float(row[3]), 3)) for row in rows]
     check_order(spans, given_.duration)
-    near_where_they_can_be(spans, given_.words)
+    check_near(spans, given_.words)
 
 
 def test_txt():
@@ -250,7 +250,7 @@ def test_txt():
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_every_script_passes_unchanged(to):
+def test_every_script_is_preserved(to):
     words = [Word(text, float(n), n + 0.5) for n, text in enumerate(SCRIPTS)]
     text = render(Transcribed(" ".join(SCRIPTS), words, 30.0, "a.wav"), to)
     assert all(word in text for word in SCRIPTS)
@@ -258,14 +258,14 @@ def test_every_script_passes_unchanged(to):
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_nothing_said(to):
+def test_empty_transcripts(to):
     text = render(Transcribed("", [], 1.5, "a.wav"), to)
     assert text == {"txt": "\n", "srt": "", "vtt": "WEBVTT\n", "ctm": ""}.get(to, text)
     assert "nan" not in text
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_what_no_file_can_hold_is_left_out(to):
+def test_forbidden_characters_are_removed(to):
     words = [Word("a\x00b\ud800", 0.0, 1.0), Word("c\r\nd", 1.0, 2.0), Word("\x07 ", 2.0, 3.0)]
     text = render(Transcribed("a\x00b\ud800 c\r\nd", words, 3.0, "a.wav", [0.1, 0.2, 0.3]), to)
     assert not re.search("[\x00\x07\r\ud800]", text)
@@ -297,13 +297,13 @@ A = Word("a", 1.0, 2.0)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"duration": 0.0}, "a millisecond at least, got 0.0"),
+        ({"duration": 0.0}, "at least a millisecond, got 0.0"),
         ({"duration": math.nan}, "got nan"),
-        ({"words": [A, Word("b", 0.5, 3.0)]}, "order of time.*after a word beginning at 1.0"),
-        ({"words": [Word("a", 2.0, 1.0)]}, "beginning before it ends"),
+        ({"words": [A, Word("b", 0.5, 3.0)]}, "order of time.*after a word starting at 1.0"),
+        ({"words": [Word("a", 2.0, 1.0)]}, "starting before it ends"),
         ({"words": [Word("a", -1.0, 1.0)]}, "from 0 on"),
         ({"words": [Word("a", 0.0, math.inf)]}, "inf"),
-        ({"duration": 0.5}, "another recording, or in other units"),
+        ({"duration": 0.5}, "another recording, or not in seconds"),
         ({"words": [Word("a", 0.0, 0.0)] * 3, "duration": 0.002}, "3 words in 0.002 s"),
         ({"confidence": [0.5, 0.5]}, "each of 1 words, got 2"),
     ],
@@ -318,14 +318,14 @@ def test_unknown_format():
         render(Transcribed("a", [A], 4.0, "a.wav"), "doc")
 
 
-def test_json_holds_characters_and_alternatives_and_the_others_do_without():
+def test_only_json_holds_characters_and_alternatives():
     words = [Word("ab", 0.9, 1.0), Word("\x00", 1.0, 1.0), Word("c", 1.0, 1.04)]
     letters = [[Character("a", 0.9, 0.92), Character("b", 0.9999, 1.0)], [], [Character("c", 1.0, 1.04)]]
-    passage = Alternatives(0.0, 1.0, [("ab c", -1.23456), ("ab\nd", -2.0)])
-    full = Transcribed("ab c", words, 1.0, "a.wav", None, letters, [passage])
+    chunk = Alternatives(0.0, 1.0, [("ab c", -1.23456), ("ab\nd", -2.0)])
+    full = Transcribed("ab c", words, 1.0, "a.wav", None, letters, [chunk])
     data = json.loads(render(full, "json"))
     assert [[(c["text"], c["start"], c["end"]) for c in word["characters"]] for word in data["words"]] == [
-        [("a", 0.9, 0.92), ("b", 0.999, 0.999)],  # the clock drew the end of the word in, and its letters with it
+        [("a", 0.9, 0.92), ("b", 0.999, 0.999)],  # the end of the word was clipped, and its letters with it
         [("c", 0.999, 1.0)],
     ]
     texts = [{"text": "ab c", "score": -1.235}, {"text": "ab d", "score": -2.0}]

@@ -411,7 +411,7 @@ def test_a_part_outside_the_folder_is_refused(tmp_path):
     (folder / "model.safetensors").rename(tmp_path / "evil.safetensors")
     index = {"weight_map": dict.fromkeys(tensors_in_file(tmp_path / "evil.safetensors"), "../evil.safetensors")}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="not there"):
+    with pytest.raises(ValueError, match="does not exist"):
         store.read(folder)
 
 

@@ -1,1 +1,1 @@
-"""Models on disk: our own folders, names and hubs, conversion."""
+"""Models on disk: model folders, lookup by name, conversion between formats."""

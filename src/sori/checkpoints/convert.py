@@ -1,4 +1,4 @@
-"""One model, another format, and a certificate of what became of it."""
+"""Convert a model to another format, with a certificate of the conversion."""
 
 import shutil
 from collections.abc import Callable
@@ -23,12 +23,12 @@ ONNX, ONNX_INT8 = "model.onnx", "model.int8.onnx"
 
 
 class Int8(NamedTuple):
-    """How 8-bit weights are tested, and what they may cost."""
+    """Test of 8-bit weights, and the loss of accuracy that is accepted."""
 
     score: Callable[[onnx_model.OnnxModel], onnx_model.ErrorRates]
-    """Error rates on held-out utterances (`evaluation.recognition.onnx_score`)."""
+    """Computes error rates on held-out utterances (`evaluation.recognition.onnx_score`)."""
     tolerance: float = 0.005
-    """By how much word and character error rates may each rise: 0.005 is one error more among 200."""
+    """Largest accepted increase of word and character error rate, each: 0.005 is one more error in 200."""
 
 
 def convert(
@@ -39,33 +39,36 @@ def convert(
     language: str | None = None,
     int8: Int8 | None = None,
 ) -> Certificate:
-    """Write a model in another format.
+    """Convert a model to another format.
 
-    The target appears whole or not at all, with `certificate.json` and the source's model card (README.md) in it. What
-    was written is read back first: every tensor must be equal, bit for bit (ONNX: every output, to 1e-4).
+    The target is written atomically, with `certificate.json` and the model card (README.md) of the source. The result
+    is verified by reading it back: every tensor must be bit-identical (ONNX: every output equal to within 1e-4).
 
     Args:
-        source: anything `sori.load` takes.
-        target: folder to be made; must not exist.
+        source: Any model that `sori.load` reads.
+        target: Folder to create; must not exist.
         to: `sori`, `huggingface` (for transformers), `fairseq`, or `onnx`.
-        language: of a source with several languages: which one.
-        int8: of a recogniser as ONNX: write its weights as 8-bit integers beside it, `model.int8.onnx`, if that costs
-            no more than allowed.
+        language: Language to select from a source with several.
+        int8: For a recogniser as ONNX: also write `model.int8.onnx` with 8-bit weights, if the error rates do not rise
+            by more than the tolerance.
 
     Raises:
-        FileExistsError: the target exists.
-        ValueError: the source cannot be read, the format has no place for some part of the model, or 8 bits cost too
-            much; nothing is written.
-        ModuleNotFoundError: an extra is missing; says which.
+        FileExistsError: The target exists.
+        ValueError: The source cannot be read, the format does not support a part of the model, or 8-bit weights raise
+            the error rates too much; nothing is written.
+        ModuleNotFoundError: An extra is not installed; the message names it.
     """
     target = Path(target)
     if target.exists() or target.is_symlink():
-        raise FileExistsError(f"{target} exists; name a new folder, or remove that one")
+        raise FileExistsError(f"{target} exists; give a new folder, or remove this one")
     if int8 is not None and to != "onnx":
-        raise ValueError(f"8-bit integers are written as ONNX only; got format {to}")
+        raise ValueError(f"expected format onnx for 8-bit weights, got format {to}")
     stored = store.read(source, language=language)
     if int8 is not None and stored.model.vocabulary is None:
-        raise ValueError("an encoder writes no text, so nothing can be said of its errors; 8 bits are for recognisers")
+        raise ValueError(
+            "expected a recogniser for 8-bit weights, got an encoder, which has no error rate to check; export without "
+            "int8"
+        )
     with whole_folder(target) as fresh:
         certificate = _convert(stored, target, fresh, to, language, int8)
         certificate.save(fresh)
@@ -80,9 +83,9 @@ def _convert(
 ) -> Certificate:
     written: list[Entry] = []
     outputs: dict[str, Any] = {}
-    system = _answering(store.assemble(stored.model, origin=str(stored.place)))
+    system = _with_outputs(store.assemble(stored.model, origin=str(stored.place)))
     if isinstance(system, factory.OfTexts) and to in ("fairseq", "onnx"):
-        raise ValueError(f"a model of texts is written as sori or huggingface, got format {to}")
+        raise ValueError(f"expected format sori or huggingface for a text model, got format {to}")
     match to:
         case "sori":
             store.write(stored.model, folder, provenance=stored.provenance)
@@ -91,37 +94,37 @@ def _convert(
         case "fairseq":
             written = fairseq.write(stored.model, folder)
         case "onnx":
-            assert not isinstance(system, factory.OfTexts)  # noqa: S101 - as just checked
+            assert not isinstance(system, factory.OfTexts)  # noqa: S101 - checked above
             exported = onnx.export_onnx(system, folder / ONNX)
             outputs["onnxruntime against torch"] = f"{exported.difference:.1e} of the largest value"
             outputs |= {} if int8 is None else _int8(folder, int8)
     return _certificate(stored, system, target, folder, to, written, outputs, language)
 
 
-def _answering(system: factory.System) -> factory.OfFrames | factory.OfTexts:
+def _with_outputs(system: factory.System) -> factory.OfFrames | factory.OfTexts:
     return system if isinstance(system, factory.OfTexts) else factory.of_frames(system)
 
 
-def _int8(folder: Path, wanted: Int8) -> dict[str, Any]:
-    """Write 8-bit weights and pass them through the gate.
+def _int8(folder: Path, test: Int8) -> dict[str, Any]:
+    """Write 8-bit weights and check their error rates.
 
     Raises:
-        ValueError: they make more errors than allowed.
+        ValueError: The error rates rise by more than the tolerance.
     """
     onnx.quantize_onnx(folder / ONNX, folder / ONNX_INT8)
-    gate = onnx_model.gate(folder / ONNX, folder / ONNX_INT8, wanted.score, tolerance=wanted.tolerance)
+    gate = onnx_model.gate(folder / ONNX, folder / ONNX_INT8, test.score, tolerance=test.tolerance)
     before, after = gate.before, gate.after
-    said = (
+    comparison = (
         f"WER {before.rates.wer:.2%} -> {after.rates.wer:.2%}, CER {before.rates.cer:.2%} -> {after.rates.cer:.2%}, "
         f"{before.num_bytes / 1e6:.1f} -> {after.num_bytes / 1e6:.1f} MB, {before.seconds_per_hour:.1f} -> "
-        f"{after.seconds_per_hour:.1f} s for an hour of audio; measured on {before.seconds_heard / 60:.1f} min"
+        f"{after.seconds_per_hour:.1f} s per hour of audio; measured on {before.seconds_processed / 60:.1f} min"
     )
     if not gate.passed:
         raise ValueError(
-            f"8-bit weights cost more than the {wanted.tolerance:.2%} that was allowed: {said}. Nothing was written; "
-            "export without int8, or allow more with `--tolerance`"
+            f"8-bit weights raise an error rate by more than the {test.tolerance:.2%} allowed: {comparison}. Nothing "
+            "was written; export without int8, or raise `--tolerance`"
         )
-    return {"int8": said}
+    return {"int8": comparison}
 
 
 def _certificate(
@@ -134,54 +137,54 @@ def _certificate(
     outputs: dict[str, Any],
     language: str | None,
 ) -> Certificate:
-    before = reference_output.answer(system)
+    before = reference_output.compute(system)
     outputs = (
         reference_output.summary(
-            before, of=reference_output.TOKENS if isinstance(system, factory.OfTexts) else reference_output.WAVE
+            before, of=reference_output.TOKENS if isinstance(system, factory.OfTexts) else reference_output.WAVEFORM
         )
         | outputs
     )
     if stored.certificate is not None and isinstance(stored.model.origin, HuggingFaceOrigin):
-        theirs = reference_output.answer_of_transformers(stored.place, stored.model, language=language)
-        outputs["against transformers"] = "not installed, not run" if theirs is None else _greatest(before, theirs)
+        theirs = reference_output.compute_with_transformers(stored.place, stored.model, language=language)
+        outputs["against transformers"] = "not installed, not run" if theirs is None else _difference(before, theirs)
     changes: dict[str, Any] = {"target": str(target), "target_format": to, "written": tuple(written)}
     notes: list[str] = []
     if to != "onnx":
         again = store.read(folder / fairseq.CHECKPOINT if to == "fairseq" else folder)
         _compare(stored.model, again.model, str(target))
-        back = _answering(store.assemble(again.model, origin=str(target)))
-        outputs["read back"] = _greatest(before, reference_output.answer(back))
+        back = _with_outputs(store.assemble(again.model, origin=str(target)))
+        outputs["read back"] = _difference(before, reference_output.compute(back))
         notes = _lost_settings(stored.model, again.model)
         if again.certificate is not None:
             changes["target_parameters"] = again.certificate.source_parameters
-    base = stored.certificate or _of_ours(stored)
+    base = stored.certificate or _certificate_of_own(stored)
     return base.model_copy(update={**changes, "outputs": outputs, "notes": (*base.notes, *notes)})
 
 
 def _lost_settings(before: Model, after: Model) -> list[str]:
-    """A note for each setting that the format has no place for: with it, training would go on differently."""
+    """Return a note for each setting that the format cannot store; continued training would differ."""
     notes = []
     if after.vocabulary is not None and any("\u1100" <= symbol <= "\u11ff" for symbol in after.vocabulary.symbols):
-        notes.append("it writes the letters of Hangul one by one, and no tokenizer there joins them: normalise to NFC")
+        notes.append("its output is Hangul letters (jamo), which tokenizers there do not compose: normalise to NFC")
     pairs: list[tuple[Config, Config]] = [(before.system, after.system)]
     if isinstance(before.encoder, Wav2Vec2Config) and isinstance(after.encoder, Wav2Vec2Config):
         pairs.append((before.encoder.front, after.encoder.front))
     for one, other in pairs:
         there = leaves(other.model_dump(mode="json"))
         notes += [
-            f"{name} {value} has no place in that format and is {there[name]} there"
+            f"{name} {value} cannot be stored in that format and is {there[name]} there"
             for name, value in leaves(one.model_dump(mode="json")).items()
             if name in there and there[name] != value
         ]
     return notes
 
 
-def _greatest(one: torch.Tensor, other: torch.Tensor) -> str:
+def _difference(one: torch.Tensor, other: torch.Tensor) -> str:
     return f"greatest difference {float((one - other).abs().max()):.1e} of values up to {float(one.abs().max()):.1f}"
 
 
 def _compare(one: Model, other: Model, target: str) -> None:
-    """Refuse a target that does not hold what the source held."""
+    """Refuse a target whose tensors differ from the source's."""
     different = [
         name
         for name in sorted(one.weights.keys() | other.weights.keys())
@@ -191,12 +194,12 @@ def _compare(one: Model, other: Model, target: str) -> None:
     ]
     if different:
         raise RuntimeError(
-            f"{target} read back differs from its source in {len(different)} tensors, the first {different[0]}; "
-            "nothing was kept. This is a fault of sori: please report it with the certificate of the source"
+            f"{target} read back differs from its source in {len(different)} tensors, the first {different[0]}; it was "
+            "removed. This is a bug in sori: please report it with the certificate of the source"
         )
 
 
-def _of_ours(stored: store.Stored) -> Certificate:
+def _certificate_of_own(stored: store.Stored) -> Certificate:
     weights, normalize = stored.model.weights, False
     if stored.model.wordpiece is None:
         config = stored.model.encoder_config

@@ -1,4 +1,4 @@
-"""Find a model by name: a folder, a run, a file, or a name on the Hugging Face hub."""
+"""Find a model by folder, run, file, or name on the Hugging Face hub."""
 
 import re
 from pathlib import Path
@@ -11,26 +11,26 @@ CARD = "config.json"
 
 
 RUNS = Path("runs")
-"""Where models are looked up by name."""
+"""Folder in which models are looked up by name."""
 
 
 _LEFT_OVER = (".partial", ".old")
-"""Of folders that earlier versions left where they were stopped while saving a model."""
+"""Suffixes of folders left by earlier versions that were stopped while saving a model."""
 
 
 _HUB_NAME = re.compile(r"(?!.*(?:\.\.|--))\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
-"""What the hub allows; nothing else reaches a library that makes paths of it."""
+"""Names allowed on the hub; others are not passed to the hub library, which makes paths of them."""
 
 
 _HUB_FILES = ["*.json", "*.safetensors", "pytorch_model*.bin", "adapter.*.bin", "README.md"]
 
 
 def find(model: str | Path) -> Path:
-    """Where a model given by folder, file, run folder, name under `runs/` or name on the Hugging Face hub lies.
+    """Return the path of a model given by folder, file, run folder, name under `runs/` or name on the Hugging Face hub.
 
     Raises:
-        FileNotFoundError: lists the models that exist.
-        OSError: it is to be downloaded, and that fails.
+        FileNotFoundError: There is no such model; the message lists existing ones.
+        OSError: The download fails.
     """
     if Path(model).is_file():
         return Path(model)
@@ -49,7 +49,7 @@ def find(model: str | Path) -> Path:
         require_file(model)
     known = list_models()
     listed = (
-        f"models here: {', '.join(known)}" if known else f"there are none under {RUNS}/ yet; `sori train` makes one"
+        f"models here: {', '.join(known)}" if known else f"there are none under {RUNS}/ yet; `sori train` trains one"
     )
     raise FileNotFoundError(f"no model called {str(model)!r}; {listed}")
 
@@ -67,13 +67,13 @@ def _download(name: str) -> Path:
     except Exception as error:  # noqa: BLE001 - the library raises what its HTTP client raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OSError(
-            f"there is no folder {name}, and the Hugging Face hub did not give a model of that name: {reason}. "
-            "Is the name right, is there a network, and is the model open to you?"
+            f"there is no folder {name}, and the Hugging Face hub did not return a model of that name: {reason}. "
+            "Check the name, the network connection, and your access to the model"
         ) from None
 
 
 def list_models(runs: str | Path = RUNS) -> list[str]:
-    """Names of the models in a folder of runs; `load` takes them."""
+    """Return the names of the models in a folder of runs, for use with `load`."""
     models = (card.parent.relative_to(runs) for card in Path(runs).rglob(CARD))
     finished = (model for model in models if not any(is_unfinished(part) for part in model.parts))
     folders = {model.parent if model == RunFolder(model.parent).model else model for model in finished}

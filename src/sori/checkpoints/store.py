@@ -1,6 +1,6 @@
-"""Models on disk: a folder with `config.json`, `weights.safetensors` and, where there is text, `vocabulary.json`.
+"""Save and load models: a folder with `config.json`, `weights.safetensors` and, for text, `vocabulary.json`.
 
-Foreign checkpoints (`conversion/`) are read in their place.
+Checkpoints in foreign formats (`formats/`) are read directly.
 """
 
 import json
@@ -45,62 +45,62 @@ VOCABULARY = "vocabulary.json"
 
 
 CONFIDENCE = "confidence.json"
-"""What `sori calibrate` adds to a recogniser."""
+"""Word confidence of a recogniser, written by `sori calibrate`."""
 
 
 _OURS = {CARD, WEIGHTS, VOCABULARY, CONFIDENCE, CERTIFICATE}
-"""Files that a model folder has from us alone."""
+"""Files of a model folder that are written by sori."""
 
 
 class ModelCard(Config):
-    """What `config.json` holds."""
+    """Content of `config.json`."""
 
     system: AnyConfig
     """Kind and configuration of the system."""
     encoder: ReadConfig | None = None
-    """Of a recogniser or a classifier: what it reads out."""
+    """Configuration of the encoder of a recogniser or classifier."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Of the programs that wrote the weights."""
+    """Versions of the programs that wrote the weights."""
     provenance: dict[str, Any] = Field(default_factory=dict)
-    """Where the weights come from: recipe, data, starting point."""
+    """Origin of the weights: recipe, data, initial model."""
     origin: StoredOrigin = None
-    """Of a converted model: settings of its source that have no place here, to be written back."""
+    """Settings of the source of a converted model that `system` cannot hold; used when converting back."""
 
 
 class Stored(NamedTuple):
-    """A model as it lies on the disk, read but not yet built."""
+    """A model read from disk but not yet built."""
 
     model: Model
     place: Path
     """Folder or file."""
     provenance: dict[str, Any]
     certificate: Certificate | None
-    """Of a foreign model: how it was read."""
+    """Certificate of the conversion from a foreign format, else None."""
 
 
 def load(model: str | Path, *, language: str | None = None) -> System:
-    """A trained system, ready for use (evaluation mode, on the CPU).
+    """Load a trained system, in evaluation mode, on the CPU.
 
     Args:
-        model: a model folder, a run folder, the name of a run under `runs/`, a folder that transformers wrote, a
-            fairseq checkpoint (.pt), or a name on the Hugging Face hub.
-        language: of a foreign model with several languages: which one.
+        model: Model folder, run folder, name of a run under `runs/`, folder written by transformers, fairseq checkpoint
+            (.pt), or name on the Hugging Face hub.
+        language: Language to select from a foreign model with several.
 
     Raises:
-        FileNotFoundError: there is no such model; lists those that exist.
-        ValueError: a file is missing or damaged, or the tensors are not exactly those of the configuration.
+        FileNotFoundError: There is no such model; the message lists existing ones.
+        ValueError: A file is missing or damaged, or the tensors are not exactly those of the configuration.
     """
     stored = read(model, language=language)
     return assemble(stored.model, origin=str(stored.place))
 
 
 def assemble(model: Model, *, origin: str) -> System:
-    """A system that holds a model's tensors themselves, not copies (evaluation mode, on the CPU).
+    """Build a system that shares the model's tensors, in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: the tensors are not exactly those of the configuration.
+        ValueError: The tensors are not exactly those of the configuration.
     """
-    # Without memory for weights that would be thrown away. A spectrum computes its filters when it is made.
+    # Avoid allocating weights that would be replaced. Spectral front ends compute their filters when built.
     config = model.encoder or model.system
     empty = isinstance(config, BertConfig) or (
         isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
@@ -121,14 +121,15 @@ def assemble(model: Model, *, origin: str) -> System:
 
 
 def read(model: str | Path, *, language: str | None = None) -> Stored:
-    """A model of any format, as tensors and settings; arguments and errors as of `load`."""
+    """Read a model of any format as tensors and settings; arguments and errors as in `load`."""
     place = find(model)
     if place.is_file() or huggingface.is_huggingface(place):
         if place.suffix == ".npz":
             imported = hf_bert.read_original(place)
         else:
             imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
-        return Stored(imported.model, place, {"converted": _account(imported.certificate)}, imported.certificate)
+        provenance = {"converted": _without_tensors(imported.certificate)}
+        return Stored(imported.model, place, provenance, imported.certificate)
     card = read_card(place)
     vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None
     wordpiece = WordPiece.load(place / VOCABULARY) if isinstance(card.system, BertConfig | ClassifierConfig) else None
@@ -139,40 +140,40 @@ def read(model: str | Path, *, language: str | None = None) -> Stored:
 
 
 def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
-    """Write a model folder; it appears whole or not at all, in place of a model that was saved there.
+    """Save a model folder atomically, replacing a model saved there before.
 
     Args:
-        system: what to save.
-        folder: where to.
-        provenance: anything JSON can hold about where the weights come from.
+        system: System to save.
+        folder: Target folder.
+        provenance: JSON-serialisable description of the origin of the weights.
 
     Raises:
-        ValueError: a recogniser without a vocabulary, or the folder holds something else than a model that we saved.
+        ValueError: A recogniser has no vocabulary, or the folder holds anything but a model saved by sori.
     """
     with whole_folder(Path(folder), may_replace=check_place) as fresh:
         write(model_of(system), fresh, provenance=provenance)
 
 
 def check_place(folder: Path) -> None:
-    """Make sure that saving a model in a folder takes nothing away but a model that we saved there.
+    """Check that saving a model in a folder replaces only a model saved by sori.
 
     Raises:
-        ValueError: the folder holds something else; names it.
+        ValueError: The folder holds other files; the message names them.
     """
     if not os.path.lexists(folder):
         return
     held = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else [folder]
-    strange = [path.name for path in held if path.name not in _OURS or path.is_symlink() or not path.is_file()]
-    if held and (strange or not _is_card(folder / CARD)):
+    foreign = [path.name for path in held if path.name not in _OURS or path.is_symlink() or not path.is_file()]
+    if held and (foreign or not _is_card(folder / CARD)):
         raise ValueError(
-            f"a model is saved in a new or empty folder, or in place of a model that sori saved; {folder} holds "
-            f"{', '.join(strange[:5]) or f'no {CARD} of ours'}. Nothing of it is removed: name another folder, or move "
-            "that away"
+            f"expected a new or empty folder, or a model saved by sori to replace; {folder} holds "
+            f"{', '.join(foreign[:5]) or f'no {CARD} written by sori'}. Nothing was removed: give another folder, or "
+            "move these files away"
         )
 
 
 def _is_card(path: Path) -> bool:
-    """Whether this or another version of ours wrote it."""
+    """Return whether this or another version of sori wrote the file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return isinstance(data["system"]["kind"], str) and isinstance(data["versions"]["sori"], str)
@@ -181,10 +182,10 @@ def _is_card(path: Path) -> bool:
 
 
 def model_of(system: System) -> Model:
-    """A system as tensors and settings.
+    """Return a system as tensors and settings.
 
     Raises:
-        ValueError: a recogniser without a vocabulary.
+        ValueError: A recogniser has no vocabulary.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
     if isinstance(system, OfTexts):
@@ -194,20 +195,20 @@ def model_of(system: System) -> Model:
     if not isinstance(system, Ctc):
         return Model(system.config, None, None, weights, None)
     if system.vocabulary is None:
-        raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
+        raise ValueError("the recogniser has no vocabulary, so that its output cannot be decoded; set .vocabulary")
     return Model(system.config, encoder_of(system).config, system.vocabulary, weights, None)
 
 
 def _of_texts(system: OfTexts, weights: dict[str, Tensor]) -> Model:
     bert = bert_of(system)
     if bert.wordpiece is None:
-        raise ValueError("the model of texts has no vocabulary, so it could read nothing; set .wordpiece")
+        raise ValueError("the text model has no vocabulary, so that it cannot encode text; set .wordpiece")
     below = bert.config if isinstance(system, Classifier) else None
     return Model(system.config, below, None, weights, None, bert.wordpiece)
 
 
 def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = None) -> None:
-    """The files of a model in our format, into an empty folder."""
+    """Write the files of a model into an empty folder."""
     card = ModelCard(
         system=model.system,
         encoder=model.encoder,
@@ -226,10 +227,10 @@ def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = Non
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card in a model folder.
+    """Read the `config.json` of a model folder.
 
     Raises:
-        ValueError: it cannot be read, or holds what this version does not know.
+        ValueError: It cannot be read, or holds fields unknown to this version.
     """
     path = folder / CARD
     try:
@@ -240,10 +241,10 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def describe(model: str | Path) -> str:
-    """A model's card as text: size, vocabulary, configuration and where the weights come from, in YAML.
+    """Describe a model in YAML: size, vocabulary, configuration and origin of the weights.
 
     Raises:
-        FileNotFoundError, ValueError: as `load`.
+        FileNotFoundError, ValueError: As in `load`.
     """
     stored = read(model)
     m = stored.model
@@ -254,7 +255,7 @@ def describe(model: str | Path) -> str:
     if m.vocabulary is not None:
         facts["vocabulary"] = " ".join(m.vocabulary.symbols)
     if m.wordpiece is not None:
-        facts["vocabulary"] = f"{len(m.wordpiece):,} pieces of words"
+        facts["vocabulary"] = f"{len(m.wordpiece):,} word pieces"
     if m.words is not None:
         facts["words"] = len(m.words.words)
     if stored.certificate is None:
@@ -266,18 +267,18 @@ def describe(model: str | Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that could change a number."""
+    """Return the versions of everything that can affect numerical results."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("sori", "torch", "numpy", "soxr")}}
 
 
-def _account(certificate: Certificate) -> dict[str, Any]:
-    """A certificate without its list of tensors, for the provenance."""
+def _without_tensors(certificate: Certificate) -> dict[str, Any]:
+    """Return a certificate without its list of tensors, for the provenance."""
     return certificate.model_dump(mode="json", exclude={"tensors", "written", "target", "target_format", "outputs"})
 
 
 def _read_vocabulary(folder: Path) -> Vocabulary:
     if not (folder / VOCABULARY).is_file():
-        raise ValueError(f"{folder / VOCABULARY} is missing; without it nobody knows what the classes stand for")
+        raise ValueError(f"{folder / VOCABULARY} is missing, which defines the classes; copy the model folder again")
     return Vocabulary.load(folder / VOCABULARY)
 
 

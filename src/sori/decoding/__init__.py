@@ -1,1 +1,1 @@
-"""From class scores to text."""
+"""Decode class scores to text: greedy, beam search, forced alignment, confidence, transcript formats."""

@@ -1,11 +1,11 @@
-"""From class distributions to the likeliest text: CTC prefix beam search with lexicon, language model and hot words.
+"""Decode class scores with CTC prefix beam search, optionally with lexicon, language model and hot words.
 
-Sources: Graves (2012), prefix search; Hannun, Maas, Jurafsky, Ng (2014), arXiv 1408.2873, with a language model at word
-ends; Pratap et al. (2019), arXiv 1812.07625, for the lexicon as a trie with the unigram as look-ahead.
+Sources: Graves (2012), prefix search; Hannun, Maas, Jurafsky, Ng (2014), arXiv 1408.2873, language model at word ends;
+Pratap et al. (2019), arXiv 1812.07625, lexicon as a trie with unigram look-ahead.
 
-The probability of a text is the sum over all alignments that are read as this text. As in `Vocabulary.decode`, word
-boundaries at the ends and next to each other are no text, so they are summed over as blanks are. The score adds
-`lm_weight` times the language model and the bonuses of `BeamConfig`. All of it is in nats.
+The probability of a text is the sum over all alignments that collapse to it. As in `Vocabulary.decode`, leading,
+trailing and repeated word boundaries are not part of the text, so they are summed over like blanks. The score adds
+`lm_weight` times the log-probability of the language model and the bonuses of `BeamConfig`. All scores are in nats.
 """
 
 import math
@@ -29,37 +29,37 @@ from sori.decoding.search import (
     Model,
     align,
     build_trie,
+    empty_beam,
+    empty_prefixes,
     look_ahead,
-    no_places,
-    no_prefixes,
     search,
 )
 from sori.lm.ngram import NgramModel, empty
 from sori.text.vocabulary import SPECIAL, WORD_BOUNDARY, Vocabulary
 
-_PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that join nothing: one each, whatever is around
+_PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that are always one grapheme
 
 
 class BeamConfig(Config):
-    """How wide to search and what to add to the acoustic score; everything in nats.
+    """Settings of the search, in nats.
 
-    flashlight and KenLM count language models in base 10: their weight is 2.303 times ours.
+    flashlight and KenLM use base-10 logarithms for language models: their weight is 2.303 times this one.
     """
 
     beam_size: int = Field(100, ge=1, le=100_000)
     """Prefixes kept after each frame."""
     beam_threshold: float = Field(25.0, gt=0)
-    """Prefixes this far below the best are dropped as well; `inf` for none."""
+    """Prefixes this far below the best are dropped; `inf`: none are dropped."""
     symbol_threshold: float = Field(12.0, gt=0)
-    """Symbols this far below the likeliest class of a frame begin nothing there (6e-6 of its probability), so that a
-    frame that is all but surely a blank costs almost nothing; `inf` for an exact search."""
+    """Symbols this far below the likeliest class of a frame (12 nats: 6e-6 of its probability) extend no prefix there,
+    which makes frames that are almost certainly blank fast; `inf`: exact search."""
     lm_weight: float = Field(0.8, ge=0)
     """Factor on the language model's log-probability."""
     word_score: float = 0.0
-    """Added for each word; a language model prefers few words, above 0 makes up for it."""
+    """Added for each word; values above 0 compensate the preference of language models for few words."""
     unknown_score: float | None = None
-    """Added for each word that is not in the lexicon; None: there are no such words. Where no lexicon is given: for
-    each word the language model does not know, None being 0."""
+    """Added for each word that is not in the lexicon; None: only words of the lexicon are allowed. Without a lexicon:
+    added for each word that is not in the language model, None meaning 0."""
     unknown_symbol_score: float = 0.0
     """Added for each symbol of such a word."""
     hot_word_score: float = 5.0
@@ -71,39 +71,39 @@ class BeamConfig(Config):
 
 
 class Hypothesis(NamedTuple):
-    """A text and why it was chosen."""
+    """A decoded text with its scores."""
 
     text: str
     path: Path
-    """Symbols with single word boundaries, as `greedy.words` reads them; spans of their best alignment."""
+    """Symbols with single word boundaries, as `greedy.words` expects them; spans of the best alignment."""
     score: float
     """acoustic + lm_weight * lm + bonuses."""
     acoustic: float
-    """Log-probability of the text given the sound, over the alignments that the search kept."""
+    """Log-probability of the text given the audio, over the alignments that the search kept."""
     lm: float
-    """Log-probability in the language model, end of sentence included; 0 without one."""
+    """Log-probability of the language model, end of sentence included; 0 without one."""
     complete: bool
-    """False: no text of whole words survived, and the last word is what was heard of it."""
+    """Whether the text consists of whole words; False: no such text was left, and the last word is incomplete."""
 
 
 @final
 class BeamDecoder:
     """Beam search for one recogniser, lexicon and language model.
 
-    Without a lexicon any word can be written; with a word language model its words then serve as known ones.
+    Without a lexicon any word is possible; with a word language model, the words of the model then count as known.
 
     Args:
-        vocabulary: of the recogniser.
-        config: search and weights; None: the defaults.
-        lm: language model over words or over the vocabulary's symbols (`|` between words).
-        lm_unit: which of the two.
-        lexicon: words that can be written (and others at `unknown_score`); those the vocabulary cannot spell are left
-            out and listed in `unspelled`.
-        hot_words: words to prefer; they join the lexicon.
+        vocabulary: Vocabulary of the recogniser.
+        config: Settings of the search; None: the defaults.
+        lm: Language model over words or over the vocabulary's symbols (`|` between words).
+        lm_unit: Unit of the language model.
+        lexicon: Allowed words (others at `unknown_score`); those that the vocabulary cannot spell are left out and
+            listed in `unspelled`.
+        hot_words: Words to prefer; added to the lexicon.
 
     Raises:
-        ValueError: the vocabulary has no word boundary but words are asked for, no word of the lexicon can be spelled,
-            a hot word is not one word, or language model and recogniser have no word or symbol in common.
+        ValueError: Words are required but the vocabulary has no word boundary, no word of the lexicon can be spelled, a
+            hot word is not a single word, or language model and recogniser have no word or symbol in common.
     """
 
     def __init__(
@@ -122,60 +122,60 @@ class BeamDecoder:
         self.hot_words = tuple(hot_words)
         spell = _Speller(vocabulary)
         listed = list(lexicon) if lexicon is not None else list(lm.words) if lm and lm_unit == "word" else []
-        spelled: dict[
-            tuple[int, ...], str
-        ] = {}  # a spelling is one word; the first one the language model knows stands for it
+        # words of equal spelling count as one: the first of them that is in the language model
+        spelled: dict[tuple[int, ...], str] = {}
         for word in listed:
             key = spell(word)
             if key and (key not in spelled or (lm is not None and spelled[key] not in lm and word in lm)):
                 spelled[key] = word
         self.unspelled = [word for word in listed if not SPECIAL.fullmatch(word) and not spell(word)]
-        """Words of the lexicon with symbols that the vocabulary lacks, or without any."""
+        """Words of the lexicon without symbols, or with symbols that the vocabulary lacks."""
         if listed and not spelled:
             raise ValueError(
-                f"expected words that the recogniser can spell, got none among {len(listed)}, such as {listed[0]!r}; "
+                f"expected words that the recogniser can spell, got none among {len(listed)}, for example "
+                f"{listed[0]!r}; "
                 "likely another script or language, or a lexicon with pronunciations: give a list of words"
             )
         hot = {spell(word): word for word in hot_words}
         if () in hot:
             raise ValueError(
-                f"expected single words that the recogniser can spell as hot words, got {hot[()]!r}; give the words of "
-                "a phrase one by one, without symbols that the vocabulary lacks"
+                f"expected single words that the recogniser can spell as hot words, got {hot[()]!r}; give each word of "
+                "a phrase separately, without symbols that the vocabulary lacks"
             )
         spelled = {**hot, **spelled}
         self._hot = np.array([key in hot for key in spelled], bool)
         self._trie = build_trie(list(spelled), len(vocabulary))
         if (spelled or self._lm_kind == WORDS) and WORD_BOUNDARY not in vocabulary.symbols:
             raise ValueError(
-                f"expected the word boundary {WORD_BOUNDARY} among the symbols, got a vocabulary without; likely a "
-                'recogniser of phones: search without lexicon, hot words and words of a model (lm_unit="symbol")'
+                f"expected the word boundary {WORD_BOUNDARY} among the symbols, got a vocabulary without it; likely a "
+                'phone recogniser: search without lexicon, hot words and word language model (use lm_unit="symbol")'
             )
-        self._word_lm = self._known(list(spelled.values()), lm_unit == "word", "words")
-        self._symbol_lm = self._known(list(vocabulary.symbols), lm_unit == "symbol", "symbols")
+        self._word_lm = self._lm_ids(list(spelled.values()), lm_unit == "word", "words")
+        self._symbol_lm = self._lm_ids(list(vocabulary.symbols), lm_unit == "symbol", "symbols")
         self.config = config or BeamConfig()
-        self._model = self._weigh(self.config)
+        self._model = self._search_model(self.config)
 
     def with_config(self, config: BeamConfig) -> "BeamDecoder":
-        """The same lexicon and language model at other weights, at almost no cost."""
+        """Return a decoder with the same lexicon and language model but other settings, at almost no cost."""
         other = object.__new__(BeamDecoder)
         other.__dict__.update(self.__dict__)
-        other.config, other._model = config, self._weigh(config)
+        other.config, other._model = config, self._search_model(config)
         return other
 
     @property
     def only_known_words(self) -> bool:
-        """Whether nothing but the words of the lexicon is written."""
+        """Whether only words of the lexicon are possible."""
         return self._closed and self.config.unknown_score is None
 
     def decode(self, logits: Frames, *, num_threads: int | None = None) -> list[list[Hypothesis]]:
-        """The best texts of each utterance, best first, at least one.
+        """Return the best texts of each utterance, best first, at least one.
 
         Args:
-            logits: class scores, normalised or not; frames beyond an utterance's length are ignored.
-            num_threads: utterances at a time; None: as many as cores.
+            logits: Class scores, normalised or not; frames beyond an utterance's length are ignored.
+            num_threads: Number of utterances processed in parallel; None: number of cores.
 
         Raises:
-            ValueError: other classes than the vocabulary has, or a score that is NaN.
+            ValueError: The number of classes differs from the vocabulary's, or a score is NaN.
         """
         if logits.data.shape[-1] != len(self.vocabulary):
             raise ValueError(
@@ -185,15 +185,15 @@ class BeamDecoder:
         scores = logits.data.detach().float().log_softmax(-1).cpu().numpy()
         rows = [row[:length] for row, length in zip(scores, logits.lengths.tolist(), strict=True)]
         if any(np.isnan(row).any() for row in rows):
-            raise ValueError("expected class scores, got NaN; likely a model whose training broke: look at its losses")
+            raise ValueError("expected class scores, got NaN; likely the model's training diverged: check its losses")
         with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
             return list(pool.map(self._decode, rows))
 
     def _decode(self, row: NDArray[np.float32]) -> list[Hypothesis]:
         model = self._model
-        prefixes, size = no_prefixes(len(row) * model.beam_size + 1), model.beam_size
+        prefixes, size = empty_prefixes(len(row) * model.beam_size + 1), model.beam_size
         keys, acoustic, lm, extra, complete = search(
-            model, row, prefixes, no_places(size), no_places(size * (row.shape[1] + 1))
+            model, row, prefixes, empty_beam(size), empty_beam(size * (row.shape[1] + 1))
         )
         total = acoustic + model.lm_weight * lm + extra
         found = []
@@ -209,29 +209,29 @@ class BeamDecoder:
             found.append(Hypothesis(self.vocabulary.decode(ids), path, *parts, bool(complete)))
         return found
 
-    def _known(self, names: list[str], wanted: bool, what: str) -> NDArray[np.int32]:
-        """Numbers of words or symbols in the language model, as they stand or in the recogniser's spelling."""
-        if self.lm is None or not wanted or not names:
+    def _lm_ids(self, names: list[str], used: bool, what: str) -> NDArray[np.int32]:
+        """Return the ids of words or symbols in the language model, as they are or in the recogniser's spelling."""
+        if self.lm is None or not used or not names:
             return np.zeros(max(len(names), 1), np.int32)
         lm, spell = self.lm, _Speller(self.vocabulary).normalise
         ids = np.array([lm.word_id(name) for name in names], np.int32)
-        if what == "words" and (lost := np.flatnonzero(ids == lm.unknown)).size:
+        if what == "words" and (missing := np.flatnonzero(ids == lm.unknown)).size:
             other = {spell(word): number for number, word in reversed(list(enumerate(lm.words)))}
-            ids[lost] = [other.get(spell(names[number]), lm.unknown) for number in lost]
+            ids[missing] = [other.get(spell(names[number]), lm.unknown) for number in missing]
         if (ids == lm.unknown).all():
             raise ValueError(
-                f"expected a language model over the {what} of the recogniser, got one that knows none of "
-                f"{len(names)}, such as {names[-1]!r}; likely another language, or lm_unit should be the other one"
+                f"expected a language model over the {what} of the recogniser, got one that contains none of "
+                f"{len(names)}, for example {names[-1]!r}; likely another language, or the other lm_unit is needed"
             )
         return ids
 
-    def _weigh(self, config: BeamConfig) -> Model:
+    def _search_model(self, config: BeamConfig) -> Model:
         lm, trie = self.lm, self._trie
         ngrams = lm.ngrams if lm else empty()
         weight = config.lm_weight if lm else 0.0
         is_open = not self._closed or config.unknown_score is not None
-        charged = self._closed or self._lm_kind == WORDS  # otherwise no word is known, and none unknown
-        unknown, each = (config.unknown_score or 0.0, config.unknown_symbol_score) if charged else (0.0, 0.0)
+        has_known = self._closed or self._lm_kind == WORDS  # otherwise no word counts as known or unknown
+        unknown, each = (config.unknown_score or 0.0, config.unknown_symbol_score) if has_known else (0.0, 0.0)
         word_score = config.word_score + config.hot_word_score * self._hot
         unigram = np.zeros(max(len(self._hot), 1))
         ahead_unknown = config.word_score
@@ -267,26 +267,26 @@ class BeamDecoder:
         )
 
 
-def read_out(heard: Sequence[Frames], decoder: BeamDecoder | None) -> list[Path]:
-    """The best path of each of many utterances, a search over them on all cores.
+def read_out(scores: Sequence[Frames], decoder: BeamDecoder | None) -> list[Path]:
+    """Return the best path of each utterance; searches run in parallel on all cores.
 
     Args:
-        heard: class scores, each a batch of one.
-        decoder: None: the likeliest symbol of each frame.
+        scores: Class scores, each a batch of one.
+        decoder: Beam search; None: greedy decoding.
     """
     if decoder is None:
-        return [path for frames in heard for path in greedy(frames)]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the search leaves the interpreter to others
-        return list(pool.map(lambda frames: decoder.decode(frames, num_threads=1)[0][0].path, heard))
+        return [path for frames in scores for path in greedy(frames)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # the search releases the GIL
+        return list(pool.map(lambda frames: decoder.decode(frames, num_threads=1)[0][0].path, scores))
 
 
 class _Speller:
-    """Words to tuples of classes; empty for a word that cannot be spelled or is not one word."""
+    """Convert words to tuples of classes; empty for a word that cannot be spelled or is not a single word."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.index = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
-        # most words need none of the Unicode rules, which take ten times as long as the rest
+        # most words do not need the Unicode rules, which take ten times as long as the rest
         self.plain = {c for c in vocabulary.symbols if _PLAIN.fullmatch(c) and vocabulary.split(c) == [c]}
 
     def normalise(self, word: str) -> str:

@@ -1,9 +1,9 @@
-"""How sure a recogniser may be of each word it wrote: what the class scores say about it, and a probability from that.
+"""Word confidence: features of each recognised word, and the probability that it is right.
 
-The most telling number is the probability that the frames of a word, with the boundaries on both sides, read as exactly
-this word: the sum over all alignments (Graves et al. 2006, section 4.1), of the word alone rather than of the text, so
-that it does not depend on what else is said. Searches add what the language model says and how the other likely texts
-vote (Wessel et al. 2001, word posteriors over n-best lists). A logistic regression makes one probability of all.
+The most informative feature is the probability that the frames of a word, with the boundaries on both sides, are
+decoded as exactly this word: the sum over all alignments (Graves et al. 2006, section 4.1) of the word alone, so that
+it does not depend on the rest of the text. A beam search adds the language-model score and the word posterior over the
+n-best list (Wessel et al. 2001). Logistic regression maps the features to a probability.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ from sori.lm.ngram import NgramModel
 from sori.text.vocabulary import WORD_BOUNDARY, Vocabulary
 
 NUM_BEST = 20
-"""Texts that vote on a word."""
+"""Size of the n-best list for word posteriors."""
 ACOUSTIC = ("reading", "reading_root", "symbols", "letters")
-"""Features of every word: the log-probability r of its frames being read as this word; -sqrt(-r), because a language
-model makes r very negative; the mean log-posterior of its symbols in their best frames; log of the number of symbols.
+"""Features of every word: log-probability r that its frames are decoded as this word; -sqrt(-r), because r is very
+negative with a language model; mean log-posterior of its symbols in their best frames; log of the number of symbols.
 """
 VOTE = "vote"
-"""Feature of a search: the log-odds of the word among the `NUM_BEST` best texts, weighted by their scores."""
+"""Feature of a beam search: log-odds of the word among the `NUM_BEST` best texts, weighted by their scores."""
 CONTEXT = "context"
-"""Feature of a language model over words: the word's log-probability after those before it."""
-_LEAST, _LEAST_AGAINST = 1e-9, 1e-4  # in the vote, where all are for it or none
+"""Feature of a word language model: log-probability of the word given those before it."""
+_LEAST, _LEAST_AGAINST = 1e-9, 1e-4  # lower limits of the posterior and its complement
 
 Array = NDArray[np.float64]
 
@@ -44,13 +44,13 @@ class Confidence(Config):
     features: tuple[str, ...]
     means: tuple[float, ...]
     scales: tuple[float, ...]
-    """Features are taken minus their mean, divided by their scale."""
+    """Features are standardised: minus their mean, divided by their scale."""
     weights: tuple[float, ...]
     bias: float
     search: dict[str, Any] | None
-    """Settings of the search, from `search_settings`; None: the likeliest symbol of each frame."""
+    """Settings of the search, from `search_settings`; None: greedy decoding."""
     fitted_on: dict[str, Any] = Field(default_factory=dict)
-    """Data, split, utterances, words, and the share that was right."""
+    """Data, split, number of utterances and words, and the fraction of words that was right."""
 
     @model_validator(mode="after")
     def _check(self) -> "Confidence":
@@ -61,7 +61,7 @@ class Confidence(Config):
         return self
 
     def probability(self, features: Float[Tensor, "word feature"] | Array) -> Array:
-        """That each word is right.
+        """Return the probability that each word is right.
 
         Args:
             features: `word feature`, in the order of `features`.
@@ -72,19 +72,19 @@ class Confidence(Config):
 
 
 def feature_names(decoder: BeamDecoder | None) -> tuple[str, ...]:
-    """What `word_features` measures with this decoder."""
+    """Return the names of the features that `word_features` computes with this decoder."""
     if decoder is None:
         return ACOUSTIC
     return (*ACOUSTIC, VOTE) if word_model(decoder) is None else (*ACOUSTIC, VOTE, CONTEXT)
 
 
 def word_model(decoder: BeamDecoder) -> NgramModel | None:
-    """The language model of a search, where it is one over words."""
+    """Return the language model of a decoder if it is a word model, else None."""
     return decoder.lm if decoder.lm_unit == "word" else None
 
 
 def search_settings(decoder: BeamDecoder) -> dict[str, Any]:
-    """All that decides what a search writes, as JSON holds it; confidence fitted with others would mislead."""
+    """Return all settings that determine the output of a search, as JSON data; confidence is valid only for these."""
     lm = None
     if decoder.lm is not None:
         digest = hashlib.blake2b("\n".join(decoder.lm.words).encode(), digest_size=8)
@@ -105,17 +105,17 @@ def word_features(
     hypotheses: Sequence[Hypothesis] = (),
     lm: NgramModel | None = None,
 ) -> Array:
-    """The features of each word of a path, `word feature`: `ACOUSTIC`, then `VOTE` and `CONTEXT` where they are known.
+    """Return the features of each word of a path, `word feature`: `ACOUSTIC`, then `VOTE` and `CONTEXT` if available.
 
-    A word's numbers depend on its own frames and those of the boundaries beside it only, except for the vote, which
-    counts whole texts: in a long passage, many share a word that is doubtful.
+    The acoustic features depend only on the frames of the word and of the boundaries beside it. The vote compares whole
+    texts: in a long chunk, many of them contain a doubtful word.
 
     Args:
-        logits: class scores of one utterance or passage, normalised or not.
-        path: how they were read.
-        vocabulary: of the recogniser.
-        hypotheses: of a search, the first being the one with this path.
-        lm: language model over words.
+        logits: Class scores of one utterance or chunk, normalised or not.
+        path: Decoded path.
+        vocabulary: Vocabulary of the recogniser.
+        hypotheses: Results of a beam search, the first with this path.
+        lm: Word language model.
     """
     scores = logits.detach().double().log_softmax(-1).cpu().numpy()
     found = word_symbols(path, vocabulary)
@@ -127,7 +127,7 @@ def word_features(
     return np.concatenate(columns, axis=1)
 
 
-def reading(
+def symbols_log_prob(
     scores: Float[Tensor, "frame class"] | Array,
     ids: Sequence[int],
     *,
@@ -135,23 +135,23 @@ def reading(
     before: bool = False,
     after: bool = False,
 ) -> float:
-    """Log-probability that some frames read as these symbols, summed over all alignments.
+    """Return the log-probability that frames are decoded as these symbols, summed over all alignments.
 
     Args:
-        scores: log-probabilities, the blank being class 0; a frame at least.
-        ids: classes of the symbols; one at least.
-        boundary: class of the word boundary; at the ends it reads as nothing, as the blank does.
-        before: a boundary must stand before the first symbol.
-        after: a boundary must stand after the last symbol.
+        scores: Log-probabilities with blank as class 0; at least one frame.
+        ids: Classes of the symbols, at least one.
+        boundary: Class of the word boundary; at the ends it is treated like blank.
+        before: Whether a boundary is required before the first symbol.
+        after: Whether a boundary is required after the last symbol.
     """
     scores = np.asarray(scores, np.float64)
     blank = scores[:, 0]
     silence = blank if boundary is None else np.logaddexp(blank, scores[:, boundary])
     symbols = [scores[:, number] for number in ids]
     enters = [step for symbol in symbols for step in (blank, symbol)][1:]
-    stays, jumps = list(enters), [False] * len(enters)  # whether the state before this one may be left out
+    stays, jumps = list(enters), [False] * len(enters)  # whether the preceding state may be skipped
     jumps[2::2] = [first != second for first, second in itertools.pairwise(ids)]
-    if before:  # blanks, then from the first boundary on anything that is silent
+    if before:  # blanks, then from the first boundary on blanks and boundaries
         enters, stays, jumps = [blank, scores[:, boundary], *enters], [blank, silence, *stays], [False, False, *jumps]
     else:
         enters, stays, jumps = [silence, *enters], [silence, *stays], [False, *jumps]
@@ -164,10 +164,10 @@ def reading(
     state = np.full(len(jumps), -np.inf)
     state[:2] = entering[0, :2]
     for enter, stay in zip(entering[1:], staying[1:], strict=True):
-        came = np.full(len(jumps), -np.inf)
-        came[1:] = state[:-1]
-        came[2:] = np.logaddexp(came[2:], state[:-2] + closed)
-        state = np.logaddexp(state + stay, came + enter)
+        arriving = np.full(len(jumps), -np.inf)
+        arriving[1:] = state[:-1]
+        arriving[2:] = np.logaddexp(arriving[2:], state[:-2] + closed)
+        state = np.logaddexp(state + stay, arriving + enter)
     return float(state[-1] if after else np.logaddexp(state[-1], state[-2]))
 
 
@@ -175,30 +175,30 @@ def _acoustic(scores: Array, path: Path, words: Sequence[Sequence[int]], vocabul
     boundary = vocabulary.symbols.index(WORD_BOUNDARY) if WORD_BOUNDARY in vocabulary.symbols else None
     rows = np.empty((len(words), len(ACOUSTIC)))
     for row, symbols in zip(rows, words, strict=True):
-        first, last = symbols[0] - 1, symbols[-1] + 1  # places of the boundaries beside the word, where there are any
+        first, last = symbols[0] - 1, symbols[-1] + 1  # positions of the boundaries beside the word, if any
         before, after = first >= 0, last < len(path.ids)
         frames = scores[path.spans[first][0] if before else 0 : path.spans[last][1] if after else len(scores)]
-        ids = [path.ids[place] for place in symbols]
-        read = min(0.0, reading(frames, ids, boundary=boundary, before=before, after=after))
-        peaks = [scores[slice(*path.spans[place]), path.ids[place]].max() for place in symbols]
-        row[:] = read, -math.sqrt(-read), np.mean(peaks), math.log(len(symbols))
+        ids = [path.ids[position] for position in symbols]
+        log_prob = min(0.0, symbols_log_prob(frames, ids, boundary=boundary, before=before, after=after))
+        peaks = [scores[slice(*path.spans[position]), path.ids[position]].max() for position in symbols]
+        row[:] = log_prob, -math.sqrt(-log_prob), np.mean(peaks), math.log(len(symbols))
     return rows
 
 
 def _votes(
     found: Sequence[tuple[str, list[int]]], path: Path, hypotheses: Sequence[Hypothesis], vocabulary: Vocabulary
 ) -> Array:
-    """Log-odds of each word: a text is for it that has the same word at an overlapping time."""
+    """Return the log-odds of each word; a text counts for it if it has the same word at an overlapping time."""
     scores = np.array([one.score for one in hypotheses])
-    shares = np.exp(scores - np.logaddexp.reduce(scores))
+    weights = np.exp(scores - np.logaddexp.reduce(scores))
     votes = np.zeros(len(found))
-    for one, share in zip(hypotheses, shares, strict=True):
+    for one, weight in zip(hypotheses, weights, strict=True):
         spans: dict[str, list[tuple[int, int]]] = {}
         for text, symbols in word_symbols(one.path, vocabulary):
             spans.setdefault(text, []).append(_span(one.path, symbols))
         for number, (text, symbols) in enumerate(found):
             start, end = _span(path, symbols)
-            votes[number] += share * any(first < end and start < last for first, last in spans.get(text, ()))
+            votes[number] += weight * any(first < end and start < last for first, last in spans.get(text, ()))
     return np.log(np.maximum(votes, _LEAST)) - np.log(np.maximum(1 - votes, _LEAST_AGAINST))
 
 

@@ -1,4 +1,4 @@
-"""From class distributions to symbols with their times, without a language model."""
+"""Greedy CTC decoding: class scores to symbols, words and characters with times, without a language model."""
 
 import unicodedata
 from itertools import accumulate
@@ -10,53 +10,53 @@ from sori.text.vocabulary import ESCAPED_BAR, SPECIAL, WORD_BOUNDARY, Vocabulary
 
 
 class Path(NamedTuple):
-    """The best alignment of one utterance, read out."""
+    """Symbols of one utterance with their frames."""
 
     ids: list[int]
     """Classes, repeats merged and blanks dropped."""
     spans: list[tuple[int, int]]
-    """Of each class, the first frame and the one after the last."""
+    """First frame of each class, and the one after its last."""
 
 
 class Word(NamedTuple):
-    """A word with its time."""
+    """A word with its times."""
 
     text: str
     start: float
-    """Seconds from the beginning of the utterance."""
+    """Seconds from the start of the utterance."""
     end: float
 
 
 class Character(NamedTuple):
-    """A letter of a word with its time."""
+    """A character of a word with its times."""
 
     text: str
     start: float
-    """Seconds from the beginning of the utterance."""
+    """Seconds from the start of the utterance."""
     end: float
 
 
 def greedy(logits: Frames, *, blank: int = 0) -> list[Path]:
-    """The likeliest class of every frame, equal neighbours merged, then blanks dropped.
+    """Take the likeliest class of every frame, merge repeats and remove blanks.
 
     Args:
-        logits: class scores, normalised or not; frames beyond an utterance's length are ignored.
-        blank: its class.
+        logits: Class scores, normalised or not; frames beyond an utterance's length are ignored.
+        blank: Class of the blank.
     """
     best = logits.data.argmax(-1).cpu()
     return [collapse(row[:length].tolist(), blank) for row, length in zip(best, logits.lengths.tolist(), strict=True)]
 
 
 def words(path: Path, vocabulary: Vocabulary, *, hop_samples: float) -> list[Word]:
-    """The words of a path.
+    """Return the words of a path.
 
-    A word lasts from its first symbol's first frame to the end of its last symbol's last frame. CTC peaks late and
-    short, so that ends in particular are estimates.
+    A word lasts from the first frame of its first symbol to the end of the last frame of its last symbol. CTC peaks are
+    late and short, so times are estimates, ends in particular.
 
     Args:
-        path: from `greedy`.
-        vocabulary: of the recogniser.
-        hop_samples: samples from one class distribution to the next.
+        path: Result of `greedy`.
+        vocabulary: Vocabulary of the recogniser.
+        hop_samples: Number of samples per frame.
     """
     seconds = hop_samples / SAMPLE_RATE
     return [
@@ -66,30 +66,30 @@ def words(path: Path, vocabulary: Vocabulary, *, hop_samples: float) -> list[Wor
 
 
 def word_symbols(path: Path, vocabulary: Vocabulary) -> list[tuple[str, list[int]]]:
-    """The words of a path, each with the places of its symbols in the path."""
+    """Return the words of a path, each with the positions of its symbols in the path."""
     found: list[tuple[str, list[int]]] = []
-    begun: list[int] = []
-    for place, symbol in enumerate([*(vocabulary.symbols[i] for i in path.ids), WORD_BOUNDARY]):
+    current: list[int] = []
+    for position, symbol in enumerate([*(vocabulary.symbols[i] for i in path.ids), WORD_BOUNDARY]):
         if symbol != WORD_BOUNDARY:
-            begun.append(place)
+            current.append(position)
             continue
-        if text := vocabulary.decode(path.ids[i] for i in begun):
-            found.append((text, begun))
-        begun = []
+        if text := vocabulary.decode(path.ids[i] for i in current):
+            found.append((text, current))
+        current = []
     return found
 
 
 def characters(path: Path, vocabulary: Vocabulary, *, hop_samples: float) -> list[list[Character]]:
-    """The characters of each word of a path, in the order of `words`.
+    """Return the characters of each word of a path, in the order of `words`.
 
-    A character is a grapheme cluster of the written word; it lasts from its first symbol's first frame to the end of
-    its last symbol's last frame. A Hangul syllable of three jamo has the time of all three. Where one symbol holds
-    several clusters (the "tʃ" of a recogniser of phones), they stay together.
+    A character is a grapheme cluster; it lasts from the first frame of its first symbol to the end of the last frame of
+    its last symbol. A Hangul syllable of three jamo has the time of all three. Several clusters in one symbol (the "tʃ"
+    of a phone recogniser) stay together.
 
     Args:
-        path: from `greedy`.
-        vocabulary: of the recogniser.
-        hop_samples: samples from one class distribution to the next.
+        path: Result of `greedy`.
+        vocabulary: Vocabulary of the recogniser.
+        hop_samples: Number of samples per frame.
     """
     seconds = hop_samples / SAMPLE_RATE
     found = []
@@ -98,20 +98,20 @@ def characters(path: Path, vocabulary: Vocabulary, *, hop_samples: float) -> lis
         spelled = [(text, span) for text, span in spelled if not SPECIAL.fullmatch(text)]
         # a character ends where both a symbol and a cluster end
         ends = set(accumulate(len(cluster) for cluster in graphemes("".join(text for text, _ in spelled))))
-        word, begun, length = list[Character](), list[tuple[str, tuple[int, int]]](), 0
+        word, current, length = list[Character](), list[tuple[str, tuple[int, int]]](), 0
         for text, span in spelled:
-            begun.append((text, span))
+            current.append((text, span))
             length += len(text)
             if length in ends:
-                letters = unicodedata.normalize("NFC", "".join(part for part, _ in begun))
-                word.append(Character(letters, begun[0][1][0] * seconds, begun[-1][1][1] * seconds))
-                begun = []
+                letters = unicodedata.normalize("NFC", "".join(part for part, _ in current))
+                word.append(Character(letters, current[0][1][0] * seconds, current[-1][1][1] * seconds))
+                current = []
         found.append(word)
     return found
 
 
 def collapse(classes: list[int], blank: int) -> Path:
-    """The classes of all frames as a path: equal neighbours merged, then blanks dropped."""
+    """Convert the classes of all frames to a path: merge repeats, then remove blanks."""
     path = Path([], [])
     start = 0
     for frame in range(1, len(classes) + 1):

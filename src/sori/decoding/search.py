@@ -1,7 +1,7 @@
-"""The compiled part of the beam search (`beam.py`): lexicon as a trie, prefixes, one step of a frame after the other.
+"""The compiled part of the beam search (`beam.py`): lexicon trie, prefixes, one step per frame.
 
-A prefix is a text begun. What it earns besides the sound (language model, bonuses) follows from the text alone and is
-worked out once; the sound's part is two numbers for each prefix in the beam, alignments that end in a blank and others.
+A prefix is the beginning of a text. Its language-model score and bonuses depend on the text alone and are computed
+once. Its acoustic score is two log-probabilities: of the alignments that end in blank, and of the others.
 """
 
 import math
@@ -15,27 +15,27 @@ from sori.core.compiled import jit
 from sori.lm.ngram import Ngrams, score
 
 NO_LM, WORDS, SYMBOLS = 0, 1, 2
-_OFF = -1  # trie node of a prefix that no word of the lexicon begins with
+_NO_NODE = -1  # trie node of a prefix that no word of the lexicon starts with
 _IMPOSSIBLE, _UNSET = -1, -2
 
 
 class Trie(NamedTuple):
-    """Words by their symbols; node 0 is the beginning of a word, the children of a node neighbours, sorted."""
+    """Words by their symbols; node 0 is the root, the children of a node are adjacent and sorted."""
 
     child_start: NDArray[np.int32]
     child_symbol: NDArray[np.int32]
     parent: NDArray[np.int32]
     word: NDArray[np.int32]
-    """Of each node the number of the word that is complete there, or -1."""
+    """For each node the number of the word that ends there, or -1."""
     depth: NDArray[np.int32]
 
 
 class Model(NamedTuple):
-    """Everything the compiled search looks up."""
+    """All inputs of the compiled search except the class scores."""
 
     trie: Trie
     ahead: NDArray[np.float64]
-    """Of each node the best that words below it may earn, credited while the word is unfinished."""
+    """For each node the highest score of the words below it, used as look-ahead for incomplete words."""
     ahead_unknown: float
     word_lm: NDArray[np.int32]
     word_score: NDArray[np.float64]
@@ -59,7 +59,7 @@ class Model(NamedTuple):
 
 
 class Prefixes(NamedTuple):
-    """Texts begun, as a tree; 0 is the empty one. What a text earns follows from the text alone."""
+    """Prefixes of texts, as a tree; 0 is the empty one. Their scores here depend on the text alone."""
 
     parent: NDArray[np.int32]
     symbol: NDArray[np.int32]
@@ -69,39 +69,39 @@ class Prefixes(NamedTuple):
     state: NDArray[np.int32]
     lm: NDArray[np.float64]
     extra: NDArray[np.float64]
-    earned: NDArray[np.float64]
-    """All of it, weighted, with the look-ahead."""
+    text_score: NDArray[np.float64]
+    """Weighted language model, bonuses and look-ahead."""
     end_state: NDArray[np.int32]
     end_lm: NDArray[np.float64]
     end_extra: NDArray[np.float64]
     slot: NDArray[np.int32]
-    """Place in the beam, or -1."""
+    """Position in the beam, or -1."""
 
 
 class Beam(NamedTuple):
-    """Places of prefixes, candidates for them included; log-probabilities of alignments that end in blank, or not."""
+    """Prefixes in the beam, or candidates; log-probabilities of alignments that end in blank (`blank`) or not."""
 
     prefix: NDArray[np.int32]
     symbol: NDArray[np.int32]
-    """What is added to the prefix; -1: nothing."""
+    """Symbol appended to the prefix; -1: none."""
     blank: NDArray[np.float64]
     other: NDArray[np.float64]
     rank: NDArray[np.float64]
 
 
 class _Frame(NamedTuple):
-    """One class distribution, and what may begin in it."""
+    """One class distribution, and the symbols that may extend a prefix there."""
 
     scores: NDArray[np.float32]
     live: NDArray[np.int32]
     is_live: NDArray[np.bool_]
     taken: NDArray[np.int32]
-    """For place and symbol the last frame whose candidate was in the beam anyway."""
+    """For beam position and symbol the last frame in which the extended prefix was already in the beam."""
     stamp: int
 
 
 def build_trie(words: Sequence[tuple[int, ...]], num_classes: int) -> Trie:
-    """Level by level; nodes are numbered in the order of (parent, symbol)."""
+    """Build the trie level by level; nodes are numbered in the order of (parent, symbol)."""
     lengths = np.array([len(word) for word in words], np.int64)
     spelled = np.zeros((len(words), max(lengths, default=0)), np.int64)
     for number, symbols in enumerate(words):
@@ -129,34 +129,34 @@ def build_trie(words: Sequence[tuple[int, ...]], num_classes: int) -> Trie:
 def look_ahead(
     trie: Trie, worth: NDArray[np.float64], hot: NDArray[np.float64], plain: float, each: float
 ) -> NDArray[np.float64]:
-    """The best word below each node; a hot word's bonus grows with the share of it that is there."""
+    """Return the best score of a word below each node; a hot word's bonus is scaled by its completed fraction."""
     ahead = plain + each * trie.depth.astype(np.float64)
     ahead[0] = 0.0
-    lasting = np.full(len(ahead), -np.inf)
+    below = np.full(len(ahead), -np.inf)
     for node in range(len(ahead) - 1, 0, -1):
         word = trie.word[node]
         if word >= 0:
-            lasting[node] = max(lasting[node], worth[word])
+            below[node] = max(below[node], worth[word])
             place = node
             while place > 0 and hot[word] != 0:
                 ahead[place] = max(ahead[place], worth[word] + hot[word] * trie.depth[place] / trie.depth[node])
                 place = trie.parent[place]
-        lasting[trie.parent[node]] = max(lasting[trie.parent[node]], lasting[node])
-        ahead[node] = max(ahead[node], lasting[node])
+        below[trie.parent[node]] = max(below[trie.parent[node]], below[node])
+        ahead[node] = max(ahead[node], below[node])
     return ahead
 
 
-def no_prefixes(size: int) -> Prefixes:
-    """Room for prefixes; `_enter` fills it."""
-    floats = ("lm", "extra", "earned", "end_lm", "end_extra")
+def empty_prefixes(size: int) -> Prefixes:
+    """Allocate prefixes; `_add_prefix` fills them."""
+    floats = ("lm", "extra", "text_score", "end_lm", "end_extra")
     arrays: dict[str, NDArray[Any]] = {
         n: np.empty(size, np.float64 if n in floats else np.int32) for n in Prefixes._fields
     }
     return Prefixes(**arrays)
 
 
-def no_places(size: int) -> Beam:
-    """Room for a beam or its candidates."""
+def empty_beam(size: int) -> Beam:
+    """Allocate a beam or its candidates."""
     return Beam(np.empty(size, np.int32), np.empty(size, np.int32), *(np.empty(size) for _ in range(3)))
 
 
@@ -165,8 +165,8 @@ def no_places(size: int) -> Beam:
 def search(
     model: Model, row: NDArray[np.float32], prefixes: Prefixes, now: Beam, candidates: Beam
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]:
-    """Prefix search: texts (as prefixes), their acoustic and LM scores, bonuses, and whether they are whole words."""
-    _enter(model, prefixes, -1, -1, 0)
+    """Search; return texts (as prefixes), acoustic scores, LM scores, bonuses, and whether they are whole words."""
+    _add_prefix(model, prefixes, -1, -1, 0)
     now.prefix[0], now.blank[0], now.other[0], now.rank[0] = 0, 0.0, -np.inf, 0.0
     num, used = 1, 1
     prefixes.slot[0] = 0
@@ -187,7 +187,7 @@ def search(
         kept = _select(model, candidates, total, best, chosen)
         for place in range(num):
             prefixes.slot[now.prefix[place]] = -1
-        used = _settle(model, prefixes, now, candidates, chosen[:kept], used)
+        used = _next_beam(model, prefixes, now, candidates, chosen[:kept], used)
         num = kept
     for place in range(num):
         prefixes.slot[now.prefix[place]] = -1
@@ -197,7 +197,7 @@ def search(
 @jit()
 @no_type_check
 def _add(a: float, b: float, log_add: bool) -> float:
-    """Log of the sum of probabilities, or of the greater one."""
+    """Return the log of the sum of two probabilities, or of the larger one."""
     if a < b:
         a, b = b, a
     return a + math.log1p(math.exp(b - a)) if log_add and b > -np.inf else a
@@ -207,7 +207,7 @@ def _add(a: float, b: float, log_add: bool) -> float:
 @no_type_check
 def _child(trie: Trie, node: int, symbol: int) -> int:
     if node < 0:
-        return _OFF
+        return _NO_NODE
     low, end = trie.child_start[node], trie.child_start[node + 1]
     high = end
     while low < high:
@@ -216,13 +216,13 @@ def _child(trie: Trie, node: int, symbol: int) -> int:
             low = middle + 1
         else:
             high = middle
-    return low if low < end and trie.child_symbol[low] == symbol else _OFF
+    return low if low < end and trie.child_symbol[low] == symbol else _NO_NODE
 
 
 @jit()
 @no_type_check
-def _charge(model: Model, node: int, child: int) -> float:
-    """What leaving the lexicon costs: for the word and all its symbols at once, then for each more."""
+def _unknown_score(model: Model, node: int, child: int) -> float:
+    """Return the score of leaving the lexicon: first for the word and all its symbols, then for each further symbol."""
     if child >= 0:
         return 0.0
     if node < 0:
@@ -232,8 +232,8 @@ def _charge(model: Model, node: int, child: int) -> float:
 
 @jit(inline="always")  # a call costs as much as the work
 @no_type_check
-def _enter(model: Model, prefixes: Prefixes, parent: int, symbol: int, new: int) -> None:
-    """Write down a new prefix and what it earns."""
+def _add_prefix(model: Model, prefixes: Prefixes, parent: int, symbol: int, new: int) -> None:
+    """Store a new prefix with its scores."""
     prefixes.parent[new], prefixes.symbol[new] = parent, symbol
     prefixes.child[new], prefixes.sibling[new], prefixes.slot[new] = -1, -1, -1
     prefixes.end_state[new] = _UNSET
@@ -249,19 +249,19 @@ def _enter(model: Model, prefixes: Prefixes, parent: int, symbol: int, new: int)
             )
         else:
             node = _child(model.trie, prefixes.node[parent], symbol)
-            extra += _charge(model, prefixes.node[parent], node)
+            extra += _unknown_score(model, prefixes.node[parent], node)
             ahead = model.ahead[node] if node >= 0 else model.ahead_unknown
             if model.lm_kind == SYMBOLS:
                 log_prob, state = score(model.lm, state, model.symbol_lm[symbol])
                 lm += log_prob
     prefixes.node[new], prefixes.state[new], prefixes.lm[new], prefixes.extra[new] = node, state, lm, extra
-    prefixes.earned[new] = model.lm_weight * lm + extra + ahead
+    prefixes.text_score[new] = model.lm_weight * lm + extra + ahead
 
 
 @jit()
 @no_type_check
 def _end_word(model: Model, prefixes: Prefixes, prefix: int, force: bool) -> bool:
-    """Work out, once, what the end of the last word earns; whether a word may end here."""
+    """Compute, once, the scores of ending the last word; return whether a word may end here."""
     if prefixes.end_state[prefix] >= 0 or (prefixes.end_state[prefix] == _IMPOSSIBLE and not force):
         return prefixes.end_state[prefix] >= 0
     node, state, lm = prefixes.node[prefix], prefixes.state[prefix], 0.0
@@ -285,13 +285,13 @@ def _end_word(model: Model, prefixes: Prefixes, prefix: int, force: bool) -> boo
 @jit()
 @no_type_check
 def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, candidates: Beam) -> float:
-    """Candidates that are in the beam already: a blank or a repeat, and what their parents in the beam pass on."""
+    """Make candidates of the prefixes in the beam, by blank or repeat and by extension of parents in the beam."""
     scores, log_add, best = frame.scores, model.log_add, -np.inf
     silence = _add(scores[0], scores[model.bar], log_add) if model.bar >= 0 else scores[0]
     for place in range(num):
         prefix = now.prefix[place]
         symbol, parent = prefixes.symbol[prefix], prefixes.parent[prefix]
-        if prefix == 0 or symbol == model.bar:  # more boundaries here are no more text
+        if prefix == 0 or symbol == model.bar:  # further boundaries do not change the text
             blank, other = now.rank[place] + silence, -np.inf
         else:
             blank, other = now.rank[place] + scores[0], now.other[place] + scores[symbol]
@@ -306,7 +306,7 @@ def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, 
             frame.taken[above, symbol] = frame.stamp
         candidates.prefix[place], candidates.symbol[place] = prefix, -1
         candidates.blank[place], candidates.other[place] = blank, other
-        candidates.rank[place] = _add(blank, other, log_add) + prefixes.earned[prefix]
+        candidates.rank[place] = _add(blank, other, log_add) + prefixes.text_score[prefix]
         best = max(best, candidates.rank[place])
     return best
 
@@ -316,9 +316,9 @@ def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, 
 def _extend(
     model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, candidates: Beam, best: float
 ) -> tuple[int, float]:
-    """Candidates one symbol longer than the prefixes of the beam; the number of all candidates, and the best rank."""
+    """Make candidates that extend prefixes by a symbol; return the number of all candidates, and the best rank."""
     total, bar, trie, threshold = num, model.bar, model.trie, model.beam_threshold
-    for place in range(num):  # in here, because a call with so many arrays costs more than the work on one prefix
+    for place in range(num):  # inlined by hand: a call with so many arrays costs more than the work
         prefix, whole = now.prefix[place], now.rank[place]
         node, last = prefixes.node[prefix], prefixes.symbol[prefix]
         base = model.lm_weight * prefixes.lm[prefix] + prefixes.extra[prefix]
@@ -332,9 +332,12 @@ def _extend(
             if model.is_open:
                 child = _child(trie, node, symbol)
             rank = (
-                mass + base + _charge(model, node, child) + (model.ahead[child] if child >= 0 else model.ahead_unknown)
+                mass
+                + base
+                + _unknown_score(model, node, child)
+                + (model.ahead[child] if child >= 0 else model.ahead_unknown)
             )
-            if model.lm_kind == SYMBOLS and rank > best - threshold:  # the model only makes it less
+            if model.lm_kind == SYMBOLS and rank > best - threshold:  # the LM can only lower it
                 rank += model.lm_weight * score(model.lm, prefixes.state[prefix], model.symbol_lm[symbol])[0]
             if rank > best - threshold:
                 candidates.prefix[total], candidates.symbol[total] = prefix, symbol
@@ -356,7 +359,7 @@ def _extend(
 @jit()
 @no_type_check
 def _nth_greatest(values: NDArray[np.float64], number: int) -> float:
-    """Quickselect (Hoare 1961), in place; numpy's partition takes eight seconds to compile."""
+    """Return the n-th greatest value by quickselect (Hoare 1961), in place; np.partition takes 8 s to compile."""
     low, high = 0, len(values) - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -381,7 +384,7 @@ def _nth_greatest(values: NDArray[np.float64], number: int) -> float:
 @jit()
 @no_type_check
 def _select(model: Model, candidates: Beam, total: int, best: float, chosen: NDArray[np.int32]) -> int:
-    """The best candidates in their order; among equals the first, so that a search always ends the same."""
+    """Choose the best candidates, in order; ties go to the first, which makes the search deterministic."""
     kept, low = 0, best - model.beam_threshold
     for number in range(total):
         if candidates.rank[number] >= low and candidates.rank[number] > -np.inf:
@@ -405,8 +408,10 @@ def _select(model: Model, candidates: Beam, total: int, best: float, chosen: NDA
 
 @jit()
 @no_type_check
-def _settle(model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chosen: NDArray[np.int32], used: int) -> int:
-    """The next beam; a text that was in an earlier one is the same prefix again. Gives the number of prefixes."""
+def _next_beam(
+    model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chosen: NDArray[np.int32], used: int
+) -> int:
+    """Make the next beam, reusing the prefix of a text that was in an earlier one; return the number of prefixes."""
     for place, number in enumerate(chosen):
         prefix, symbol = candidates.prefix[number], candidates.symbol[number]
         if symbol >= 0:
@@ -415,7 +420,7 @@ def _settle(model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chose
                 prefix = prefixes.sibling[prefix]
             if prefix < 0:
                 prefix, used = used, used + 1
-                _enter(model, prefixes, parent, symbol, prefix)
+                _add_prefix(model, prefixes, parent, symbol, prefix)
         prefixes.slot[prefix] = place
         now.prefix[place], now.blank[place] = prefix, candidates.blank[number]
         now.other[place] = candidates.other[number]
@@ -428,7 +433,7 @@ def _settle(model: Model, prefixes: Prefixes, now: Beam, candidates: Beam, chose
 def _finish(
     model: Model, prefixes: Prefixes, now: Beam, num: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]:
-    """End every text; one with a boundary behind it is the same text as without."""
+    """End every text; a trailing boundary does not change the text."""
     keys, size = np.empty(num, np.int64), 0
     acoustic, lm, extra = np.empty(num), np.empty(num), np.empty(num)
     for force in (False, True):
@@ -460,9 +465,9 @@ def _finish(
 @jit()
 @no_type_check
 def align(row: NDArray[np.float32], ids: NDArray[np.int32], bar: int) -> NDArray[np.int64]:
-    """The best alignment of symbols: of each the first frame and the one after the last (Viterbi)."""
+    """Return the best alignment of symbols (Viterbi): for each its first frame and the one after its last."""
     num = 2 * len(ids) + 1
-    cost, came = np.full(num, -np.inf), np.zeros((len(row), num), np.int8)
+    cost, origin = np.full(num, -np.inf), np.zeros((len(row), num), np.int8)
     cost[0] = 0.0
     for time in range(len(row)):
         silence = max(row[time, 0], row[time, bar]) if bar >= 0 else row[time, 0]
@@ -478,7 +483,7 @@ def align(row: NDArray[np.float32], ids: NDArray[np.int32], bar: int) -> NDArray
             else:
                 free = state in (0, num - 1) or ids[label - 1] == bar
                 here = silence if free else row[time, 0]
-            came[time, state] = step
+            origin[time, state] = step
             cost[state] = cost[state - step] + here
     state = num - 1 if num < 2 or cost[num - 1] >= cost[num - 2] else num - 2
     spans = np.zeros((len(ids), 2), np.int64)
@@ -486,5 +491,5 @@ def align(row: NDArray[np.float32], ids: NDArray[np.int32], bar: int) -> NDArray
         if state % 2:
             spans[state // 2, 0] = time
             spans[state // 2, 1] = max(spans[state // 2, 1], time + 1)
-        state -= came[time, state]
+        state -= origin[time, state]
     return spans

@@ -1,8 +1,8 @@
-"""A transcript of one recording as text for other programs: captions, Praat, ELAN, scoring.
+"""Write the transcript of a recording in formats of other programs: captions, Praat, ELAN, scoring.
 
-All formats share one clock: whole milliseconds from 0 to the duration, on which every word lasts at least one, begins
-no earlier than the word before it ends, and lies within the recording. Rounding therefore never makes a time negative,
-a word empty or two words overlap, in any of them. What is written ends with a line break and is meant for UTF-8.
+All formats use the same times: whole milliseconds from 0 to the duration. Every word lasts at least 1 ms, starts no
+earlier than the previous word ends, and ends within the recording, so rounding never causes negative times, empty words
+or overlaps. The output ends with a line break and is to be encoded as UTF-8.
 
 Sources: WebVTT, W3C candidate recommendation 2019; TextGrid, the Praat manual, "TextGrid file formats"; EAF, Max Planck
 Institute, "ELAN Annotation Format", schema 3.0 (2016); CTM, NIST SCTK, doc/infmts.htm. SubRip has no specification.
@@ -24,69 +24,69 @@ from sori.text.vocabulary import graphemes
 
 Format = Literal["txt", "json", "srt", "vtt", "TextGrid", "eaf", "ctm"]
 FORMATS: tuple[str, ...] = get_args(Format)
-"""Names of the formats, which are also the usual endings of their files."""
+"""Names of the formats, which are also their usual file name extensions."""
 
 PAUSE_SECONDS = 0.8
-"""A silence between words that ends a caption and an utterance; CTC ends words early, so a shorter gap says little."""
-_SLACK_SECONDS = 0.1  # the last frame of a recogniser may begin beyond the last sample; times are drawn in
+"""Shortest silence that ends a caption or utterance; CTC ends words early, so shorter gaps are unreliable."""
+_SLACK_SECONDS = 0.1  # the last frame may start beyond the last sample; times are then clipped to the duration
 _LINE_WIDTH, _CAPTION_MS, _SHOWN_MS = 42, 7000, 1000
-_BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # those that keep words together stay as they are
-# neither XML nor UTF-8 can hold these
-_UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # white space except non-breaking spaces
+# not allowed in XML or UTF-8
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Alternatives(NamedTuple):
-    """The best texts of one passage, as a search ranks them."""
+    """The n-best texts of one chunk of audio."""
 
     start: float
-    """Seconds from the beginning of the recording."""
+    """Seconds from the start of the recording."""
     end: float
     texts: Sequence[tuple[str, float]]
-    """Each with its score in nats, best first."""
+    """Texts with their scores in nats, best first."""
 
 
 class Transcribed(NamedTuple):
-    """What was said in one recording."""
+    """Transcript of one recording."""
 
     text: str
     words: Sequence[Word]
-    """In order of time; they may touch, overlap by rounding, and last no time."""
+    """Words in order of time; they may touch, overlap by rounding, or have zero length."""
     duration: float
-    """Of the recording, in seconds."""
+    """Duration of the recording in seconds."""
     source: str
-    """Its file, as path or name; only the name is written."""
+    """Path or name of the recording; only the name is written."""
     confidence: Sequence[float] | None = None
-    """Of each word, from 0 to 1, where it is known."""
+    """Confidence of each word, from 0 to 1; None: unknown."""
     characters: Sequence[Sequence[Character]] | None = None
-    """Of each word, with their times, where they are known; only json has room for them."""
+    """Characters of each word with their times; None: unknown. Only written to json."""
     alternatives: Sequence[Alternatives] | None = None
-    """Of each passage, where they are wanted; only json has room for them."""
+    """N-best texts of each chunk; None: not requested. Only written to json."""
 
 
 class _Timed(NamedTuple):
-    """A word on the clock, in milliseconds."""
+    """A word with times in milliseconds."""
 
     text: str
     start: int
     end: int
     confidence: float | None
     characters: tuple[Character, ...] | None = None
-    """In seconds, as they came."""
+    """Characters with times in seconds, not adjusted."""
 
 
 def render(transcribed: Transcribed, to: str) -> str:
-    """A transcript in one of `FORMATS`.
+    """Return a transcript in one of `FORMATS`.
 
     Args:
-        transcribed: text and words of one recording.
-        to: `txt`, the text; `json`, everything; `srt` or `vtt`, captions of at most two lines; `TextGrid` for Praat,
-            words and the silences between; `eaf` for ELAN, words within utterances; `ctm` for scoring, a line a word.
+        transcribed: Text and words of one recording.
+        to: `txt`: the text; `json`: everything; `srt` or `vtt`: captions of at most two lines; `TextGrid`: words and
+            silences, for Praat; `eaf`: words within utterances, for ELAN; `ctm`: one line per word, for scoring.
 
     Raises:
-        ValueError: unknown format; a duration under a millisecond; times that are not numbers, run backwards or lie
-            beyond the recording; more words than milliseconds; or confidences that do not match the words.
+        ValueError: The format is unknown, the duration is less than 1 ms, times are not finite, not in order or beyond
+            the end of the recording, there are more words than milliseconds, or confidences do not match the words.
     """
-    timed = _on_the_clock(transcribed)
+    timed = _in_milliseconds(transcribed)
     name = _clean(PurePath(transcribed.source).name)
     match to:
         case "txt":
@@ -108,8 +108,8 @@ def render(transcribed: Transcribed, to: str) -> str:
     return rendered
 
 
-def _on_the_clock(transcribed: Transcribed) -> list[_Timed]:
-    """Words in whole milliseconds, each at least one long, none overlapping, none beyond the end."""
+def _in_milliseconds(transcribed: Transcribed) -> list[_Timed]:
+    """Return words in whole milliseconds, each at least 1 ms long, without overlap, within the recording."""
     _check(transcribed)
     confidence: Sequence[float | None] = transcribed.confidence or [None] * len(transcribed.words)
     letters: Sequence[Sequence[Character] | None] = transcribed.characters or [None] * len(transcribed.words)
@@ -122,22 +122,22 @@ def _on_the_clock(transcribed: Transcribed) -> list[_Timed]:
     free = _milliseconds(transcribed.duration)
     if len(spoken) > free:
         raise ValueError(
-            f"expected at most a word a millisecond, got {len(spoken)} words in {transcribed.duration} s. Probably the "
-            "duration is that of another recording; give the one that was transcribed."
+            f"expected at most one word per millisecond, got {len(spoken)} words in {transcribed.duration} s. Probably "
+            "the duration is that of another recording; give the duration of the transcribed one."
         )
     for number in reversed(range(len(spoken))):
         ends[number] = min(ends[number], free)
         starts[number] = free = min(starts[number], ends[number] - 1)
     return [
-        _Timed(_clean(word.text), start, end, sure, None if inside is None else tuple(inside))
-        for (word, sure, inside), start, end in zip(spoken, starts, ends, strict=True)
+        _Timed(_clean(word.text), start, end, score, None if inside is None else tuple(inside))
+        for (word, score, inside), start, end in zip(spoken, starts, ends, strict=True)
     ]
 
 
 def _check(transcribed: Transcribed) -> None:
     words, duration = transcribed.words, transcribed.duration
     if not (math.isfinite(duration) and _milliseconds(duration)):
-        raise ValueError(f"expected the duration in seconds, a millisecond at least, got {duration}")
+        raise ValueError(f"expected the duration in seconds, at least a millisecond, got {duration}")
     if transcribed.confidence is not None and len(transcribed.confidence) != len(words):
         raise ValueError(
             f"expected a confidence for each of {len(words)} words, got {len(transcribed.confidence)}; give all or None"
@@ -151,14 +151,14 @@ def _check(transcribed: Transcribed) -> None:
     for word in words:
         if not (math.isfinite(word.start) and math.isfinite(word.end) and before <= word.start <= word.end):
             raise ValueError(
-                f"expected words in order of time, from 0 on, each beginning before it ends, got {word} after a word "
-                f"beginning at {before} s. Probably they come from several recordings, or sorted by something else."
+                f"expected words in order of time, from 0 on, each starting before it ends, got {word} after a word "
+                f"starting at {before} s. Probably they come from several recordings, or are not sorted by time."
             )
         before = word.start
     if words and words[-1].start > duration + _SLACK_SECONDS:
         raise ValueError(
             f"expected words within the recording, got {words[-1]} in {duration} s. Probably the duration is that of "
-            "another recording, or in other units; give seconds."
+            "another recording, or not in seconds."
         )
 
 
@@ -167,8 +167,8 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _clean(text: str) -> str:
-    """One line, without what no text file may hold; letters of every script as they are."""
-    return _BLANKS.sub(" ", _UNWRITABLE.sub("", text)).strip()
+    """Return the text as one line without forbidden characters; letters of every script are kept."""
+    return _BLANKS.sub(" ", _FORBIDDEN.sub("", text)).strip()
 
 
 def _json(transcribed: Transcribed, timed: list[_Timed], name: str) -> str:
@@ -194,7 +194,7 @@ def _json(transcribed: Transcribed, timed: list[_Timed], name: str) -> str:
 
 
 def _characters(word: _Timed, characters: Sequence[Character]) -> list[dict[str, Any]]:
-    """On the clock of their word, from its begin to its end; where rounding leaves no room, one may last no time."""
+    """Return the characters within the adjusted times of their word; rounding may give some zero length."""
     rows, free = [], word.start
     for number, one in enumerate(characters, 1):
         start = free if number == 1 else min(max(_milliseconds(one.start), free), word.end)
@@ -210,10 +210,10 @@ class _Caption(NamedTuple):
 
 
 def _captions(timed: list[_Timed], duration: int) -> list[_Caption]:
-    """Words in groups that can be read: at most two lines, at most seven seconds, ended by pauses.
+    """Group words into captions of at most two lines and seven seconds, split at pauses.
 
-    A caption stays for a second where the next one leaves room. A single word that lasts longer than seven seconds
-    keeps its time.
+    A caption is shown for at least one second unless the next one starts earlier. A single word longer than seven
+    seconds keeps its times.
     """
     groups: list[list[_Timed]] = []
     for word in itertools.chain.from_iterable(map(_cut, timed)):
@@ -236,7 +236,7 @@ def _paused(before: _Timed, after: _Timed) -> bool:
 
 
 def _cut(word: _Timed) -> Iterator[_Timed]:
-    """A word wider than a line (scripts without blanks write whole sentences so) in pieces, its time in proportion."""
+    """Split a word wider than a line (as in scripts without spaces) into pieces, with proportional times."""
     if _width(word.text) <= _LINE_WIDTH:
         yield word
         return
@@ -246,7 +246,7 @@ def _cut(word: _Timed) -> Iterator[_Timed]:
             pieces.append("")
         pieces[-1] += letter
     pieces = [piece for piece in map(str.strip, pieces) if piece]
-    if word.end - word.start < len(pieces):  # too short to be shared out, so it stays in one piece
+    if word.end - word.start < len(pieces):  # too short to split
         yield word
         return
     edges = [word.start + (word.end - word.start) * number // len(pieces) for number in range(len(pieces) + 1)]
@@ -255,7 +255,7 @@ def _cut(word: _Timed) -> Iterator[_Timed]:
 
 
 def _lines(words: list[str]) -> list[str]:
-    """As few lines as possible; two are made about equally wide."""
+    """Break words into as few lines as possible; two lines are balanced."""
     lines = [words[0]]
     for word in words[1:]:
         if _width(f"{lines[-1]} {word}") <= _LINE_WIDTH:
@@ -269,7 +269,7 @@ def _lines(words: list[str]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """Columns: East Asian letters take two, marks none of their own."""
+    """Return the width in columns: East Asian characters take two, combining marks none."""
     return sum(2 if east_asian_width(letter[0]) in "WF" else 1 for letter in graphemes(text))
 
 
@@ -362,11 +362,11 @@ def _eaf(timed: list[_Timed], name: str) -> str:
 
 
 def _ctm(timed: list[_Timed], name: str) -> str:
-    # fields are separated by blanks, so there is none inside a field
+    # fields are separated by spaces, so replace those within a field
     file = "_".join(PurePath(name).stem.split()) or "recording"
     lines = []
     for word in timed:
-        sure = "" if word.confidence is None else f" {word.confidence:.3f}"
+        score = "" if word.confidence is None else f" {word.confidence:.3f}"
         start, length = word.start / 1000, (word.end - word.start) / 1000
-        lines.append(f"{file} 1 {start:.3f} {length:.3f} {'_'.join(word.text.split())}{sure}\n")
+        lines.append(f"{file} 1 {start:.3f} {length:.3f} {'_'.join(word.text.split())}{score}\n")
     return "".join(lines)

@@ -144,7 +144,7 @@ def by_name(name: str) -> AnyRecipe:
     names = [recipe.__name__ for recipe in RECIPES]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
-    raise ValueError(f"no recipe named {name!r}; {hint} Give a recipe file as mine.yaml or mine.py:function")
+    raise ValueError(f"no recipe called {name!r}; {hint} Give a recipe file as mine.yaml or mine.py:function")
 
 
 def _from_yaml(path: Path) -> AnyRecipe:

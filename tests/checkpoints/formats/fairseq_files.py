@@ -1,4 +1,4 @@
-"""Files as fairseq writes them, by the key table of the specification, and models of ours to be written as such."""
+"""Files in fairseq's format, by the key table of the specification, and sori's models to convert to it."""
 
 import argparse
 import re
@@ -26,7 +26,7 @@ ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
 
 def pretraining_fields(layout):
-    """Of the architecture, with values that nothing else would give by accident."""
+    """Return fields of the architecture, with values that differ from all defaults."""
     return {
         "extractor_mode": "layer_norm" if layout == "layer" else "default",
         "encoder_layers": L,
@@ -80,11 +80,11 @@ TUNED = {
     "mask_selection": "static",
     "feature_grad_mult": 0.0,
 }
-"""What fine-tuning sets, and fairseq copies into the settings of the encoder."""
+"""Fields set by fine-tuning, which fairseq copies into the settings of the encoder."""
 
 
 def settings(layout, generation, *, fine_tuned=False, changes=(), outer=(), task=()):
-    """`cfg` (sections) or `args` (a flat Namespace) of a checkpoint."""
+    """Return `cfg` (sections) or `args` (a flat Namespace) of a checkpoint."""
     about = {"data": "/somewhere/manifest", "sample_rate": 16_000, "normalize": NORMALIZE[layout], **dict(task)}
     model = {**pretraining_fields(layout), **dict(changes)}
     criterion = {"infonce": True, "loss_weights": [0.1, 10], "log_keys": ["temp"]}
@@ -122,7 +122,7 @@ def settings(layout, generation, *, fine_tuned=False, changes=(), outer=(), task
 
 
 def encoder_shapes(layout, *, conv_bias=None):
-    """Names and shapes by the key table of the specification."""
+    """Return names and shapes by the key table of the specification."""
     shapes = {"mask_emb": (D,), "layer_norm.weight": (CONV,), "layer_norm.bias": (CONV,)}
     for i, kernel in enumerate((10, 3, 3, 3, 3, 2, 2)):
         conv = f"feature_extractor.conv_layers.{i}"
@@ -155,7 +155,7 @@ def objective_shapes():
 
 
 def drawn(shapes):
-    """Random tensors, all norms and biases away from 1 and 0."""
+    """Return random tensors, with norms and biases different from 1 and 0."""
     generator = torch.Generator().manual_seed(5)
     tensors = {}
     for name, shape in shapes.items():
@@ -178,7 +178,7 @@ def tensors_of(layout, *, fine_tuned=False, classes=10, objective=None, **more):
 
 
 def saved(folder, about, tensors, *, zipped=True, lines=LINES, name="theirs.pt", **more):
-    """A file as fairseq saves it, and its dictionary where it has one."""
+    """Save a file in fairseq's format, with its dictionary if it has one."""
     flat = isinstance(about, argparse.Namespace)
     checkpoint = {
         "args": about if flat else None,
@@ -216,7 +216,7 @@ VOCABULARIES = {
 
 
 def native(name, *, vocabulary=None):
-    """A model of ours that no file stands behind, narrow."""
+    """Return a narrow model of sori that was not converted from a file."""
     torch.manual_seed(3)
     size = {"dim": D, "num_layers": 2, "num_heads": 4, "ffn_dim": 64, "num_codes": 8, "code_dim": 16, "final_dim": 12}
     config = getattr(sizes, name)()
@@ -226,6 +226,6 @@ def native(name, *, vocabulary=None):
     mask = MaskConfig(time_prob=0.4, channel_prob=0.2)
     system = factory.build(CtcConfig(mask=mask, freeze_steps=77), encoder=config, vocabulary=vocabulary)
     nn.init.normal_(system.head.bias)
-    # Fine-tuning has no place for these, and the file of a recogniser none for what pre-training did.
+    # fairseq cannot store these fields, nor the pre-training settings of a recogniser.
     plain = {"mask": MaskConfig(), "feature_gradient": 1.0, "diversity_weight": 0.1, "feature_penalty": 0.0}
     return Model(system.config, config.model_copy(update=plain), vocabulary, system.state_dict(), {})

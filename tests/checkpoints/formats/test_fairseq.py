@@ -1,4 +1,4 @@
-"""Checkpoints as fairseq writes them are read to the last tensor, compute the same, and go back bit-equal."""
+"""Checkpoints in fairseq's format are read completely, compute the same, and are written back bit-identical."""
 
 import copy
 import re
@@ -42,7 +42,7 @@ from sori.recipes import sizes
 
 
 def built(model):
-    """The system itself, strictly filled."""
+    """Return the system with all weights loaded."""
     encoder = Wav2Vec2(model.encoder_config)
     if model.encoder is None:
         encoder.load_state_dict(model.weights)
@@ -74,11 +74,11 @@ HF_NAMES = [
     (r"^quantizer\.vars$", "quantizer.codevectors"),
     (r"^final_proj\.", "project_hid."),
 ]
-"""The specification's table, once more and independent of the package's."""
+"""The specification's table, independent of the package's."""
 
 
 def twin(layout, tensors, kind):
-    """The same numbers in transformers, loaded strictly."""
+    """Return the same weights in transformers, all loaded."""
     transformers = pytest.importorskip("transformers")
     about = transformers.Wav2Vec2Config(
         hidden_size=D,
@@ -117,16 +117,16 @@ def waveforms(layout):
 @pytest.mark.foreign
 @LAYOUT
 @GENERATION
-def test_a_pretrained_model_computes_what_its_twin_in_transformers_does(tmp_path, layout, generation):
+def test_a_pretrained_model_has_the_output_of_its_twin_in_transformers(tmp_path, layout, generation):
     tensors = tensors_of(layout)
     imported = fairseq.read(saved(tmp_path, settings(layout, generation), tensors))
     ours, theirs = built(imported.model), twin(layout, tensors, "Wav2Vec2ForPreTraining")
-    waveform, lengths, heard = waveforms(layout)
+    waveform, lengths, inputs = waveforms(layout)
     with torch.no_grad():
-        expected = theirs.wav2vec2(heard, output_hidden_states=True)
+        expected = theirs.wav2vec2(inputs, output_hidden_states=True)
         layers, _ = ours.encode(waveform, lengths)
         features = ours.feature_norm(ours.features(waveform, lengths).data)
-        quantized, _ = theirs.quantizer(theirs.wav2vec2.feature_extractor(heard).transpose(1, 2) * 0 + features)
+        quantized, _ = theirs.quantizer(theirs.wav2vec2.feature_extractor(inputs).transpose(1, 2) * 0 + features)
         torch.testing.assert_close(ours.quantizer(features).vectors, quantized, rtol=0, atol=1e-5)
         torch.testing.assert_close(ours.project_codes(quantized), theirs.project_q(quantized), rtol=0, atol=1e-5)
         torch.testing.assert_close(
@@ -141,19 +141,19 @@ def test_a_pretrained_model_computes_what_its_twin_in_transformers_does(tmp_path
 @pytest.mark.foreign
 @LAYOUT
 @GENERATION
-def test_a_recogniser_gives_the_logits_of_its_twin_in_transformers(tmp_path, layout, generation):
+def test_a_recogniser_has_the_logits_of_its_twin_in_transformers(tmp_path, layout, generation):
     tensors = tensors_of(layout, fine_tuned=True)
     imported = fairseq.read(saved(tmp_path, settings(layout, generation, fine_tuned=True), tensors))
-    waveform, lengths, heard = waveforms(layout)
+    waveform, lengths, inputs = waveforms(layout)
     with torch.no_grad():
         logits = built(imported.model).logits(waveform, lengths).data
-        torch.testing.assert_close(logits, twin(layout, tensors, "Wav2Vec2ForCTC")(heard).logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(logits, twin(layout, tensors, "Wav2Vec2ForCTC")(inputs).logits, rtol=0, atol=1e-5)
     assert logits.std() > 0.1
 
 
 @LAYOUT
 @GENERATION
-def test_every_field_of_a_pretrained_model_arrives(tmp_path, layout, generation):
+def test_every_field_of_a_pretrained_model_is_read(tmp_path, layout, generation):
     model = fairseq.read(saved(tmp_path, settings(layout, generation), tensors_of(layout))).model
     is_layer = layout == "layer"
     assert model.encoder is model.vocabulary is None
@@ -188,7 +188,7 @@ def test_every_field_of_a_pretrained_model_arrives(tmp_path, layout, generation)
 
 
 @GENERATION
-def test_every_field_of_a_recogniser_arrives(tmp_path, generation):
+def test_every_field_of_a_recogniser_is_read(tmp_path, generation):
     model = fairseq.read(fine_tuned_file(tmp_path, generation=generation)).model
     mask = MaskConfig(time_prob=0.65, time_length=9, channel_prob=0.5, channel_length=64)
     assert model.system == CtcConfig(mask=mask, freeze_steps=10_000, feature_gradient=0.0)
@@ -197,12 +197,12 @@ def test_every_field_of_a_recogniser_arrives(tmp_path, generation):
         *(0.0, 0.01, 0.1, 0.02),
         0.07,
     )
-    assert (c.feature_gradient, c.mask) == (1.0, MaskConfig())  # of pre-training: no file says these any more
+    assert (c.feature_gradient, c.mask) == (1.0, MaskConfig())  # pre-training settings are not in the file
     assert model.vocabulary.symbols == ("<blank>", "<s>", "</s>", "<unk>", *LETTERS)
     assert (model.vocabulary.case, model.vocabulary.encode("tea")) == ("upper", [6, 5, 7])
 
 
-def test_where_fine_tuning_is_silent_the_settings_of_its_encoder_count(tmp_path):
+def test_missing_fields_of_fine_tuning_are_taken_from_the_encoder(tmp_path):
     about = settings("layer", "args", fine_tuned=True)
     del about.dropout, about.mask_prob, about.layerdrop
     about.w2v_args.dropout, about.w2v_args.mask_prob, about.w2v_args.encoder_layerdrop = 0.21, 0.22, 0.23
@@ -210,17 +210,17 @@ def test_where_fine_tuning_is_silent_the_settings_of_its_encoder_count(tmp_path)
     assert (model.encoder.dropout, model.system.mask.time_prob, model.encoder.layerdrop) == (0.21, 0.22, 0.23)
 
 
-def test_what_fine_tuning_says_itself_counts_before_the_settings_of_its_encoder(tmp_path):
+def test_fields_of_fine_tuning_override_those_of_the_encoder(tmp_path):
     model = fairseq.read(fine_tuned_file(tmp_path, outer={"dropout": 0.31, "mask_prob": 0.32, "layerdrop": 0.33})).model
     assert (model.encoder.dropout, model.system.mask.time_prob, model.encoder.layerdrop) == (0.31, 0.32, 0.33)
 
 
-def test_without_apply_mask_nothing_is_hidden_in_fine_tuning(tmp_path):
+def test_without_apply_mask_nothing_is_masked_in_fine_tuning(tmp_path):
     model = fairseq.read(fine_tuned_file(tmp_path, outer={"apply_mask": False})).model
     assert (model.system.mask.time_prob, model.system.mask.channel_prob) == (0.0, 0.0)
 
 
-def test_fields_that_a_file_leaves_out_mean_the_defaults_of_fairseq(tmp_path):
+def test_missing_fields_have_the_defaults_of_fairseq(tmp_path):
     kept = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers", "quantize_targets")
     fields = {name: pretraining_fields("group")[name] for name in kept}
     fields |= {"latent_vars": CODES, "conv_pos": 32, "conv_pos_groups": 8}
@@ -259,7 +259,7 @@ def test_loss_weights_are_read_in_each_of_their_forms(tmp_path, weights, expecte
 @GENERATION
 @ZIPPED
 @pytest.mark.parametrize("fine_tuned", [False, True], ids=["pretrained", "fine-tuned"])
-def test_to_ours_and_back_every_tensor_is_bit_equal(tmp_path, layout, generation, zipped, fine_tuned):
+def test_a_round_trip_is_bit_identical(tmp_path, layout, generation, zipped, fine_tuned):
     tensors = tensors_of(layout, fine_tuned=fine_tuned)
     path = saved(tmp_path, settings(layout, generation, fine_tuned=fine_tuned), tensors, zipped=zipped)
     model, certificate = fairseq.read(path)
@@ -269,7 +269,7 @@ def test_to_ours_and_back_every_tensor_is_bit_equal(tmp_path, layout, generation
     assert certificate.source_parameters == certificate.target_parameters == numbers
     back = tmp_path / "back"
     back.mkdir()
-    # What a model folder keeps of the source has passed through JSON.
+    # The origin in a model folder is stored as JSON.
     kept = FairseqOrigin.model_validate_json(model.origin.model_dump_json())
     entries = fairseq.write(model._replace(origin=kept), back)
     assert sorted(entry.target for entry in entries) == sorted(tensors)
@@ -294,7 +294,7 @@ def test_to_ours_and_back_every_tensor_is_bit_equal(tmp_path, layout, generation
 
 @LAYOUT
 @pytest.mark.parametrize("fine_tuned", [False, True], ids=["pretrained", "fine-tuned"])
-def test_settings_in_sections_go_back_as_they_were(tmp_path, layout, fine_tuned):
+def test_settings_in_sections_are_written_back_unchanged(tmp_path, layout, fine_tuned):
     about = settings(layout, "cfg", fine_tuned=fine_tuned)
     model = fairseq.read(saved(tmp_path, about, tensors_of(layout, fine_tuned=fine_tuned))).model
     (tmp_path / "back").mkdir()
@@ -304,7 +304,7 @@ def test_settings_in_sections_go_back_as_they_were(tmp_path, layout, fine_tuned)
     assert cfg.keys() - about.keys() <= {"common", "distributed_training"}
 
 
-def test_flat_settings_go_back_in_sections_that_newer_versions_of_fairseq_read(tmp_path):
+def test_flat_settings_are_written_in_sections_for_newer_versions_of_fairseq(tmp_path):
     about = settings("layer", "args", fine_tuned=True)
     model = fairseq.read(saved(tmp_path, about, tensors_of("layer", fine_tuned=True))).model
     (tmp_path / "back").mkdir()
@@ -328,7 +328,7 @@ def test_flat_settings_go_back_in_sections_that_newer_versions_of_fairseq_read(t
     assert encoder == {"_name": "wav2vec2", **{name: value for name, value in inner.items() if name not in known}}
 
 
-def test_texts_of_the_oldest_files_are_written_as_the_lists_that_newer_versions_insist_on(tmp_path):
+def test_strings_of_the_oldest_files_are_written_as_the_lists_that_newer_versions_require(tmp_path):
     about = settings("group", "args")
     assert isinstance(about.latent_temp, str)
     assert isinstance(about.loss_weights, str)
@@ -346,7 +346,7 @@ def test_texts_of_the_oldest_files_are_written_as_the_lists_that_newer_versions_
     }
 
 
-def test_what_was_changed_here_is_written_and_nothing_else(tmp_path):
+def test_only_changed_settings_are_rewritten(tmp_path):
     about = settings("layer", "cfg", fine_tuned=True)
     model = fairseq.read(saved(tmp_path, about, tensors_of("layer", fine_tuned=True))).model
     mask = model.system.mask.model_copy(update={"time_prob": 0.3})
@@ -372,14 +372,14 @@ def assert_same(model, other):
 
 
 @pytest.mark.parametrize("name", ["base", "large", "lv60k", "xlsr_1b"])
-def test_a_model_of_ours_goes_to_fairseq_and_comes_back_the_same(tmp_path, name):
+def test_a_model_of_sori_survives_the_round_trip_to_fairseq(tmp_path, name):
     model = native(name)
     assert_same(there_and_back(model, tmp_path / "theirs"), model)
 
 
 def test_base_is_written_with_the_fields_of_the_published_file():
     c = sizes.base()
-    with torch.device("meta"):  # 95 M numbers that nobody needs here
+    with torch.device("meta"):  # without allocating 95 M parameters
         weights = Wav2Vec2(c).state_dict()
     cfg = write_settings(Model(c, None, None, weights, {}))
     model = cfg["model"]
@@ -415,7 +415,7 @@ def test_base_is_written_with_the_fields_of_the_published_file():
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)
-def test_a_recogniser_of_ours_goes_to_fairseq_and_comes_back_with_its_own_classes(tmp_path, kind):
+def test_a_recogniser_of_sori_keeps_its_classes_in_the_round_trip_to_fairseq(tmp_path, kind):
     model = native("lv60k", vocabulary=VOCABULARIES[kind])
     assert_same(there_and_back(model, tmp_path / "once"), model)
     again = fairseq.read(tmp_path / "once" / "checkpoint.pt").model
@@ -423,7 +423,7 @@ def test_a_recogniser_of_ours_goes_to_fairseq_and_comes_back_with_its_own_classe
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)
-def test_each_class_of_ours_has_its_row_in_fairseq_and_the_others_are_never_likely(tmp_path, kind):
+def test_each_class_has_its_row_in_fairseq_and_added_ones_are_never_predicted(tmp_path, kind):
     vocabulary = VOCABULARIES[kind]
     model = native("lv60k", vocabulary=vocabulary)
     fairseq.write(model, tmp_path)
@@ -455,7 +455,7 @@ def test_each_tensor_is_written_with_its_own_storage(tmp_path):
     assert len({tensor.untyped_storage().data_ptr() for tensor in tensors.values()}) == len(tensors)
 
 
-def test_a_fine_tuned_file_that_still_has_a_quantiser_loses_it_with_the_reason(tmp_path):
+def test_the_quantiser_of_a_fine_tuned_file_is_dropped_with_a_reason(tmp_path):
     tensors = tensors_of("layer", fine_tuned=True, objective=True)
     model, certificate = fairseq.read(saved(tmp_path, settings("layer", "cfg", fine_tuned=True), tensors))
     dropped = {entry.source: entry.reason for entry in certificate.tensors if entry.target is None}
@@ -465,7 +465,7 @@ def test_a_fine_tuned_file_that_still_has_a_quantiser_loses_it_with_the_reason(t
     assert "quantizer.vars: of pre-training" in certificate.table()
 
 
-def test_sixteen_bit_numbers_are_widened_without_loss(tmp_path):
+def test_16_bit_weights_are_widened_without_loss(tmp_path):
     tensors = {name: tensor.half() for name, tensor in tensors_of("group").items()}
     model, certificate = fairseq.read(saved(tmp_path, settings("group", "cfg"), tensors))
     assert {tensor.dtype for tensor in model.weights.values()} == {torch.float32}
@@ -487,7 +487,7 @@ def test_the_bias_before_a_normalisation_over_time_is_dropped_and_written_as_zer
     assert [entry.target for entry in entries if entry.source is None] == [name]
 
 
-def test_a_model_of_continuous_targets_lends_its_encoder(tmp_path):
+def test_a_model_with_continuous_targets_is_read_as_an_encoder(tmp_path):
     tensors = tensors_of("group", objective=False)
     tensors |= {"project_q.weight": torch.randn(FINAL, CONV), "project_q.bias": torch.randn(FINAL)}
     tensors |= {"final_proj.weight": torch.randn(FINAL, D), "final_proj.bias": torch.randn(FINAL)}
@@ -498,7 +498,7 @@ def test_a_model_of_continuous_targets_lends_its_encoder(tmp_path):
     assert "no codes" in certificate.table()
 
 
-def test_the_certificate_says_what_a_user_should_know(tmp_path):
+def test_the_certificate_has_remarks_for_the_user(tmp_path):
     about = settings("layer", "cfg", changes={"codebook_negatives": 20, "negatives_from_everywhere": True})
     path = saved(tmp_path, about, tensors_of("layer"))
     certificate = fairseq.read(path).certificate
@@ -506,9 +506,9 @@ def test_the_certificate_says_what_a_user_should_know(tmp_path):
     assert certificate.source_format == "fairseq, wav2vec2"
     assert certificate.sha256.keys() == {"theirs.pt"}
     notes = "\n".join(certificate.notes)
-    assert "codebook_negatives = 20, ours trains with 0" in notes
+    assert "codebook_negatives = 20, sori trains with 0" in notes
     assert "negatives_from_everywhere = True" in notes
-    assert "optimiser's state is not carried over" in notes
+    assert "optimiser's state is not converted" in notes
     assert len(certificate.notes) == 3
     tuned = fairseq.read(fine_tuned_file(tmp_path, outer={"final_dropout": 0.2})).certificate
     assert tuned.sha256.keys() == {"theirs.pt", "dict.ltr.txt"}
@@ -516,7 +516,7 @@ def test_the_certificate_says_what_a_user_should_know(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["outer", "inner"])
-def test_whether_the_wave_is_normalised_is_said_by_either_task(tmp_path, where):
+def test_the_normalisation_is_read_from_either_task(tmp_path, where):
     about = settings("layer", "cfg", fine_tuned=True)
     silent = about["model"]["w2v_args"]["task"] if where == "outer" else about["task"]
     del silent["normalize"]
@@ -525,7 +525,7 @@ def test_whether_the_wave_is_normalised_is_said_by_either_task(tmp_path, where):
     assert certificate.normalisation.endswith("(task.normalize)" if where == "outer" else "(w2v_args.task.normalize)")
 
 
-def test_a_file_of_fairseq_is_told_by_its_ending(tmp_path):
+def test_a_file_of_fairseq_is_recognised_by_its_extension(tmp_path):
     path = saved(tmp_path, settings("group", "cfg"), {})
     assert fairseq.is_fairseq(path)
     assert not fairseq.is_fairseq(tmp_path)
@@ -533,7 +533,7 @@ def test_a_file_of_fairseq_is_told_by_its_ending(tmp_path):
     assert not fairseq.is_fairseq(tmp_path / "dict.ltr.txt")
 
 
-def test_writing_leaves_what_the_model_keeps_of_its_source_alone(tmp_path):
+def test_writing_does_not_change_the_origin_of_the_model(tmp_path):
     about = settings("layer", "cfg", fine_tuned=True)
     model = fairseq.read(saved(tmp_path, about, tensors_of("layer", fine_tuned=True))).model
     before = copy.deepcopy(model.origin)

@@ -1,4 +1,4 @@
-"""wav2vec and vq-wav2vec as fairseq writes them: read to the last tensor, computed as there, written back bit-equal."""
+"""wav2vec and vq-wav2vec in fairseq's format: read completely, same output, written back bit-identical."""
 
 import argparse
 import math
@@ -44,7 +44,7 @@ EACH = pytest.mark.parametrize("kind", KINDS)
 
 
 def settings(kind, generation="cfg", *, changes=(), criterion=(), task=()):
-    """`cfg` (sections) or `args` (a flat Namespace) of a checkpoint."""
+    """Return `cfg` (sections) or `args` (a flat Namespace) of a checkpoint."""
     model = {**FIELDS, "vq_vars": CODES, "vq_groups": GROUPS, "vq_gamma": 0.3, "vq_temp": [2.0, 0.5, 0.9999]}
     model |= {**KINDS[kind], **dict(changes)}
     about = {"data": "/somewhere", "sample_rate": 16_000, "normalize": False, **dict(task)}
@@ -61,7 +61,7 @@ def settings(kind, generation="cfg", *, changes=(), criterion=(), task=()):
 
 
 def shapes_of(kind):
-    """Names and shapes by the key tables of the specifications."""
+    """Return names and shapes by the key tables of the specifications."""
     shapes = {}
     for i, (out, kernel, _) in enumerate(ENCODER):
         layer = f"feature_extractor.conv_layers.{i}"
@@ -105,7 +105,7 @@ def file_of(folder, kind, generation="cfg", **changes):
 
 
 def theirs(tensors, kind, waveform):
-    """z, codes, z^, c and predictions by the specifications, one utterance, with torch's own layers."""
+    """Compute z, codes, z^, c and predictions by the specifications for one utterance, with torch's own layers."""
     act = functional.gelu if KINDS[kind].get("activation") == "gelu" else functional.relu
     x = waveform[None, None]
     for i, (_, _, stride) in enumerate(ENCODER):
@@ -145,7 +145,7 @@ def theirs(tensors, kind, waveform):
 
 @EACH
 @GENERATION
-def test_it_computes_what_the_specification_says(kind, generation, tmp_path):
+def test_the_output_matches_the_specification(kind, generation, tmp_path):
     path = file_of(tmp_path, kind, generation)
     model = store.load(path)
     assert isinstance(model, Wav2Vec if kind == "wav2vec" else VqWav2Vec)
@@ -165,7 +165,7 @@ def test_it_computes_what_the_specification_says(kind, generation, tmp_path):
 
 @EACH
 @ZIPPED
-def test_there_and_back_bit_equal(kind, zipped, tmp_path):
+def test_a_round_trip_is_bit_identical(kind, zipped, tmp_path):
     about, tensors = settings(kind), tensors_of(kind)
     path = saved(tmp_path, about, tensors, zipped=zipped, lines=None)
     (tmp_path / "back").mkdir()
@@ -195,7 +195,7 @@ def test_the_old_settings_mean_the_same_as_the_new_ones(kind, tmp_path):
         assert (new.kmeans_weight, new.commitment) == (0.5, 0.3)
 
 
-def test_what_tensors_show_counts_more_than_what_settings_say(tmp_path):
+def test_tensors_take_precedence_over_settings(tmp_path):
     path = saved(
         tmp_path,
         settings("gumbel", changes={"combine_groups": True, "prediction_steps": 12}),
@@ -205,19 +205,19 @@ def test_what_tensors_show_counts_more_than_what_settings_say(tmp_path):
     model, certificate = fairseq.read(path)
     assert model.system.shared is False
     assert model.system.num_ahead == STEPS
-    assert any("combine_groups is True, and the tensors have a codebook for each group" in n for n in certificate.notes)
-    assert any("falls by 0.9999 at each update, ours in a line" in note for note in certificate.notes)
+    assert any("combine_groups is True, but the tensors have a codebook for each group" in n for n in certificate.notes)
+    assert any("falls by 0.9999 at each update, in sori linearly" in note for note in certificate.notes)
     assert "vq_wav2vec" in certificate.source_format
     assert certificate.source_parameters == certificate.target_parameters
 
 
-def test_without_predictors_it_can_be_read_out_only(tmp_path):
+def test_without_predictors_it_can_only_be_used_as_encoder(tmp_path):
     tensors = {name: t for name, t in tensors_of("kmeans").items() if not name.startswith("wav2vec_predictions.")}
     path = saved(tmp_path, settings("kmeans"), tensors, lines=None)
     model = store.load(path)
     assert not hasattr(model, "predictors")
     assert model.units(torch.randn(1, 4_000), torch.tensor([4_000])).data.shape[2] == GROUPS
-    with pytest.raises(ValueError, match="no predictors, without which fairseq"):
+    with pytest.raises(ValueError, match="no predictors, which fairseq requires"):
         fairseq.write(fairseq.read(path).model, tmp_path)
 
 
@@ -227,27 +227,27 @@ def test_without_predictors_it_can_be_read_out_only(tmp_path):
         ("wav2vec", {"aggregator": "gru"}, "aggregator is 'gru'"),
         ("wav2vec", {"agg_zero_pad": True}, "agg_zero_pad is True"),
         ("wav2vec", {"project_features": "same"}, "project_features is 'same'"),
-        ("wav2vec", {"activation": "gelu"}, "without quantiser has 'relu' only"),
-        ("wav2vec", {"conv_feature_layers": "[(16, 10, 5)]"}, "tell of 1 layers of feature_extractor, and there are 4"),
+        ("wav2vec", {"activation": "gelu"}, "without quantiser supports only 'relu'"),
+        ("wav2vec", {"conv_feature_layers": "[(16, 10, 5)]"}, "have 1 layers of feature_extractor, its tensors 4"),
         ("wav2vec", {"conv_aggregator_layers": "[(16, 2, 1), (16, 3, 2), (16, 4, 1)]"}, "has a stride"),
         ("gumbel", {"vq_dim": 64}, "vq_dim is 64"),
         ("gumbel", {"vq_vars": 5}, "neither 1 nor 2 times 5 entries"),
         ("gumbel", {"vq_temp": "[1]"}, r"vq_temp should be \(start, end, decay\)"),
     ],
 )
-def test_what_would_compute_something_else_is_refused_by_name(kind, changes, message, tmp_path):
+def test_unsupported_settings_are_refused_by_name(kind, changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         fairseq.read(file_of(tmp_path, kind, changes=changes))
 
 
 def test_a_normalised_waveform_and_another_rate_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="wants its waveform normalised"):
+    with pytest.raises(ValueError, match="expects a normalised waveform"):
         fairseq.read(file_of(tmp_path, "wav2vec", task={"normalize": True}))
-    with pytest.raises(ValueError, match="listens at 8000 Hz"):
+    with pytest.raises(ValueError, match="expects audio at 8000 Hz"):
         fairseq.read(file_of(tmp_path, "wav2vec", task={"sample_rate": 8_000}))
 
 
-def test_tensors_without_a_place_and_missing_ones_are_named(tmp_path):
+def test_unused_and_missing_tensors_are_named(tmp_path):
     tensors = tensors_of("gumbel")
     tensors["feature_aggregator.residual_proj.0.weight"] = torch.zeros(D, D, 1)
     del tensors["vector_quantizer.weight_proj.1.bias"]
@@ -255,7 +255,7 @@ def test_tensors_without_a_place_and_missing_ones_are_named(tmp_path):
         fairseq.read(saved(tmp_path, settings("gumbel"), tensors, lines=None))
 
 
-def test_a_model_of_ours_goes_there_and_comes_back_with_a_certificate(tmp_path):
+def test_round_trips_have_a_certificate(tmp_path):
     for kind in ("wav2vec", "kmeans shared"):
         file_of(tmp_path, kind).rename(tmp_path / f"{kind}.pt")
         convert(tmp_path / f"{kind}.pt", tmp_path / kind)
@@ -265,7 +265,7 @@ def test_a_model_of_ours_goes_there_and_comes_back_with_a_certificate(tmp_path):
         assert store.load(tmp_path / f"{kind} back" / "checkpoint.pt").config == store.load(tmp_path / kind).config
 
 
-def test_ours_without_a_file_behind_it_is_written(tmp_path):
+def test_a_model_of_sori_is_written(tmp_path):
     torch.manual_seed(0)
     config = VqWav2VecConfig(
         dim=D, num_codes=CODES, quantizer_hidden=2 * D, gumbel_updates=1234, context_kernels=(2, 3)
@@ -276,9 +276,9 @@ def test_ours_without_a_file_behind_it_is_written(tmp_path):
     assert found == config
 
 
-def test_what_fairseq_lacks_is_not_written(tmp_path):
+def test_parts_that_fairseq_does_not_support_are_refused(tmp_path):
     store.save(factory.build(recipes.by_name("vq_wav2vec_smoke").system).eval(), tmp_path / "ours")
-    with pytest.raises(ValueError, match="it hears a spectrum"):
+    with pytest.raises(ValueError, match="its front end is spectral"):
         convert(tmp_path / "ours", tmp_path / "there", to="fairseq")
     other = VqWav2VecConfig(dim=D, num_codes=CODES, quantizer_hidden=3 * D)
     store.save(VqWav2Vec(other).eval(), tmp_path / "other")
@@ -288,10 +288,10 @@ def test_what_fairseq_lacks_is_not_written(tmp_path):
 
 @pytest.mark.parametrize("to", ["fairseq", "huggingface"])
 @pytest.mark.parametrize("name", ["cpc_smoke", "code_bert_smoke"])
-def test_systems_that_are_known_nowhere_else_are_refused_by_name(name, to, tmp_path):
+def test_systems_without_a_foreign_format_are_refused_by_name(name, to, tmp_path):
     system = factory.build(recipes.by_name(name).system)
     store.save(system.eval(), tmp_path / "ours")
-    with pytest.raises(ValueError, match=f"it is a {system.config.kind}; only wav2vec 2.0 is known there"):
+    with pytest.raises(ValueError, match=f"it is a {system.config.kind}; only wav2vec 2.0 is supported there"):
         convert(tmp_path / "ours", tmp_path / "there", to=to)
     convert(tmp_path / "ours", tmp_path / "copy")
     assert store.load(tmp_path / "copy").config == system.config

@@ -1,4 +1,4 @@
-"""Dictionaries of fairseq, and what can neither be read nor written: each says what it is."""
+"""Dictionaries of fairseq, and files and models that cannot be read or written, each with its error message."""
 
 import re
 
@@ -30,7 +30,7 @@ def symbols_with(tmp_path, lines):
     return fairseq.read(fine_tuned_file(tmp_path, lines=lines)).model.vocabulary
 
 
-def test_a_dictionary_from_elsewhere_is_taken_when_it_is_named(tmp_path):
+def test_a_dictionary_can_be_given_by_path(tmp_path):
     path = fine_tuned_file(tmp_path)
     other = (tmp_path / "dict.ltr.txt").rename(tmp_path / "letters")
     model, certificate = fairseq.read(path, dictionary=other)
@@ -38,7 +38,7 @@ def test_a_dictionary_from_elsewhere_is_taken_when_it_is_named(tmp_path):
     assert "letters" in certificate.sha256
 
 
-def test_filler_rows_are_classes_that_never_become_text(tmp_path):
+def test_filler_rows_never_become_text(tmp_path):
     lines = [*LINES, "madeupword0000 0", "madeupword0001 0"]
     vocabulary = symbols_with(tmp_path, lines)
     assert len(vocabulary) == 12
@@ -49,17 +49,17 @@ def test_filler_rows_are_classes_that_never_become_text(tmp_path):
     assert (tmp_path / "back" / "dict.ltr.txt").read_text().splitlines() == lines
 
 
-def test_a_token_that_overwrites_an_earlier_one_takes_its_place_in_text(tmp_path):
+def test_a_token_that_overwrites_an_earlier_one_replaces_it_in_text(tmp_path):
     lines = [*LINES, "T 5 #fairseq:overwrite", "Z 4 #fairseq:overwrite", "<unk> 3 #fairseq:overwrite"]
     vocabulary = symbols_with(tmp_path, lines)
     assert vocabulary.encode("ETZ") == [5, 10, 11]
-    assert vocabulary.decode([5, 6, 3, 12, 10]) == "ET"  # the class that was overwritten stands for nothing
+    assert vocabulary.decode([5, 6, 3, 12, 10]) == "ET"  # the overwritten class has no text
     (tmp_path / "back").mkdir()
     fairseq.write(fairseq.read(tmp_path / "theirs.pt").model, tmp_path / "back")
     assert (tmp_path / "back" / "dict.ltr.txt").read_text().splitlines() == lines
 
 
-def test_pieces_of_words_are_taken_as_they_are_with_a_note(tmp_path):
+def test_word_pieces_are_kept_with_a_note(tmp_path):
     path = fine_tuned_file(tmp_path, lines=["\u2581the 9", "ing 8", "e 7"])
     model, certificate = fairseq.read(path)
     assert model.vocabulary.symbols[4:] == ("\u2581the", "ing", "e")
@@ -72,24 +72,24 @@ def test_pieces_of_words_are_taken_as_they_are_with_a_note(tmp_path):
         (["| 5", "E"], r"dict\.ltr\.txt, line 2: expected a token, a space and a count, got 'E'"),
         (["| 5", "E many"], r"line 2: expected a token, a space and a count"),
         (["| 5", "", "E 3"], r"line 2: expected a token"),
-        (["E 5", "E 3"], r"line 2: 'E' has a class already"),
-        (["<pad> 5", "E 3"], r"line 1: '<pad>' has a class already"),
+        (["E 5", "E 3"], r"line 2: 'E' already has a class"),
+        (["<pad> 5", "E 3"], r"line 1: '<pad>' already has a class"),
     ],
 )
-def test_a_dictionary_that_is_none_is_refused_by_its_line(tmp_path, lines, message):
+def test_an_invalid_dictionary_is_refused_with_its_line(tmp_path, lines, message):
     with pytest.raises(ValueError, match=message):
         fairseq.read(fine_tuned_file(tmp_path, lines=lines))
 
 
 def test_a_dictionary_of_another_model_is_refused(tmp_path):
-    message = r"does not fit the model: its output layer has 12 classes, and the dictionary 10 \(<s>.* and 6 lines\)"
+    message = r"does not match the model: its output layer has 12 classes, and the dictionary 10 \(<s>.* and 6 lines\)"
     with pytest.raises(ValueError, match=message):
         fairseq.read(fine_tuned_file(tmp_path, classes=12))
 
 
-def test_without_a_dictionary_the_message_says_where_it_is_found(tmp_path):
+def test_without_a_dictionary_the_message_says_where_to_find_it(tmp_path):
     path = fine_tuned_file(tmp_path, lines=None)
-    with pytest.raises(ValueError, match=r"no .*dict\.ltr\.txt that tells .* published with the checkpoint"):
+    with pytest.raises(ValueError, match=r"no .*dict\.ltr\.txt, which defines .* published with the checkpoint"):
         fairseq.read(path)
 
 
@@ -102,7 +102,7 @@ def test_a_dictionary_in_another_encoding_is_refused(tmp_path):
 
 def test_a_pretrained_model_takes_no_dictionary(tmp_path):
     path = saved(tmp_path, settings("group", "cfg"), tensors_of("group"))
-    with pytest.raises(ValueError, match="has no classes to name"):
+    with pytest.raises(ValueError, match="has no output classes"):
         fairseq.read(path, dictionary=tmp_path / "dict.ltr.txt")
 
 
@@ -121,7 +121,7 @@ def test_a_pretrained_model_takes_no_dictionary(tmp_path):
     ],
 )
 @GENERATION
-def test_other_models_are_called_by_their_names(tmp_path, name, tensor, message, generation):
+def test_other_models_are_named(tmp_path, name, tensor, message, generation):
     about = settings("group", generation)
     if generation == "args":
         about.arch = name
@@ -133,7 +133,7 @@ def test_other_models_are_called_by_their_names(tmp_path, name, tensor, message,
     assert "this version reads wav2vec 2.0, pre-trained" in str(error.value)
 
 
-def test_a_recogniser_on_another_encoder_is_called_by_its_name(tmp_path):
+def test_another_encoder_of_a_recogniser_is_named(tmp_path):
     about = settings("layer", "cfg", fine_tuned=True)
     about["model"]["w2v_args"]["model"]["_name"] = "data2vec_audio"
     with pytest.raises(ValueError, match=r"is data2vec \(its encoder is 'data2vec_audio'\)"):
@@ -143,7 +143,7 @@ def test_a_recogniser_on_another_encoder_is_called_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activation_fn": "relu"}, "activation_fn is 'relu', ours has 'gelu' only"),
+        ({"activation_fn": "relu"}, "activation_fn is 'relu', sori supports only 'gelu'"),
         ({"layer_type": "conformer"}, "layer_type is 'conformer'"),
         ({"pos_enc_type": "rope"}, "pos_enc_type is 'rope'"),
         ({"pos_conv_depth": 5}, "pos_conv_depth is 5"),
@@ -157,7 +157,7 @@ def test_a_recogniser_on_another_encoder_is_called_by_its_name(tmp_path):
         ({"encoder_embed_dim": 64}, "no post_extract_proj"),
     ],
 )
-def test_what_would_compute_something_else_is_refused_by_name(tmp_path, changes, message):
+def test_unsupported_settings_are_refused_by_name(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         fairseq.read(saved(tmp_path, settings("group", "cfg", changes=changes), tensors_of("group")))
 
@@ -178,9 +178,9 @@ def test_all_reasons_are_given_at_once(tmp_path):
         "encoder.layers.0.adapter_layer.W_a",
     ],
 )
-def test_a_part_that_ours_lacks_is_refused_by_the_name_of_its_tensor(tmp_path, tensor):
+def test_an_unsupported_part_is_refused_by_the_name_of_its_tensor(tmp_path, tensor):
     tensors = tensors_of("group") | {tensor: torch.zeros(1)}
-    with pytest.raises(ValueError, match=rf"it has {re.escape(tensor)}, and ours has no such part"):
+    with pytest.raises(ValueError, match=rf"it has {re.escape(tensor)}, which sori does not support"):
         fairseq.read(saved(tmp_path, settings("group", "cfg"), tensors))
 
 
@@ -188,12 +188,12 @@ def test_a_part_that_ours_lacks_is_refused_by_the_name_of_its_tensor(tmp_path, t
     ("outer", "message"),
     [({"blank_weight": 2.0}, "blank_weight 2.0 changes"), ({"layer_type": "trf_adp"}, "layer_type is 'trf_adp'")],
 )
-def test_a_head_or_layers_that_compute_something_else_are_refused(tmp_path, outer, message):
+def test_unsupported_heads_and_layers_are_refused(tmp_path, outer, message):
     with pytest.raises(ValueError, match=message):
         fairseq.read(fine_tuned_file(tmp_path, outer=outer))
 
 
-def test_a_tensor_too_many_and_one_too_few_are_both_named(tmp_path):
+def test_unused_and_missing_tensors_are_named(tmp_path):
     tensors = tensors_of("group") | {"encoder.layers.0.extra": torch.zeros(2, 3)}
     del tensors["encoder.layers.2.fc1.bias"]
     message = r"(?s)missing: encoder\.layers\.2\.fc1\.bias.*not accounted for: encoder\.layers\.0\.extra \[2, 3\]"
@@ -201,7 +201,7 @@ def test_a_tensor_too_many_and_one_too_few_are_both_named(tmp_path):
         fairseq.read(saved(tmp_path, settings("group", "cfg"), tensors))
 
 
-def test_codebooks_of_other_sizes_than_the_settings_say_are_refused(tmp_path):
+def test_codebooks_that_do_not_match_the_settings_are_refused(tmp_path):
     path = saved(tmp_path, settings("group", "cfg", changes={"latent_vars": CODES + 1}), tensors_of("group"))
     with pytest.raises(ValueError, match=r"quantizer\.vars should be \(1, 82, 16\), got \(1, 80, 16\)"):
         fairseq.read(path)
@@ -209,14 +209,14 @@ def test_codebooks_of_other_sizes_than_the_settings_say_are_refused(tmp_path):
 
 def test_another_sampling_rate_is_refused(tmp_path):
     path = saved(tmp_path, settings("group", "args", task={"sample_rate": 8000}), tensors_of("group"))
-    with pytest.raises(ValueError, match=r"listens at 8000 Hz \(task\.sample_rate\).*16000 Hz"):
+    with pytest.raises(ValueError, match=r"expects audio at 8000 Hz \(task\.sample_rate\).*16000 Hz"):
         fairseq.read(path)
 
 
-def test_settings_that_contradict_each_other_on_normalisation_are_refused(tmp_path):
+def test_contradictory_settings_of_normalisation_are_refused(tmp_path):
     about = settings("layer", "cfg", fine_tuned=True)
     about["model"]["w2v_args"]["task"]["normalize"] = False
-    with pytest.raises(ValueError, match="contradicts itself on whether the waveform is normalised"):
+    with pytest.raises(ValueError, match="contradictory settings on whether the waveform is normalised"):
         fairseq.read(saved(tmp_path, about, tensors_of("layer", fine_tuned=True)))
 
 
@@ -230,10 +230,13 @@ def test_a_recogniser_that_does_not_describe_its_encoder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"weight": torch.zeros(2)}, "is no checkpoint of fairseq: expected .* got weight"),
+        ({"weight": torch.zeros(2)}, "is not a fairseq checkpoint: expected .* got weight"),
         ([1, 2], "got list"),
         ({"model": {"mask_emb": torch.zeros(2)}, "epoch": 3}, "tensors without settings.*got epoch, model"),
-        ({"model": {"_x": 5}, "cfg": {"model": {"_name": "wav2vec2"}}}, "something else than tensors in its model: _x"),
+        (
+            {"model": {"_x": 5}, "cfg": {"model": {"_name": "wav2vec2"}}},
+            "expected only tensors in `model`, got others as well: _x",
+        ),
     ],
 )
 def test_files_of_other_programs_are_refused(tmp_path, content, message):
@@ -258,13 +261,13 @@ def test_files_of_other_programs_are_refused(tmp_path, content, message):
         "[(64, 10, 0)]",
     ],
 )
-def test_texts_of_python_are_read_as_lists_and_never_run(tmp_path, name, text):
+def test_python_expressions_are_parsed_and_never_executed(tmp_path, name, text):
     evidence = tmp_path / "evidence"
     path = saved(tmp_path, settings("group", "args", changes={name: text.format(folder=evidence)}), tensors_of("group"))
     if name == "latent_temp":
         about = settings("group", "cfg", changes={name: text.format(folder=evidence)})
         path = saved(tmp_path, about, tensors_of("group"))
-    with pytest.raises(ValueError, match=rf"{name} should be .*Nothing of it was run"):
+    with pytest.raises(ValueError, match=rf"{name} should be .*No code in it was executed"):
         fairseq.read(path)
     assert not evidence.exists()
 
@@ -277,7 +280,7 @@ def test_texts_of_python_are_read_as_lists_and_never_run(tmp_path, name, text):
         (" (2,0.5,0.999995) ", (2, 0.5, 0.999995)),
     ],
 )
-def test_texts_of_python_mean_what_python_says(text, value):
+def test_python_expressions_have_their_value_in_python(text, value):
     expected = eval(text) if value == "itself" else value  # noqa: S307 - our own text, the reference
     assert literal(text, name="x", origin="y") == expected
 
@@ -290,27 +293,27 @@ def test_texts_of_python_mean_what_python_says(text, value):
         ({"front": ConvConfig(dim=D)}, r"as many channels as the blocks \(96\)"),
     ],
 )
-def test_parts_that_fairseq_lacks_are_not_written(tmp_path, changes, message):
+def test_parts_that_fairseq_does_not_support_are_refused(tmp_path, changes, message):
     config = native("lv60k").system.model_copy(update=changes)
     with pytest.raises(ValueError, match=message):
         fairseq.write(Model(config, None, None, Wav2Vec2(config).state_dict(), {}), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_spectrum_and_its_targets_are_not_written(tmp_path):
+def test_a_spectral_front_end_and_its_targets_are_refused(tmp_path):
     model = Model(sizes.tiny(), None, None, Wav2Vec2(sizes.tiny()).state_dict(), {})
-    with pytest.raises(ValueError, match=r"(?s)is a spectrum \(cepstrum\).*cepstra \(targets\).*--format onnx"):
+    with pytest.raises(ValueError, match=r"(?s)is spectral \(cepstrum\).*cepstra as input \(targets\).*--format onnx"):
         fairseq.write(model, tmp_path)
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"read": "mix"}, "a mix of layers"), ({"upsample": 2}, "2 letters")])
-def test_heads_that_fairseq_lacks_are_not_written(tmp_path, changes, message):
+@pytest.mark.parametrize(("changes", "message"), [({"read": "mix"}, "a mix of layers"), ({"upsample": 2}, "2 symbols")])
+def test_heads_that_fairseq_does_not_support_are_refused(tmp_path, changes, message):
     model = native("lv60k", vocabulary=VOCABULARIES["ours"])
     with pytest.raises(ValueError, match=message):
         fairseq.write(model._replace(system=model.system.model_copy(update=changes)), tmp_path)
 
 
-def test_an_encoder_without_quantiser_is_not_written(tmp_path):
+def test_an_encoder_without_quantiser_is_refused(tmp_path):
     model = native("lv60k")
     weights = {name: tensor for name, tensor in model.weights.items() if name.split(".")[0] not in Wav2Vec2.OBJECTIVE}
     with pytest.raises(ValueError, match="it has no quantiser"):

@@ -28,7 +28,7 @@ LENGTHS = [[16_000], [4_321], [33_333, 20_000, 4_100], [24_001, 24_001]]
 
 
 def encoder(name: str) -> Wav2Vec2:
-    """Random weights, with no norm, bias or gain left at 1 or 0."""
+    """Return an encoder with random weights, including norms, biases and gains."""
     torch.manual_seed(1)
     config = getattr(sizes, name.removesuffix("_deltas"))()
     if name in ("base", "lv60k"):
@@ -57,7 +57,7 @@ def recogniser(name: str, **config) -> Ctc:
 
 
 class OtherEncoder(nn.Module):
-    """Of a system that nobody has written a graph for."""
+    """Encoder of a system that cannot be exported."""
 
     config = SimpleNamespace(dim=4, num_layers=1)
     hop_samples = 320
@@ -79,7 +79,7 @@ MAKERS = {
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Systems and their files by name; each is written once, for that takes some seconds."""
+    """Return a function from name to system and file; each is exported once, as that takes some seconds."""
 
     @cache
     def make(name: str):
@@ -101,7 +101,7 @@ def small_recogniser(exported):
 
 
 def waveforms(lengths: list[int], *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise whose loudness changes, loud padding."""
+    """Return noise of varying loudness, with loud padding."""
     draw = torch.Generator().manual_seed(seed)
     waveform = torch.randn(len(lengths), max(lengths), generator=draw)
     waveform *= 0.1 + 0.05 * torch.sin(torch.arange(max(lengths)) / 1000)
@@ -126,7 +126,7 @@ def largest_difference(one, other) -> float:
     return (one.data[:, : real.shape[1]][real] - other.data[:, : real.shape[1]][real]).abs().max().item()
 
 
-def test_the_file_computes_what_torch_computes(pair):
+def test_the_file_has_the_output_of_torch(pair):
     system, path = pair
     model = OnnxModel(path)
     for number, lengths in enumerate(LENGTHS):
@@ -134,7 +134,7 @@ def test_the_file_computes_what_torch_computes(pair):
         assert largest_difference(from_file(model, *batch), from_torch(system, *batch)) < 1e-4
 
 
-def test_a_padded_row_gets_what_it_gets_alone(pair):
+def test_a_padded_row_has_the_output_of_the_row_alone(pair):
     system, path = pair
     model = OnnxModel(path)
     waveform, lengths = waveforms([33_333, 20_000, 4_100])
@@ -145,7 +145,7 @@ def test_a_padded_row_gets_what_it_gets_alone(pair):
         torch.testing.assert_close(frames[:num_frames], alone.data[0], rtol=0, atol=1e-4)
 
 
-def test_a_row_that_is_too_short_disturbs_no_other(pair):
+def test_a_row_that_is_too_short_does_not_affect_others(pair):
     _, path = pair
     model = OnnxModel(path)
     waveform, lengths = waveforms([16_000, 16_000])
@@ -158,7 +158,7 @@ def test_a_row_that_is_too_short_disturbs_no_other(pair):
         from_file(model, waveform, torch.tensor([16_000, 20]))
 
 
-def test_the_file_explains_itself(pair):
+def test_the_file_describes_itself(pair):
     system, path = pair
     facts = OnnxModel(path).facts
     assert facts.sampling_rate == 16_000
@@ -179,7 +179,7 @@ def test_the_file_explains_itself(pair):
     assert b"site-packages" not in path.read_bytes(), "the exporter's stack traces are in the file"
 
 
-def test_quantised_matrices_only(pair, tmp_path):
+def test_only_matrices_are_quantised(pair, tmp_path):
     system, path = pair
     into = tmp_path / "int8.onnx"
     assert quantize_onnx(path, into) == into.stat().st_size < path.stat().st_size
@@ -189,7 +189,7 @@ def test_quantised_matrices_only(pair, tmp_path):
     in_blocks = config.num_layers * (6 if config.adapter_dim else 4)
     assert count(after, "Conv") == count(before, "Conv") > 0
     assert count(after, "ConvInteger") == count(after, "QLinearConv") == 0
-    # The projection and a head besides; of the front ends none.
+    # Also the projection and the head; none in the front ends.
     assert count(after, "MatMulInteger") == in_blocks + 1 + isinstance(system, Ctc)
     assert OnnxModel(into).facts == OnnxModel(path).facts
     assert {entry.key: entry.value for entry in after.metadata_props} == {e.key: e.value for e in before.metadata_props}
@@ -198,7 +198,7 @@ def test_quantised_matrices_only(pair, tmp_path):
     assert 0 < largest_difference(exact, rounded) < 0.1 * exact.data.abs().max()
 
 
-def test_large_models_keep_their_weights_beside_them_and_nothing_is_printed(tmp_path, monkeypatch, capfd, caplog):
+def test_large_models_have_external_weights_and_nothing_is_printed(tmp_path, monkeypatch, capfd, caplog):
     monkeypatch.setattr(conversion, "_SINGLE_FILE_BYTES", 10_000)
     system, path, into = recogniser("smoke"), tmp_path / "new" / "model.onnx", tmp_path / "new" / "int8.onnx"
     handlers = list(logging.getLogger().handlers)
@@ -238,10 +238,10 @@ def test_a_file_that_differs_is_refused(small_recogniser, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_exported(tmp_path, monkeypatch):
+def test_unsupported_systems_are_refused(tmp_path, monkeypatch):
     system = recogniser("smoke")
     foreign = Ctc(system.config, OtherEncoder(), num_classes=3)
-    with pytest.raises(ValueError, match=r"expected wav2vec 2\.0 or a recogniser over it, got OtherEncoder"):
+    with pytest.raises(ValueError, match=r"expected wav2vec 2\.0 or a recogniser on it, got OtherEncoder"):
         export_onnx(foreign, tmp_path / "model.onnx")
     system.vocabulary = None
     with pytest.raises(ValueError, match="has no vocabulary"):
@@ -251,20 +251,20 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
         export_onnx(system, tmp_path / "model.onnx")
 
 
-def test_what_is_no_file_of_ours(small_recogniser, tmp_path):
+def test_other_files_are_refused(small_recogniser, tmp_path):
     _, path = small_recogniser
     with pytest.raises(FileNotFoundError, match="there is no file"):
         OnnxModel(tmp_path / "none.onnx")
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="likely it was cut short"):
+    with pytest.raises(ValueError, match="likely it is incomplete"):
         OnnxModel(cut)
     foreign = onnx.load(path)
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(ValueError, match="does not say its 'output'"):
+    with pytest.raises(ValueError, match="has no 'output' in its metadata"):
         OnnxModel(tmp_path / "foreign.onnx")
-    with pytest.raises(ValueError, match="expected a file that gives frames"):
+    with pytest.raises(ValueError, match="expected a file with output frames"):
         OnnxModel(path).extract_features(*waveforms([16_000]))
 
 
@@ -277,14 +277,14 @@ def test_the_gate_measures_both_files(small_recogniser, tmp_path):
     labels = [exact.logits(*batch).data.argmax(-1) for batch in batches]
 
     def score(model: OnnxModel) -> ErrorRates:
-        """The share of frames with another class than the float file's: 0 for that one itself."""
+        """Return the fraction of frames with another class than in the float file."""
         wrong = torch.cat([model.logits(*b).data.argmax(-1) != y for b, y in zip(batches, labels, strict=True)], 1)
         return ErrorRates(float(wrong.any()), wrong.float().mean().item())
 
     result = gate(path, into, score, tolerance=1.0)
     assert result.before.rates == (0.0, 0.0)
     assert result.passed
-    assert result.before.seconds_heard == result.after.seconds_heard == pytest.approx((48_000 + 9000) / 16_000)
+    assert result.before.seconds_processed == result.after.seconds_processed == pytest.approx((48_000 + 9000) / 16_000)
     assert (result.before.num_bytes, result.after.num_bytes) == (num_bytes(path), num_bytes(into))
     assert result.before.seconds_per_hour > 0
     assert result.after.seconds_per_hour > 0
@@ -311,9 +311,9 @@ def test_the_gate_refuses(small_recogniser):
     assert not passed(ErrorRates(0.22, 0.1))
     assert not passed(ErrorRates(0.2, 0.12))
     assert not passed(ErrorRates(float("nan"), 0.1))
-    with pytest.raises(ValueError, match="hear the same labelled utterances"):
+    with pytest.raises(ValueError, match="process the same transcribed utterances"):
         gate(path, path, lambda _: ErrorRates(0.1, 0.1), tolerance=0.01)
-    with pytest.raises(ValueError, match="like a file that writes nothing"):
+    with pytest.raises(ValueError, match="no better than empty output"):
         gate(path, path, constant(ErrorRates(1.0, 1.0), ErrorRates(1.0, 1.0)), tolerance=0.01)
 
 

@@ -1,4 +1,4 @@
-"""What a `config.json` from anybody may say of a model's source, and that what older versions wrote still loads."""
+"""Untrusted settings of a model's source in `config.json` are validated, and those of older versions still load."""
 
 import json
 
@@ -23,7 +23,7 @@ VOCAB = {"<pad>": 0, "|": 1, "a": 2, "b": 3}
 
 
 def model(folder, **changes):
-    """A recogniser as `hub.save` leaves it."""
+    """Save a recogniser with `store.save`."""
     torch.manual_seed(0)
     large = sizes.lv60k()
     front = large.front.model_copy(update={"dim": 16})
@@ -32,8 +32,8 @@ def model(folder, **changes):
     return folder
 
 
-def say(folder, origin):
-    """Put an origin into a model's card, as a stranger would."""
+def set_origin(folder, origin):
+    """Put an untrusted origin into the `config.json` of a model."""
     card = json.loads((folder / "config.json").read_text())
     card["origin"] = origin
     (folder / "config.json").write_text(json.dumps(card))
@@ -46,11 +46,11 @@ def of_huggingface(**changes):
 @pytest.mark.parametrize(
     "name", ["/{tmp}/home/.bashrc", "../escaped.json", "other.json", "sub/vocab.json", "", "README.md"]
 )
-def test_only_the_tokenizers_own_files_are_written(name, tmp_path):
+def test_only_tokenizer_files_are_written(name, tmp_path):
     name = name.replace("/{tmp}", str(tmp_path))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".bashrc").write_text("mine")
-    say(model(tmp_path / "evil"), of_huggingface(tokenizer={"vocab.json": VOCAB, name: {"x": 1}}))
+    set_origin(model(tmp_path / "evil"), of_huggingface(tokenizer={"vocab.json": VOCAB, name: {"x": 1}}))
     with pytest.raises(ValueError, match=r"(?s)config\.json is not a valid ModelCard.*tokenizer.*'vocab\.json'"):
         convert.convert(tmp_path / "evil", tmp_path / "out", to="huggingface")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil", "home"]
@@ -58,21 +58,23 @@ def test_only_the_tokenizers_own_files_are_written(name, tmp_path):
 
 
 @pytest.mark.parametrize("language", ["../escaped", "/{tmp}/escaped", "a/b", "a\\b", "a\0b", "x:y", "x" * 300])
-def test_a_language_names_no_other_folder(language, tmp_path):
+def test_a_language_cannot_refer_to_another_folder(language, tmp_path):
     language = language.replace("/{tmp}", str(tmp_path))
     folder = model(tmp_path / "evil", adapter_dim=4)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "adapter.a").mkdir()
-    say(folder, of_huggingface(tokenizer={"vocab.json": VOCAB, "tokenizer_config.json": {"target_lang": language}}))
+    set_origin(
+        folder, of_huggingface(tokenizer={"vocab.json": VOCAB, "tokenizer_config.json": {"target_lang": language}})
+    )
     with pytest.raises(ValueError, match="expected a plain name of a file"):
         convert.huggingface.write(store.read(folder).model, tmp_path / "out")
     assert not list(tmp_path.rglob("*escaped*"))
 
 
-def test_an_honest_language_names_its_adapter(tmp_path):
+def test_a_valid_language_names_its_adapter(tmp_path):
     folder = model(tmp_path / "m", adapter_dim=4)
     files = {"vocab.json": {"swh": VOCAB}, "tokenizer_config.json": {"target_lang": "swh"}}
-    say(folder, of_huggingface(tokenizer=files, config={"adapter_attn_dim": 4}, order=[0, 1, 2, 3]))
+    set_origin(folder, of_huggingface(tokenizer=files, config={"adapter_attn_dim": 4}, order=[0, 1, 2, 3]))
     convert.convert(folder, tmp_path / "out", to="huggingface")
     assert (tmp_path / "out" / "adapter.swh.safetensors").is_file()
     assert json.loads((tmp_path / "out" / "vocab.json").read_text()) == {"swh": VOCAB}
@@ -102,9 +104,9 @@ SECTIONS = {"model": {"_name": "wav2vec2"}, "task": None, "criterion": {"_name":
         {"format": "fairseq", "cfg": SECTIONS, "history": {"criterion_name": "C", "num_updates": 7}},
     ],
 )
-def test_what_older_versions_wrote_is_read_and_comes_back(origin, tmp_path):
+def test_origins_of_older_versions_are_read_and_written_back(origin, tmp_path):
     folder = model(tmp_path / "m")
-    say(folder, origin)
+    set_origin(folder, origin)
     stored = store.read(folder)
     (tmp_path / "again").mkdir()
     store.write(stored.model, tmp_path / "again")
@@ -138,16 +140,16 @@ def test_what_older_versions_wrote_is_read_and_comes_back(origin, tmp_path):
     ],
     ids=range(17),
 )
-def test_what_no_version_wrote_is_refused(origin, tmp_path):
+def test_invalid_origins_are_refused(origin, tmp_path):
     folder = model(tmp_path / "m")
-    say(folder, origin)
+    set_origin(folder, origin)
     with pytest.raises(ValueError, match=r"config\.json is not a valid ModelCard:\n  origin"):
         store.read(folder)
 
 
 def test_an_order_of_another_number_of_classes_is_refused(tmp_path):
     folder = model(tmp_path / "m")
-    say(folder, of_huggingface(order=[1, 0]))
+    set_origin(folder, of_huggingface(order=[1, 0]))
     with pytest.raises(ValueError, match=r"order of 4 classes .*, got 2"):
         convert.convert(folder, tmp_path / "out", to="huggingface")
     assert not (tmp_path / "out").exists()

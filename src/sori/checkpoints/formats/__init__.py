@@ -1,1 +1,1 @@
-"""File formats of other libraries."""
+"""Checkpoint formats of other libraries."""

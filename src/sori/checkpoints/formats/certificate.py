@@ -1,4 +1,4 @@
-"""The certificate of a conversion: what became of every tensor, and how anybody can check it."""
+"""Certificate of a conversion: what happened to every tensor, and data to verify it."""
 
 import hashlib
 import json
@@ -16,47 +16,47 @@ NAME, MODEL_CARD = "certificate.json", "README.md"
 
 
 class Entry(Config):
-    """What became of one tensor."""
+    """What happened to one tensor."""
 
     source: str | None
-    """Its name before; None: there was none, it is new."""
+    """Name in the source; None: the tensor is new."""
     target: str | None
-    """Its name now; None: it was dropped."""
+    """Name in the target; None: the tensor was dropped."""
     how: str
-    """`as it is`, `stacked` (several follow each other along the first axis), `split`, `reshaped` (the same numbers,
-    other axes), `reordered` (classes), `widened` (to 32 bit), `dropped` or `new`."""
+    """`as it is`, `stacked` (concatenated along the first axis), `split`, `reshaped` (the same numbers, other axes),
+    `reordered` (classes), `widened` (to 32 bit), `dropped` or `new`."""
     reason: str = ""
-    """Of what was dropped or is new."""
+    """Reason why a tensor was dropped or is new."""
 
 
 class Certificate(Config):
-    """The account of one conversion."""
+    """Record of one conversion."""
 
     source: str
     target: str = ""
     source_format: str
     target_format: str = "sori"
     sha256: dict[str, str] = Field(default_factory=dict)
-    """Of the source's files, by name."""
+    """Digests of the source's files, by name."""
     tensors: tuple[Entry, ...] = ()
-    """From the source to ours."""
+    """From the source to sori."""
     written: tuple[Entry, ...] = ()
-    """From ours to the target, where that is of another format."""
+    """From sori to the target, if that is in another format."""
     source_parameters: int
-    """Numbers in the source's tensors."""
+    """Number of elements in the source's tensors."""
     target_parameters: int
     sampling_rate: int | None = 16_000
-    """Hz; None: it hears nothing."""
+    """Sampling rate in Hz; None: the model does not take audio."""
     normalisation: str = ""
-    """What is done to the waveform first, and who says so."""
+    """Normalisation of the waveform, and the file or field that specifies it."""
     licence: str = "not stated"
     notes: tuple[str, ...] = ()
-    """Whatever else a user should know."""
+    """Further remarks for the user."""
     outputs: dict[str, Any] = Field(default_factory=dict)
-    """Of a fixed waveform: what it gives, and the greatest difference to the source where that could be run."""
+    """Output for a fixed input, and the greatest difference to the source's output if that could be run."""
 
     def table(self) -> str:
-        """The certificate for a person: a line for each fact, a line for each kind of change to tensors."""
+        """Return the certificate as a table, one fact per line, changes of tensors summarised by kind."""
         rows = [
             ("from", f"{self.source} ({self.source_format})"),
             ("to", f"{self.target or 'memory'} ({self.target_format})"),
@@ -75,7 +75,7 @@ class Certificate(Config):
         return "\n".join(f"{name:14} {value}" for name, value in rows)
 
     def save(self, folder: Path) -> None:
-        """Write it as `certificate.json`."""
+        """Write `certificate.json` into a folder."""
         text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, indent=1)
         (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
@@ -87,7 +87,7 @@ def _changes(entries: Iterable[Entry]) -> str:
 
 
 def sha256(files: Iterable[Path]) -> dict[str, str]:
-    """Digests of files, by their names."""
+    """Return the digests of files, by their names."""
     digests = {}
     for path in files:
         with open_bytes(path) as file:
@@ -96,7 +96,7 @@ def sha256(files: Iterable[Path]) -> dict[str, str]:
 
 
 def licence_in(card: Path) -> str:
-    """The licence that a model card (README.md with a YAML head) states, or that there is none."""
+    """Return the licence stated in a model card (README.md with a YAML header), or "not stated"."""
     if not card.is_file():
         return "not stated"
     for line in read_text(card, errors="replace").split("---")[1:2]:

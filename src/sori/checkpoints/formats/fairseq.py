@@ -1,7 +1,7 @@
-"""fairseq's `.pt` files of wav2vec 2.0, pre-trained (`wav2vec2`) or fine-tuned (`wav2vec_ctc`), both ways.
+"""Read and write fairseq's `.pt` files of wav2vec 2.0, pre-trained (`wav2vec2`) or fine-tuned (`wav2vec_ctc`).
 
-Those of wav2vec and vq-wav2vec: `fairseq_first.py`. Nothing of `fairseq` is needed, and nothing of the file is run.
-Names of tensors: `rows`; of settings: `fairseq_config.py`; XLSR-53 and XLS-R are of the same kind.
+XLSR-53 and XLS-R have the same format; for wav2vec and vq-wav2vec see `fairseq_first.py`. `fairseq` itself is not
+needed, and no code in the file is executed. Names of tensors: `rows`; of settings: `fairseq_config.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,49 +35,49 @@ from sori.nn.conv import ConvConfig
 CHECKPOINT = "checkpoint.pt"
 _ENCODER = "w2v_encoder.w2v_model."
 _HEAD = {kind: f"w2v_encoder.proj.{kind}" for kind in ("weight", "bias")}
-"""Names in a recogniser."""
+"""Names of the output layer of a recogniser."""
 _UNLIKELY = -1e4
-"""Bias of a class that is never to be seen; 16 bits can hold it."""
+"""Bias of a class that is never to be predicted; representable in 16 bits."""
 _OURS = "sori"
-"""Where a file that we wrote keeps what would be lost otherwise; fairseq does not look there."""
+"""Key under which files written by sori keep what the format would lose; fairseq ignores it."""
 _BIAS = "feature_extractor.conv_layers.0.0.bias"
 
 
 def is_fairseq(path: Path) -> bool:
-    """Whether it is a file that fairseq may have written; whether it did, only `read` can tell."""
+    """Return whether a file may be a fairseq checkpoint, by its name; `read` checks the content."""
     return path.suffix == ".pt" and path.is_file()
 
 
 def read(path: Path, *, dictionary: Path | None = None) -> Imported:
-    """A model from a checkpoint of fairseq.
+    """Read a model from a fairseq checkpoint.
 
     Args:
-        path: the file.
-        dictionary: what the classes of a recogniser stand for; None: `dict.ltr.txt` beside the file.
+        path: The file.
+        dictionary: Dictionary of the classes of a recogniser; None: `dict.ltr.txt` beside the file.
 
     Raises:
-        ValueError: anything is missing, damaged, of another kind, or a tensor is left without a place.
+        ValueError: Something is missing, damaged or of another kind, or a tensor would be unused.
     """
     checkpoint = _read_checkpoint(path)
     weights = checkpoint["model"]
     if fairseq_first.belongs(map(str, weights)):
         if dictionary is not None:
-            raise ValueError(f"{path} was not fine-tuned and has no classes to name; leave the dictionary away")
+            raise ValueError(f"{path} was not fine-tuned and has no output classes; omit the dictionary")
         return fairseq_first.read(path, checkpoint)
     settings = read_settings(checkpoint, [str(name) for name in weights], origin=str(path))
     if stray := [str(name) for name, value in weights.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{path} has something else than tensors in its model: {', '.join(stray[:5])}; cannot be read")
+        raise ValueError(f"{path}: expected only tensors in `model`, got others as well: {', '.join(stray[:5])}")
     classes = lines = None
     files = [path]
     if settings.ctc is not None:
-        place = dictionary or path.parent / DICTIONARY
-        files.append(place)
-        lines = read_lines(place, needed_by=path)
-        classes = classes_of(lines, place)
-        _check_head(weights, len(classes.order), place)
+        dictionary_path = dictionary or path.parent / DICTIONARY
+        files.append(dictionary_path)
+        lines = read_lines(dictionary_path, needed_by=path)
+        classes = classes_of(lines, dictionary_path)
+        _check_head(weights, len(classes.order), dictionary_path)
         classes = classes_before(lines, checkpoint.get(_OURS)) or classes
     elif dictionary is not None:
-        raise ValueError(f"{path} was not fine-tuned and has no classes to name; leave the dictionary away")
+        raise ValueError(f"{path} was not fine-tuned and has no output classes; omit the dictionary")
     order = classes.order if classes else None
     layout = rows(settings.encoder, classes=classes is not None, objective=settings.has_objective, order=order)
     _check_shapes(weights, layout, path)
@@ -108,17 +108,17 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
 
 
 def write(model: Model, folder: Path) -> list[Entry]:
-    """Write what fairseq loads: `checkpoint.pt` and, for a recogniser, `dict.ltr.txt`.
+    """Write the files that fairseq loads: `checkpoint.pt` and, for a recogniser, `dict.ltr.txt`.
 
     Args:
-        model: to be written; an encoder needs its quantiser.
-        folder: an empty folder.
+        model: Model to write; an encoder needs its quantiser.
+        folder: Empty folder.
 
     Returns:
-        What became of every tensor.
+        An entry for every tensor.
 
     Raises:
-        ValueError: the model has parts that fairseq lacks; names them.
+        ValueError: The model has parts that fairseq does not support; the message names them.
     """
     if isinstance(model.system, Wav2VecConfig | VqWav2VecConfig):
         cfg, theirs, entries = fairseq_first.write(model, model.system)
@@ -143,15 +143,15 @@ def write(model: Model, folder: Path) -> list[Entry]:
     )
     theirs, entries = give(weights, layout, origin="this model")
     if added:
-        more = {"how": "reordered", "reason": f"with {added} classes more that fairseq cannot do without, never likely"}
+        more = {"how": "reordered", "reason": f"with {added} more classes that fairseq requires, never predicted"}
         entries = [entry.model_copy(update=more if entry.target in _HEAD.values() else {}) for entry in entries]
     front = model.wav2vec2_config.front
     if isinstance(front, ConvConfig) and front.bias and front.norm == "group":
         name = f"{_ENCODER if written else ''}{_BIAS}"
         theirs[name] = torch.zeros(front.dim)
         entries.append(Entry(source=None, target=name, how="new", reason="zeros; it has no effect"))
-    beside = {} if written is None or written.rest is None else {_OURS: written.rest}
-    _save(folder, settings, theirs, source, beside, is_ctc=written is not None)
+    own = {} if written is None or written.rest is None else {_OURS: written.rest}
+    _save(folder, settings, theirs, source, own, is_ctc=written is not None)
     if written is not None:
         text = "".join(f"{line}\n" for line in written.lines)
         (folder / DICTIONARY).write_text(text, encoding="utf-8", newline="\n")
@@ -170,24 +170,24 @@ def _save(
     checkpoint = {
         "args": None,
         "cfg": settings,
-        "model": {name: _alone(tensor) for name, tensor in weights.items()},
-        **_beside(None if source is None else source.history, is_ctc=is_ctc),
+        "model": {name: _own_storage(tensor) for name, tensor in weights.items()},
+        **_training_state(None if source is None else source.history, is_ctc=is_ctc),
         **more,
     }
     torch.save(checkpoint, folder / CHECKPOINT)
 
 
 def rows(config: Wav2Vec2Config, *, classes: bool, objective: bool, order: tuple[int, ...] | None = None) -> list[Row]:
-    """Every tensor of ours with its name (or names) in fairseq.
+    """Return every tensor of sori with its name (or names) in fairseq.
 
     Args:
-        config: of the encoder, with a convolutional front end.
-        classes: whether it is a recogniser.
-        objective: whether it has quantiser and projections.
-        order: for a recogniser: their class for each of ours, where they differ.
+        config: Configuration of the encoder, with a convolutional front end.
+        classes: Whether it is a recogniser.
+        objective: Whether it has quantiser and projections.
+        order: For a recogniser: their class for each of ours, if they differ.
     """
     front = config.front
-    assert isinstance(front, ConvConfig)  # noqa: S101 - settings of other front ends are refused before
+    assert isinstance(front, ConvConfig)  # noqa: S101 - other front ends have been refused
     table: list[Row] = []
 
     def same(ours: str, theirs: str, kinds: Iterable[str] = ("weight", "bias")) -> None:
@@ -238,8 +238,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         return checkpoint
     got = ", ".join(sorted(map(str, checkpoint))[:8]) if isinstance(checkpoint, dict) else type(checkpoint).__name__
     raise ValueError(
-        f"{path} is no checkpoint of fairseq: expected a dictionary with `model` and `cfg` or `args`, got {got}; "
-        "likely the file of another program"
+        f"{path} is not a fairseq checkpoint: expected a dictionary with `model` and `cfg` or `args`, got {got}; "
+        "likely a file of another program"
     )
 
 
@@ -249,9 +249,9 @@ def _dropped(
     below = _ENCODER if classes else ""
     reasons = {}
     if classes:
-        reasons = dict.fromkeys(("quantizer.", "project_q.", "final_proj."), "of pre-training; a recogniser needs none")
+        reasons = dict.fromkeys(("quantizer.", "project_q.", "final_proj."), "for pre-training only")
     elif not objective:
-        reasons = dict.fromkeys(("project_q.", "final_proj."), "predicts features and no codes, which ours does not")
+        reasons = dict.fromkeys(("project_q.", "final_proj."), "predicts features, not units: unsupported")
     front = config.front
     if isinstance(front, ConvConfig) and front.bias and front.norm == "group":
         reasons[_BIAS] = "a constant before a normalisation over time has no effect"
@@ -261,26 +261,26 @@ def _dropped(
 def _check_shapes(weights: Mapping[str, Tensor], layout: Iterable[Row], path: Path) -> None:
     for row in layout:
         if row.shapes is None or row.theirs[0] not in weights:
-            continue  # `take` says what is missing
+            continue  # `take` reports missing tensors
         got = tuple(weights[row.theirs[0]].shape)
         if got != row.shapes[1]:
             raise ValueError(
-                f"{path}: by its settings {row.theirs[0]} should be {row.shapes[1]}, got {got}; likely they are those "
-                "of another file"
+                f"{path}: by its settings {row.theirs[0]} should be {row.shapes[1]}, got {got}; likely the settings "
+                "are those of another file"
             )
 
 
-def _check_head(weights: Mapping[str, Tensor], num_classes: int, place: Path) -> None:
+def _check_head(weights: Mapping[str, Tensor], num_classes: int, dictionary: Path) -> None:
     bias = weights.get(_HEAD["bias"])
     if bias is not None and len(bias) != num_classes:
         raise ValueError(
-            f"{place} does not fit the model: its output layer has {len(bias)} classes, and the dictionary "
+            f"{dictionary} does not match the model: its output layer has {len(bias)} classes, and the dictionary "
             f"{num_classes} ({', '.join(FIRST)} and {num_classes - len(FIRST)} lines); likely that of another model"
         )
 
 
-def _beside(past: Mapping[Any, str | int] | None, *, is_ctc: bool) -> dict[str, Any]:
-    """What fairseq looks for in a file beside the model: it was trained, and its optimiser is to start anew."""
+def _training_state(past: Mapping[Any, str | int] | None, *, is_ctc: bool) -> dict[str, Any]:
+    """Return the training state that fairseq requires in a checkpoint, with a reset optimiser."""
     last: dict[str, Any] = {
         "criterion_name": "CtcCriterion" if is_ctc else "Wav2vecCriterion",
         "optimizer_name": "FairseqAdam",
@@ -300,12 +300,12 @@ def _beside(past: Mapping[Any, str | int] | None, *, is_ctc: bool) -> dict[str, 
 def _notes(checkpoint: Mapping[str, Any], classes: Classes | None) -> list[str]:
     notes = []
     if checkpoint.get("last_optimizer_state") is not None:
-        notes.append("the optimiser's state is not carried over")
+        notes.append("the optimiser's state is not converted")
     if classes and any(symbol.startswith("\u2581") for symbol in classes.vocabulary.symbols):
-        notes.append("its classes are pieces of words (sentencepiece); their \u2581 is not turned into a space")
+        notes.append("its classes are word pieces (sentencepiece); their \u2581 is not converted to a space")
     return notes
 
 
-def _alone(tensor: Tensor) -> Tensor:
-    """Without the rest of a larger storage, which `torch.save` would write with it."""
+def _own_storage(tensor: Tensor) -> Tensor:
+    """Copy a tensor out of a larger storage, which `torch.save` would write completely."""
     return tensor.clone() if tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size() else tensor

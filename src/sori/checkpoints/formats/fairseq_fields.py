@@ -1,8 +1,8 @@
-"""Fields of a fairseq checkpoint: their defaults, their names here, and what kind of model they belong to.
+"""Fields of a fairseq checkpoint: defaults, sori's names for them, and the kinds of models they belong to.
 
-Newer files keep them in sections (`cfg`: model, task, criterion), older ones in one flat list (`args`). A recogniser
-has its own settings and, as `w2v_args`, those of the encoder that it started from, into which fairseq copied what
-fine-tuning changed (dropout, masks): the outer and the inner ones.
+Newer files store them in sections (`cfg`: model, task, criterion), older ones in one flat list (`args`). A recogniser
+has its own settings (outer) and, as `w2v_args`, those of its initial encoder (inner), into which fairseq copied the
+settings changed by fine-tuning (dropout, masks).
 """
 
 import ast
@@ -24,7 +24,7 @@ PARTS: dict[str, Any] = {
     "quantizer_depth": 1,
     "target_glu": False,
 }
-"""What changes the tensors or what the encoder computes, with the only values that ours has."""
+"""Fields that affect the tensors or the encoder's output, with the only values that sori supports."""
 TRAINING: dict[str, Any] = {
     "same_quantizer": False,
     "negatives_from_everywhere": False,
@@ -39,7 +39,7 @@ TRAINING: dict[str, Any] = {
     "mask_channel_other": 0,
     "no_mask_channel_overlap": False,
 }
-"""What matters in training only, with the values that ours has."""
+"""Fields that affect only training, with sori's values."""
 DEFAULTS: dict[str, Any] = {
     "extractor_mode": "default",
     "encoder_layers": 12,
@@ -73,9 +73,9 @@ DEFAULTS: dict[str, Any] = {
     **PARTS,
     **TRAINING,
 }
-"""What a field means that the file leaves out or has as None (`Wav2Vec2Config` of fairseq at 3d262bb)."""
+"""Defaults of fields that are missing or None (`Wav2Vec2Config` of fairseq at 3d262bb)."""
 HEAD: dict[str, Any] = {"apply_mask": False, "freeze_finetune_updates": 0, "final_dropout": 0.0, "blank_weight": 0.0}
-"""The same for what only a recogniser has (`Wav2Vec2CtcConfig`)."""
+"""Defaults of fields that only a recogniser has (`Wav2Vec2CtcConfig`)."""
 
 SAME = {
     "dim": "encoder_embed_dim",
@@ -99,20 +99,20 @@ SAME = {
     "num_negatives": "num_negatives",
     "temperature": "logit_temp",
 }
-"""Our names of fields, and theirs for the same."""
+"""Fields of equal meaning: sori's name, fairseq's name."""
 MASK = {
     "time_prob": "mask_prob",
     "time_length": "mask_length",
     "channel_prob": "mask_channel_prob",
     "channel_length": "mask_channel_length",
 }
-"""The same for masks: shares are nominal here and there, nothing is divided."""
+"""The same for masks; probabilities have the same meaning in both."""
 TUNED = {
     **{name: name for name in ("dropout", "attention_dropout", "activation_dropout", "dropout_input")},
     **{name: name for name in (*MASK.values(), *TRAINING, "feature_grad_mult")},
     "encoder_layerdrop": "layerdrop",
 }
-"""What fine-tuning sets anew: inner names, and outer ones."""
+"""Fields that fine-tuning overrides: inner name, outer name."""
 
 _TASK = ("sample_rate", "normalize", "data", "labels")
 _CRITERION = ("infonce", "loss_weights", "log_keys", "zero_infinity")
@@ -125,7 +125,7 @@ _TENSORS = {
     "grep_linear": "WavLM",
     "relative_attention_bias": "WavLM",
 }
-"""Whose tensors have such names."""
+"""Kinds of models by parts of the names of their tensors."""
 _NAMES = {
     "hubert": "HuBERT",
     "data2vec": "data2vec",
@@ -135,16 +135,16 @@ _NAMES = {
     "audio_cpc": "wav2vec (2019)",
     "wav2vec_seq2seq": "wav2vec 2.0 with an autoregressive decoder",
 }
-"""How names of architectures begin; the longest that fits counts."""
+"""Kinds of models by the prefix of the architecture's name; the longest match is used."""
 _MAX_TEXT, _MAX_ITEMS = 500, 1000
 
 
 def sections(settings: Mapping[str, Any], *, fields: Iterable[str] = ()) -> dict[str, Any]:
-    """`cfg` or `args` as plain data (what JSON can hold) in sections: `model`, and perhaps `task` and `criterion`.
+    """Return `cfg` or `args` as JSON data in sections: `model`, and if present `task` and `criterion`.
 
     Args:
-        settings: as the file has them.
-        fields: of a flat list, those of the model, where it is none of wav2vec 2.0.
+        settings: Settings from the file.
+        fields: Names of the model's fields in a flat list, if it is not wav2vec 2.0.
     """
     settings = {str(name): _plain(value) for name, value in settings.items()}
     if isinstance(settings.get("model"), dict):
@@ -170,10 +170,10 @@ def _plain(value: Any) -> Any:
 
 
 def architecture(model: Mapping[str, Any], tensors: Sequence[str], *, origin: str) -> Architecture:
-    """What a file holds, by the name that it gives and by its tensors.
+    """Return the architecture of a file, by its name in the settings and by its tensors.
 
     Raises:
-        ValueError: it is another model; says which.
+        ValueError: It is another kind of model; the message names it.
     """
     for part, kind in _TENSORS.items():
         for name in tensors:
@@ -188,24 +188,24 @@ def architecture(model: Mapping[str, Any], tensors: Sequence[str], *, origin: st
 
 
 def kind_of(name: str) -> str:
-    """What an architecture that cannot be read is called elsewhere."""
-    fitting = [start for start in _NAMES if name.startswith(start)]
-    return _NAMES[max(fitting, key=len)] if fitting else "another model"
+    """Return the usual name of an unsupported architecture."""
+    matching = [start for start in _NAMES if name.startswith(start)]
+    return _NAMES[max(matching, key=len)] if matching else "another model"
 
 
 def other_kind(kind: str, because: str, *, origin: str) -> ValueError:
-    """The error for a model that cannot be read."""
+    """Return the error for an unsupported model."""
     return ValueError(
         f"{origin} is {kind} ({because}); of fairseq's models, this version reads wav2vec 2.0, pre-trained (wav2vec2) "
-        "or fine-tuned with CTC (wav2vec_ctc), and wav2vec and vq-wav2vec as they come from pre-training"
+        "or fine-tuned with CTC (wav2vec_ctc), and pre-trained wav2vec and vq-wav2vec"
     )
 
 
 def resolved(model: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
-    """Every field of an encoder: defaults filled in, texts parsed, and 0 replaced where it stands for another width.
+    """Return every field of an encoder: defaults filled in, strings parsed, widths of 0 replaced by what they mean.
 
     Raises:
-        ValueError: a field is not of the form that fairseq writes.
+        ValueError: A field is not of the form that fairseq writes.
     """
     c = {**DEFAULTS, **{name: value for name, value in model.items() if value is not None}}
     c["conv_feature_layers"] = layers_of(c, "conv_feature_layers", origin=origin)
@@ -216,10 +216,10 @@ def resolved(model: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
 
 
 def layers_of(fields: Mapping[str, Any], name: str, *, origin: str) -> list[tuple[int, int, int]]:
-    """Channels, kernel and stride of each convolution.
+    """Return channels, kernel and stride of each convolution.
 
     Raises:
-        ValueError: the field is no such list.
+        ValueError: The field is not such a list.
     """
     layers = literal(fields[name], name=name, origin=origin)
     if not isinstance(layers, list | tuple) or not layers or not all(_is_layer(layer) for layer in layers):
@@ -228,10 +228,10 @@ def layers_of(fields: Mapping[str, Any], name: str, *, origin: str) -> list[tupl
 
 
 def temperatures_of(fields: Mapping[str, Any], name: str, *, origin: str) -> list[float]:
-    """First and last temperature of a quantiser, and the factor at each update.
+    """Return the first and last temperature of a quantiser, and the factor per update.
 
     Raises:
-        ValueError: the field is no list of three.
+        ValueError: The field is not a list of three numbers.
     """
     temperatures = literal(fields[name], name=name, origin=origin)
     if not isinstance(temperatures, list | tuple) or len(temperatures) != 3:
@@ -244,16 +244,16 @@ def _is_layer(layer: Any) -> bool:
 
 
 def resolved_head(model: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recogniser; where it is silent, the inner ones hold what fairseq copied there."""
-    said = {name: value for name, value in model.items() if value is not None}
-    return {**HEAD, **{outer: inner[name] for name, outer in TUNED.items()}, **said}
+    """Return the fields of a recogniser; missing ones are taken from the inner settings, where fairseq copied them."""
+    given = {name: value for name, value in model.items() if value is not None}
+    return {**HEAD, **{outer: inner[name] for name, outer in TUNED.items()}, **given}
 
 
 def loss_weights(criterion: Mapping[str, Any], *, origin: str) -> tuple[float, float]:
-    """Weights of diversity and feature penalty; without any, fairseq adds neither.
+    """Return the weights of diversity loss and feature penalty; fairseq adds neither by default.
 
     Raises:
-        ValueError: they are no list of one or two numbers.
+        ValueError: The field is not a list of one or two numbers.
     """
     match literal(criterion.get("loss_weights"), name="loss_weights", origin=origin):
         case None:
@@ -266,22 +266,22 @@ def loss_weights(criterion: Mapping[str, Any], *, origin: str) -> tuple[float, f
 
 
 def literal(value: Any, *, name: str, origin: str) -> Any:
-    """A list that fairseq keeps as a text of Python, such as `[(512, 3, 2)] * 4`; read, never evaluated.
+    """Parse a list that fairseq stores as a Python expression, such as `[(512, 3, 2)] * 4`, without evaluating it.
 
     Args:
-        value: a text, or what it would stand for.
-        name: of the field, for messages.
-        origin: the file, for messages.
+        value: The expression as a string, or its value.
+        name: Name of the field, for messages.
+        origin: File name for messages.
 
     Raises:
-        ValueError: the text has anything but numbers, lists, tuples, + and *, or is longer than such lists are.
+        ValueError: The string contains anything but numbers, lists, tuples, + and *, or is too long.
     """
     if not isinstance(value, str):
         return value
     if len(value) <= _MAX_TEXT:
         with contextlib.suppress(SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
             return _walk(ast.parse(value.strip(), mode="eval").body)
-    raise _malformed(name, "numbers and lists, joined by + and *", value, origin)
+    raise _malformed(name, "numbers and lists, combined by + and *", value, origin)
 
 
 def _walk(node: ast.expr) -> Any:
@@ -302,8 +302,8 @@ def _walk(node: ast.expr) -> Any:
     raise TypeError
 
 
-def _malformed(name: str, wanted: str, value: Any, origin: str) -> ValueError:
+def _malformed(name: str, expected: str, value: Any, origin: str) -> ValueError:
     return ValueError(
-        f"{origin}: {name} should be {wanted}, got {str(value)[:80]!r}; likely the file was changed by hand. "
-        "Nothing of it was run"
+        f"{origin}: {name} should be {expected}, got {str(value)[:80]!r}; likely the file was changed by hand. "
+        "No code in it was executed"
     )

@@ -1,6 +1,6 @@
-"""fairseq's files of wav2vec (2019) and vq-wav2vec, both ways; one architecture there (`wav2vec`), two systems here.
+"""Read and write fairseq's files of wav2vec (2019) and vq-wav2vec: one architecture there (`wav2vec`), two here.
 
-What the tensors show is believed before what the settings say: the released Gumbel model has a codebook for each group
+Where tensors and settings disagree, the tensors are used: the released Gumbel model has a codebook for each group
 although the published command shares one, and the number of convolutions differs between command and default.
 """
 
@@ -28,7 +28,7 @@ _PARTS: dict[str, Any] = {
     "project_features": "none",
     "non_affine_group_norm": False,
 }
-"""What changes the tensors or what the encoder computes, with the only values that ours has."""
+"""Fields that affect the tensors or the encoder's output, with the only values that sori supports."""
 _TRAINING: dict[str, Any] = {
     "sample_distance": None,
     "cross_sample_negatives": 0,
@@ -37,7 +37,7 @@ _TRAINING: dict[str, Any] = {
     "dropout_features": 0.0,
     "dropout_agg": 0.0,
 }
-"""What matters in training only, with the values that ours has."""
+"""Fields that affect only training, with sori's values."""
 DEFAULTS: dict[str, Any] = {
     "prediction_steps": 12,
     "num_negatives": 10,
@@ -58,32 +58,34 @@ DEFAULTS: dict[str, Any] = {
     **_PARTS,
     **_TRAINING,
 }
-"""What a field means that the file leaves out (`Wav2VecConfig` of fairseq at 1c3b984)."""
+"""Defaults of missing fields (`Wav2VecConfig` of fairseq at 1c3b984)."""
 _AGGREGATOR, _PREDICTIONS, _QUANTIZER = "feature_aggregator.", "wav2vec_predictions.", "vector_quantizer."
 _FACTOR = 2
-"""Width of the hidden layer of the Gumbel quantiser, as so many times its input."""
+"""Width of the hidden layer of the Gumbel quantiser, as a multiple of its input's."""
 
 
 def belongs(tensors: Iterable[str]) -> bool:
-    """Whether tensors of these names are those of a wav2vec or vq-wav2vec."""
+    """Return whether tensors of these names are those of a wav2vec or vq-wav2vec."""
     return any(name.startswith(_AGGREGATOR) for name in tensors)
 
 
 def read(path: Path, checkpoint: Mapping[str, Any]) -> Imported:
-    """A model from what `pickles.read_pickle` found in a file.
+    """Convert the content of a file, as returned by `pickles.read_pickle`.
 
     Raises:
-        ValueError: the model has a part that ours lacks, or a tensor is left without a place; names it.
+        ValueError: The model has an unsupported part, or a tensor would be unused; the message names it.
     """
     origin = str(path)
     weights: dict[str, Tensor] = {str(name): tensor for name, tensor in checkpoint["model"].items()}
     if stray := [name for name, value in weights.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{path} has something else than tensors in its model: {', '.join(stray[:5])}; cannot be read")
+        raise ValueError(f"{path}: expected only tensors in `model`, got others as well: {', '.join(stray[:5])}")
     outer = sections(settings_in(checkpoint, origin=origin), fields=DEFAULTS)
     config, remarks = _settings(outer, weights, origin)
-    normalize, said = normalisation(outer, outer, origin)
+    normalize, setting = normalisation(outer, outer, origin)
     if normalize:
-        raise ValueError(f"{origin} wants its waveform normalised ({said}), which ours never does for this system")
+        raise ValueError(
+            f"{origin} expects a normalised waveform ({setting}), which sori does not support for this system"
+        )
     layout = rows(config, objective=any(name.startswith(_PREDICTIONS) for name in weights))
     ours, entries = take(weights, layout, dropped={}, origin=origin)
     ours = {name: tensor.contiguous() for name, tensor in ours.items()}
@@ -95,7 +97,7 @@ def read(path: Path, checkpoint: Mapping[str, Any]) -> Imported:
         tensors=tuple(entries),
         source_parameters=sum(tensor.numel() for tensor in weights.values()),
         target_parameters=size,
-        normalisation=f"none ({said})",
+        normalisation=f"none ({setting})",
         licence=licence_in(path.parent / MODEL_CARD),
         notes=tuple(remarks),
     )
@@ -106,19 +108,19 @@ def read(path: Path, checkpoint: Mapping[str, Any]) -> Imported:
 def write(
     model: Model, config: Wav2VecConfig | VqWav2VecConfig
 ) -> tuple[dict[str, Any], dict[str, Tensor], list[Entry]]:
-    """Settings and tensors as fairseq has them, and what became of every tensor.
+    """Return settings and tensors in fairseq's format, and an entry for every tensor.
 
     Raises:
-        ValueError: the model has parts that fairseq lacks; names them.
+        ValueError: The model has parts that fairseq does not support; the message names them.
     """
     problems = []
     if config.spectrum is not None:
-        problems.append(f"it hears a spectrum ({config.spectrum.kind}); only convolutions are known there")
+        problems.append(f"its front end is spectral ({config.spectrum.kind}); only convolutions are supported there")
     hidden = config.quantizer_hidden if isinstance(config, VqWav2VecConfig) and config.quantizer == "gumbel" else 0
     if hidden not in (0, _FACTOR * config.dim):
         problems.append(f"the hidden layer of its quantiser is {hidden} wide, which is neither 0 nor {_FACTOR} x dim")
     if not model.has_objective:
-        problems.append("it has no predictors, without which fairseq loads no wav2vec")
+        problems.append("it has no predictors, which fairseq requires for wav2vec")
     refuse(problems, program="fairseq")
     layout = rows(config, objective=True)
     theirs, entries = give(model.weights, layout, origin="this model")
@@ -127,11 +129,11 @@ def write(
 
 
 def rows(config: Wav2VecConfig | VqWav2VecConfig, *, objective: bool) -> list[Row]:
-    """Every tensor of ours with its name in fairseq.
+    """Return every tensor of sori with its name in fairseq.
 
     Args:
-        config: of the system.
-        objective: whether it has predictors.
+        config: Configuration of the system.
+        objective: Whether it has predictors.
     """
     table: list[Row] = []
 
@@ -171,13 +173,12 @@ def rows(config: Wav2VecConfig | VqWav2VecConfig, *, objective: bool) -> list[Ro
 def _settings(
     outer: Mapping[str, Any], weights: Mapping[str, Tensor], origin: str
 ) -> tuple[Wav2VecConfig | VqWav2VecConfig, list[str]]:
-    said = {name: value for name, value in outer["model"].items() if value is not None}
-    c = {**DEFAULTS, **said}
+    c = {**DEFAULTS, **{name: value for name, value in outer["model"].items() if value is not None}}
     encoder = layers_of(c, "conv_feature_layers", origin=origin)
     context = layers_of(c, "conv_aggregator_layers", origin=origin)
     _refuse_foreign_parts(c, encoder, context, weights, origin)
     remarks = [
-        f"trained with {name} = {c[name]!r}, ours trains with {value!r}; what the encoder computes is the same"
+        f"trained with {name} = {c[name]!r}, sori trains with {value!r}; the encoder's output is the same"
         for name, value in _TRAINING.items()
         if c[name] != value
     ]
@@ -202,12 +203,15 @@ def _settings(
 def _quantizer(
     c: Mapping[str, Any], weights: Mapping[str, Tensor], criterion: Mapping[str, Any], origin: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Settings of the quantiser, and what to know of them."""
+    """Return the settings of the quantiser, and remarks."""
     groups, entries, remarks = c["vq_groups"], c["vq_vars"], []
     kmeans = f"{_QUANTIZER}embedding" in weights
     book = weights.get(f"{_QUANTIZER}embedding" if kmeans else f"{_QUANTIZER}vars")
     if book is None or book.ndim != 3:
-        raise ValueError(f"{origin} has a quantiser without codebook, neither `vars` nor `embedding`; the file was cut")
+        raise ValueError(
+            f"{origin} has a quantiser without codebook: expected `vars` or `embedding`, got neither; likely the file "
+            "is incomplete"
+        )
     num_books, rest = (book.shape[1], book.shape[0] - entries) if kmeans else divmod(book.shape[1], entries)
     if rest or num_books not in (1, groups):
         raise ValueError(
@@ -217,7 +221,7 @@ def _quantizer(
     shared = num_books == 1
     if shared != bool(c["combine_groups"]):
         has = "one codebook for all groups" if shared else "a codebook for each group"
-        remarks.append(f"combine_groups is {c['combine_groups']!r}, and the tensors have {has}, which counts")
+        remarks.append(f"combine_groups is {c['combine_groups']!r}, but the tensors have {has}, which is used")
     weight = literal(criterion.get("loss_weights"), name="loss_weights", origin=origin)
     weight = weight[0] if isinstance(weight, list | tuple) and weight else weight
     found = {"num_groups": groups, "num_codes": entries, "shared": shared, "commitment": c["vq_gamma"]}
@@ -226,7 +230,7 @@ def _quantizer(
     start, end, decay = temperatures_of(c, "vq_temp", origin=origin)
     updates = max(1, round(math.log(end / start) / math.log(decay))) if 0 < decay < 1 and start > end else 1
     remarks.append(
-        f"its temperature falls by {decay} at each update, ours in a line to the same end, update {updates:,}"
+        f"its temperature falls by {decay} at each update, in sori linearly to the same value at update {updates:,}"
     )
     hidden = weights.get(f"{_QUANTIZER}weight_proj.0.0.weight")
     more = {
@@ -234,7 +238,7 @@ def _quantizer(
         "gumbel_start": start,
         "gumbel_end": end,
         "gumbel_updates": updates,
-        "diversity_weight": float(weight or 0.0) * groups * entries,  # theirs counts codes, ours is a share of them
+        "diversity_weight": float(weight or 0.0) * groups * entries,  # per entry there, relative here
     }
     return found | more, remarks
 
@@ -246,31 +250,32 @@ def _refuse_foreign_parts(
     weights: Mapping[str, Tensor],
     origin: str,
 ) -> None:
-    problems = [f"{name} is {c[name]!r}, ours has {value!r} only" for name, value in _PARTS.items() if c[name] != value]
+    different = {name: value for name, value in _PARTS.items() if c[name] != value}
+    problems = [f"{name} is {c[name]!r}, sori supports only {value!r}" for name, value in different.items()]
     channels = {layer[0] for layer in (*encoder, *context)}
     if len(channels) != 1:
-        problems.append(f"the convolutions have {sorted(channels)} channels, ours has the same number everywhere")
+        problems.append(f"the convolutions have {sorted(channels)} channels, sori supports only equal numbers")
     if {stride for *_, stride in context} != {1}:
-        problems.append("a convolution of the aggregator has a stride, ours has none")
+        problems.append("a convolution of the aggregator has a stride, which sori does not support")
     if c["vq_dim"] not in (0, encoder[-1][0]):
-        problems.append(f"vq_dim is {c['vq_dim']}, ours has vectors as wide as the convolutions ({encoder[-1][0]})")
+        problems.append(f"vq_dim is {c['vq_dim']}, sori supports only the width of the convolutions ({encoder[-1][0]})")
     quantised = any(name.startswith(_QUANTIZER) for name in weights)
     if not quantised and c["activation"] != "relu":
-        problems.append(f"activation is {c['activation']!r}, ours without quantiser has 'relu' only")
+        problems.append(f"activation is {c['activation']!r}, sori without quantiser supports only 'relu'")
     if quantised and c["activation"] not in ("relu", "gelu"):
-        problems.append(f"activation is {c['activation']!r}, ours has 'relu' and 'gelu'")
+        problems.append(f"activation is {c['activation']!r}, sori supports 'relu' and 'gelu'")
     if f"{_QUANTIZER}weight_proj.2.weight" in weights:
-        problems.append(f"vq_depth is {c['vq_depth']}, ours has 1 and 2")
+        problems.append(f"vq_depth is {c['vq_depth']}, sori supports 1 and 2")
     for layers, part in ((encoder, "feature_extractor"), (context, "feature_aggregator")):
         starts = {name.split(".")[2] for name in weights if name.startswith(f"{part}.conv_layers.")}
         if len(starts) != len(layers):
-            problems.append(f"its settings tell of {len(layers)} layers of {part}, and there are {len(starts)}")
+            problems.append(f"its settings have {len(layers)} layers of {part}, its tensors {len(starts)}")
     if problems:
-        raise ValueError(f"{origin} cannot be read, for ours would compute something else:\n  " + "\n  ".join(problems))
+        raise ValueError(f"{origin} cannot be read, as sori would compute something else:\n  " + "\n  ".join(problems))
 
 
 def _cfg(config: Wav2VecConfig | VqWav2VecConfig, source: Mapping[str, Any]) -> dict[str, Any]:
-    """`cfg`; a field of the source stays as it was written there, unless it means something else by now."""
+    """Return `cfg`; fields of the source keep their original form unless their meaning has changed."""
     before = {**DEFAULTS, **{name: value for name, value in source.get("model", {}).items() if value is not None}}
     fields: dict[str, Any] = {
         "conv_feature_layers": [
@@ -302,19 +307,20 @@ def _cfg(config: Wav2VecConfig | VqWav2VecConfig, source: Mapping[str, Any]) -> 
                 weights = [config.diversity_weight / (config.num_groups * config.num_codes)]
         else:
             weights = [config.kmeans_weight]
-    model = {**source.get("model", {}), **{name: v for name, v in fields.items() if not _means(name, before[name], v)}}
-    for name in ("conv_feature_layers", "conv_aggregator_layers"):  # a text in every version of fairseq
+    changed = {name: value for name, value in fields.items() if not _same_meaning(name, before[name], value)}
+    model = {**source.get("model", {}), **changed}
+    for name in ("conv_feature_layers", "conv_aggregator_layers"):  # a string in every version of fairseq
         if not isinstance(model.get(name, ""), str):
             model[name] = str(model[name])
-    if isinstance(model.get("vq_temp"), str):  # in the oldest only: newer ones refuse it
+    if isinstance(model.get("vq_temp"), str):  # only in the oldest version: newer ones refuse it
         model["vq_temp"] = literal(model["vq_temp"], name="vq_temp", origin="this model")
-    heard = {"data": ".", "sample_rate": 16_000, "normalize": False}
+    audio = {"data": ".", "sample_rate": 16_000, "normalize": False}
     return {
         "common": {"seed": 1, "tpu": False},
         "distributed_training": {"ddp_backend": "legacy_ddp"},
         **source,
         "model": {**model, "_name": "wav2vec"},
-        "task": {**heard, **(source.get("task") or {}), "_name": "audio_pretraining"},
+        "task": {**audio, **(source.get("task") or {}), "_name": "audio_pretraining"},
         "criterion": {
             "infonce": False,
             **(source.get("criterion") or {}),
@@ -324,8 +330,8 @@ def _cfg(config: Wav2VecConfig | VqWav2VecConfig, source: Mapping[str, Any]) -> 
     }
 
 
-def _means(name: str, before: Any, now: Any) -> bool:
-    """Whether a field of the source says what ours says; decay and number of updates up to rounding."""
+def _same_meaning(name: str, before: Any, now: Any) -> bool:
+    """Return whether a field of the source has the same meaning as ours; the decay up to rounding."""
     if name.startswith("conv_"):
         return bool(layers_of({name: before}, name, origin="this model") == now)
     if name == "vq_temp":

@@ -1,7 +1,7 @@
-"""Hugging Face folders of BERT, both ways; and the names of the original files (TensorFlow), read.
+"""Read and write Hugging Face folders of BERT; read the original (TensorFlow) files.
 
-BertForPreTraining, BertForMaskedLM, BertModel, and with a classifier BertForSequenceClassification and
-BertForTokenClassification. Which heads there are is told by the tensors: published files often hold more than their
+Architectures: BertForPreTraining, BertForMaskedLM, BertModel, and with a classifier BertForSequenceClassification and
+BertForTokenClassification. The tensors determine which heads are present: published files often hold more than their
 architecture uses.
 """
 
@@ -56,7 +56,7 @@ _DEFAULTS = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
 }
-"""What a field means that the file leaves out."""
+"""Defaults of missing fields."""
 _GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _CLASSIFIERS = {"BertForSequenceClassification": "text", "BertForTokenClassification": "words"}
 _OLD_ENDS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -71,40 +71,40 @@ _OPTIMISER = ("adam_m", "adam_v", "global_step", "AdamWeightDecayOptimizer")
 
 
 def read(folder: Path, config: Mapping[str, Any]) -> Imported:
-    """A BERT from a folder that transformers wrote.
+    """Read a BERT from a folder written by transformers.
 
     Args:
-        folder: with config.json, weights and the tokenizer's files.
-        config: content of config.json.
+        folder: Folder with config.json, weights and tokenizer files.
+        config: Content of config.json.
 
     Raises:
-        ValueError: anything is missing, damaged, of another kind, or a tensor is left without a place.
+        ValueError: Something is missing, damaged or of another kind, or a tensor would be unused.
     """
     return _imported(folder, config, read_weights(folder), "huggingface")
 
 
 def read_original(path: Path) -> Imported:
-    """A BERT of the original files, its tensors put into an .npz file under their own names.
+    """Read an original BERT, its tensors stored in an .npz file under their original names.
 
     Args:
-        path: of the .npz file; `bert_config.json` and `vocab.txt` stand beside it.
+        path: The .npz file, with `bert_config.json` and `vocab.txt` beside it.
 
     Raises:
-        ValueError: as of `read`.
+        ValueError: As in `read`.
     """
     config = read_json(path.parent / ORIGINAL_CONFIG)
     if config is None:
         raise ValueError(f"expected {ORIGINAL_CONFIG} beside {path}, as in the original archive; got none")
     with open_bytes(path) as file, np.load(file) as arrays:
         weights = from_original({name: arrays[name] for name in arrays.files})
-    # The original code computes the approximation, whatever its configuration calls it.
+    # The original code computes the tanh approximation of GELU, also if its configuration says `gelu`.
     return _imported(path.parent, {**config, "hidden_act": "gelu_new"}, TensorFiles(weights, [path]), "original (npz)")
 
 
 def from_original(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Tensors under the names of transformers, from arrays under the original names; those of the optimiser are left.
+    """Rename original arrays to the names of transformers, as tensors, without the optimiser's.
 
-    `/` becomes `.`, matrices of layers (kernel) are transposed, gamma and beta are weight and bias.
+    `/` becomes `.`, layer matrices (kernel) are transposed, gamma and beta become weight and bias.
     """
     found = {}
     for name, array in arrays.items():
@@ -130,13 +130,13 @@ def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind:
     names = {_modern(name): name for name in files.weights}
     weights = {new: files.weights[old] for new, old in names.items()}
     wordpiece = read_wordpiece(folder, num_tokens=encoder.num_tokens)
-    places = {"pad": wordpiece.pad, "cls": wordpiece.cls, "sep": wordpiece.sep, "mask": wordpiece.mask}
-    encoder = encoder.model_copy(update=places)
+    special = {"pad": wordpiece.pad, "cls": wordpiece.cls, "sep": wordpiece.sep, "mask": wordpiece.mask}
+    encoder = encoder.model_copy(update=special)
     classifier = _classifier(config, architecture, weights)
     layout = rows(encoder, parts_in(weights), prefix="bert." if any(n.startswith("bert.") for n in weights) else "")
     if classifier is not None:
         layout = with_head(layout)
-    ours, entries = take(weights, layout, dropped=_doubles(weights, folder), origin=str(folder))
+    ours, entries = take(weights, layout, dropped=_duplicates(weights, folder), origin=str(folder))
     entries = [e.model_copy(update={"source": names[e.source]}) if e.source else e for e in entries]
     about = {"config": dict(config)}
     origin = HuggingFaceOrigin.from_data(about, origin=str(folder)) if kind == "huggingface" else None
@@ -155,17 +155,17 @@ def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind:
 
 
 def write(model: Model, folder: Path) -> list[Entry]:
-    """Write a folder that `from_pretrained` of transformers reads.
+    """Write a folder for `from_pretrained` of transformers.
 
     Args:
-        model: a BERT or a classifier over one.
-        folder: an empty folder.
+        model: A BERT, or a classifier on one.
+        folder: Empty folder.
 
     Returns:
-        What became of every tensor.
+        An entry for every tensor.
     """
     config = model.encoder or model.system
-    assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has pieces of words
+    assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has word pieces
     assert model.wordpiece is not None  # noqa: S101 - likewise
     source = model.origin.config if isinstance(model.origin, HuggingFaceOrigin) else {}
     inner = {name.removeprefix("encoder."): tensor for name, tensor in model.weights.items()}
@@ -201,12 +201,12 @@ def write(model: Model, folder: Path) -> list[Entry]:
 
 
 def rows(config: BertConfig, parts: Iterable[str], *, prefix: str) -> list[Row]:
-    """Every tensor of ours with its name (or names) in transformers.
+    """Return every tensor of sori with its name (or names) in transformers.
 
     Args:
-        config: of the model.
-        parts: which of `pooler`, `predictor` and `next_sentence` there are.
-        prefix: before the names of what lies below the heads.
+        config: Configuration of the model.
+        parts: Which of `pooler`, `predictor` and `next_sentence` are present.
+        prefix: Prefix of the names of tensors below the heads.
     """
     table: list[Row] = []
 
@@ -238,13 +238,13 @@ def rows(config: BertConfig, parts: Iterable[str], *, prefix: str) -> list[Row]:
 
 
 def with_head(table: list[Row]) -> list[Row]:
-    """The rows of a classifier over a BERT."""
+    """Return the rows of a classifier on a BERT."""
     below = [row._replace(ours=f"encoder.{row.ours}") for row in table]
     return below + [Row(f"head.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
 
 
 def parts_in(weights: Iterable[str]) -> set[str]:
-    """Which of our parts the tensors of a file make up."""
+    """Return which of sori's parts the tensors of a file belong to."""
     known = {"pooler.dense": "pooler", "cls.predictions": "predictor", "cls.seq_relationship": "next_sentence"}
     return {part for name in weights for theirs, part in known.items() if theirs in name}
 
@@ -253,18 +253,18 @@ def _settings(config: Mapping[str, Any], *, origin: str) -> BertConfig:
     c = {**_DEFAULTS, **config}
     problems = []
     if c["hidden_act"] not in _GELU:
-        problems.append(f"hidden_act is {c['hidden_act']!r}, ours has {', '.join(_GELU)} only")
+        problems.append(f"hidden_act is {c['hidden_act']!r}, sori supports only {', '.join(_GELU)}")
     if c.get("position_embedding_type", "absolute") != "absolute":
-        problems.append(f"position_embedding_type is {c['position_embedding_type']!r}, ours has 'absolute' only")
+        problems.append(f"position_embedding_type is {c['position_embedding_type']!r}, sori supports only 'absolute'")
     if c.get("is_decoder") or c.get("add_cross_attention"):
         problems.append("it is a decoder")
     if not c.get("tie_word_embeddings", True):
         problems.append("its output matrix is not the embedding (tie_word_embeddings)")
     if problems:
-        raise ValueError(f"{origin} cannot be read, for ours would compute something else:\n  " + "\n  ".join(problems))
+        raise ValueError(f"{origin} cannot be read, as sori would compute something else:\n  " + "\n  ".join(problems))
     data = {ours: c[theirs] for ours, theirs in _SAME.items()} | {"gelu": _GELU[c["hidden_act"]]}
-    small = {"pad": 0, "cls": 0, "sep": 0, "mask": 0}  # their places are told by the vocabulary
-    return BertConfig.from_data({**data, **small}, origin=f"{origin}: {CONFIG}")
+    special = {"pad": 0, "cls": 0, "sep": 0, "mask": 0}  # set from the vocabulary later
+    return BertConfig.from_data({**data, **special}, origin=f"{origin}: {CONFIG}")
 
 
 def _classifier(config: Mapping[str, Any], architecture: str, weights: Mapping[str, Tensor]) -> ClassifierConfig | None:
@@ -272,7 +272,7 @@ def _classifier(config: Mapping[str, Any], architecture: str, weights: Mapping[s
         return None
     names = config.get("id2label") or {}
     number = len(weights.get("classifier.bias", ()))
-    classes = tuple(str(names.get(str(place), f"LABEL_{place}")) for place in range(number))
+    classes = tuple(str(names.get(str(index), f"LABEL_{index}")) for index in range(number))
     return ClassifierConfig(read=_CLASSIFIERS[architecture], classes=classes)
 
 
@@ -284,11 +284,11 @@ def _architecture(parts: set[str], source: Mapping[str, Any]) -> str:
     return "BertForMaskedLM" if "predictor" in parts else "BertModel"
 
 
-def _doubles(weights: Mapping[str, Tensor], folder: Path) -> dict[str, str]:
-    """Tensors that repeat others: the output matrix is the embedding, its bias stands twice.
+def _duplicates(weights: Mapping[str, Tensor], folder: Path) -> dict[str, str]:
+    """Return tensors that duplicate others: the output matrix is the embedding, its bias is stored twice.
 
     Raises:
-        ValueError: they differ from what they should repeat.
+        ValueError: They differ from the originals.
     """
     dropped = {name: "the numbers 0, 1, 2, ..." for name in weights if name.endswith("embeddings.position_ids")}
     embedding = next((name for name in weights if name.endswith("word_embeddings.weight")), "")
@@ -299,8 +299,8 @@ def _doubles(weights: Mapping[str, Tensor], folder: Path) -> dict[str, str]:
         if name in weights and original in weights:
             if not torch.equal(weights[name], weights[original]):
                 raise ValueError(
-                    f"{folder}: {name} differs from {original}; such a model has an output matrix of its own, and ours "
-                    "would compute something else"
+                    f"{folder}: {name} differs from {original}; a model with a separate output matrix is not "
+                    "supported, as sori would compute something else"
                 )
             dropped[name] = f"the same as {original}"
     return dropped

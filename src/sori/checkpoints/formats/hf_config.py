@@ -1,4 +1,4 @@
-"""config.json and preprocessor_config.json of Hugging Face, to our settings and back."""
+"""Convert config.json and preprocessor_config.json of Hugging Face to sori's settings and back."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -53,7 +53,7 @@ _DEFAULTS: dict[str, Any] = {
     "vocab_size": 32,
     "pad_token_id": 0,
 }
-"""What a field means that the file leaves out (transformers 5)."""
+"""Defaults of missing fields (transformers 5)."""
 _SAME = {
     "dim": "hidden_size",
     "num_layers": "num_hidden_layers",
@@ -76,17 +76,17 @@ _SAME = {
     "temperature": "contrastive_logits_temperature",
     "diversity_weight": "diversity_loss_weight",
 }
-"""Fields of equal meaning: ours, theirs."""
+"""Fields of equal meaning: sori's name, transformers' name."""
 _FIXED = {"hidden_act": "gelu", "feat_extract_activation": "gelu", "layer_norm_eps": 1e-5, "add_adapter": False}
-"""What ours has in one form only."""
+"""Fields of which sori supports only one value."""
 _OF_THE_SOURCE = {"pad_token_id", "bos_token_id", "eos_token_id", "ctc_zero_infinity", "final_dropout"}
-"""Fields that stay as the source had them."""
+"""Fields that keep the source's value."""
 _NORMALIZE_FLOOR = 1e-7
-"""Of its feature extractor; fairseq adds 1e-5."""
+"""Added to the variance by its feature extractor; fairseq adds 1e-5."""
 
 
 class Settings(NamedTuple):
-    """What the two files say, in our terms."""
+    """Settings of both files, converted to sori's configuration."""
 
     architecture: Architecture
     encoder: Wav2Vec2Config
@@ -94,19 +94,19 @@ class Settings(NamedTuple):
     num_classes: int
     blank: int
     normalisation: str
-    """For the certificate."""
+    """Description for the certificate."""
 
 
 def read_settings(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, *, origin: str) -> Settings:
-    """Our settings.
+    """Convert the settings of a model.
 
     Args:
-        config: config.json.
-        preprocessor: preprocessor_config.json, where there is one.
-        origin: the folder, for messages.
+        config: Content of config.json.
+        preprocessor: Content of preprocessor_config.json, if there is one.
+        origin: Folder name for messages.
 
     Raises:
-        ValueError: the model is of another kind, or has a part that ours lacks; names it.
+        ValueError: The model is of another kind, or has an unsupported part; the message names it.
     """
     kind, named = config.get("model_type"), (config.get("architectures") or ["Wav2Vec2Model"])[0]
     if kind != "wav2vec2" or named not in ARCHITECTURES:
@@ -117,11 +117,11 @@ def read_settings(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | N
     c = {**_DEFAULTS, **config}
     _refuse_foreign_parts(c, origin)
     front, normalisation = _front(c, preprocessor, origin)
-    hides = c["apply_spec_augment"]
+    masks = c["apply_spec_augment"]
     mask = MaskConfig(
-        time_prob=c["mask_time_prob"] if hides else 0.0,
+        time_prob=c["mask_time_prob"] if masks else 0.0,
         time_length=c["mask_time_length"],
-        channel_prob=c["mask_feature_prob"] if hides else 0.0,
+        channel_prob=c["mask_feature_prob"] if masks else 0.0,
         channel_length=c["mask_feature_length"],
     )
     is_ctc = named == "Wav2Vec2ForCTC"
@@ -136,26 +136,27 @@ def read_settings(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | N
 
 
 def _refuse_foreign_parts(c: Mapping[str, Any], origin: str) -> None:
-    problems = [f"{name} is {c[name]!r}, ours has {value!r} only" for name, value in _FIXED.items() if c[name] != value]
+    different = {name: value for name, value in _FIXED.items() if c[name] != value}
+    problems = [f"{name} is {c[name]!r}, sori supports only {value!r}" for name, value in different.items()]
     if len(set(c["conv_dim"])) != 1:
-        problems.append(f"conv_dim is {c['conv_dim']}, ours has the same number of channels in each layer")
+        problems.append(f"conv_dim is {c['conv_dim']}, sori supports only the same number of channels in each layer")
     if c["adapter_attn_dim"] and not c["do_stable_layer_norm"]:
         problems.append("adapter_attn_dim without do_stable_layer_norm: transformers ignores these adapters")
     if problems:
-        raise ValueError(f"{origin} cannot be read, for ours would compute something else:\n  " + "\n  ".join(problems))
+        raise ValueError(f"{origin} cannot be read, as sori would compute something else:\n  " + "\n  ".join(problems))
 
 
 def _front(c: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, origin: str) -> tuple[ConvConfig, str]:
     if preprocessor is None:
         normalize = c["feat_extract_norm"] == "layer"
-        said = "as the published models of this kind; no preprocessor_config.json"
+        source = "as the published models of this kind; no preprocessor_config.json"
     else:
         if (rate := preprocessor.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
             raise ValueError(
-                f"{origin} listens at {rate} Hz, and here everything is heard at {SAMPLE_RATE} Hz: its answers would "
-                "be wrong"
+                f"{origin} expects audio at {rate} Hz, but sori processes all audio at {SAMPLE_RATE} Hz: its output "
+                "would be wrong"
             )
-        normalize, said = preprocessor.get("do_normalize", True), "preprocessor_config.json"
+        normalize, source = preprocessor.get("do_normalize", True), "preprocessor_config.json"
     front = ConvConfig(
         norm=c["feat_extract_norm"],
         bias=c["conv_bias"],
@@ -165,21 +166,21 @@ def _front(c: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, origin:
         normalize=normalize,
         normalize_floor=_NORMALIZE_FLOOR if normalize else ConvConfig().normalize_floor,
     )
-    return front, f"{'mean 0, variance 1' if normalize else 'none'} ({said})"
+    return front, f"{'mean 0, variance 1' if normalize else 'none'} ({source})"
 
 
 def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
-    """config.json for a model; fields that ours has no place for are written as its source had them.
+    """Return config.json for a model; fields that sori's configuration cannot hold keep the source's values.
 
     Raises:
-        ValueError: the model has parts that transformers lacks; names them.
+        ValueError: The model has parts that transformers does not support; the message names them.
     """
     refuse(own_parts(model), program="transformers")
     c = model.wav2vec2_config
     front, ctc = c.front, model.system if isinstance(model.system, CtcConfig) else None
     if c.adapter_dim and not c.pre_norm:
-        refuse(["adapters in blocks that normalise afterwards"], program="transformers")
-    assert isinstance(front, ConvConfig)  # noqa: S101 - as just checked
+        refuse(["it has adapters in post-norm blocks"], program="transformers")
+    assert isinstance(front, ConvConfig)  # noqa: S101 - checked above
     mask = ctc.mask if ctc else c.mask
     fields: dict[str, Any] = {
         "architectures": [architecture],
@@ -203,13 +204,13 @@ def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
         fields |= {"mask_feature_prob": mask.channel_prob, "mask_feature_length": mask.channel_length}
     if not source:
         return fields | {"num_feat_extract_layers": len(front.kernels)}
-    # A field that the source leaves out means its default; writing it out would change the file for nothing.
+    # Do not write fields that the source leaves out and that have their default.
     implied = {name for name, value in fields.items() if name not in source and _DEFAULTS.get(name, ...) == value}
     return {**source, **{name: value for name, value in fields.items() if name not in implied | _OF_THE_SOURCE}}
 
 
 def write_preprocessor(model: Model) -> dict[str, Any]:
-    """preprocessor_config.json."""
+    """Return preprocessor_config.json for a model."""
     front = model.wav2vec2_config.front
     assert isinstance(front, ConvConfig)  # noqa: S101 - `write_settings` refuses others
     before = (model.origin.preprocessor or {}) if isinstance(model.origin, HuggingFaceOrigin) else {}

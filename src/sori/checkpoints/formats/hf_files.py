@@ -1,4 +1,4 @@
-"""Tensors in the files of a folder that transformers wrote: one file or several, safetensors or pickled."""
+"""Read tensors from a folder written by transformers: one file or several, safetensors or pickled."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +17,17 @@ WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
 class TensorFiles(NamedTuple):
-    """Tensors by name, and the files they were in."""
+    """Tensors by name, and the files they were read from."""
 
     weights: dict[str, Tensor]
     paths: list[Path]
 
 
 def read_weights(folder: Path) -> TensorFiles:
-    """All tensors of a folder.
+    """Read all tensors of a folder.
 
     Raises:
-        ValueError: files are missing or damaged; names them.
+        ValueError: Files are missing or damaged; the message names them.
     """
     for single, index in ((WEIGHTS, f"{WEIGHTS}.index.json"), (PICKLED, f"{PICKLED}.index.json")):
         if (folder / single).is_file():
@@ -36,27 +36,27 @@ def read_weights(folder: Path) -> TensorFiles:
             paths = [folder / name for name in sorted(set(listed["weight_map"].values()))]
             return TensorFiles(_joined(paths, listed["weight_map"], folder / index), paths)
     raise ValueError(
-        f"{folder} has a {CONFIG} and no weights; expected {WEIGHTS} or {PICKLED} (or their parts with an index)"
+        f"{folder} has a {CONFIG} but no weights; expected {WEIGHTS} or {PICKLED} (or their parts with an index)"
     )
 
 
 def _joined(paths: list[Path], weight_map: Mapping[str, str], index: Path) -> dict[str, Tensor]:
     for path in paths:
         if path.parent != index.parent or path.name in ("", "..") or not path.is_file():
-            raise ValueError(f"{index} names {path.name!r}, which is not there; copy all parts of the model again")
+            raise ValueError(f"{index} lists {path.name!r}, which does not exist; copy all parts of the model again")
     weights: dict[str, Tensor] = {}
     for path in paths:
         weights |= read_tensors(path)
     if missing := sorted(weight_map.keys() - weights.keys()):
-        raise ValueError(f"{index} names tensors that none of the parts holds: {', '.join(missing[:5])}")
+        raise ValueError(f"{index} lists tensors that are in none of the parts: {', '.join(missing[:5])}")
     return weights
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file.
+    """Read the tensors of one file.
 
     Raises:
-        ValueError: it is damaged, or holds something else.
+        ValueError: The file is damaged, or holds other data.
     """
     if path.suffix == ".safetensors":
         require_file(path)
@@ -66,5 +66,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise ValueError(f"{path} is damaged ({error}); copy it again") from None
     content = read_pickle(path)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} holds something else than tensors by name; expected what transformers writes")
+        raise ValueError(f"{path}: expected tensors by name, as transformers writes them, got other data")
     return content

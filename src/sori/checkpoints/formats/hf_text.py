@@ -1,4 +1,4 @@
-"""Tokenizer files of a Wav2Vec2CTCTokenizer, to our vocabulary and back."""
+"""Convert tokenizer files of a Wav2Vec2CTCTokenizer to sori's vocabulary and back."""
 
 import json
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ _LIKE_UNKNOWN = {"[UNK]": "<unk>", "[PAD]": "<pad>", "[CLS]": "<s>", "[SEP]": "<
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file, or None where there is none.
+    """Read a JSON file; return None if it does not exist.
 
     Raises:
-        ValueError: it cannot be read; names it.
+        ValueError: The file cannot be read.
     """
     if not path.is_file():
         return None
@@ -33,22 +33,22 @@ def read_json(path: Path) -> Any:
 
 
 def read_tokenizer(folder: Path, *, num_classes: int, blank: int, language: str | None) -> tuple[Classes, list[str]]:
-    """Our vocabulary from the tokenizer's files, and remarks.
+    """Read the vocabulary from the tokenizer files; also return remarks.
 
     Args:
-        folder: with vocab.json and its companions.
-        num_classes: rows of the output layer.
-        blank: class of the blank (pad_token_id of config.json).
-        language: for a vocabulary of several languages.
+        folder: Folder with vocab.json and the other tokenizer files.
+        num_classes: Number of rows of the output layer.
+        blank: Class of the blank (pad_token_id of config.json).
+        language: Language to select from a vocabulary of several.
 
     Raises:
-        ValueError: there is no vocabulary, the language is not in it, or it does not fit the output layer.
+        ValueError: There is no vocabulary, the language is not in it, or it does not match the output layer.
     """
     vocab = read_json(folder / VOCAB)
     if vocab is None:
         raise ValueError(
-            f"{folder} has no {VOCAB}, so nobody knows what its {num_classes} classes stand for; copy it there from "
-            "where the model comes from"
+            f"{folder} has no {VOCAB}, which defines its {num_classes} classes; copy it there from the source of the "
+            "model"
         )
     about = {**(read_json(folder / TOKENIZER) or {}), **(read_json(folder / SPECIAL) or {})}
     vocab = vocabulary_of(vocab, language or about.get("target_lang"), folder)
@@ -64,7 +64,7 @@ def read_tokenizer(folder: Path, *, num_classes: int, blank: int, language: str 
         lacking = sorted(set(range(num_classes)) - names.keys())[:8]
         beyond = sorted(number for number in names if not 0 <= number < num_classes)[:8]
         raise ValueError(
-            f"{folder / VOCAB} does not fit the model: its output layer has {num_classes} classes, the file has "
+            f"{folder / VOCAB} does not match the model: its output layer has {num_classes} classes, the file has "
             f"{len(ids)} tokens (classes without a token: {lacking}; tokens without a class: {beyond}); likely the "
             "vocabulary of another model"
         )
@@ -78,7 +78,7 @@ def read_tokenizer(folder: Path, *, num_classes: int, blank: int, language: str 
 
 
 def tokenizer_files(folder: Path, language: str | None) -> dict[TokenizerFile, Any]:
-    """Contents of the tokenizer's files by name, as they are but for the language that was chosen."""
+    """Return the contents of the tokenizer files by name, unchanged except for the selected language."""
     files = {name: read_json(folder / name) for name in (VOCAB, TOKENIZER, SPECIAL, ADDED)}
     found = {name: content for name, content in files.items() if content is not None}
     if language is not None and TOKENIZER in found:
@@ -87,24 +87,24 @@ def tokenizer_files(folder: Path, language: str | None) -> dict[TokenizerFile, A
 
 
 def vocabulary_of(vocab: Mapping[str, Any], language: str | None, folder: Path) -> dict[str, int]:
-    """The vocabulary of one language, where the file has several (MMS); else the vocabulary."""
+    """Return the vocabulary of one language if the file has several (MMS), else the vocabulary."""
     if not any(isinstance(value, dict) for value in vocab.values()):
         return dict(vocab)
     if language is None or language not in vocab:
         known = ", ".join(sorted(vocab)[:20]) + (" ..." if len(vocab) > 20 else "")
         raise ValueError(
-            f"{folder} knows {len(vocab)} languages: pick one with `--language` (three letters, ISO 639-3); got "
+            f"{folder} has {len(vocab)} languages: select one with `--language` (three letters, ISO 639-3); got "
             f"{language!r}. It has {known}"
         )
     return dict(vocab[language])
 
 
 def write_tokenizer(vocabulary: Vocabulary, origin: HuggingFaceOrigin | None) -> dict[TokenizerFile, Any]:
-    """Contents of the tokenizer's files by name.
+    """Return the contents of the tokenizer files by name.
 
     Args:
-        vocabulary: ours.
-        origin: of a model that was a Hugging Face folder, which gets its files back as they were.
+        vocabulary: Vocabulary to write.
+        origin: Origin of a model read from a Hugging Face folder; its files are restored unchanged.
     """
     if origin is not None and origin.tokenizer:
         return dict(origin.tokenizer)

@@ -1,4 +1,4 @@
-"""Tokenizer files of a BertTokenizer, to our vocabulary of pieces and back."""
+"""Convert tokenizer files of a BertTokenizer to sori's WordPiece vocabulary and back."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ LIST, ALL, ABOUT = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
 
 
 def read_wordpiece(folder: Path, *, num_tokens: int) -> WordPiece:
-    """The vocabulary of a BERT, and its spelling.
+    """Read the vocabulary of a BERT, and its text normalisation.
 
     Args:
-        folder: with tokenizer.json, or vocab.txt and tokenizer_config.json.
-        num_tokens: rows of the embedding.
+        folder: Folder with tokenizer.json, or vocab.txt and tokenizer_config.json.
+        num_tokens: Number of rows of the embedding.
 
     Raises:
-        ValueError: there is no vocabulary, it is of another kind, or it does not fit the embedding.
+        ValueError: There is no vocabulary, it is of another kind, or it does not match the embedding.
     """
     whole, about = read_json(folder / ALL), read_json(folder / ABOUT) or {}
     if whole is not None:
@@ -30,31 +30,31 @@ def read_wordpiece(folder: Path, *, num_tokens: int) -> WordPiece:
         numbers = whole["model"]["vocab"] | {added["content"]: added["id"] for added in whole.get("added_tokens", ())}
         tokens = sorted(numbers, key=numbers.__getitem__)
         if [numbers[token] for token in tokens] != list(range(len(tokens))):
-            raise ValueError(f"{folder / ALL}: the numbers of its tokens are not 0, 1, 2, ...; likely damaged")
+            raise ValueError(f"{folder / ALL}: expected token ids 0, 1, 2, ..., got others; likely it is damaged")
         spelling = _spelling(whole.get("normalizer"), folder)
     elif (folder / LIST).is_file():
         tokens = read_text(folder / LIST).removesuffix("\n").split("\n")
         spelling = _spelling_of(about, compose=False)
     else:
         raise ValueError(
-            f"{folder} has neither {ALL} nor {LIST}, so nobody knows what its {num_tokens} tokens stand for; copy one "
-            "there from where the model comes from"
+            f"{folder} has neither {ALL} nor {LIST}, which define its {num_tokens} tokens; copy one there from the "
+            "source of the model"
         )
     # Some published embeddings have rows that no token uses.
     tokens += [f"[unused {number}]" for number in range(len(tokens), num_tokens)]
     if len(tokens) != num_tokens:
         raise ValueError(
-            f"expected a vocabulary of {num_tokens} tokens, as the embedding has rows, got {len(tokens)} in {folder}; "
-            "likely that of another model"
+            f"expected a vocabulary of {num_tokens} tokens, the number of rows of the embedding, got {len(tokens)} in "
+            f"{folder}; likely that of another model"
         )
     return WordPiece(tokens, spelling)
 
 
 def write_wordpiece(wordpiece: WordPiece) -> dict[str, Any]:
-    """Contents of the tokenizer's files, by name."""
+    """Return the contents of the tokenizer files by name."""
     spelling = wordpiece.spelling
     about = {
-        # The class of BERT makes its own normaliser, without NFC; the plain one takes that of tokenizer.json.
+        # BertTokenizer builds its own normaliser, without NFC; the generic class uses that of tokenizer.json.
         "tokenizer_class": "PreTrainedTokenizerFast" if spelling.compose else "BertTokenizer",
         "do_lower_case": spelling.case == "lower",
         "strip_accents": spelling.accents == "strip",
@@ -77,8 +77,8 @@ def _spelling(normalizer: Mapping[str, Any] | None, folder: Path) -> Spelling:
             compose = True
         case kinds:
             raise ValueError(
-                f"expected BERT's normaliser in {folder / ALL}, got {kinds}: here text would be spelt in another way "
-                "than the model was trained with"
+                f"expected BERT's normaliser in {folder / ALL}, got {kinds}: sori would normalise text differently "
+                "from the model's training data"
             )
     first = steps[0]
     return _spelling_of(

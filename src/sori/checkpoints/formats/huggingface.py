@@ -1,6 +1,6 @@
-"""Hugging Face folders: Wav2Vec2ForPreTraining, Wav2Vec2Model and Wav2Vec2ForCTC, both ways; BERT: `hf_bert.py`.
+"""Read and write Hugging Face folders of Wav2Vec2ForPreTraining, Wav2Vec2Model and Wav2Vec2ForCTC.
 
-Nothing of `transformers` is needed. Names of tensors: `rows`; of settings: `hf_config.py`.
+`transformers` itself is not needed. Names of tensors: `rows`; of settings: `hf_config.py`. BERT: `hf_bert.py`.
 """
 
 import json
@@ -44,25 +44,25 @@ _OLD_NAMES = {
     "conv.weight_v": "conv.parametrizations.weight.original1",
     "mask_time_emb_vector": "masked_spec_embed",
 }
-"""Ends of names in files of older versions."""
+"""Suffixes of names in files of older versions."""
 
 
 def is_huggingface(folder: Path) -> bool:
-    """Whether a folder's config.json is of the kind that transformers writes."""
+    """Return whether a folder's config.json was written by transformers."""
     config = read_json(folder / CONFIG)
     return isinstance(config, dict) and "model_type" in config
 
 
 def read(folder: Path, *, language: str | None = None) -> Imported:
-    """A model from a folder that transformers wrote.
+    """Read a model from a folder written by transformers.
 
     Args:
-        folder: with config.json, weights (safetensors or .bin, in one file or several) and, for a recogniser, the
-            tokenizer's files.
-        language: for a recogniser with language adapters (MMS): whose adapter and vocabulary.
+        folder: Folder with config.json, weights (safetensors or .bin, in one file or several) and, for a recogniser,
+            tokenizer files.
+        language: For a recogniser with language adapters (MMS): language of adapter and vocabulary.
 
     Raises:
-        ValueError: anything is missing, damaged, of another kind, or a tensor is left without a place.
+        ValueError: Something is missing, damaged or of another kind, or a tensor would be unused.
     """
     config, preprocessor = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
     if config["model_type"] == hf_bert.MODEL_TYPE:
@@ -72,7 +72,7 @@ def read(folder: Path, *, language: str | None = None) -> Imported:
     if settings.ctc is not None and settings.encoder.adapter_dim:
         settings, files = _with_adapter(folder, settings, files, language)
     elif language is not None:
-        raise ValueError(f"{folder} has no language adapters to choose from; leave --language away")
+        raise ValueError(f"{folder} has no language adapters to choose from; omit --language")
     names = {_modern(name): name for name in files.weights}
     weights = {new: files.weights[old] for new, old in names.items()}
     remarks: list[str] = []
@@ -114,17 +114,17 @@ def read(folder: Path, *, language: str | None = None) -> Imported:
 
 
 def write(model: Model, folder: Path) -> list[Entry]:
-    """Write a folder that `from_pretrained` of transformers reads.
+    """Write a folder for `from_pretrained` of transformers.
 
     Args:
-        model: to be written; one without quantiser becomes a Wav2Vec2Model.
-        folder: an empty folder.
+        model: Model to write; one without quantiser becomes a Wav2Vec2Model.
+        folder: Empty folder.
 
     Returns:
-        What became of every tensor.
+        An entry for every tensor.
 
     Raises:
-        ValueError: the model has parts that transformers lacks; names them.
+        ValueError: The model has parts that transformers does not support; the message names them.
     """
     if model.wordpiece is not None:
         return hf_bert.write(model, folder)
@@ -147,7 +147,7 @@ def write(model: Model, folder: Path) -> list[Entry]:
         inside(folder, name).write_text(text, encoding="utf-8")
     write_tensors(theirs, folder / WEIGHTS, metadata={"format": "pt"})
     language = None if origin is None else origin.tokenizer.get(TOKENIZER, {}).get("target_lang")
-    if model.wav2vec2_config.adapter_dim and language:  # where transformers looks when it is told the language
+    if model.wav2vec2_config.adapter_dim and language:  # where transformers looks for a given language
         adapter = {name: tensor for name, tensor in theirs.items() if ".adapter_layer." in name or "lm_head" in name}
         write_tensors(adapter, inside(folder, f"adapter.{language}.safetensors"), metadata={"format": "pt"})
     return entries
@@ -162,15 +162,15 @@ def _check_order(order: tuple[int, ...] | None, model: Model) -> None:
 
 
 def rows(config: Wav2Vec2Config, architecture: Architecture, *, order: tuple[int, ...] | None = None) -> list[Row]:
-    """Every tensor of ours with its name (or names) in transformers.
+    """Return every tensor of sori with its name (or names) in transformers.
 
     Args:
-        config: of the encoder, with a convolutional front end.
-        architecture: what the file holds.
-        order: for a recogniser: their class for each of ours.
+        config: Configuration of the encoder, with a convolutional front end.
+        architecture: Architecture of the model in transformers.
+        order: For a recogniser: their class for each of ours.
     """
     front = config.front
-    assert isinstance(front, ConvConfig)  # noqa: S101 - settings of other front ends are refused before
+    assert isinstance(front, ConvConfig)  # noqa: S101 - other front ends have been refused
     below = "" if architecture == "Wav2Vec2Model" else "wav2vec2."
     table: list[Row] = []
 
@@ -228,13 +228,13 @@ def _modern(name: str) -> str:
 
 def _as_in_file(entry: Entry, names: Mapping[str, str], fresh: Mapping[str, Tensor]) -> Entry:
     if entry.source in fresh:
-        reason = "the source never masks and has none; zeros, used in training with masks only"
+        reason = "the source has none as it does not mask; zeros, used only in training with masks"
         return entry.model_copy(update={"source": None, "how": "new", "reason": reason})
     return entry.model_copy(update={"source": names[entry.source]}) if entry.source else entry
 
 
 def _mask_vector(weights: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """A mask vector for a model that was saved without: transformers makes none where nothing is ever masked."""
+    """Return a mask vector for a model saved without one: transformers has none if nothing is masked."""
     name = "masked_spec_embed" if settings.architecture == "Wav2Vec2Model" else "wav2vec2.masked_spec_embed"
     mask = (settings.ctc or settings.encoder).mask
     if name in weights or mask.time_prob or mask.channel_prob:
@@ -243,7 +243,7 @@ def _mask_vector(weights: Mapping[str, Tensor], settings: Settings) -> dict[str,
 
 
 def _cancelled(config: Wav2Vec2Config, weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """The bias of a first layer whose outputs are normalised over time: it has no effect."""
+    """Return the bias of a first layer whose outputs are normalised over time: it has no effect."""
     below = next(
         (
             name.removesuffix("feature_projection.projection.bias")
@@ -262,7 +262,7 @@ def _cancelled(config: Wav2Vec2Config, weights: Mapping[str, Tensor]) -> dict[st
 def _with_adapter(
     folder: Path, settings: Settings, files: TensorFiles, language: str | None
 ) -> tuple[Settings, TensorFiles]:
-    """The weights with those of a language's adapter and output layer in place of the ones in the main file."""
+    """Replace adapter and output layer by those of a language."""
     if language is None:
         language = (read_json(folder / TOKENIZER) or {}).get("target_lang")
     found = {
@@ -272,14 +272,14 @@ def _with_adapter(
     }
     if language not in found:
         if language is None and not found:
-            return settings, files  # saved for one language: all is in the main file
+            return settings, files  # saved for one language: everything is in the main file
         known = ", ".join(sorted(found)[:20]) or "none"
-        raise ValueError(f"{folder} has no adapter for {language!r}; pick one with `--language`. It has: {known}")
+        raise ValueError(f"{folder} has no adapter for {language!r}; select one with `--language`. It has: {known}")
     path = found[language]
     adapter = read_tensors(path)
     weights = {**files.weights, **{_prefixed(name): tensor for name, tensor in adapter.items()}}
     if unknown := sorted(weights.keys() - files.weights.keys()):
-        raise ValueError(f"{path} holds tensors that the model has no place for: {', '.join(unknown[:5])}")
+        raise ValueError(f"{path} holds tensors that are not part of the model: {', '.join(unknown[:5])}")
     return settings._replace(num_classes=len(weights["lm_head.bias"])), TensorFiles(weights, [*files.paths, path])
 
 

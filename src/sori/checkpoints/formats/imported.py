@@ -1,4 +1,4 @@
-"""A model between formats: settings, tensors by our names, and what its source said beside them."""
+"""A model in memory, independent of formats: settings, tensors by sori's names, further settings of its source."""
 
 from typing import NamedTuple
 
@@ -19,88 +19,88 @@ from sori.text.vocabulary import Vocabulary
 from sori.text.wordpiece import WordPiece
 
 NotOfSpeech = Speech2VecConfig | SimClrImagesConfig | BertConfig | ClassifierConfig | Word2VecConfig
-"""What gives no vectors of frames of speech."""
+"""Systems without frame-level speech representations."""
 
 
 class Model(NamedTuple):
-    """What any of the formats holds."""
+    """Content of a model in any format."""
 
     system: EncoderConfig | CtcConfig | NotOfSpeech
     encoder: EncoderConfig | BertConfig | None
-    """Of a recogniser, or of a classifier of texts: what it reads out."""
+    """Encoder of a recogniser or of a text classifier, else None."""
     vocabulary: Vocabulary | None
-    """Of a recogniser."""
+    """Vocabulary of a recogniser."""
     weights: dict[str, Tensor]
-    """By our names."""
+    """Tensors by sori's names."""
     origin: HuggingFaceOrigin | FairseqOrigin | None
-    """Of a converted model: settings of the source that have no place in ours, to be written back."""
+    """Settings of the source of a converted model that sori's configuration cannot hold; used when converting back."""
     wordpiece: WordPiece | None = None
-    """Of a model of texts."""
+    """Vocabulary of a text model."""
     words: WordCounts | None = None
-    """Of word vectors learnt from text."""
+    """Vocabulary of word vectors trained on text."""
 
     @property
     def encoder_config(self) -> EncoderConfig:
-        """Of the encoder, alone or under a head.
+        """Configuration of the encoder, alone or under a head.
 
         Raises:
-            ValueError: the model has none: it makes vectors of words, reads texts, or looks at images.
+            ValueError: The model has no speech encoder: it is a model of words, texts or images.
         """
         config = self.encoder or self.system
         if isinstance(config, NotOfSpeech):
-            raise ValueError(  # noqa: TRY004 - whoever calls names a model, not a type
-                f"expected an encoder or a recogniser, got a {config.kind}, which has no vectors of frames of speech"
+            raise ValueError(  # noqa: TRY004 - the caller passes a model name, not a type
+                f"expected an encoder or a recogniser, got a {config.kind}, which has no frame-level representations"
             )
         assert not isinstance(config, CtcConfig)  # noqa: S101 - a recogniser has an encoder
         return config
 
     @property
     def wav2vec2_config(self) -> Wav2Vec2Config:
-        """The same, where `own_parts` has made sure of its kind."""
+        """Configuration of the encoder, after `own_parts` has checked that it is wav2vec 2.0."""
         config = self.encoder_config
         assert isinstance(config, Wav2Vec2Config)  # noqa: S101 - see above
         return config
 
     @property
     def has_objective(self) -> bool:
-        """Whether quantiser and projections are there, which pre-training needs."""
+        """Whether the model has the quantiser and projections needed for pre-training."""
         return any(is_objective(self.encoder_config, name) for name in self.weights)
 
 
 class Imported(NamedTuple):
-    """A foreign model, and the account of how it was read."""
+    """A model read from a foreign format, and the certificate of its conversion."""
 
     model: Model
     certificate: Certificate
 
 
 def own_parts(model: Model) -> list[str]:
-    """What a model has that neither transformers nor fairseq could compute, in words; nothing for published layouts."""
+    """List the parts of a model that transformers and fairseq cannot compute; empty for published architectures."""
     if not isinstance(model.encoder_config, Wav2Vec2Config):
-        return [f"it is a {model.encoder_config.kind}; only wav2vec 2.0 is known there"]
+        return [f"it is a {model.encoder_config.kind}; only wav2vec 2.0 is supported there"]
     c, ctc, problems = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None, []
     if not isinstance(c.front, ConvConfig):
-        problems.append(f"its front end is a spectrum ({c.front.kind}); only convolutions are known there")
+        problems.append(f"its front end is spectral ({c.front.kind}); only convolutions are supported there")
     if c.targets is not None and ctc is None:
-        problems.append("its quantiser sees cepstra (targets)")
+        problems.append("its quantiser takes cepstra as input (targets)")
     if c.position_norm:
         problems.append("positions are normalised before the blocks (position_norm)")
     if ctc is not None and ctc.read != "last":
-        problems.append(f"its head reads a {ctc.read} of layers, not the last one (read)")
+        problems.append(f"its head takes a {ctc.read} of layers as input, not the last layer (read)")
     if ctc is not None and ctc.upsample != 1:
-        problems.append(f"its head writes {ctc.upsample} letters a frame (upsample)")
+        problems.append(f"its head outputs {ctc.upsample} symbols per frame (upsample)")
     return problems
 
 
 def refuse(problems: list[str], *, program: str) -> None:
-    """Say why a model cannot be written.
+    """Raise an error that lists why a model cannot be written.
 
     Raises:
-        ValueError: there are problems; lists them.
+        ValueError: There are problems.
     """
     if problems:
         raise ValueError(
             f"this model cannot be written for {program}, which would compute something else:\n  "
             + "\n  ".join(problems)
-            + "\nONNX holds any wav2vec 2.0, and any recogniser over one: --format onnx"
+            + "\nONNX supports any wav2vec 2.0, and any recogniser on it: --format onnx"
         )

@@ -1,7 +1,7 @@
-"""A model as one ONNX file that explains itself, and the same in 8-bit integers.
+"""Export a model to a self-describing ONNX file, and quantise it to 8-bit integers.
 
-The file takes raw waves, any number and length of them, padded with anything, and gives each row what the row would get
-alone. `export_onnx` compares it with torch before it leaves it behind.
+The input is a padded batch of raw waveforms of any number and length; the output of a row does not depend on padding or
+other rows. `export_onnx` compares the file with torch before keeping it.
 """
 
 import logging
@@ -31,36 +31,35 @@ from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.lengths import valid
 
 TOLERANCE = 1e-4
-"""Largest difference to torch, as a share of the largest value."""
+"""Largest accepted difference from torch, relative to the largest value."""
 _SINGLE_FILE_BYTES = 1_800_000_000
-"""A file in this format ends at 2 GiB; of a larger model the weights go into a second one beside it."""
+"""The format is limited to 2 GiB; weights of larger models are stored in a second file."""
 
 
 class Exported(NamedTuple):
-    """A file that was written and compared with its model."""
+    """An exported file, verified against its model."""
 
     path: Path
     num_bytes: int
     difference: float
-    """Largest one to torch for a padded batch of noise, as a share of the largest value."""
+    """Largest difference from torch on a padded batch of noise, relative to the largest value."""
 
 
 def export_onnx(system: Encoder | Ctc, path: Path) -> Exported:
-    """Write a model as ONNX, and make sure that onnxruntime computes with it what torch does.
+    """Export a model to ONNX, and check that onnxruntime gives the same output as torch.
 
-    Inputs: `wave` float32 (batch, sample) at 16 kHz and `lengths` int64 (batch), the real samples of each row. Outputs:
-    of a recogniser `logits` (batch, frame, class) and `logit_lengths`, of an encoder the last layer's `frames` (batch,
-    frame, dim) and `frame_lengths`. The metadata says the rest: `OnnxFacts`.
+    Inputs: `wave`, float32 (batch, sample) at 16 kHz, and `lengths`, int64 (batch), the number of samples of each row.
+    Outputs: for a recogniser `logits` (batch, frame, class) and `logit_lengths`, for an encoder `frames` of the last
+    layer (batch, frame, dim) and `frame_lengths`. Metadata: see `OnnxFacts`.
 
     Args:
-        system: is put into evaluation mode.
-        path: of the file, such as `model.onnx`; appears whole or not at all. Above 1.8 GB the weights lie beside it, in
-            `model.onnx.data`.
+        system: System to export; switched to evaluation mode.
+        path: File to write atomically, such as `model.onnx`. Above 1.8 GB the weights are in `model.onnx.data`.
 
     Raises:
-        ModuleNotFoundError: the extra `export` is not installed.
-        ValueError: a recogniser without a vocabulary, or an encoder that has no form as a graph.
-        RuntimeError: the file does not compute what the model does.
+        ModuleNotFoundError: The extra `export` is not installed.
+        ValueError: A recogniser has no vocabulary, or the encoder is not supported.
+        RuntimeError: The output of the file differs from the model's.
     """
     require_extra()
     graph = Graph(system.eval()).eval()
@@ -78,7 +77,7 @@ def export_onnx(system: Encoder | Ctc, path: Path) -> Exported:
             opset_version=20,  # the first with GELU
             verbose=False,
         )
-    assert program is not None  # noqa: S101 - with dynamo=True there always is one
+    assert program is not None  # noqa: S101 - always present with dynamo=True
     program.model.metadata_props.update(facts.to_metadata())
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces with the paths of this machine
@@ -89,27 +88,27 @@ def export_onnx(system: Encoder | Ctc, path: Path) -> Exported:
         if not difference <= TOLERANCE:
             raise RuntimeError(
                 f"expected a file that differs from torch by at most {TOLERANCE:.0e} of the largest value, got "
-                f"{difference:.1e}; likely a fault of this pair of torch ({version('torch')}) and onnxruntime "
+                f"{difference:.1e}; likely a bug in this pair of torch ({version('torch')}) and onnxruntime "
                 f"({version('onnxruntime')}), or weights that are not finite: try the versions of constraints.txt"
             )
     return Exported(path, num_bytes(path), difference)
 
 
 def quantize_onnx(path: Path, into: Path) -> int:
-    """Write a file again with its weight matrices as 8-bit integers: a third of the size; `gate` measures the cost.
+    """Quantise the weight matrices of a file to 8-bit integers, a third of the size; `gate` measures the effect.
 
-    Weights have one scale for each column, activations one for the whole batch, found while computing: rows that share
-    a batch change each other's answers a little, unlike in float32. Convolutions and front ends stay as they are.
+    Weights have one scale per column, activations one per batch, computed at run time: unlike in float32, the output of
+    a row depends slightly on the other rows of its batch. Convolutions and front ends are not quantised.
 
     Args:
-        path: from `export_onnx`.
-        into: of the new file; appears whole or not at all.
+        path: File written by `export_onnx`.
+        into: File to write atomically.
 
     Returns:
-        Bytes of the new file.
+        Size of the new file in bytes.
 
     Raises:
-        ModuleNotFoundError: the extra `export` is not installed.
+        ModuleNotFoundError: The extra `export` is not installed.
     """
     require_extra()
     import onnx
@@ -117,7 +116,7 @@ def quantize_onnx(path: Path, into: Path) -> int:
 
     model = onnx.load(path)
     facts = {entry.key: entry.value for entry in model.metadata_props}
-    # Nothing is left to prepare, the constants are folded; without this mark a warning says so on the root logger.
+    # Pre-processing is not needed, as constants are folded; without this entry the root logger shows a warning.
     onnx.helper.set_model_props(model, facts | {"onnx.quant.pre_process": "onnxruntime.quant"})
     with _whole(into) as partial:
         quantize_dynamic(
@@ -125,7 +124,7 @@ def quantize_onnx(path: Path, into: Path) -> int:
             partial,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
-            reduce_range=True,  # 7 bits: with 8, sums overflow on processors without VNNI, where no gate would see it
+            reduce_range=True,  # 7 bits: 8 bits can overflow on processors without VNNI
             weight_type=QuantType.QInt8,
             use_external_data_format=num_bytes(path) > 2 * _SINGLE_FILE_BYTES,
         )
@@ -138,9 +137,9 @@ def quantize_onnx(path: Path, into: Path) -> int:
 def _facts(system: Encoder | Ctc) -> OnnxFacts:
     recogniser = isinstance(system, Ctc)
     if recogniser and system.vocabulary is None:
-        raise ValueError("the recogniser has no vocabulary, so nobody could read what it writes; set .vocabulary")
+        raise ValueError("the recogniser has no vocabulary, so that its output cannot be decoded; set .vocabulary")
     encoder = system.encoder if isinstance(system, Ctc) else system
-    assert isinstance(encoder, Wav2Vec2)  # noqa: S101 - `Graph` refused others
+    assert isinstance(encoder, Wav2Vec2)  # noqa: S101 - `Graph` refuses others
     return OnnxFacts(
         output="logits" if recogniser else "frames",
         sampling_rate=SAMPLE_RATE,
@@ -152,8 +151,8 @@ def _facts(system: Encoder | Ctc) -> OnnxFacts:
 
 
 def _difference(system: Encoder | Ctc, model: OnnxModel) -> float:
-    """To torch, over real frames; the lengths are others than those it was exported with."""
-    # None is very short: dividing by the deviation of two or three windows would magnify rounding.
+    """Return the largest relative difference from torch over valid frames, for other lengths than in the export."""
+    # No row is very short: dividing by the deviation of two or three windows would amplify rounding errors.
     lengths = torch.tensor([3 * SAMPLE_RATE + 7, SAMPLE_RATE, SAMPLE_RATE // 2])
     waveform = 0.1 * torch.randn(3, 3 * SAMPLE_RATE + 7, generator=torch.Generator().manual_seed(0))
     inputs = [x.to(next(system.parameters()).device) for x in (waveform, lengths)]
@@ -167,7 +166,7 @@ def _difference(system: Encoder | Ctc, model: OnnxModel) -> float:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """Where to write a file of the same name that takes its place once it, and what lies beside it, is complete."""
+    """Yield a temporary path that replaces the file, and its external weights, when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         partial = Path(folder) / path.name
@@ -175,13 +174,13 @@ def _whole(path: Path) -> Iterator[Path]:
         if weights_beside(partial).is_file():
             weights_beside(partial).replace(weights_beside(path))
         elif path.is_file():
-            weights_beside(path).unlink(missing_ok=True)  # those of the file that is replaced
+            weights_beside(path).unlink(missing_ok=True)  # weights of the replaced file
         partial.replace(path)
 
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Without what torch's exporter says of itself, and without checks of annotations, where tests have them on."""
+    """Silence torch's exporter, and disable the checks of annotations that tests enable."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     before, unchecked = log.level, jaxtyping.config.jaxtyping_disable
     log.setLevel(logging.ERROR)  # "torchvision is not installed"

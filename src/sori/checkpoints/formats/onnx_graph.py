@@ -1,11 +1,11 @@
-"""The way from the wave to the layers in a form that can be written down as a graph.
+"""The forward pass from waveform to layers in a form that can be exported as a graph.
 
-Torch looks at the lengths to decide how to compute: group norm goes row by row, and without padding there is no mask.
-A graph cannot decide, so here that way stands once more, made of the same leaves, always with masks. The statistics of
-group norm are taken over the windows that lie within each row, which is the same, and exact, for padded rows.
+In torch, control flow depends on the lengths: group norm is computed row by row, and without padding there is no mask.
+A graph has no such control flow, so this file repeats the forward pass with the same leaf modules, always with masks.
+The statistics of group norm are computed over the valid windows of each row, which is exact for padded rows.
 
-Front ends are true convolutions, the Fourier transform too: runtimes know these best, and what is quantised to 8 bits
-(matrix products) leaves them alone.
+Front ends, including the Fourier transform, are convolutions: runtimes support these best, and 8-bit quantisation
+(of matrix products) does not affect them.
 """
 
 import torch
@@ -22,10 +22,10 @@ from sori.nn.spectral import EMPHASIS, FFT_SIZE, FLOOR, Cepstrum, LogMel, delta,
 
 
 class Graph(nn.Module):
-    """A system as a function of wave and lengths, without decisions.
+    """A system as a function of waveform and lengths, without data-dependent control flow.
 
     Args:
-        system: whose weights are used, not copied.
+        system: System whose weights are shared.
     """
 
     def __init__(self, system: AnyEncoder | Ctc) -> None:
@@ -33,28 +33,28 @@ class Graph(nn.Module):
         self.system: Encoder | Ctc
         inner = system.encoder if isinstance(system, Ctc) else system
         if not isinstance(inner, Wav2Vec2):
-            raise ValueError(  # noqa: TRY004 - like every other model that does not fit
-                f"expected wav2vec 2.0 or a recogniser over it, got {type(inner).__name__}; its way from the wave to "
-                "the layers has no form as a graph yet: write one here"
+            raise ValueError(  # noqa: TRY004 - an unsupported model is a user's error
+                f"expected wav2vec 2.0 or a recogniser on it, got {type(inner).__name__}, which cannot be exported to "
+                "ONNX yet: use one of the former"
             )
         encoder = Encoder(inner)
         if not isinstance(system, Ctc):
             self.system = encoder
             return
-        with torch.device("meta"):  # a head is drawn here only to be replaced
+        with torch.device("meta"):  # the new head is replaced below
             self.system = Ctc(system.config, encoder, num_classes=system.num_classes)
         self.system.head, self.system.layer_weights = system.head, system.layer_weights
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of a recogniser, the last layer of an encoder; and the number of real ones in each row."""
-        answer = (self.system.logits if isinstance(self.system, Ctc) else self.system.extract_features)(
+        """Return the logits of a recogniser or the last layer of an encoder, and the number of frames of each row."""
+        output = (self.system.logits if isinstance(self.system, Ctc) else self.system.extract_features)(
             waveform, lengths
         )
-        return answer.data, answer.lengths
+        return output.data, output.lengths
 
 
 class Encoder(nn.Module):
-    """What `Wav2Vec2.encode` computes in evaluation, for `Ctc` to stand on."""
+    """`Wav2Vec2.encode` in evaluation mode, as encoder of a `Ctc`."""
 
     def __init__(self, system: Wav2Vec2) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ class Encoder(nn.Module):
     def encode(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], **_training: object
     ) -> tuple[list[Tensor], Tensor]:
-        """All layers, and the number of frames of each row, 0 where it is too short."""
+        """Return all layers, and the number of frames of each row, 0 if it is too short."""
         inner, hop = self.inner, self.hop_samples
         num_frames = (lengths - inner.field_samples + hop).clamp(min=0) // hop
         if isinstance(inner.front, WaveformConv):
             features = _convolutions(inner.front, waveform, lengths)
         else:
-            assert self.front is not None  # noqa: S101 - made for every other front end
+            assert self.front is not None  # noqa: S101 - built for every other front end
             features = self.front(waveform, num_frames)
         x = inner.projection(inner.feature_norm(features))
         real = valid(num_frames, x.shape[1])
@@ -80,7 +80,7 @@ class Encoder(nn.Module):
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
-        """Vectors of one layer (None: the last)."""
+        """Return the vectors of one layer (None: the last)."""
         layers, num_frames = self.encode(waveform, lengths)
         return Frames(layers[-1 if layer is None else layer], num_frames)
 
@@ -102,7 +102,7 @@ def _convolutions(front: WaveformConv, waveform: Tensor, lengths: Tensor) -> Flo
 def _normalized_over_time(
     x: Float[Tensor, "batch dim window"], lengths: Int[Tensor, " batch"], norm: nn.Module
 ) -> Float[Tensor, "batch dim window"]:
-    """Group norm with one group for each channel, its statistics taken over what is real."""
+    """Apply group norm with one group per channel, with statistics over valid windows."""
     real, count = valid(lengths, x.shape[2])[:, None], lengths.clamp(min=1)[:, None, None]
     x = torch.where(real, x - (x * real).sum(2, keepdim=True) / count, 0)
     variance = x.square().sum(2, keepdim=True) / count
@@ -118,14 +118,14 @@ class _Spectral(nn.Module):
         self.front = front
         self.log_mel = front if isinstance(front, LogMel) else front.spectrum
         taps, bins = torch.arange(len(self.log_mel.window)), torch.arange(FFT_SIZE // 2 + 1)
-        turns = torch.outer(bins, taps) % FFT_SIZE / FFT_SIZE  # exact: no angle is large
-        waveforms = torch.cat([torch.cos(2 * torch.pi * turns.double()), torch.sin(2 * torch.pi * turns.double())])
+        turns = torch.outer(bins, taps) % FFT_SIZE / FFT_SIZE  # exact, as angles stay small
+        sinusoids = torch.cat([torch.cos(2 * torch.pi * turns.double()), torch.sin(2 * torch.pi * turns.double())])
         window = self.log_mel.window.cpu().double()
         self.fourier: Tensor
-        self.register_buffer("fourier", (waveforms * window).float().unsqueeze(1).to(self.log_mel.window.device))
+        self.register_buffer("fourier", (sinusoids * window).float().unsqueeze(1).to(self.log_mel.window.device))
 
     def forward(self, waveform: Tensor, num_frames: Tensor) -> Float[Tensor, "batch frame dim"]:
-        """What the front end gives."""
+        """Return the output of the front end."""
         front, stack = self.front, self.log_mel.config.stack
         lengths, longest = num_frames * stack, (waveform.shape[1] - front.field_samples) // front.hop_samples + 1
         x = self._log_mel(waveform)

@@ -1,4 +1,4 @@
-"""An ONNX file of ours at work in onnxruntime, and whether one may take the place of another."""
+"""Run an exported ONNX file in onnxruntime, and compare two files of one recogniser."""
 
 import importlib.util
 import math
@@ -17,29 +17,29 @@ from sori.text.vocabulary import Vocabulary
 
 
 class OnnxFacts(NamedTuple):
-    """What a file says of itself; the names are the keys of its metadata."""
+    """Metadata of a file; the field names are its keys."""
 
     output: str
-    """`logits` of a recogniser, or `frames` of an encoder."""
+    """Name of the output: `logits` of a recogniser, or `frames` of an encoder."""
     sampling_rate: int
-    """Hz, of the waves it takes: mono, -1 to 1, as they are (what normalises them is inside)."""
+    """Sampling rate of the input in Hz; mono, -1 to 1, not normalised (the graph normalises)."""
     hop_samples: float
-    """Samples from one output to the next."""
+    """Number of samples per output frame."""
     shortest_samples: int
-    """A shorter row has no output; a batch without a longer one is an error."""
+    """Minimal number of samples; a shorter row has no output, a batch of only shorter rows is an error."""
     vocabulary: Vocabulary | None
-    """Of a recogniser, as JSON: its `symbols` are the classes, the first is the blank."""
+    """Vocabulary of a recogniser, stored as JSON: its `symbols` are the classes, the first is the blank."""
     sori_version: str
-    """That wrote it."""
+    """Version of sori that wrote the file."""
 
     def to_metadata(self) -> dict[str, str]:
-        """As text, None left out."""
+        """Return the metadata as strings, without fields that are None."""
         texts = {name: str(value) for name, value in self._asdict().items() if value is not None}
         return texts | ({"vocabulary": self.vocabulary.model_dump_json()} if self.vocabulary else {})
 
     @classmethod
     def from_metadata(cls, texts: Mapping[str, str]) -> "OnnxFacts":
-        """Read what `to_metadata` wrote; KeyError for what is missing."""
+        """Parse the output of `to_metadata`; raise KeyError for missing fields."""
         return cls(
             output=texts["output"],
             sampling_rate=int(texts["sampling_rate"]),
@@ -51,15 +51,15 @@ class OnnxFacts(NamedTuple):
 
 
 class OnnxModel:
-    """A file of `export_onnx` or `quantize_onnx` in onnxruntime, on the CPU, with as many threads as torch has.
+    """A file of `export_onnx` or `quantize_onnx` in onnxruntime, on the CPU, with torch's number of threads.
 
     Args:
-        path: of the file.
+        path: The file.
 
     Raises:
-        ModuleNotFoundError: the extra `export` is not installed.
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or not one of ours.
+        ModuleNotFoundError: The extra `export` is not installed.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, or was not written by sori.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,9 +74,9 @@ class OnnxModel:
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - its exceptions share no other base
+        except Exception as error:  # noqa: BLE001 - its exceptions have no other common base
             raise ValueError(
-                f"onnxruntime cannot read {path} ({error}); likely it was cut short, or its weights "
+                f"onnxruntime cannot read {path} ({error}); likely it is incomplete, or its weights "
                 f"({weights_beside(path).name}) are not beside it: copy or export it again"
             ) from None
         texts = self._session.get_modelmeta().custom_metadata_map
@@ -84,64 +84,64 @@ class OnnxModel:
             self.facts = OnnxFacts.from_metadata(texts)
         except KeyError as missing:
             raise ValueError(
-                f"{path} does not say its {missing} in its metadata; likely another program wrote it, or threw the "
-                "metadata away: give the file that `export_onnx` wrote"
+                f"{path} has no {missing} in its metadata; likely it was written by another program, or its metadata "
+                "was removed: use the file written by `export_onnx`"
             ) from None
         self.path = path
-        self.seconds_heard = self.seconds_taken = 0.0
-        """Of audio until now, without padding, and of computing."""
+        self.seconds_processed = self.seconds_taken = 0.0
+        """Seconds of audio processed so far, without padding, and of computing time."""
 
     def logits(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """What `Ctc.logits` gives, on the CPU.
+        """Return the same as `Ctc.logits`, on the CPU.
 
         Raises:
-            ValueError: the file holds an encoder, or a row is shorter than one frame.
+            ValueError: The file holds an encoder, or a row is shorter than one frame.
         """
         return self._run("logits", waveform, lengths)
 
     def extract_features(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
-        """What `Wav2Vec2.frames` gives for the last layer, on the CPU.
+        """Return the same as `Wav2Vec2.extract_features` for the last layer, on the CPU.
 
         Raises:
-            ValueError: the file holds a recogniser, or a row is shorter than one frame.
+            ValueError: The file holds a recogniser, or a row is shorter than one frame.
         """
         return self._run("frames", waveform, lengths)
 
     def _run(self, output: str, waveform: Tensor, lengths: Tensor) -> Frames:
         if self.facts.output != output:
             raise ValueError(
-                f"expected a file that gives {output}, got {self.path}, which gives {self.facts.output}; a recogniser "
+                f"expected a file with output {output}, got {self.path} with output {self.facts.output}; a recogniser "
                 "is exported with its logits only, an encoder with its frames: export the other model"
             )
-        num_frames(lengths, field_samples=self.facts.shortest_samples, hop_samples=1)  # complains of short ones
+        num_frames(lengths, field_samples=self.facts.shortest_samples, hop_samples=1)  # refuses short rows
         inputs = {"wave": waveform.detach().cpu().numpy(), "lengths": lengths.cpu().numpy()}
         start = time.perf_counter()
         data, data_lengths = self._session.run(None, inputs)
         self.seconds_taken += time.perf_counter() - start
-        self.seconds_heard += float(lengths.sum()) / SAMPLE_RATE
+        self.seconds_processed += float(lengths.sum()) / SAMPLE_RATE
         return Frames(torch.from_numpy(data), torch.from_numpy(data_lengths))
 
 
 class ErrorRates(NamedTuple):
-    """Errors by length of the references: 0.05 is five in a hundred."""
+    """Word and character error rate, as fractions: 0.05 is 5 %."""
 
     wer: float
     cer: float
 
 
 class Measured(NamedTuple):
-    """What a file achieves, and at what cost."""
+    """Accuracy, size and speed of a file."""
 
     rates: ErrorRates
     num_bytes: int
     seconds_per_hour: float
-    """Of computing, for an hour of audio, on this machine and as many threads as torch has."""
-    seconds_heard: float
-    """Of audio that this was measured on."""
+    """Computing time per hour of audio, on this machine with torch's number of threads."""
+    seconds_processed: float
+    """Seconds of audio used for the measurement."""
 
 
 class Gate(NamedTuple):
-    """Two files of one recogniser, the second to take the place of the first."""
+    """Comparison of two files of one recogniser, the second to replace the first."""
 
     before: Measured
     after: Measured
@@ -151,59 +151,60 @@ class Gate(NamedTuple):
     def passed(self) -> bool:
         """Whether neither error rate rose by more than the tolerance."""
         pairs = zip(self.after.rates, self.before.rates, strict=True)
-        return all(after - before <= self.tolerance for after, before in pairs)  # not a number: not passed
+        return all(after - before <= self.tolerance for after, before in pairs)  # NaN: not passed
 
 
 def gate(before: Path, after: Path, score: Callable[[OnnxModel], ErrorRates], *, tolerance: float) -> Gate:
-    """Error rates, sizes and speeds of two files of one recogniser, such as float32 and quantised.
+    """Compare error rates, sizes and speeds of two files of one recogniser, such as float32 and quantised.
 
     Args:
-        before: the trusted file.
-        after: the one to take its place.
-        score: lets a model write down labelled utterances, the same each time, and counts its errors.
-        tolerance: by how much WER and CER may each rise: 0.005 is one error more among 200.
+        before: Reference file.
+        after: File to replace it.
+        score: Computes the error rates of a model on transcribed utterances, the same in each call.
+        tolerance: Largest accepted increase of WER and CER, each: 0.005 is one more error in 200.
 
     Raises:
-        ValueError: these utterances show nothing.
+        ValueError: The utterances do not allow a comparison.
     """
     one, other = _measure(before, score), _measure(after, score)
-    if not one.seconds_heard or one.seconds_heard != other.seconds_heard:
+    if not one.seconds_processed or one.seconds_processed != other.seconds_processed:
         raise ValueError(
-            f"expected both files to hear the same labelled utterances, got {one.seconds_heard:.1f} s and "
-            f"{other.seconds_heard:.1f} s of audio; likely none has a transcript, or they are drawn anew each time"
+            f"expected both files to process the same transcribed utterances, got {one.seconds_processed:.1f} s and "
+            f"{other.seconds_processed:.1f} s of audio; likely none has a transcript, or `score` selects other ones in "
+            "each call"
         )
     if not min(one.rates) < 1:
         raise ValueError(
-            f"{before} has a WER of {one.rates.wer:.1%} and a CER of {one.rates.cer:.1%}, like a file that writes "
-            "nothing, so that no other could do worse; likely it is untrained, or this is not its language"
+            f"{before} has a WER of {one.rates.wer:.1%} and a CER of {one.rates.cer:.1%}, no better than empty output, "
+            "so that a comparison means nothing; likely the model is not trained, or this is not its language"
         )
     return Gate(one, other, tolerance)
 
 
 def _measure(path: Path, score: Callable[[OnnxModel], ErrorRates]) -> Measured:
     model = OnnxModel(path)
-    model.logits(torch.zeros(1, SAMPLE_RATE), torch.tensor([SAMPLE_RATE]))  # the first call also prepares
-    model.seconds_heard = model.seconds_taken = 0.0
+    model.logits(torch.zeros(1, SAMPLE_RATE), torch.tensor([SAMPLE_RATE]))  # warm-up
+    model.seconds_processed = model.seconds_taken = 0.0
     rates = score(model)
-    per_hour = 3600 * model.seconds_taken / model.seconds_heard if model.seconds_heard else math.nan
-    return Measured(rates, num_bytes(path), per_hour, model.seconds_heard)
+    per_hour = 3600 * model.seconds_taken / model.seconds_processed if model.seconds_processed else math.nan
+    return Measured(rates, num_bytes(path), per_hour, model.seconds_processed)
 
 
 def weights_beside(path: Path) -> Path:
-    """Where the weights of a model lie that is too large for one file."""
+    """Return the path of the external weights of a model too large for one file."""
     return path.with_name(f"{path.name}.data")
 
 
 def num_bytes(path: Path) -> int:
-    """Of a model, with the weights beside it."""
+    """Return the size of a model in bytes, with external weights."""
     return sum(file.stat().st_size for file in (path, weights_beside(path)) if file.is_file())
 
 
 def require_extra() -> None:
-    """Explain how to get what is needed for ONNX.
+    """Check that the packages for ONNX are installed.
 
     Raises:
-        ModuleNotFoundError: the extra `export` is not installed.
+        ModuleNotFoundError: The extra `export` is not installed.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:

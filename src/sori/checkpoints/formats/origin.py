@@ -1,6 +1,6 @@
-"""What a converted model keeps of its source, to be written back: only what is known, and no more than is reasonable.
+"""Settings of the source of a converted model, used when converting back: only known fields, of limited size.
 
-It stands in the `config.json` of a model folder, which may come from anybody.
+They are stored in the `config.json` of a model folder, which may come from an untrusted source.
 """
 
 from typing import Annotated, Any, Literal
@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, fi
 from sori.core.config import Config
 
 MAX_DEPTH, MAX_VALUES = 32, 1_000_000
-"""Of one group of settings. The vocabulary of over 1,100 languages has about 100,000 values, three levels deep."""
+"""Limits of one group of settings. A vocabulary of over 1,100 languages has about 100,000 values, three levels deep."""
 MAX_LINES = 100_000
-"""Of a dictionary; as many classes."""
+"""Maximal number of lines of a dictionary, and of classes."""
 
 
 def _bounded(settings: dict[str, Any]) -> dict[str, Any]:
@@ -35,12 +35,12 @@ def _below(value: Any) -> list[Any]:
 
 
 Settings = Annotated[dict[str, Any], AfterValidator(_bounded)]
-"""Of another program, as JSON holds them."""
+"""Settings of another program, as JSON data."""
 TokenizerFile = Literal["vocab.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
 
 
 class HuggingFaceOrigin(Config):
-    """Of a folder that transformers wrote."""
+    """Settings of a folder written by transformers."""
 
     format: Literal["huggingface"] = "huggingface"
     config: Settings
@@ -50,7 +50,7 @@ class HuggingFaceOrigin(Config):
     tokenizer: dict[TokenizerFile, Settings] = Field(default_factory=dict)
     """Contents of the tokenizer's files, by name."""
     order: tuple[int, ...] | None = Field(default=None, max_length=MAX_LINES)
-    """Of a recogniser: the class there of each of ours."""
+    """For a recogniser: the source's class for each of sori's classes."""
 
     @field_validator("config")
     @classmethod
@@ -64,20 +64,20 @@ class HuggingFaceOrigin(Config):
     @classmethod
     def _has_each_class_once(cls, order: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if order is not None and sorted(order) != list(range(len(order))):
-            raise ValueError("expected each class once")
+            raise ValueError("expected each class exactly once")
         return order
 
 
 class FairseqOrigin(Config):
-    """Of a checkpoint of fairseq."""
+    """Settings of a fairseq checkpoint."""
 
     format: Literal["fairseq"] = "fairseq"
     cfg: Settings
-    """Settings in sections, as `fairseq_fields.sections` gives them."""
+    """Settings in sections, as returned by `fairseq_fields.sections`."""
     dictionary: tuple[str, ...] | None = Field(default=None, max_length=MAX_LINES)
-    """Of a recogniser: lines of `dict.ltr.txt`."""
+    """For a recogniser: lines of `dict.ltr.txt`."""
     history: dict[Literal["criterion_name", "optimizer_name", "num_updates"], str | int] = Field(default_factory=dict)
-    """How it was trained so far."""
+    """Training state: names of criterion and optimiser, number of updates."""
 
     @field_validator("cfg")
     @classmethod
@@ -112,4 +112,4 @@ StoredOrigin = Annotated[
     BeforeValidator(_absent),
     PlainSerializer(_empty),
 ]
-"""As it stands in a file; `{}` for a model that was not converted."""
+"""Form in `config.json`; `{}` for a model that was not converted."""

@@ -1,4 +1,4 @@
-"""A fixed waveform, and what a model makes of it: the part of a certificate that anybody can repeat."""
+"""Compute the output of a model for a fixed input: the reproducible part of a certificate."""
 
 import contextlib
 import io
@@ -18,14 +18,14 @@ from sori.models.classifier import Classifier
 from sori.models.ctc import Ctc
 from sori.models.encoders import Encoder
 
-TOKENS = "64 tokens, number i being token 37 i + 5 of the vocabulary, the last 32 of them a second passage"
-"""What `fixed_tokens` is, in words."""
-WAVE = "2 s of sines that glide from 100 to 3,000 Hz, 16 kHz"
-"""What `fixed_wave` is, in words."""
+TOKENS = "64 tokens, number i being token 37 i + 5 of the vocabulary, the last 32 of them a second segment"
+"""Description of `fixed_tokens`."""
+WAVEFORM = "2 s of sine sweeps from 100 to 3,000 Hz, 16 kHz"
+"""Description of `fixed_waveform`."""
 
 
-def fixed_wave() -> Float[Tensor, " sample"]:
-    """The waveform; computed without random numbers, so that every machine has the same."""
+def fixed_waveform() -> Float[Tensor, " sample"]:
+    """Return a waveform computed without random numbers, so that it is the same on every machine."""
     seconds = torch.arange(32_000, dtype=torch.float64) / 16_000
     waveform = torch.zeros_like(seconds)
     for low, high, loudness in ((100, 300, 0.1), (400, 1200, 0.05), (900, 3000, 0.02)):
@@ -34,29 +34,29 @@ def fixed_wave() -> Float[Tensor, " sample"]:
 
 
 def fixed_tokens(config: BertConfig) -> TokenBatch:
-    """The text, as long as the model allows."""
-    place = torch.arange(min(64, config.num_positions))
-    ids, parts = (37 * place + 5) % config.num_tokens, (place >= len(place) // 2).long()
-    return TokenBatch(ids[None], parts[None], torch.tensor([len(place)]), torch.tensor([[-1]]))
+    """Return a sequence of tokens, at most as long as the model allows."""
+    position = torch.arange(min(64, config.num_positions))
+    ids, parts = (37 * position + 5) % config.num_tokens, (position >= len(position) // 2).long()
+    return TokenBatch(ids[None], parts[None], torch.tensor([len(position)]), torch.tensor([[-1]]))
 
 
 @torch.no_grad()
-def answer(system: Encoder | Ctc | Bert | Classifier) -> Float[Tensor, "frame dim"]:
-    """Logits of a recogniser or a classifier, last layer of an encoder."""
+def compute(system: Encoder | Ctc | Bert | Classifier) -> Float[Tensor, "frame dim"]:
+    """Return the logits of a recogniser or classifier, or the last layer of an encoder."""
     if isinstance(system, Bert):
         return system.context(*fixed_tokens(system.config)[:3])[-1][0]
     if isinstance(system, Classifier):
-        assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `hub.build` puts there
+        assert isinstance(system.encoder, Bert)  # noqa: S101 - the only kind that `factory.build` puts there
         return system.logits(fixed_tokens(system.encoder.config))[0]
-    waveform = fixed_wave()[None]
+    waveform = fixed_waveform()[None]
     lengths = torch.tensor([waveform.shape[1]])
     return (
         system.logits(waveform, lengths) if isinstance(system, Ctc) else system.extract_features(waveform, lengths)
     ).data[0]
 
 
-def summary(values: Float[Tensor, "frame dim"], *, of: str = WAVE) -> dict[str, Any]:
-    """A few numbers that two models will hardly share."""
+def summary(values: Float[Tensor, "frame dim"], *, of: str = WAVEFORM) -> dict[str, Any]:
+    """Return a few numbers that are very unlikely to be equal for two different models."""
     return {
         "input": of,
         "shape": list(values.shape),
@@ -67,19 +67,19 @@ def summary(values: Float[Tensor, "frame dim"], *, of: str = WAVE) -> dict[str, 
 
 
 @torch.no_grad()
-def answer_of_transformers(folder: Path, model: Model, *, language: str | None) -> Float[Tensor, "frame dim"] | None:
-    """The same from the folder itself, run by transformers; None where that is not installed."""
+def compute_with_transformers(folder: Path, model: Model, *, language: str | None) -> Float[Tensor, "frame dim"] | None:
+    """Return the same output computed by transformers from the folder; None if it is not installed."""
     try:
         import transformers
     except ModuleNotFoundError:
         return None
-    assert isinstance(model.origin, HuggingFaceOrigin)  # noqa: S101 - its folder is one that transformers wrote
+    assert isinstance(model.origin, HuggingFaceOrigin)  # noqa: S101 - only called for folders written by transformers
     if model.wordpiece is not None:
         known = model.origin.config.get("architectures") or ["BertModel"]
-        return _answer_of_bert(folder, model, getattr(transformers, known[0]))
+        return _compute_bert(folder, model, getattr(transformers, known[0]))
     front = model.wav2vec2_config.front
-    assert front.kind == "conv"  # noqa: S101 - transformers has no other
-    waveform = fixed_wave()[None]
+    assert front.kind == "conv"  # noqa: S101 - transformers supports no other
+    waveform = fixed_waveform()[None]
     if front.normalize:
         waveform = (waveform - waveform.mean()) * (waveform.var(correction=0) + front.normalize_floor).rsqrt()
     architecture = (model.origin.config.get("architectures") or ["Wav2Vec2Model"])[0]
@@ -94,9 +94,9 @@ def answer_of_transformers(folder: Path, model: Model, *, language: str | None) 
     return theirs(waveform).logits[0][:, list(model.origin.order or ())]  # type: ignore[no-any-return]
 
 
-def _answer_of_bert(folder: Path, model: Model, kind: Any) -> Float[Tensor, "frame dim"]:
+def _compute_bert(folder: Path, model: Model, kind: Any) -> Float[Tensor, "frame dim"]:
     config = model.encoder or model.system
-    assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has pieces of words
+    assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has word pieces
     batch = fixed_tokens(config)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Tensors under other names: one table of rows for a layout, applied both ways, with an account of every tensor."""
+"""Map tensors between names and layouts: one table of rows per format, used in both directions."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -10,45 +10,45 @@ from sori.core.shapes import Tensor
 
 
 class Row(NamedTuple):
-    """A tensor of ours and where its numbers stand in a foreign file."""
+    """A tensor of sori, and the corresponding tensors in a foreign file."""
 
     ours: str
     theirs: tuple[str, ...]
-    """One name; or several, whose tensors follow each other along the first axis of ours."""
+    """One name; or several, whose tensors are concatenated along the first axis of ours."""
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    """Ours and theirs, where the axes differ; theirs after `axes`."""
+    """Shapes of ours and theirs if they differ; theirs after `axes`."""
     axes: tuple[int, ...] | None = None
-    """Theirs in another order: which of their axes comes first, second ..."""
+    """Permutation of their axes, as for `permute`."""
     order: tuple[int, ...] | None = None
-    """Where the first axis counts classes: their class for each of ours."""
+    """If the first axis is classes: their class for each of ours."""
 
 
 def take(
     weights: Mapping[str, Tensor], rows: Iterable[Row], *, dropped: Mapping[str, str], origin: str
 ) -> tuple[dict[str, Tensor], list[Entry]]:
-    """Our tensors from foreign ones.
+    """Convert foreign tensors to sori's.
 
     Args:
-        weights: all tensors of the foreign file that are to be accounted for.
-        rows: where each of ours comes from.
-        dropped: foreign tensors that have no place in ours, with the reason.
-        origin: the file, for the error message.
+        weights: All tensors of the foreign file that must be used or dropped.
+        rows: Source of each of sori's tensors.
+        dropped: Foreign tensors that sori does not use, with the reason.
+        origin: File name for the error message.
 
     Returns:
-        Tensors by our names, 32-bit, and an entry for each foreign tensor.
+        Tensors by sori's names, in 32 bit, and an entry for each foreign tensor.
 
     Raises:
-        ValueError: names every tensor that is missing and every one that no row asks for.
+        ValueError: Tensors are missing or not used by any row; the message names all of them.
     """
     rows = list(rows)
-    asked = {name for row in rows for name in row.theirs}
-    unknown = weights.keys() - asked - dropped.keys()
-    problems = [f"missing: {name}" for name in sorted(asked - weights.keys())]
+    expected = {name for row in rows for name in row.theirs}
+    unknown = weights.keys() - expected - dropped.keys()
+    problems = [f"missing: {name}" for name in sorted(expected - weights.keys())]
     problems += [f"not accounted for: {name} {list(weights[name].shape)}" for name in sorted(unknown)]
     if problems:
         raise ValueError(
-            f"{origin}: its tensors are not those of the architecture that its configuration describes; likely a "
-            "variant that is not supported, or a file that was cut. Nothing was converted:\n  " + "\n  ".join(problems)
+            f"{origin}: its tensors are not those of the architecture in its configuration; likely an unsupported "
+            "variant, or an incomplete file. Nothing was converted:\n  " + "\n  ".join(problems)
         )
     ours = {}
     entries = [Entry(source=name, target=None, how="dropped", reason=dropped[name]) for name in sorted(dropped)]
@@ -72,15 +72,15 @@ def take(
 
 
 def give(weights: Mapping[str, Tensor], rows: Iterable[Row], *, origin: str) -> tuple[dict[str, Tensor], list[Entry]]:
-    """Foreign tensors from ours; the reverse of `take`, with an entry for each foreign tensor.
+    """Convert sori's tensors to foreign ones, the inverse of `take`; return an entry for each foreign tensor.
 
     Raises:
-        ValueError: names every tensor of ours that has no place there, or that is missing.
+        ValueError: Tensors are missing or not supported by the format; the message names all of them.
     """
     rows = list(rows)
-    asked = {row.ours for row in rows}
-    problems = [f"has no place there: {name}" for name in sorted(weights.keys() - asked)]
-    problems += [f"missing: {name}" for name in sorted(asked - weights.keys())]
+    expected = {row.ours for row in rows}
+    problems = [f"not supported there: {name}" for name in sorted(weights.keys() - expected)]
+    problems += [f"missing: {name}" for name in sorted(expected - weights.keys())]
     if problems:
         raise ValueError(f"{origin} cannot be written in this format:\n  " + "\n  ".join(problems))
     theirs, entries = {}, []

@@ -1,4 +1,4 @@
-"""Foreign lists of classes to our vocabulary and back."""
+"""Convert foreign lists of classes to sori's vocabulary and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -12,30 +12,30 @@ _JAMO = regex.compile(r"[\u1100-\u11FF]")
 
 
 class Classes(NamedTuple):
-    """A vocabulary, and where its classes were."""
+    """A vocabulary, and the original order of its classes."""
 
     vocabulary: Vocabulary
     order: tuple[int, ...]
-    """Their class for each of ours; ours begin with the blank."""
+    """Their class for each of ours; the blank is our first class."""
 
 
 def from_tokens(
     tokens: Sequence[str], *, blank: int, boundary: str, special: Mapping[str, str], origin: str
 ) -> Classes:
-    """Our vocabulary for a list of foreign classes.
+    """Convert a list of foreign classes to a vocabulary.
 
     Args:
-        tokens: what each class stands for.
-        blank: the class of CTC's blank.
-        boundary: the token between two words.
-        special: tokens that are no text, with our name for them (`<s>`, `</s>`, `<unk>`, `<pad>`).
-        origin: the file, for messages.
+        tokens: Token of each class.
+        blank: Class of the CTC blank.
+        boundary: Token between two words.
+        special: Tokens that are not text, with sori's names for them (`<s>`, `</s>`, `<unk>`, `<pad>`).
+        origin: File name for messages.
 
     Raises:
-        ValueError: the blank is not among the classes, or a token stands twice.
+        ValueError: The blank is not among the classes, or a token occurs twice.
     """
     if not 0 <= blank < len(tokens):
-        raise ValueError(f"{origin}: class {blank} should be the blank, but there are {len(tokens)} classes only")
+        raise ValueError(f"{origin}: expected class {blank} to be the blank, got only {len(tokens)} classes")
     order = (blank, *(index for index in range(len(tokens)) if index != blank))
     symbols = [BLANK]
     for index in order[1:]:
@@ -58,23 +58,23 @@ def from_tokens(
 def _case(text: str) -> Literal["upper", "lower", "keep"]:
     lower, upper = text == text.lower(), text == text.upper()
     if lower:
-        return "lower"  # scripts without case too: nothing changes there
+        return "lower"  # also scripts without case
     return "upper" if upper else "keep"
 
 
 def to_tokens(vocabulary: Vocabulary, *, blank: str, boundary: str) -> list[str]:
-    """What each of our classes is called elsewhere.
+    """Return the foreign token of each class.
 
     Args:
-        vocabulary: ours.
-        blank: their name for the blank.
-        boundary: their name for the boundary between words.
+        vocabulary: Vocabulary to convert.
+        blank: Foreign token for the blank.
+        boundary: Foreign token for the word boundary.
     """
     names = {WORD_BOUNDARY: boundary, ESCAPED_BAR: WORD_BOUNDARY}
     tokens = [blank, *(names.get(symbol, symbol) for symbol in vocabulary.symbols[1:])]
-    if twice := {token for token in tokens if tokens.count(token) > 1}:
+    if duplicates := {token for token in tokens if tokens.count(token) > 1}:
         raise ValueError(
-            f"two classes would both be called {', '.join(sorted(twice))} in that format; the vocabulary has a symbol "
-            "that means something else there"
+            f"two classes would both have the token {', '.join(sorted(duplicates))} in that format; the vocabulary has "
+            "a symbol with another meaning there"
         )
     return tokens
