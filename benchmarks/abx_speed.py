@@ -1,10 +1,10 @@
-"""Time of ABX on a task of the size of LibriSpeech dev-clean: synthetic phones and vectors, real caps.
+"""Measure the time of ABX on synthetic phones and vectors, at the size of LibriSpeech dev-clean and with its caps.
 
     python benchmarks/abx_speed.py [--dims 768 39] [--ms 20 10] [--threads 2] [--hours 5.4]
 
-Words of 40 phones, drawn as often as words are (Zipf), by 40 speakers; phones of 80 ms on average; the vector of each
-frame is that of its phone, plus that of its speaker, plus noise. Distances, triples, seconds and error rates of each
-width and frame rate, and the load of the machine, are stored in `benchmarks/results/abx_speed.json`.
+Words are made of 40 phones and drawn with Zipf's frequencies, by 40 speakers; phones last 80 ms on average. The vector
+of a frame is the sum of a phone vector, a speaker vector and noise. Writes distances, triples, seconds and error rates
+for each width and frame shift, and the load of the machine, to `benchmarks/results/abx_speed.json`.
 """
 
 import argparse
@@ -29,22 +29,22 @@ UTTERANCE_SECONDS, PHONE_SECONDS, PAUSE_SHARE = 7.2, 0.08, 0.15
 
 
 def main() -> None:
-    """Time, print and store."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dims", type=int, nargs="+", default=[768, 39], help="width of the vectors, for each run")
-    parser.add_argument("--ms", type=int, nargs="+", default=[20, 10], help="from frame to frame, for each run")
+    parser.add_argument("--dims", type=int, nargs="+", default=[768, 39], help="width of the vectors in each run")
+    parser.add_argument("--ms", type=int, nargs="+", default=[20, 10], help="frame shift in milliseconds in each run")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--hours", type=float, default=5.4)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     random = np.random.default_rng(0)
-    phones, speakers = speech(random, asked.hours)
+    phones, speakers = speech(random, args.hours)
     start = time.perf_counter()
     planned = plan(find_items(phones, speakers))
     planning = time.perf_counter() - start
     print(f"{len(phones):,} utterances, {len(planned.chosen):,} items, planned in {planning:.1f} s", flush=True)
     rows = [
-        timed(planned, phones, speakers, dim=dim, ms=ms, threads=asked.threads, random=random)
-        for dim, ms in zip(asked.dims, asked.ms, strict=True)
+        timed(planned, phones, speakers, dim=dim, ms=ms, threads=args.threads, random=random)
+        for dim, ms in zip(args.dims, args.ms, strict=True)
     ]
     about: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
@@ -52,7 +52,7 @@ def main() -> None:
         "load": [round(x, 2) for x in os.getloadavg()],
         "versions": {"sori": sori.__version__, "python": platform.python_version()}
         | {name: version(name) for name in ("numpy", "numba")},
-        "hours": asked.hours,
+        "hours": args.hours,
         "speakers": NUM_SPEAKERS,
         "phones": sum(one[2] >= 0 for row in phones for one in row),
         "items": len(planned.chosen),
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def speech(random: np.random.Generator, hours: float) -> tuple[list[list[tuple[float, float, int]]], list[int]]:
-    """Phones of each utterance with times, and its speaker."""
+    """Generate the phones of each utterance with their times, and its speaker."""
     frequency = 1 / np.arange(3, NUM_PHONES + 3)
     words = [random.choice(NUM_PHONES, random.integers(2, 8), p=frequency / frequency.sum()) for _ in range(NUM_WORDS)]
     use = 1 / np.arange(3, NUM_WORDS + 3)
@@ -95,7 +95,7 @@ def timed(
     threads: int,
     random: np.random.Generator,
 ) -> dict[str, Any]:
-    """One width and frame rate."""
+    """Measure one width and frame shift."""
     counts = np.array([int(row[-1][1] * 1000 / ms) for row in phones])
     middles = {number: (np.arange(count) + 0.5) * ms / 1000 for number, count in enumerate(counts)}
     frames = vectors(phones, speakers, middles, dim=dim, random=random)
@@ -128,8 +128,10 @@ def vectors(
     dim: int,
     random: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """`frame dim`: phone, speaker and noise."""
-    sounds, voices = (random.standard_normal((num, dim)).astype(np.float32) for num in (NUM_PHONES + 1, NUM_SPEAKERS))
+    """Generate vectors, `frame dim`: the sum of a phone vector, a speaker vector and noise."""
+    phone_vectors, speaker_vectors = (
+        random.standard_normal((num, dim)).astype(np.float32) for num in (NUM_PHONES + 1, NUM_SPEAKERS)
+    )
     ends = np.cumsum([len(times) for times in middles.values()])
     found = np.empty((int(ends[-1]), dim), dtype=np.float32)
     for number, row in enumerate(phones):
@@ -137,7 +139,7 @@ def vectors(
         random.standard_normal(out=here, dtype=np.float32)
         place = np.searchsorted([end for _, end, _ in row], middles[number], side="right").clip(max=len(row) - 1)
         here *= 3
-        here += sounds[np.array([phone for _, _, phone in row])[place]] + 0.5 * voices[speakers[number]]
+        here += phone_vectors[np.array([phone for _, _, phone in row])[place]] + 0.5 * speaker_vectors[speakers[number]]
     return found
 
 

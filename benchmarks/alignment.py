@@ -1,17 +1,21 @@
-"""How far the word boundaries of `align_words` are from forced alignments made by others.
+"""Compare the word boundaries of `align_words` with published forced alignments.
 
     python benchmarks/alignment.py MODEL --sets english-tiny
     python benchmarks/alignment.py MODEL --sets "mboshi dev" "mboshi test"
 
-References, all silver standards: english-tiny, five read utterances aligned by pocketsphinx; mboshi, forced alignments
-of its authors (one speaker each in dev and test). A set whose letters the recogniser cannot write is left out. Reported
-for each: the median distance of starts and ends in milliseconds, the median lead or lag, the share within 50 and 100
-ms; where one word of the reference begins as the other ends, also the distance from there to the middle between the two
-words as aligned, for CTC leaves gaps; and for scale the same for words spread over the recording in proportion to their
-letters. Then, for several skip penalties: a word from another utterance is planted in each text, and counted is how
-often it is left out, and how many spoken words are. Seconds are those of alignment alone.
+The references are not manual: english-tiny, five read utterances aligned by pocketsphinx; mboshi, forced alignments of
+its authors (one speaker each in dev and test). A set is skipped if its characters are not in the recogniser's
+vocabulary. Reported for each set:
 
-Writes `benchmarks/results/alignment.json`, sets that were not asked for left as they stand there.
+- median distance of starts and ends in milliseconds, median lag, fraction within 50 and 100 ms;
+- where reference words are adjacent, the distance from their boundary to the middle of the gap between the aligned
+  words, because CTC leaves gaps;
+- as a baseline, the same for words spread over the recording in proportion to their number of characters;
+- for several skip penalties: after a word from another utterance is inserted into each text, how often it is left out,
+  and how many spoken words are left out.
+
+Seconds are those of alignment alone. Writes `benchmarks/results/alignment.json`, in which the results of other sets are
+kept.
 """
 
 import argparse
@@ -40,12 +44,12 @@ MIN_WRITABLE = 0.95
 
 
 def model_size(model: Ctc) -> str:
-    """What the recogniser is, for the record."""
+    """Describe the size of the recogniser."""
     return f"{sum(p.numel() for p in model.parameters()):,} parameters, {model.num_classes} classes"
 
 
 class Reference(NamedTuple):
-    """An utterance with its words as others aligned them."""
+    """An utterance with its reference alignment."""
 
     path: Path
     text: str
@@ -53,28 +57,28 @@ class Reference(NamedTuple):
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
-    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=sorted(SETS), help="what to compare with")
-    parser.add_argument("--utterances", type=int, help="of each set, at most")
-    asked = parser.parse_args()
-    model = store.load(asked.model)
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=sorted(SETS), help="reference alignments")
+    parser.add_argument("--utterances", type=int, help="maximum number of utterances of each set")
+    args = parser.parse_args()
+    model = store.load(args.model)
     if not isinstance(model, Ctc) or model.vocabulary is None:
-        raise SystemExit(f"{asked.model} is no recogniser")
+        raise SystemExit(f"{args.model} is not a recogniser")
     model.eval()
     report = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    about = {"command": " ".join(["python benchmarks/alignment.py", Path(asked.model).name, *sys.argv[2:]])}
+    about = {"command": " ".join(["python benchmarks/alignment.py", Path(args.model).name, *sys.argv[2:]])}
     about |= {"model": model_size(model), "frame_ms": model.logit_hop_samples / 16}
     for penalty in (None, 1.0):  # compile
         align_words(torch.zeros(9, len(model.vocabulary)), "a", model.vocabulary, hop_samples=1.0, skip_penalty=penalty)
-    for name in asked.sets:
-        references = list(SETS[name](asked.data))[: asked.utterances]
+    for name in args.sets:
+        references = list(SETS[name](args.data))[: args.utterances]
         symbols = [symbol for reference in references for symbol in model.vocabulary.split(reference.text)]
         writable = sum(symbol in model.vocabulary.symbols for symbol in symbols) / len(symbols)
         if writable < MIN_WRITABLE:
-            print(f"{name} is left out: the recogniser can write {writable:.0%} of its symbols")
+            print(f"{name} is skipped: only {writable:.0%} of its symbols are in the recogniser's vocabulary")
             continue
         report[name] = about | _measure(model, references)
         print(name, json.dumps(report[name], indent=1))
@@ -110,15 +114,15 @@ SETS: dict[str, Callable[[Path], Iterator[Reference]]] = {
 
 def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
     assert model.vocabulary is not None
-    ours, spread, sure, between, between_spread = [], [], [], [], []
+    ours, spread, confidence, between, between_spread = [], [], [], [], []
     seconds, recorded = 0.0, 0.0
-    scores = []
+    logits = []
     for reference in references:
         waveform = audio.read(reference.path)
         with torch.no_grad():
-            scores.append(model.logits(waveform[None], torch.tensor([len(waveform)])).data[0])
+            logits.append(model.logits(waveform[None], torch.tensor([len(waveform)])).data[0])
         begin = time.perf_counter()
-        found = align_words(scores[-1], reference.text, model.vocabulary, hop_samples=model.logit_hop_samples)
+        found = align_words(logits[-1], reference.text, model.vocabulary, hop_samples=model.logit_hop_samples)
         seconds, recorded = seconds + time.perf_counter() - begin, recorded + len(waveform) / 16_000
         assert not found.skipped
         ours += list(zip(found.words, reference.words, strict=True))
@@ -126,16 +130,16 @@ def _measure(model: Ctc, references: list[Reference]) -> dict[str, object]:
         evenly = _spread(reference, len(waveform) / 16_000)
         spread += list(zip(evenly, reference.words, strict=True))
         between_spread += _between(evenly, reference.words)
-        sure += found.confidence
+        confidence += found.confidence
     return {
         "utterances": len(references),
         "words": len(ours),
         "recorded_seconds": round(recorded, 1),
         "alignment_seconds": round(seconds, 3),
-        "median_confidence": round(statistics.median(sure), 3),
+        "median_confidence": round(statistics.median(confidence), 3),
         "aligned": _distances(ours) | _middle(between),
         "spread_evenly": _distances(spread) | _middle(between_spread),
-        "planted_words": _planted(model, references, scores),
+        "planted_words": _planted(model, references, logits),
     }
 
 
@@ -146,7 +150,7 @@ def _spread(reference: Reference, duration: float) -> list[Word]:
 
 
 def _between(own: list[Word], other: list[Word]) -> list[float]:
-    """Milliseconds from where one word of the reference becomes the next to the middle between our two."""
+    """Return milliseconds from boundaries of adjacent reference words to the middle between the aligned words."""
     pairs = zip(own, own[1:], other, other[1:], strict=False)
     return [500 * (a.end + b.start) - 1000 * y.start for a, b, x, y in pairs if abs(x.end - y.start) < 1e-6]
 
@@ -176,14 +180,14 @@ def _distances(pairs: list[tuple[Word, Word]]) -> dict[str, float]:
     }
 
 
-def _planted(model: Ctc, references: list[Reference], scores: list[torch.Tensor]) -> list[dict[str, float]]:
-    """Five plantings in each utterance, each time one foreign word."""
+def _planted(model: Ctc, references: list[Reference], all_logits: list[torch.Tensor]) -> list[dict[str, float]]:
+    """Insert a word of another utterance into each text, five times, and count the words left out."""
     assert model.vocabulary is not None
     rows = []
     for penalty in PENALTIES:
-        rng = random.Random(0)  # noqa: S311 - the same plantings for every penalty
+        rng = random.Random(0)  # noqa: S311 - the same insertions for every penalty
         caught, lost, planted, spoken = 0, 0, 0, 0
-        for reference, logits in zip(references * 5, scores * 5, strict=True):
+        for reference, logits in zip(references * 5, all_logits * 5, strict=True):
             own = reference.text.split()
             foreign = rng.choice([w for r in references for w in r.text.split() if w not in own])
             place = rng.randrange(len(own) + 1)
@@ -194,8 +198,8 @@ def _planted(model: Ctc, references: list[Reference], scores: list[torch.Tensor]
             caught += foreign in found.skipped
             lost += sum(word != foreign for word in found.skipped)
             planted, spoken = planted + 1, spoken + len(own)
-        share = {"planted_skipped": round(caught / planted, 3), "spoken_skipped": round(lost / spoken, 3)}
-        rows.append({"penalty_nats": penalty, **share})
+        fractions = {"planted_skipped": round(caught / planted, 3), "spoken_skipped": round(lost / spoken, 3)}
+        rows.append({"penalty_nats": penalty, **fractions})
     return rows
 
 

@@ -1,20 +1,21 @@
-"""Does it pay to pre-train on other languages? XLSR's question at the size of a laptop, on real recordings.
+"""Measure the benefit of pre-training on other languages (as XLSR does), with small models on real recordings.
 
     python benchmarks/cross_lingual.py --data DATA --into runs/cross_lingual
 
 Pre-trains `tiny` for the same number of updates on
 
 - `english`: the English sets, about six hours;
-- `others`: English and three more languages, all but the one that is to be recognised (so one model for each target);
-- `all`: English, Mboshi, Korean, German and Arabic, thus the target's own speech, too, without transcripts.
+- `others`: all languages except the target, that is English and three more (so one model for each target);
+- `all`: English, Mboshi, Korean, German and Arabic, which includes untranscribed speech of the target.
 
-No model hears a dev or test speaker. Each is fine-tuned on ten minutes of Korean and of Mboshi, beside the same network
-from random weights, and scored on test and dev. Nothing is chosen on dev. Korean is scored in jamo (its letters, with
-the space between words), without the sentences that also occur in training; Mboshi in letters with their accents.
+Dev and test speakers are not used in pre-training. Each model is fine-tuned on ten minutes of Korean and of Mboshi,
+like the same network from random weights, and scored on test and dev. Nothing is selected on dev. Korean is scored in
+jamo (letters, with the space between words), without sentences that also occur in training; Mboshi in letters with
+their accents.
 
-Intervals are over utterances: Mboshi has one test speaker and Korean five, so they tell nothing of other speakers.
-Repeating the command continues where it was; every run is a folder of its own, and the table is written anew whenever
-a recogniser is scored. Writes `benchmarks/results/cross_lingual.json`.
+Intervals are over utterances: Mboshi has one test speaker and Korean five, so they do not generalise to other speakers.
+The same command continues an interrupted benchmark; every run has its own folder, and the table is rewritten after each
+scored recogniser. Writes `benchmarks/results/cross_lingual.json`.
 """
 
 import argparse
@@ -54,30 +55,30 @@ TARGETS: dict[str, Callable[[str], list[str]]] = {
     "kor": lambda text: list(unicodedata.normalize("NFD", text)),
     "mdw": graphemes,
 }
-"""Languages to recognise, and what their error rate counts."""
+"""Target languages, with the function that splits text into the units of the error rate."""
 STARTS = ("english", "scratch", "all", "others")
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Run every stage that is not done yet, then print the table."""
+    """Run every unfinished stage, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
     parser.add_argument("--into", type=Path, default=Path("runs/cross_lingual"))
-    parser.add_argument("--updates", type=int, default=4000, help="of pre-training")
-    parser.add_argument("--label-updates", type=int, default=3000, help="of fine-tuning")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of fine-tuning")
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, each with one thread")
-    asked = parser.parse_args()
+    parser.add_argument("--updates", type=int, default=4000, help="updates of pre-training")
+    parser.add_argument("--label-updates", type=int, default=3000, help="updates of fine-tuning")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of fine-tuning")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
+    args = parser.parse_args()
 
-    into: Path = asked.into
-    data = {language: prepare(language, asked.data, into) for language in SETS}
+    into: Path = args.into
+    data = {language: prepare(language, args.data, into) for language in SETS}
     pretrainings: dict[str, Future[None]] = {}
     lock = threading.Lock()
 
     def fine_tune(target: str, start: str, seed: int) -> None:
         folder = into / f"ctc_{target}_{start}_{seed}"
-        more = ["--train.num-steps", str(asked.label_updates), "--train.seed", str(seed)]
+        more = ["--train.num-steps", str(args.label_updates), "--train.seed", str(seed)]
         if start == "scratch":
             sori_train("ctc_10min_scratch", [data[target]], folder, *more)
         else:
@@ -87,38 +88,38 @@ def main() -> None:
         for split in ("dev", "test"):
             evaluate(folder, data[target], split)
         with lock:
-            write(into, asked.updates, asked.label_updates)
+            write(into, args.updates, args.label_updates)
 
-    # A pre-training always stands in the queue before the runs that wait for it, so that one worker is enough.
-    with ThreadPoolExecutor(asked.jobs) as pool:
+    # Each pre-training is queued before the runs that depend on it, so that a single worker cannot deadlock.
+    with ThreadPoolExecutor(args.jobs) as pool:
         runs = []
-        for seed in asked.seeds:
+        for seed in args.seeds:
             for target in TARGETS:
                 for start in STARTS:
                     name = pretraining(start, target)
                     if start != "scratch" and name not in pretrainings:
-                        heard = [data[language] for language in languages(name)]
-                        pretrainings[name] = pool.submit(pretrain, heard, into / name, asked.updates)
+                        folders = [data[language] for language in languages(name)]
+                        pretrainings[name] = pool.submit(pretrain, folders, into / name, args.updates)
                     runs.append(pool.submit(fine_tune, target, start, seed))
         for done in runs:
             done.result()
-    write(into, asked.updates, asked.label_updates, show=True)
+    write(into, args.updates, args.label_updates, show=True)
 
 
 def pretraining(start: str, target: str) -> str:
-    """Name of the pre-training that a recogniser of a target starts from."""
+    """Return the name of the pre-training run that a recogniser of a target starts from."""
     return f"pretrained_all_but_{target}" if start == "others" else f"pretrained_{start}"
 
 
 def languages(name: str) -> list[str]:
-    """Of a pre-training."""
+    """Return the languages of a pre-training run."""
     if name == "pretrained_english":
         return ["eng"]
     return [language for language in SETS if language != name.removeprefix("pretrained_all_but_")]
 
 
 def prepare(language: str, data: Path, into: Path) -> Path:
-    """A prepared folder, made once, without dev and test sentences that training transcripts hold."""
+    """Prepare a language once, without dev and test sentences that occur in training transcripts."""
     folder, lists = into / "data" / language, into / "data" / "lists"
     if (folder / "report.md").exists():
         return folder
@@ -137,24 +138,24 @@ def prepare(language: str, data: Path, into: Path) -> Path:
 
 
 def pretrain(data: list[Path], into: Path, updates: int) -> None:
-    """`wav2vec2_xlsr_tiny`, its Gumbel temperature falling as far as it does in the recipe's own 12,000 updates."""
+    """Train `wav2vec2_xlsr_tiny`, with the same final Gumbel temperature as in the recipe's 12,000 updates."""
     decay = 0.999835 ** (12_000 / updates)
     sori_train("wav2vec2_xlsr_tiny", data, into, "--train.num-steps", str(updates), "--system.gumbel-decay", str(decay))
 
 
 def sori_train(recipe: str, data: list[Path], into: Path, *more: str) -> None:
-    """One training run with one thread; skipped when its model is there."""
+    """Train with one thread, unless the model already exists."""
     if (into / "model" / "config.json").exists():
         return
     folders = [word for folder in data for word in ("--data", str(folder))]
     command = [sys.executable, "-m", "sori", "train", recipe, *folders, "--into", str(into), *more]
     with (into.parent / f"{into.name}.log").open("a", encoding="utf-8") as log:
-        print(" ".join(command[2:]) + "\n", end="", flush=True)  # in one piece: two threads print
+        print(" ".join(command[2:]) + "\n", end="", flush=True)  # in one call, because several threads print
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=log)
 
 
 def evaluate(run: Path, data: Path, split: str) -> None:
-    """Keep the scores of a recogniser beside it."""
+    """Evaluate a recogniser and store the scores in its run folder."""
     path = run / f"{split}.json"
     if path.exists():
         return
@@ -164,7 +165,7 @@ def evaluate(run: Path, data: Path, split: str) -> None:
 
 
 def read_report(path: Path, target: str) -> ErrorReport:
-    """A stored report, its symbols as words: the word error rate of this is the error rate of symbols."""
+    """Read a stored report with symbols as words, so that its word error rate is the symbol error rate."""
     rows = json.loads(path.read_text(encoding="utf-8"))["utterances"]
     texts = ([row["reference"] for row in rows], [row["hypothesis"] for row in rows])
     references, hypotheses = ([" ".join(symbols(text, target)) for text in some] for some in texts)
@@ -172,12 +173,12 @@ def read_report(path: Path, target: str) -> ErrorReport:
 
 
 def symbols(text: str, target: str) -> list[str]:
-    """Letters, and a bar for each space."""
+    """Split text into symbols, with a bar for each space."""
     return ["|" if symbol == " " else symbol for symbol in TARGETS[target](text)]
 
 
 def write(into: Path, updates: int, label_updates: int, *, show: bool = False) -> None:
-    """Rates, means over finished seeds and paired intervals, to JSON and to the screen."""
+    """Write error rates, means over finished seeds and paired intervals to JSON and to the screen."""
     rows = [row for target in TARGETS for split in ("test", "dev") for row in compared(into, target, split)]
     if show:
         for row in rows:
@@ -185,17 +186,17 @@ def write(into: Path, updates: int, label_updates: int, *, show: bool = False) -
             for other in ("scratch", "english"):
                 if row[f"against_{other}"]:
                     value, low, high = row[f"against_{other}"]["relative"]
-                    text += f"; beside {other} {value:+.1%} ({low:+.1%} to {high:+.1%})"
+                    text += f"; relative to {other} {value:+.1%} ({low:+.1%} to {high:+.1%})"
             print(text)
-    heard = {}
+    reports = {}
     for path in sorted(into.glob("pretrained_*/metrics.jsonl")):
-        heard[path.parent.name] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        reports[path.parent.name] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
     about = {
         "command": "python benchmarks/cross_lingual.py",
         "updates": {"pretraining": updates, "fine_tuning": label_updates},
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "pretraining_last_report": heard,
+        "pretraining_last_report": reports,
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)
@@ -203,7 +204,7 @@ def write(into: Path, updates: int, label_updates: int, *, show: bool = False) -
 
 
 def compared(into: Path, target: str, split: str) -> list[dict[str, Any]]:
-    """Every start beside scratch and beside English, over the seeds that both have finished."""
+    """Compare every start with scratch and with English, over the seeds that both have finished."""
     reports = {
         start: {
             int(path.parent.name.rsplit("_", 1)[1]): read_report(path, target)
@@ -212,7 +213,7 @@ def compared(into: Path, target: str, split: str) -> list[dict[str, Any]]:
         for start in STARTS
     }
 
-    def beside(start: str, other: str) -> dict[str, Any] | None:
+    def relative_to(start: str, other: str) -> dict[str, Any] | None:
         seeds = sorted(reports[start].keys() & reports[other].keys())
         if start == other or not seeds:
             return None
@@ -228,8 +229,8 @@ def compared(into: Path, target: str, split: str) -> list[dict[str, Any]]:
             "mean": round(sum(report.wer.rate for report in of_seeds.values()) / len(of_seeds), 4),
             "cer": [round(report.wer.rate, 4) for report in of_seeds.values()],
             "intervals": [[round(report.wer.low, 4), round(report.wer.high, 4)] for report in of_seeds.values()],
-            "against_scratch": beside(start, "scratch"),
-            "against_english": beside(start, "english"),
+            "against_scratch": relative_to(start, "scratch"),
+            "against_english": relative_to(start, "english"),
         }
         for start, of_seeds in reports.items()
         if of_seeds

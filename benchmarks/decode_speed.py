@@ -1,15 +1,16 @@
-"""Beam search with a lexicon and a 4-gram model: time and errors, ours beside flashlight-text in one process, in turns.
+"""Compare the speed and errors of beam search with flashlight-text, with a lexicon and a 4-gram model.
 
     python benchmarks/decode_speed.py [--model RUN/model --data PREPARED --split test] [--arpa LM.arpa]
 
-Lexicon: every word of the texts that the recogniser can spell. Language model: `--arpa`, or interpolated Kneser-Ney on
-the same texts (n-grams of order 3 and 4 that occur once dropped), built into `--folder`. Class distributions: a
-recogniser's on the transcribed utterances of a split, or synthetic ones: sentences of the texts, each letter one or two
-frames with blanks between, and noise. Both decoders take the best alignment (flashlight's usual setting) on one thread
-with the same weights and thresholds, and get one more frame, a sure word boundary, because flashlight's words end with
-one. Ours runs once more as it comes (sums over alignments), on one thread and on all.
+Both decoders run alternately in one process. The lexicon has every word of the texts whose characters are in the
+vocabulary. The language model is `--arpa`, or interpolated Kneser-Ney on the same texts (n-grams of order 3 and 4 that
+occur once are dropped), built in `--folder`. The emissions are those of a recogniser on the transcribed utterances of a
+split, or synthetic: sentences of the texts, each letter one or two frames long with blanks in between, and noise. Both
+decoders use the best alignment (flashlight's usual setting) on one thread with the same weights and thresholds. A frame
+with a certain word boundary is appended, because flashlight's words end with one. sori is also run with its default
+setting (sums over alignments), on one thread and on all.
 
-Writes `benchmarks/results/decode_speed.json`, keeping what the other kind of class distributions gave.
+Writes `benchmarks/results/decode_speed.json`, in which the results of the other kind of emissions are kept.
 """
 
 import argparse
@@ -48,38 +49,38 @@ from sori.text.vocabulary import Vocabulary
 RESULTS = Path(__file__).parent / "results"
 TEXTS = Path(__file__).parents[2] / "shared" / "data" / "text-english"
 LETTERS = ("<blank>", "|", "'", *"abcdefghijklmnopqrstuvwxyz")
-SURE = 30.0
+CERTAIN_LOGIT = 30.0
 
 
 def main() -> None:
-    """Decode, print and store."""
-    asked = parse()
-    vocabulary, logits, references, hop_seconds = emissions(asked)
-    arpa = asked.arpa or language_model(asked, vocabulary)
+    """Decode, print and write."""
+    args = parse()
+    vocabulary, logits, references, hop_seconds = emissions(args)
+    arpa = args.arpa or language_model(args, vocabulary)
     start = time.perf_counter()
     lm = NgramModel.read(arpa)
     loaded = time.perf_counter() - start
     print(f"{sum(lm.counts):,} n-grams read in {loaded:.1f} s")
     start = time.perf_counter()
     decoder = BeamDecoder(vocabulary, lm=lm, lexicon=lm.words)
-    begun = time.perf_counter() - start
+    initialised = time.perf_counter() - start
     start = time.perf_counter()
-    foreign = Flashlight(arpa, [word for word in lm.words if word not in {*decoder.unspelled, "<s>", "</s>", "<unk>"}])
-    foreign.spell(vocabulary)
-    foreign_begun = time.perf_counter() - start
+    theirs = Flashlight(arpa, [word for word in lm.words if word not in {*decoder.unspelled, "<s>", "</s>", "<unk>"}])
+    theirs.spell(vocabulary)
+    theirs_initialised = time.perf_counter() - start
     decoder.decode(Frames(logits.data[:1], logits.lengths[:1]))  # compiles
     seconds = float(logits.lengths.sum()) * hop_seconds
     rows = []
-    for beam_size in asked.beams:
-        best = BeamConfig(beam_size=beam_size, lm_weight=asked.lm_weight, word_score=asked.word_score, log_add=False)
+    for beam_size in args.beams:
+        best = BeamConfig(beam_size=beam_size, lm_weight=args.lm_weight, word_score=args.word_score, log_add=False)
         usual = best.override({"log_add": True})
         runs: dict[str, Callable[[], list[str]]] = {
-            "flashlight": lambda config=best: foreign.decode(logits, config),
+            "flashlight": lambda config=best: theirs.decode(logits, config),
             "sori": lambda config=best: texts(decoder.with_config(config), logits, 1),
             "sori, summed": lambda config=usual: texts(decoder.with_config(config), logits, 1),
             "sori, summed, all cores": lambda config=usual: texts(decoder.with_config(config), logits, None),
         }
-        rows += compare(runs, references, seconds, beam_size, asked.repeats)
+        rows += compare(runs, references, seconds, beam_size, args.repeats)
     about: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
@@ -88,14 +89,14 @@ def main() -> None:
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "numba", "flashlight-text")},
         },
-        "emissions": "recogniser" if asked.model else "synthetic",
+        "emissions": "recogniser" if args.model else "synthetic",
         "utterances": len(references),
         "audio_seconds": round(seconds, 1),
         "ngrams": lm.counts,
         "words_in_lexicon": len(lm.words) - 3 - len(decoder.unspelled),
         "seconds_to_read_arpa": round(loaded, 2),
-        "seconds_to_build_lexicon": round(begun, 2),
-        "flashlight_seconds_for_both": round(foreign_begun, 2),
+        "seconds_to_build_lexicon": round(initialised, 2),
+        "flashlight_seconds_for_both": round(theirs_initialised, 2),
         "greedy_wer": round(jiwer.wer(references, [vocabulary.decode(p.ids) for p in greedy(logits)]), 4),
         "rows": rows,
     }
@@ -107,10 +108,10 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a recogniser; without it, synthetic class distributions")
-    parser.add_argument("--data", type=Path, help="prepared folder for it")
+    parser.add_argument("--model", help="recogniser; by default, synthetic emissions")
+    parser.add_argument("--data", type=Path, help="prepared folder for the recogniser")
     parser.add_argument("--split", default="test")
     parser.add_argument("--utterances", type=int, default=100)
     parser.add_argument("--arpa", type=Path)
@@ -126,7 +127,7 @@ def parse() -> argparse.Namespace:
 def compare(
     runs: dict[str, Callable[[], list[str]]], references: list[str], seconds: float, beam_size: int, repeats: int
 ) -> list[dict[str, Any]]:
-    """Each in turn, several times; the median of the ratios leaves out most of what else the machine does."""
+    """Run all decoders alternately, several times; the median ratio is robust to other load on the machine."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     found: dict[str, list[str]] = {}
     for _ in range(repeats):
@@ -153,12 +154,12 @@ def compare(
 
 
 def texts(decoder: BeamDecoder, logits: Frames, num_threads: int | None) -> list[str]:
-    """The best text of each utterance."""
+    """Return the best text of each utterance."""
     return [best[0].text for best in decoder.decode(logits, num_threads=num_threads)]
 
 
 class Flashlight:
-    """Its lexicon decoder with KenLM, spelled as torchaudio and fairseq do: each word ends with a boundary."""
+    """flashlight's lexicon decoder with KenLM, used as in torchaudio and fairseq: each word ends with a boundary."""
 
     def __init__(self, arpa: Path, words: list[str]) -> None:
         self.words = words
@@ -167,7 +168,7 @@ class Flashlight:
         self.lm = KenLM(str(arpa), self.numbers)
 
     def spell(self, vocabulary: Vocabulary) -> None:
-        """Fill the trie."""
+        """Build the trie of the lexicon."""
         self.index = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
         self.trie = flashlight.Trie(len(vocabulary), self.index["|"])
         start = self.lm.start(False)
@@ -178,7 +179,7 @@ class Flashlight:
         self.trie.smear(flashlight.SmearingMode.MAX)
 
     def decode(self, logits: Frames, config: BeamConfig) -> list[str]:
-        """The best text of each utterance."""
+        """Return the best text of each utterance."""
         options = flashlight.LexiconDecoderOptions(
             beam_size=config.beam_size,
             beam_size_token=len(self.index),
@@ -200,64 +201,64 @@ class Flashlight:
         return found
 
 
-def emissions(asked: argparse.Namespace) -> tuple[Vocabulary, Frames, list[str], float]:
-    """Vocabulary, class scores with the boundary at the end, references, seconds a frame."""
-    if asked.model is None:
+def emissions(args: argparse.Namespace) -> tuple[Vocabulary, Frames, list[str], float]:
+    """Return vocabulary, logits with a final word boundary, references, and seconds per frame."""
+    if args.model is None:
         vocabulary = Vocabulary(symbols=LETTERS)
-        rows, references = synthetic(asked, vocabulary)
+        rows, references = synthetic(args, vocabulary)
         hop_seconds = 0.02
     else:
-        model = store.load(asked.model)
+        model = store.load(args.model)
         if not isinstance(model, Ctc) or model.vocabulary is None:
-            raise SystemExit(f"{asked.model} is no recogniser")
+            raise SystemExit(f"{args.model} is not a recogniser")
         vocabulary, hop_seconds = model.vocabulary, model.logit_hop_samples / audio.SAMPLE_RATE
-        chosen = [u for u in read_manifest(asked.data) if u.split == asked.split and u.text][: asked.utterances]
+        chosen = [u for u in read_manifest(args.data) if u.split == args.split and u.text][: args.utterances]
         references = [vocabulary.normalise(u.text or "") for u in chosen]
         rows = []
         for utterance in chosen:
             waveform = audio.read(utterance.path)[None]
             with torch.no_grad():
                 rows.append(model.logits(waveform, torch.tensor([waveform.shape[1]])).data[0])
-    end = torch.full((1, len(vocabulary)), -SURE)
-    end[0, vocabulary.symbols.index("|")] = SURE
+    end = torch.full((1, len(vocabulary)), -CERTAIN_LOGIT)
+    end[0, vocabulary.symbols.index("|")] = CERTAIN_LOGIT
     rows = [torch.cat([row, end]) for row in rows]
     lengths = torch.tensor([len(row) for row in rows])
     return vocabulary, Frames(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths), references, hop_seconds
 
 
-def synthetic(asked: argparse.Namespace, vocabulary: Vocabulary) -> tuple[list[Tensor], list[str]]:
-    """Sentences of the texts that can be spelled, as a recogniser that is often unsure might hear them."""
+def synthetic(args: argparse.Namespace, vocabulary: Vocabulary) -> tuple[list[Tensor], list[str]]:
+    """Generate the logits of an uncertain recogniser for sentences of the texts that the vocabulary can spell."""
     draw = random.Random(0)  # noqa: S311 - test data
     torch.manual_seed(0)
-    lines = [vocabulary.normalise(line) for _, line in zip(range(20_000), sentences(asked.texts), strict=False)]
+    lines = [vocabulary.normalise(line) for _, line in zip(range(20_000), sentences(args.texts), strict=False)]
     usable = [line for line in lines if 5 <= len(line.split()) <= 25 and not vocabulary.unknown(line)]
-    references = draw.sample(usable, asked.utterances)
+    references = draw.sample(usable, args.utterances)
     rows = []
     for line in references:
         frames = [0] * 5
         for label in vocabulary.encode(line):
             frames += [label] * draw.randint(1, 2) + [0] * draw.randint(1, 3)
-        sure = torch.zeros(len(frames), len(vocabulary))
-        sure[range(len(frames)), frames] = 7.0
-        rows.append(sure + 2.0 * torch.randn(sure.shape))
+        clean = torch.zeros(len(frames), len(vocabulary))
+        clean[range(len(frames)), frames] = 7.0
+        rows.append(clean + 2.0 * torch.randn(clean.shape))
     return rows, references
 
 
 def sentences(folder: Path) -> Iterator[str]:
-    """Every line of the texts but the names of documents."""
+    """Yield every line of the texts except document names."""
     for path in sorted(folder.glob("*.txt.xz")):
         with lzma.open(path, "rt", encoding="utf-8") as file:
             yield from (line for line in file if not line.startswith("#DOC"))
 
 
-def language_model(asked: argparse.Namespace, vocabulary: Vocabulary) -> Path:
-    """Estimate it, unless an earlier run did."""
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    arpa: Path = asked.folder / "english4.arpa"
+def language_model(args: argparse.Namespace, vocabulary: Vocabulary) -> Path:
+    """Build the language model, unless it already exists."""
+    args.folder.mkdir(parents=True, exist_ok=True)
+    arpa: Path = args.folder / "english4.arpa"
     if not arpa.exists():
-        text = asked.folder / "english.txt"
+        text = args.folder / "english.txt"
         with text.open("w", encoding="utf-8") as file:
-            file.writelines(sentences(asked.texts))
+            file.writelines(sentences(args.texts))
         build([text], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1, 1))
     return arpa
 

@@ -1,10 +1,10 @@
-"""Time and memory to import a checkpoint of BASE (380 MB), beyond reading its file.
+"""Measure the time and memory to import a checkpoint of BASE (380 MB), beyond reading its file.
 
     python benchmarks/import_speed.py
 
-Writes random weights of BASE in each format into a temporary folder, then reads each in a process of its own. "Reading
-the file" is what any program must do: its bytes, and their checksum, which the certificate states. Memory is the
-greatest resident size less what the process had before, beside the size of the file.
+Writes random weights of BASE in each format into a temporary folder, then reads each in a separate process. "Reading
+the file" is the minimum for any program: its bytes and their checksum, which is in the certificate. Memory is the
+increase of the peak resident size, relative to the size of the file.
 
 Writes `benchmarks/results/import_speed.json`.
 """
@@ -32,13 +32,13 @@ FILES = {"sori": "weights.safetensors", "huggingface": "model.safetensors", "fai
 
 
 def main() -> None:
-    """Write, read in fresh processes, print and store."""
+    """Write checkpoints, read them in new processes, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=3)
-    asked = parser.parse_args()
-    if asked.read:
-        print(json.dumps(read(asked.read)))
+    args = parser.parse_args()
+    if args.read:
+        print(json.dumps(read(args.read)))
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def main() -> None:
             convert.convert(source, Path(folder) / to, to=to)
             place = Path(folder) / to / (name if to == "fairseq" else "")
             size = (Path(folder) / to / name).stat().st_size
-            runs = [in_a_process(place) for _ in range(asked.repeats)]
+            runs = [in_new_process(place) for _ in range(args.repeats)]
             best = min(runs, key=lambda run: run["load_seconds"])
             row = {"format": to, "file_bytes": size, **best, "memory_share": round(best["memory_bytes"] / size, 2)}
             rows.append(row)
@@ -66,19 +66,19 @@ def main() -> None:
     (RESULTS / "import_speed.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def in_a_process(place: Path) -> dict[str, float]:
-    """`read` where nothing was read before."""
+def in_new_process(place: Path) -> dict[str, float]:
+    """Run `read` in a new process."""
     done = subprocess.run([sys.executable, __file__, "--read", str(place)], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 
 
 def read(place: Path) -> dict[str, float]:
-    """Seconds and bytes of one import."""
+    """Measure the seconds and bytes of one import."""
     before = peak()
     start = time.perf_counter()
     system = store.load(place)
     for tensor in system.state_dict().values():
-        tensor.view(-1)[::1024].sum()  # touches every page: what is mapped counts as well
+        tensor.view(-1)[::1024].sum()  # touch every page, so that mapped memory is counted
     whole = time.perf_counter() - start
     memory = peak() - before
     start = time.perf_counter()
@@ -92,7 +92,7 @@ def read(place: Path) -> dict[str, float]:
 
 
 def peak() -> int:
-    """Greatest resident size of this process so far, in bytes (getrusage would count the parent's, too)."""
+    """Return the peak resident size of this process in bytes (getrusage would include the parent's)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 

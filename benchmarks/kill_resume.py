@@ -1,9 +1,9 @@
-"""Kill a real pre-training run with `kill -9` at random points, start it again each time, compare the last bits.
+"""Test that a pre-training run killed with `kill -9` at random points and restarted gives bit-identical results.
 
     python benchmarks/kill_resume.py [--kills 10] [--steps 300]
 
-Every second kill waits until a checkpoint is being written. Weights and optimiser moments of the run that was killed
-are compared bit for bit with those of one that was not, and so are the reports (without the numbers of the clock).
+Every second kill waits until a checkpoint is being written. Weights, optimiser moments and reports (without times) of
+the killed run are compared bit for bit with those of an uninterrupted run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ CLOCK = {"hours_per_hour", "seconds_left", "wait_share"}
 
 
 def main() -> int:
-    """Returns 0 if everything is equal."""
+    """Run the test and return 0 if everything is equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=300)
@@ -49,7 +49,7 @@ SAVING = {"train.save_every_steps": 5, "train.log_every": 5, "data.batch_seconds
 
 
 def compare(folder: Path, *, num_kills: int, num_steps: int, seed: int) -> int:
-    """Train once without and once with kills."""
+    """Train without and with kills, and return 0 if the results are equal."""
     write_tones(folder / "audio")
     prepare(folder / "audio", folder / "data")
     command = [sys.executable, __file__, "--steps", str(num_steps), "--worker", str(folder / "data")]
@@ -59,7 +59,7 @@ def compare(folder: Path, *, num_kills: int, num_steps: int, seed: int) -> int:
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     killed_in_save = 0
     for number in range(num_kills):
-        (folder / "cut" / ("checkpoint.safetensors" + ".partial")).unlink(missing_ok=True)  # left by the kill before
+        (folder / "cut" / ("checkpoint.safetensors" + ".partial")).unlink(missing_ok=True)  # left by the previous kill
         process = subprocess.Popen([*command, str(folder / "cut")], stderr=subprocess.DEVNULL)
         in_save = wait(process, folder / "cut", saves=rng.randint(0, 3), in_save=number % 2 == 1, rng=rng)
         process.send_signal(signal.SIGKILL)
@@ -75,12 +75,12 @@ def compare(folder: Path, *, num_kills: int, num_steps: int, seed: int) -> int:
         f"{num_kills} kills ({killed_in_save} while a checkpoint was being written): {len(different)} of "
         f"{len(whole.tensors)} tensors differ, reports {'equal' if same_reports else 'differ'}"
     )
-    print(f"{0 if different or not same_reports else num_kills} of {num_kills} ended bit-equal")
+    print(f"{0 if different or not same_reports else num_kills} of {num_kills} resumed bit-identically")
     return int(bool(different) or not same_reports)
 
 
 def wait(process: subprocess.Popen[bytes], run: Path, *, saves: int, in_save: bool, rng: random.Random) -> bool:
-    """Let the run save some times, then go on for a random moment, or until it writes its next checkpoint."""
+    """Wait for some checkpoints, then for a random time, or until the next checkpoint is being written."""
     path, partial = run / "checkpoint.safetensors", run / ("checkpoint.safetensors" + ".partial")
     before = stamp(path)
     seen = 0
@@ -89,7 +89,7 @@ def wait(process: subprocess.Popen[bytes], run: Path, *, saves: int, in_save: bo
             before, seen = stamp(path), seen + 1
         time.sleep(0.002)
     if not in_save:
-        # With no save to wait for this may fall into the start of the process, before anything is loaded.
+        # Without checkpoints to wait for, the kill may come during the start of the process.
         time.sleep(rng.uniform(0, 1))
         return False
     while not partial.exists() and process.poll() is None:
@@ -98,23 +98,23 @@ def wait(process: subprocess.Popen[bytes], run: Path, *, saves: int, in_save: bo
 
 
 def stamp(path: Path) -> int:
-    """When a file was last written; 0 for none."""
+    """Return the modification time of a file, or 0 if it does not exist."""
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def last_step(run: Path) -> int:
-    """Update of the last report."""
+    """Return the update number of the last report."""
     rows = read_metrics(run / "metrics.jsonl")
     return rows[-1]["step"] if rows else 0
 
 
 def reports(run: Path) -> list[dict[str, object]]:
-    """All rows without the numbers of the clock."""
+    """Return all reports without times."""
     return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_metrics(run / "metrics.jsonl")]
 
 
 def write_tones(folder: Path) -> None:
-    """Forty files of gliding tones in noise, 2 to 5 s."""
+    """Write forty files of frequency-modulated tones in noise, 2 to 5 s long."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(40):

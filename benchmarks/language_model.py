@@ -1,10 +1,10 @@
-"""What a language model is worth: recognisers of several seeds on one test set, without and with it.
+"""Measure the benefit of a language model for recognisers of several seeds on one test set.
 
     python benchmarks/language_model.py RUN [RUN ...] --prepared PREPARED --texts TEXT [TEXT ...]
 
-The model is made of the train split's transcripts and the given texts (order 4, 4-grams and trigrams that occur once
-dropped from order 3 on), its weights are tuned on dev with the last recogniser, and all recognisers are scored on test.
-The change comes with an interval: paired bootstrap over speakers and seeds.
+The 4-gram model is built from the transcripts of the train split and the given texts (n-grams of order 3 and 4 that
+occur once are dropped). Its weights are tuned on dev with the last recogniser, and all recognisers are scored on test.
+The interval of the change is from a paired bootstrap over speakers and seeds.
 
 Writes `benchmarks/results/language_model.json`.
 """
@@ -33,27 +33,27 @@ BEAM = 50
 
 
 def main() -> None:
-    """Build, tune, score, print and store."""
+    """Build, tune, score, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", help="recognisers, one for each seed")
+    parser.add_argument("models", nargs="+", help="recognisers, one per seed")
     parser.add_argument("--prepared", type=Path, required=True, help="folder with splits train, dev and test")
     parser.add_argument("--texts", type=Path, nargs="+", required=True, help=".txt, .gz, .xz")
-    asked = parser.parse_args()
-    systems = [recognition.require_recogniser(store.load(name), name) for name in asked.models]
+    args = parser.parse_args()
+    systems = [recognition.require_recogniser(store.load(name), name) for name in args.models]
     with tempfile.TemporaryDirectory() as folder:
         arpa = Path(folder) / "words.arpa"
-        said = Path(folder) / "train.txt"
-        lines = [u.text for u in read_manifest(asked.prepared) if u.split == "train" and u.text]
-        said.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        transcripts = Path(folder) / "train.txt"
+        lines = [u.text for u in read_manifest(args.prepared) if u.split == "train" and u.text]
+        transcripts.write_text("\n".join(lines) + "\n", encoding="utf-8")
         vocabulary = systems[-1].vocabulary
-        built = build([said, *asked.texts], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1))
+        built = build([transcripts, *args.texts], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1))
         print(built.table())
         search = lm_fusion.decoder(systems[-1], arpa, BeamConfig(beam_size=BEAM))
-        tuned = lm_fusion.tune(systems[-1], search, transcribed(asked.prepared, "dev"))
+        tuned = lm_fusion.tune(systems[-1], search, transcribed(args.prepared, "dev"))
         print(tuned.table())
         search = search.with_config(tuned.config)
-        without = [recognition.evaluate(system, data=asked.prepared) for system in systems]
-        with_lm = [recognition.evaluate(system, data=asked.prepared, decoder=search) for system in systems]
+        without = [recognition.evaluate(system, data=args.prepared) for system in systems]
+        with_lm = [recognition.evaluate(system, data=args.prepared, decoder=search) for system in systems]
     change = compare(with_lm, without)
     for name, difference in change.items():
         low, high = difference.relative[1:]
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def rates(report: ErrorReport) -> dict[str, float]:
-    """Both error rates."""
+    """Return both error rates."""
     return {"wer": report.wer.rate, "cer": report.cer.rate}
 
 

@@ -1,11 +1,11 @@
-"""What the layers of a pre-trained encoder hold, and how sure its quantiser is.
+"""Analyse the layers of a pre-trained encoder and the entropy of its quantiser.
 
     python benchmarks/layers.py MODEL --data PREPARED [--split dev]
 
-For each layer, after layer normalisation: the share of its power that is one constant vector, the share that varies
-within utterances, and the effective rank of what varies. For each codebook: codes in use over the whole split, the
-mean probability of a frame's likeliest code, and the entropy of its code in nats. A model whose layers are mostly one
-constant is hard to fine-tune; a quantiser that is unsure draws targets that nothing can predict.
+For each layer, after layer normalisation: the fraction of its power in a constant vector, the fraction that varies
+within utterances, and the effective rank of the varying part. For each codebook: the effective number of entries used
+over the whole split, the mean probability of a frame's most probable entry, and the entropy in nats. A model whose
+layers are mostly constant is hard to fine-tune; a quantiser with high entropy samples unpredictable targets.
 """
 
 import argparse
@@ -27,15 +27,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="dev")
     parser.add_argument("--utterances", type=int, default=100)
-    parser.add_argument("--untrained", action="store_true", help="the same encoder with random weights")
-    asked = parser.parse_args()
-    model = store.load(asked.model)
+    parser.add_argument("--untrained", action="store_true", help="use the same encoder with random weights")
+    args = parser.parse_args()
+    model = store.load(args.model)
     if not isinstance(model, Wav2Vec2):
         raise SystemExit(f"{asked.model} is not a pre-trained encoder")
     if asked.untrained:
         torch.manual_seed(0)
         model = Wav2Vec2(model.config).eval()
-    chosen = [u for u in read_manifest(asked.data) if u.split in {asked.split, None}][: asked.utterances]
+    chosen = [u for u in read_manifest(args.data) if u.split in {args.split, None}][: args.utterances]
     layers: list[list[torch.Tensor]] = [[] for _ in range(model.config.num_layers + 1)]
     probs = []
     with torch.no_grad():
@@ -59,13 +59,13 @@ def main() -> None:
         entropy = -(p * (p + 1e-9).log()).sum(1).mean()
         use = torch.bincount(p.argmax(1), minlength=p.shape[1])
         print(
-            f"codebook {group}: {_effective_number(use.float()):.0f} of {p.shape[1]} codes in use, "
-            f"likeliest code {p.amax(1).mean():.2f}, entropy {entropy:.2f} nats"
+            f"codebook {group}: {_effective_number(use.float()):.0f} of {p.shape[1]} entries used, "
+            f"mean highest probability {p.amax(1).mean():.2f}, entropy {entropy:.2f} nats"
         )
 
 
 def _effective_number(weights: torch.Tensor) -> float:
-    """How many equal weights would have this entropy."""
+    """Return the number of equal weights that would have the same entropy."""
     p = weights / weights.sum()
     return float(torch.exp(-(p * (p + 1e-12).log()).sum()))
 

@@ -1,12 +1,11 @@
-"""Time and memory to estimate an n-gram language model from 16.5 million English words, and what it is worth.
+"""Measure the time, memory and perplexity of n-gram language models built from 16.5 million English words.
 
     python benchmarks/lm_build.py
 
-The texts of ../shared/data/text-english ($SORI_DATA/text-english), markup lines left out; every fiftieth line is held
-out. Each order is built in a process of its own, whose greatest resident size (VmHWM) is the memory stated. Seconds are
-those of the stages: reading and normalising, counting, estimating, writing. Perplexity is that of the held-out lines
-with </s>, words outside the vocabulary left out of the sum, read back from the ARPA file. The highest order is also
-written packed.
+The texts are those of ../shared/data/text-english ($SORI_DATA/text-english) without markup lines; every fiftieth line
+is held out. Each order is built in a separate process, whose peak resident size (VmHWM) is reported. Seconds are those
+of the stages: reading and normalising, counting, estimating, writing. Perplexity is computed from the ARPA file on the
+held-out lines, with </s> and without out-of-vocabulary words. The highest order is also written with gzip.
 
 Writes `benchmarks/results/lm_build.json`.
 """
@@ -35,20 +34,20 @@ STAGES = {"read": "read", "count": "count", "_estimate": "estimate", "_write": "
 
 
 def main() -> None:
-    """Build in fresh processes, evaluate, print and store."""
+    """Build in new processes, evaluate, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--orders", type=int, nargs="+", default=[1, 2, 3, 4])
-    asked = parser.parse_args()
-    if asked.build:
-        text, order, into = asked.build
+    args = parser.parse_args()
+    if args.build:
+        text, order, into = args.build
         print(json.dumps(measure(Path(text), int(order), Path(into))))
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         text, held_out = Path(folder) / "train.txt", split(Path(folder) / "train.txt")
-        highest = max(asked.orders)
-        for order, name in [*((order, "model.arpa") for order in asked.orders), (highest, "model.arpa.gz")]:
+        highest = max(args.orders)
+        for order, name in [*((order, "model.arpa") for order in args.orders), (highest, "model.arpa.gz")]:
             into = Path(folder) / name
             command = [sys.executable, __file__, "--build", str(text), str(order), str(into)]
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def split(train: Path) -> list[list[str]]:
-    """Write the training lines, return the words of the held-out ones."""
+    """Write the training lines and return the words of the held-out lines."""
     rules, held_out = Vocabulary(symbols=(BLANK,)), []
     with train.open("w", encoding="utf-8") as file:
         for path in sorted(DATA.glob("*.txt.xz")):
@@ -81,7 +80,7 @@ def split(train: Path) -> list[list[str]]:
 
 
 def measure(text: Path, order: int, into: Path) -> dict[str, Any]:
-    """One build: figures of this process."""
+    """Build one language model and measure this process."""
     seconds: dict[str, float] = {}
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,13 +117,13 @@ def measure(text: Path, order: int, into: Path) -> dict[str, Any]:
 
 
 def peak_gib() -> float:
-    """The greatest resident size of this process so far."""
+    """Return the peak resident size of this process in GiB."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
 
 def perplexity(arpa: Path, sentences: list[list[str]]) -> float:
-    """Of held-out sentences; of the model only those n-grams are kept that can occur in them."""
+    """Compute the perplexity of held-out sentences, keeping only the n-grams that occur in them."""
     wanted = {gram for words in sentences for gram in grams_of(words)}
     model: dict[str, tuple[float, float]] = {}
     with arpa.open(encoding="utf-8") as lines:
@@ -143,7 +142,7 @@ def perplexity(arpa: Path, sentences: list[list[str]]) -> float:
 
 
 def grams_of(words: list[str]) -> Iterator[str]:
-    """Every n-gram up to order 6 as it is written, and the words alone."""
+    """Yield every n-gram up to order 6, as in the ARPA file."""
     tokens = ["<s>", *words, "</s>"]
     yield "<unk>"
     for start in range(len(tokens)):
@@ -152,7 +151,7 @@ def grams_of(words: list[str]) -> Iterator[str]:
 
 
 def log10_of(model: dict[str, tuple[float, float]], tokens: list[str]) -> float:
-    """Of the last token after the others, with back-off."""
+    """Return log10 of the probability of the last token given the others, with back-off."""
     for start in range(len(tokens)):
         gram = " ".join(tokens[start:])
         if gram in model:

@@ -1,11 +1,11 @@
-"""An hour-long recording: memory, time, and whether the words are those of its pieces.
+"""Measure the memory and time to transcribe recordings of up to an hour.
 
     python benchmarks/long_audio.py --data PREPARED --model runs/recogniser
 
-Strings real utterances together (0.6 s of silence between them) to recordings of 15, 30 and 60 minutes, and transcribes
-each in a process of its own: with a recogniser given, and with one of BASE size and random weights (its hour takes a
-while; `--base-minutes 15` for less). Memory is the greatest resident size of the process; time is also given as the
-processors' own, which other work beside it does not lengthen as much.
+Concatenates real utterances, with 0.6 s of silence in between, to recordings of 15, 30 and 60 minutes and transcribes
+each in a separate process: with the given recogniser, and with one of BASE size and random weights (an hour of audio
+takes long; use `--base-minutes 15` for less). Memory is the peak resident size of the process. CPU time is reported as
+well, because it is less affected by other load.
 
 Writes `benchmarks/results/long_audio.json`.
 """
@@ -38,26 +38,28 @@ LIMIT_MIB = 1536
 
 
 def main() -> None:
-    """Make the recordings, transcribe them in fresh processes, print and store."""
+    """Create the recordings, transcribe them in new processes, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="prepared folder")
     parser.add_argument("--model", type=Path, required=True, help="recogniser")
-    parser.add_argument("--base-minutes", type=float, nargs="*", default=MINUTES, help="lengths for BASE")
+    parser.add_argument(
+        "--base-minutes", type=float, nargs="*", default=MINUTES, help="lengths of the recordings for BASE, in minutes"
+    )
     parser.add_argument("--transcribe", nargs=2, type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.transcribe:
-        print(json.dumps(measure(*asked.transcribe)))
+    args = parser.parse_args()
+    if args.transcribe:
+        print(json.dumps(measure(*args.transcribe)))
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         vocabulary = Vocabulary.fit(["abcdefghijklmnopqrstuvwxyz ' "])
         store.save(factory.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary), base)
-        for name, model, lengths in (("given", asked.model, MINUTES), ("BASE", base, asked.base_minutes)):
+        for name, model, lengths in (("given", args.model, MINUTES), ("BASE", base, args.base_minutes)):
             for minutes in lengths:
                 recording = Path(folder) / f"{minutes:g}.flac"
                 if not recording.exists():
-                    string_together(asked.data, recording, minutes=minutes)
+                    concatenate(args.data, recording, minutes=minutes)
                 done = subprocess.run(
                     [sys.executable, __file__, "--data", ".", "--model", ".", "--transcribe", model, recording],
                     check=True,
@@ -67,7 +69,7 @@ def main() -> None:
                 rows.append({"model": name, "minutes": minutes, **json.loads(done.stdout)})
                 row = rows[-1]
                 print(
-                    f"{name:6} {minutes:4.0f} min: {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} s of processors), "
+                    f"{name:6} {minutes:4.0f} min: {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} s CPU time), "
                     f"peak {row['peak_mib']:.0f} MiB, {row['words']:,} words",
                     flush=True,
                 )
@@ -82,8 +84,8 @@ def main() -> None:
     (RESULTS / "long_audio.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def string_together(data: Path, into: Path, *, minutes: float) -> None:
-    """Utterances one after the other until the length is reached."""
+def concatenate(data: Path, into: Path, *, minutes: float) -> None:
+    """Concatenate utterances until the length is reached."""
     left = round(minutes * 60 * SAMPLE_RATE)
     with soundfile.SoundFile(into, "w", SAMPLE_RATE, 1, "PCM_16") as file:
         while left > 0:
@@ -96,7 +98,7 @@ def string_together(data: Path, into: Path, *, minutes: float) -> None:
 
 
 def measure(model: Path, recording: Path) -> dict[str, float]:
-    """Seconds and memory for one recording."""
+    """Measure the seconds and memory for one recording."""
     system = store.load(model)
     start, cpu_start = time.perf_counter(), time.process_time()
     found = transcribe.transcribe(system, recording)

@@ -1,13 +1,13 @@
-"""Does pre-training pay when labels are scarce? wav2vec 2.0 against the same model from scratch, on real English.
+"""Measure the benefit of pre-training with few labels: wav2vec 2.0 against the same model from scratch, on English.
 
     python benchmarks/low_resource.py --data DATA --into runs/low_resource
 
 Pre-trains `tiny` on the English sets under DATA without their transcripts (dev and test speakers held out), then
 fine-tunes on 10 minutes, 1 hour and all transcripts of speechocean762's train speakers, with and without pre-training,
-three seeds each, and scores test speakers. Each arm has the masks and the layers to read that did best on dev.
-Repeating the command continues where it was; every run is a folder of its own.
+three seeds each, and scores test speakers. Masks and layers of each arm are those that were best on dev. The same
+command continues an interrupted benchmark; every run has its own folder.
 
-The models are small, so two runs side by side with one thread each make the best of two cores. Writes
+The models are small, so two parallel runs with one thread each use two cores best. Writes
 `benchmarks/results/low_resource.json`.
 """
 
@@ -40,27 +40,27 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Run every stage that is not done yet, then write and print the table."""
+    """Run every unfinished stage, then write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
     parser.add_argument("--into", type=Path, default=Path("runs/low_resource"))
     parser.add_argument("--labels", nargs="+", default=list(LABELS), choices=LABELS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, each with one thread")
-    asked = parser.parse_args()
+    parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
+    args = parser.parse_args()
 
-    into: Path = asked.into
-    english = prepare([asked.data / name / "manifest.jsonl" for name in PRETRAINING], into / "english")
-    labelled = prepare([asked.data / "speechocean762" / "manifest.jsonl"], into / "speechocean762")
+    into: Path = args.into
+    english = prepare([args.data / name / "manifest.jsonl" for name in PRETRAINING], into / "english")
+    labelled = prepare([args.data / "speechocean762" / "manifest.jsonl"], into / "speechocean762")
     pretrained = into / "pretrained"
 
     def start(origin: str) -> list[Future[None]]:
-        jobs = [(labels, origin, seed) for labels in asked.labels for seed in asked.seeds]
+        jobs = [(labels, origin, seed) for labels in args.labels for seed in args.seeds]
         return [pool.submit(fine_tune, *job, data=labelled, pretrained=pretrained, into=into) for job in jobs]
 
-    with ThreadPoolExecutor(asked.jobs) as pool:
+    with ThreadPoolExecutor(args.jobs) as pool:
         pretraining = pool.submit(sori_train, "wav2vec2_tiny", english, pretrained)
-        runs = start("scratch")  # these need not wait for it
+        runs = start("scratch")  # these do not depend on the pre-training
         pretraining.result()
         for done in runs + start("pretrained"):
             done.result()
@@ -68,25 +68,25 @@ def main() -> None:
 
 
 def prepare(sources: list[Path], into: Path) -> Path:
-    """A prepared folder, made once."""
+    """Prepare a folder, unless it already exists."""
     if not (into / "report.md").exists():
         subprocess.run([sys.executable, "-m", "sori", "prepare", *map(str, sources), str(into)], check=True)
     return into
 
 
 def sori_train(recipe: str, data: Path, into: Path, *more: str) -> None:
-    """One training run with one thread; skipped when its model is there."""
+    """Train with one thread, unless the model already exists."""
     if (into / "model" / "config.json").exists():
         return
     command = [sys.executable, "-m", "sori", "train", recipe, "--data", str(data), "--into", str(into), *more]
     into.parent.mkdir(parents=True, exist_ok=True)
     with (into.parent / f"{into.name}.log").open("a", encoding="utf-8") as log:
-        print(" ".join(command[2:]) + "\n", end="", flush=True)  # in one piece: two threads print
+        print(" ".join(command[2:]) + "\n", end="", flush=True)  # in one call, because several threads print
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=log)
 
 
 def fine_tune(labels: str, start: str, seed: int, *, data: Path, pretrained: Path, into: Path) -> None:
-    """Train one recogniser and keep its scores on dev and test beside it."""
+    """Train one recogniser and store its scores on dev and test in its run folder."""
     folder = into / f"ctc_{labels}_{start}_{seed}"
     recipe, more = LABELS[labels]
     if start == "pretrained":
@@ -102,7 +102,7 @@ def fine_tune(labels: str, start: str, seed: int, *, data: Path, pretrained: Pat
 
 
 def read_report(path: Path) -> ErrorReport:
-    """A stored report as an object again, for the paired comparison."""
+    """Read a stored report, for the paired comparison."""
     rows = json.loads(path.read_text(encoding="utf-8"))["utterances"]
     return error_rates(
         [row["reference"] for row in rows], [row["hypothesis"] for row in rows], [row["speaker"] for row in rows]
@@ -110,7 +110,7 @@ def read_report(path: Path) -> ErrorReport:
 
 
 def finished_seeds(into: Path, labels: str) -> list[int]:
-    """Seeds of which both arms are scored, in this call or an earlier one."""
+    """Return the seeds for which both arms are scored."""
     scored = [
         {int(path.parent.name.rsplit("_", 1)[1]) for path in into.glob(f"ctc_{labels}_{start}_*/test.json")}
         for start in STARTS
@@ -119,7 +119,7 @@ def finished_seeds(into: Path, labels: str) -> list[int]:
 
 
 def write(into: Path, pretrained: Path) -> None:
-    """Means over all finished seeds and paired intervals, to the screen and to JSON."""
+    """Write means over all finished seeds and paired intervals to the screen and to JSON."""
     rows: list[dict[str, Any]] = []
     for amount in LABELS:
         seeds = finished_seeds(into, amount)
@@ -142,7 +142,7 @@ def write(into: Path, pretrained: Path) -> None:
                 f"{amount:6} {split:5} CER pre-trained {d.first:.1%}, scratch {d.second:.1%}; relative "
                 f"{d.relative[0]:+.1%} ({d.relative[1]:+.1%} to {d.relative[2]:+.1%})"
             )
-    heard = json.loads((pretrained / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last_report = json.loads((pretrained / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "low_resource.json").write_text(
         json.dumps(
@@ -150,7 +150,7 @@ def write(into: Path, pretrained: Path) -> None:
                 "command": "python benchmarks/low_resource.py",
                 "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
                 "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
-                "pretraining_last_report": heard,
+                "pretraining_last_report": last_report,
                 "rows": rows,
             },
             indent=1,

@@ -1,9 +1,9 @@
-"""How well letters can be read from frozen layers, on the dev split: the quickest way to compare ways of pre-training.
+"""Measure the character error rate of the letter probe on frozen layers: a quick comparison of pre-trained models.
 
     python benchmarks/read_out.py MODEL --data PREPARED [--minutes 60] [--layers 0 2 4] [--untrained] [--cepstra]
 
-The head of `sori probe --tasks letters` (`letter_probe.py`), learnt from more labels and scored on dev, so that
-the test part is not looked at while ways are chosen. `--cepstra` reads the front end instead.
+Trains the head of `sori probe --tasks letters` (`letter_probe.py`) on more labels and scores it on dev, so that the
+test split is not used for choosing between models. `--cepstra` probes the front end instead.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from sori.models.encoders import build
 
 
 def main() -> None:
-    """Read out the layers asked for."""
+    """Probe the selected layers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--data", type=Path, required=True, help="prepared folder with splits train and dev")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of transcripts")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes of transcribed speech to train on")
     parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--layers", type=int, nargs="+")
     parser.add_argument("--untrained", action="store_true", help="the same encoder with random weights")
@@ -37,8 +37,8 @@ def main() -> None:
     if asked.untrained:
         torch.manual_seed(0)
         encoder = build(encoder.config, objective=False).eval()
-    spoken = [u for u in read_manifest(asked.data) if u.text]
-    train = choose_minutes([u for u in spoken if u.split == "train"], asked.minutes, seed=0)
+    spoken = [u for u in read_manifest(args.data) if u.text]
+    train = choose_minutes([u for u in spoken if u.split == "train"], args.minutes, seed=0)
     dev = [u for u in spoken if u.split == "dev"]
     config = LetterProbeConfig(minutes=asked.minutes, num_updates=asked.updates)
 
@@ -54,10 +54,10 @@ def main() -> None:
         found = probe_letters(vectors, parts, frame_seconds=encoder.hop_samples / SAMPLE_RATE, config=config)
         return f"CER {found.error.value:.1%} ({found.error.low:.1%} to {found.error.high:.1%})"
 
-    if asked.cepstra:
+    if args.cepstra:
         print(f"front end: {errors(lambda *waveform: encoder.features(*waveform).data)}")
         return
-    for layer in asked.layers or range(encoder.config.num_layers + 1):
+    for layer in args.layers or range(encoder.config.num_layers + 1):
 
         def features(*waveform: torch.Tensor, layer: int = layer) -> torch.Tensor:
             return encoder.encode(*waveform)[0][layer]

@@ -1,11 +1,11 @@
-"""Is pre-training healthy whatever the seed? Five short runs of `tiny` on the real English sets.
+"""Test whether pre-training is healthy for every seed: five short runs of `tiny` on the real English sets.
 
     python benchmarks/seeds.py --data DATA --into runs/seeds
 
-Healthy: at the end the loss is at least 0.3 nats under chance (ln 101), code perplexity over the held-out dev split is
-over half its maximum, and fewer than one distractor in twenty is the target itself. (The screen counts codes within one
-micro-batch, which has hardly more hidden frames than there are codes.) Repeating the command continues. Writes
-`benchmarks/results/seeds.json`.
+A run is healthy if, at its end, the loss is at least 0.3 nats below chance level (ln 101), the code perplexity over the
+held-out dev split is more than half its maximum, and fewer than 5 % of the distractors equal the target. (The log shows
+the code perplexity of one micro-batch, which has hardly more masked frames than there are codebook entries.) The same
+command continues an interrupted benchmark. Writes `benchmarks/results/seeds.json`.
 """
 
 import argparse
@@ -29,20 +29,20 @@ from sori.training.metrics import read_metrics
 
 
 def main() -> None:
-    """Train, judge, write and print."""
+    """Train, evaluate, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
     parser.add_argument("--into", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, each with one thread")
-    asked = parser.parse_args()
+    parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
+    args = parser.parse_args()
 
-    english = prepare([asked.data / name / "manifest.jsonl" for name in PRETRAINING], asked.into / "english")
+    english = prepare([args.data / name / "manifest.jsonl" for name in PRETRAINING], args.into / "english")
     model = Wav2Vec2(recipes.by_name("wav2vec2_tiny").system)
-    folders = [asked.into / f"seed_{seed}" for seed in range(5)]
-    with ThreadPoolExecutor(asked.jobs) as pool:
+    folders = [args.into / f"seed_{seed}" for seed in range(5)]
+    with ThreadPoolExecutor(args.jobs) as pool:
         for done in [
-            pool.submit(sori_train, "wav2vec2_tiny", english, folder, *changes(asked.steps, seed))
+            pool.submit(sori_train, "wav2vec2_tiny", english, folder, *changes(args.steps, seed))
             for seed, folder in enumerate(folders)
         ]:
             done.result()
@@ -64,7 +64,7 @@ def main() -> None:
     print(f"{sum(row['healthy'] for row in rows)} of {len(rows)} seeds healthy")
     RESULTS.mkdir(exist_ok=True)
     about = {
-        "command": f"python benchmarks/seeds.py --steps {asked.steps}",
+        "command": f"python benchmarks/seeds.py --steps {args.steps}",
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "chance_nats": model.chance_nats,
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def changes(steps: int, seed: int) -> list[str]:
-    """Of the recipe: a short run, whose temperature falls as far as that of the long one."""
+    """Return the changes to the recipe: a short run with the same final Gumbel temperature as the long one."""
     decay = 0.25 ** (1 / (0.7 * steps))
     return ["--train.num-steps", str(steps), "--train.seed", str(seed), "--system.gumbel-decay", f"{decay:.6f}"]
 

@@ -1,13 +1,13 @@
-"""What a linear classifier reads from images: before training, after SimCLR, and after training with labels.
+"""Compare linear probes of image encoders: random weights, SimCLR, and supervised training.
 
     python benchmarks/simclr_images.py IMAGES --into runs/simclr_images --json benchmarks/results/simclr_images.json
 
-IMAGES is a folder of `train|test/CLASS/*.jpg`, or of `images.zip` with these. The same network (that of the recipe
-`simclr_images_tiny`) is taken three times: with random weights; trained without labels by the recipe, for the given
-number of updates; trained with the labels of the same images for as many updates of as many images, which are cropped
-and mirrored, but keep their colours. A linear classifier is then fitted to the vectors h of the training images, five
-sixths of them, the rest choosing its penalty, and asked about the test images. One run needs about 0.6 s an update;
-repeating the command continues where it was (`cpu_seconds` are then those of the last command alone).
+IMAGES is a folder with `train|test/CLASS/*.jpg`, or with an `images.zip` of these. The same network (that of the recipe
+`simclr_images_tiny`) is used three times: with random weights; trained without labels by the recipe, for the given
+number of updates; and trained with labels for as many updates with the same batch size, on images that are cropped and
+mirrored, but keep their colours. A linear classifier is then fitted to the vectors h of five sixths of the training
+images (the rest selects its penalty) and evaluated on the test images. A run takes about 0.6 s per update. The same
+command continues an interrupted benchmark (`cpu_seconds` are then those of the last call alone).
 """
 
 import argparse
@@ -41,26 +41,26 @@ CROPPED = ImageViewsConfig(min_area=0.3, colour=0.0)
 
 
 class Labelled(NamedTuple):
-    """Images and the numbers of their classes."""
+    """Images and their class indices."""
 
     images: torch.Tensor
     labels: torch.Tensor
     seconds: float = 0.0
 
     def to(self, device: torch.device) -> "Labelled":
-        """The same batch on another device."""
+        """Move the batch to a device."""
         return Labelled(self.images.to(device), self.labels.to(device))
 
 
 class LabelledBatches:
-    """Cropped and mirrored images, a pure function of seed and number."""
+    """Batches of cropped and mirrored images, a pure function of seed and index."""
 
     def __init__(self, images: Images, size: int, seed: int) -> None:
         self.images, self.size, self.seed = images, size, seed
         self.num_batches = len(images.labels) // size
 
     def __getitem__(self, index: int) -> Labelled:
-        """Micro-batch `index`."""
+        """Return micro-batch `index`."""
         epoch, position = divmod(index, self.num_batches)
         shuffle = torch.Generator().manual_seed(derive(self.seed, epoch, "order"))
         order = torch.randperm(len(self.images.labels), generator=shuffle)
@@ -80,7 +80,7 @@ class Supervised(nn.Module):
         self.classifier = nn.Linear(self.encoder.dim, num_classes)
 
     def loss(self, batch: Labelled, *, step: int, rng: Rng) -> LossSum:
-        """Cross-entropy."""
+        """Compute the cross-entropy."""
         del step, rng
         logits = self.classifier(self.encoder(batch.images)).float()
         total = functional.cross_entropy(logits, batch.labels, reduction="sum")
@@ -90,12 +90,12 @@ class Supervised(nn.Module):
 
 @torch.no_grad()
 def vectors(encoder: ResNet, images: Images) -> torch.Tensor:
-    """The vector h of every image, whole and as it is."""
+    """Compute the vector h of every image, without augmentation."""
     return torch.cat([encoder(part.float() / 255) for part in images.pixels.split(500)])
 
 
 def probe(encoder: nn.Module, train: Images, test: Images) -> dict[str, float]:
-    """Share of test images that a linear classifier on h gets right."""
+    """Fit a linear classifier on h and return its accuracy on the test images."""
     assert isinstance(encoder, ResNet)
     encoder.eval()
     x, y = vectors(encoder, train), train.labels
@@ -106,7 +106,7 @@ def probe(encoder: nn.Module, train: Images, test: Images) -> dict[str, float]:
 
 
 def random_weights(recipe: Recipe, seed: int) -> SimClrImages:
-    """Before any training."""
+    """Build the system with random weights."""
     torch.manual_seed(derive(seed, "weights"))
     system = factory.build(recipe.system)
     assert isinstance(system, SimClrImages)
@@ -114,7 +114,7 @@ def random_weights(recipe: Recipe, seed: int) -> SimClrImages:
 
 
 def with_views(recipe: Recipe, seed: int, data: Path, into: Path) -> tuple[SimClrImages, dict[str, float]]:
-    """After the recipe, and the last numbers that it reported."""
+    """Train with the recipe; return the system and its last report."""
     if not run.train(recipe.override({"train.seed": seed}), into=into, data=data).finished:
         raise SystemExit(INTERRUPTED)
     system, last = store.load(into), loop_reports(into)[-1]
@@ -125,7 +125,7 @@ def with_views(recipe: Recipe, seed: int, data: Path, into: Path) -> tuple[SimCl
 def with_labels(
     recipe: Recipe, seed: int, train: Images, test: Images, into: Path
 ) -> tuple[Supervised, dict[str, float]]:
-    """After as many updates with labels, and the share that its own classifier gets right."""
+    """Train as many updates with labels; return the system and the accuracy of its classifier."""
     config = random_weights(recipe, seed).config.encoder
     torch.manual_seed(derive(seed, "weights"))
     system = Supervised(config, len(train.classes))
@@ -144,23 +144,23 @@ def with_labels(
 
 
 def loop_reports(folder: Path) -> list[dict[str, float]]:
-    """The reports of a run."""
+    """Read the training reports of a run."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [row for row in rows if row["kind"] == "train"]
 
 
 def main() -> None:
-    """Measure, print, and keep what was found after every step."""
+    """Measure, print, and write the results after every step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--into", type=Path, default=Path("runs/simclr_images"), help="a folder for the runs")
-    parser.add_argument("--steps", type=int, default=4600, help="updates of each run")
+    parser.add_argument("--into", type=Path, default=Path("runs/simclr_images"), help="folder for the runs")
+    parser.add_argument("--steps", type=int, default=4600, help="number of updates of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    images = read_images(asked.images)
+    args = parser.parse_args()
+    images = read_images(args.images)
     train, test = images.of_split("train"), images.of_split("test")
-    changes = {"train.num_steps": asked.steps, "train.log_every": max(1, asked.steps // 10)}
+    changes = {"train.num_steps": args.steps, "train.log_every": max(1, args.steps // 10)}
     recipe = recipes.by_name("simclr_images_tiny").override(changes)
     found: dict[str, object] = {
         "recipe": recipe.model_dump(mode="json"),
@@ -170,14 +170,14 @@ def main() -> None:
         "versions": store.versions(),
         "rows": (rows := list[dict[str, object]]()),
     }
-    for seed in asked.seeds:
+    for seed in args.seeds:
         for name in ("random weights", "simclr", "labels"):
-            begun, into = time.process_time(), asked.into / f"{name}_{asked.steps}_{seed}"
+            begun, into = time.process_time(), args.into / f"{name}_{args.steps}_{seed}"
             more: dict[str, float] = {}
             if name == "random weights":
                 encoder: nn.Module = random_weights(recipe, seed).encoder
             elif name == "simclr":
-                system, more = with_views(recipe, seed, asked.images, into)
+                system, more = with_views(recipe, seed, args.images, into)
                 encoder = system.encoder
             else:
                 supervised, more = with_labels(recipe, seed, train, test, into)
@@ -185,8 +185,8 @@ def main() -> None:
             row = {"trained": name, "seed": seed, **probe(encoder, train, test), **more}
             rows.append({**row, "cpu_seconds": round(time.process_time() - begun, 1)})
             print(rows[-1], flush=True)
-            if asked.json:
-                asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            if args.json:
+                args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

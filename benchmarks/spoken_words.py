@@ -1,12 +1,12 @@
-"""What vectors of spoken words are worth: do they tell words apart, and does the decoder need them at all?
+"""Evaluate vectors of spoken words: same-different test, and whether the decoder depends on them.
 
-    python benchmarks/spoken_words.py segments MBOSHI PREPARED    # its own alignments -> PREPARED/segments.jsonl
+    python benchmarks/spoken_words.py segments MBOSHI PREPARED    # its alignments -> PREPARED/segments.jsonl
     python benchmarks/spoken_words.py measure RUN... --data PREPARED [--splits dev test]
 
-For each run, on the words of the splits together: average precision of the same-different test over all pairs and over
-pairs of different speakers, for the model, for random weights, and for cepstra; and the mean squared error of the
-neighbours when the decoder begins with the right vector, with that of a random other segment, and with zeros. Results
-are written to `benchmarks/results/spoken_words.json`.
+For each run, on the words of all given splits: the average precision of the same-different test over all pairs and over
+pairs of different speakers, for the model, for random weights, and for cepstra; and the mean squared error of predicted
+neighbours when the decoder starts from the right vector, from that of a random other segment, and from zeros. Writes
+`benchmarks/results/spoken_words.json`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ STARTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def main() -> None:
-    """Parse, measure, write."""
+    """Parse, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     convert = verbs.add_parser("segments")
@@ -46,50 +46,50 @@ def main() -> None:
     measured.add_argument("runs", nargs="+", type=Path)
     measured.add_argument("--data", type=Path, required=True)
     measured.add_argument("--splits", nargs="+", default=["dev", "test"])
-    asked = parser.parse_args()
-    if asked.verb == "segments":
-        with lzma.open(asked.mboshi / "alignments.jsonl.xz", "rt", encoding="utf-8") as file:
+    args = parser.parse_args()
+    if args.verb == "segments":
+        with lzma.open(args.mboshi / "alignments.jsonl.xz", "rt", encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
         found = [Segment(row["id"], *times, word) for row in rows for *times, word in row["words"] if word != "SIL"]
-        write_segments(asked.prepared / SEGMENTS, found)
+        write_segments(args.prepared / SEGMENTS, found)
         return
     report = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for run in asked.runs:
-        report[run.name] = {"data": asked.data.name, "splits": asked.splits} | measure(run, asked.data, asked.splits)
+    for run in args.runs:
+        report[run.name] = {"data": args.data.name, "splits": args.splits} | measure(run, args.data, args.splits)
         print(run.name, json.dumps(report[run.name], indent=1))
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def measure(run: Path, data: Path, splits: list[str]) -> dict[str, object]:
-    """All figures of one run."""
-    system = spoken_words.needs_words(store.load(run), str(run))
+    """Measure one run."""
+    system = spoken_words.require_speech2vec(store.load(run), str(run))
     torch.manual_seed(0)
     fresh = Speech2Vec(system.config).eval()
-    kinds = {"model": [spoken_words.hear(system, data=[data], split=split) for split in splits]}
-    kinds["untrained"] = [spoken_words.hear(fresh, data=[data], split=split) for split in splits]
-    said = [str(one.word) for heard in kinds["model"] for one in heard.segments]
-    voices = [heard.utterances[one.utterance].speaker for heard in kinds["model"] for one in heard.segments]
-    told: dict[str, object] = {"segments": len(said), "parameters": sum(p.numel() for p in system.parameters())}
-    vectors = {name: torch.cat([heard.vectors for heard in parts]) for name, parts in kinds.items()}
+    kinds = {"model": [spoken_words.embed_segments(system, data=[data], split=split) for split in splits]}
+    kinds["untrained"] = [spoken_words.embed_segments(fresh, data=[data], split=split) for split in splits]
+    words = [str(one.word) for part in kinds["model"] for one in part.segments]
+    speakers = [part.utterances[one.utterance].speaker for part in kinds["model"] for one in part.segments]
+    results: dict[str, object] = {"segments": len(words), "parameters": sum(p.numel() for p in system.parameters())}
+    vectors = {name: torch.cat([part.vectors for part in parts]) for name, parts in kinds.items()}
     vectors |= cepstra(fresh, data, splits)
     for name, x in vectors.items():
         centred = x - x.mean(0)
         for how, y in (("", x), (", centred", centred)):
-            everyone = same_different(y.numpy(), said)
-            across = same_different(y.numpy(), said, speakers=voices)
-            told[name + how] = {"all": everyone._asdict(), "across speakers": across._asdict()}
-    return told | {"error": reconstruction(system, data, splits)}
+            overall = same_different(y.numpy(), words)
+            across = same_different(y.numpy(), words, speakers=speakers)
+            results[name + how] = {"all": overall._asdict(), "across speakers": across._asdict()}
+    return results | {"error": reconstruction(system, data, splits)}
 
 
 def cepstra(system: Speech2Vec, data: Path, splits: list[str]) -> dict[str, torch.Tensor]:
-    """What costs nothing: cepstra at ten places of each segment, and their mean, in the order of `words.hear`."""
+    """Compute the baselines: ten cepstra of each segment, and their mean, in the order of `embed_segments`."""
     found: dict[str, list[torch.Tensor]] = {"sampled cepstra": [], "mean cepstra": []}
     for split in splits:
-        heard = spoken_words.hear(system, data=[data], split=split)
-        own: dict[str, list[Segment]] = {name: [] for name in heard.utterances}
-        for one in heard.segments:
+        embedded = spoken_words.embed_segments(system, data=[data], split=split)
+        own: dict[str, list[Segment]] = {name: [] for name in embedded.utterances}
+        for one in embedded.segments:
             own[one.utterance].append(one)
-        for batch in spoken_words.batches(list(heard.utterances.values()), list(own.values())):
+        for batch in spoken_words.batches(list(embedded.utterances.values()), list(own.values())):
             x = system.segments(batch)
             found["sampled cepstra"].append(spoken_words.sampled(x))
             found["mean cepstra"].append(spoken_words.mean(x))
@@ -97,7 +97,7 @@ def cepstra(system: Speech2Vec, data: Path, splits: list[str]) -> dict[str, torc
 
 
 def reconstruction(system: Speech2Vec, data: Path, splits: list[str]) -> dict[str, float]:
-    """Mean squared error of neighbours, by what the decoder begins with."""
+    """Compute the mean squared error of predicted neighbours, by the vector that the decoder starts from."""
     utterances, own = locate([data], SegmentConfig())
     rows = [row for row, u in enumerate(utterances) if u.split in splits]
     kept = keep([utterances[row] for row in rows], [own[row] for row in rows], SegmentConfig())

@@ -1,10 +1,10 @@
-"""A pre-training step of BASE, ours beside transformers', in one process and in turns.
+"""Compare the time of a pre-training step of BASE in sori and in transformers.
 
     python benchmarks/train_speed.py [--batch 4] [--seconds 10] [--threads 2] [--pairs 5]
 
 A step is forward, backward, clipping and AdamW under bfloat16 autocast, with the published dropouts (LayerDrop off, so
-that all steps are alike). Each pair runs both, the first one by turns; the figure is the median of the pairs' ratios,
-which leaves out most of what else the machine does. Then one profiled step of ours, and the speed of `tiny`. Writes
+that all steps cost the same). Each pair runs both in one process, in alternating order; the result is the median ratio
+of the pairs, which is robust to other load. Then profiles one step of sori and measures the speed of `tiny`. Writes
 `benchmarks/results/train_speed_<cpu>_<yyyymm>.json`.
 """
 
@@ -34,7 +34,7 @@ from sori.recipes import sizes
 RESULTS = Path(__file__).parent / "results"
 Step = Callable[[int], None]
 
-# Operations by what they do; what is not named here is "other".
+# Operations by kind; all others are "other".
 KINDS = {
     "matrix products": ("mm", "addmm", "bmm", "baddbmm"),
     "convolution": ("convolution", "mkldnn_convolution", "convolution_backward"),
@@ -55,28 +55,28 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--no-write", action="store_true", help="print only")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    audio = asked.batch * asked.seconds
-    samples = round(asked.seconds * 16_000)
+    audio = args.batch * args.seconds
+    samples = round(args.seconds * 16_000)
     base = sizes.base().model_copy(update={"layerdrop": 0.0})
-    ours, theirs = our_step(base, asked.batch, samples), their_step(asked.batch, samples)
-    pairs = in_turns(ours, theirs, asked.pairs)
+    ours, theirs = our_step(base, args.batch, samples), their_step(args.batch, samples)
+    pairs = in_turns(ours, theirs, args.pairs)
     ratios = [their_seconds / our_seconds for our_seconds, their_seconds in pairs]
     result: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "cpu": cpu_name(),
-        "threads": asked.threads,
+        "threads": args.threads,
         "versions": {
             "sori": sori.__version__,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),
         },
-        "step": f"BASE, {asked.batch} x {asked.seconds:g} s, bfloat16 autocast, forward + backward + AdamW",
+        "step": f"BASE, {args.batch} x {args.seconds:g} s, bfloat16 autocast, forward + backward + AdamW",
         "seconds_ours": [round(pair[0], 2) for pair in pairs],
         "seconds_transformers": [round(pair[1], 2) for pair in pairs],
         "times_faster_median": round(statistics.median(ratios), 2),
@@ -88,7 +88,7 @@ def main() -> None:
     del ours, theirs
     result["tiny_times_real_time"] = round(tiny_speed(), 1)
     print(json.dumps(result, indent=2))
-    if not asked.no_write:
+    if not args.no_write:
         RESULTS.mkdir(exist_ok=True)
         slug = re.sub(r"[^a-z0-9]+", "_", cpu_name().lower()).strip("_")
         path = RESULTS / f"train_speed_{slug}_{dt.datetime.now(tz=dt.UTC):%Y%m}.json"
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def our_step(config: Wav2Vec2Config, batch_size: int, samples: int) -> Step:
-    """One update of ours."""
+    """Return a function that runs one update of sori."""
     model = Wav2Vec2(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     batch = WaveformBatch(0.1 * torch.randn(batch_size, samples), torch.full((batch_size,), samples))
@@ -111,7 +111,7 @@ def our_step(config: Wav2Vec2Config, batch_size: int, samples: int) -> Step:
 
 
 def their_step(batch_size: int, samples: int) -> Step:
-    """One update of transformers', with its own helpers for masks and distractors, and the same dropouts."""
+    """Return a function that runs one update of transformers, with its helpers for masks and distractors."""
     config = transformers.Wav2Vec2Config(
         hidden_dropout=0.1,
         attention_dropout=0.1,
@@ -141,7 +141,7 @@ def their_step(batch_size: int, samples: int) -> Step:
 
 
 def update(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Backward, clipping, AdamW."""
+    """Run backward, clipping and AdamW."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -149,7 +149,7 @@ def update(loss: torch.Tensor, model: torch.nn.Module, optimizer: torch.optim.Op
 
 
 def in_turns(ours: Step, theirs: Step, num_pairs: int) -> list[tuple[float, float]]:
-    """Seconds of ours and of theirs, pair by pair, after one of each to warm up."""
+    """Return seconds of ours and of theirs, pair by pair, after a warm-up step of each."""
     for step in (ours, theirs):
         step(0)
     pairs = []
@@ -165,7 +165,7 @@ def in_turns(ours: Step, theirs: Step, num_pairs: int) -> list[tuple[float, floa
 
 
 def profiled(step: Step) -> dict[str, float]:
-    """Share of one step's time by kind of operation."""
+    """Return the fraction of a step's time by kind of operation."""
     with profile(activities=[ProfilerActivity.CPU]) as record:
         step(0)
     totals = dict.fromkeys([*KINDS, "other"], 0.0)
@@ -179,7 +179,7 @@ def profiled(step: Step) -> dict[str, float]:
 
 
 def tiny_speed() -> float:
-    """Seconds of audio that `tiny` hears in a second of training, batches of 96 s; median of ten updates."""
+    """Return seconds of audio that `tiny` processes per second of training: batches of 96 s, median of ten updates."""
     step = our_step(sizes.tiny(), 12, 8 * 16_000)
     step(0)
     seconds = []
@@ -191,7 +191,7 @@ def tiny_speed() -> float:
 
 
 def cpu_name() -> str:
-    """As the operating system knows it."""
+    """Return the name of the CPU from the operating system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

@@ -1,11 +1,11 @@
-"""Word2Vec beside gensim on the same words: words a second, analogies, similarity, each with the spread of seeds.
+"""Compare Word2Vec with gensim on the same text: words per second, analogies, similarity, with the spread over seeds.
 
     python benchmarks/word2vec_speed.py --data SHARED [--words 0] [--seeds 3] [--threads 2] [--epochs 5]
 
-SHARED holds `text-english/` and `word-similarity/`. Text in lower case, split at white space; 100 dimensions, window 5,
-5 words of noise, sample 1e-3, min count 5. The runs take turns, seed by seed; each time is that of training alone, with
-words counted and numbered before (gensim: `train` on lists of words in memory). `--words 1000000` is a trial. Stored in
-`benchmarks/results/word2vec_speed.json` unless it is one.
+SHARED contains `text-english/` and `word-similarity/`. Text in lower case, split at white space; 100 dimensions, window
+5, 5 negative samples, sample 1e-3, min count 5. The runs alternate, seed by seed; times are those of training alone,
+after words are counted and numbered (gensim: `train` on lists of words in memory). Writes
+`benchmarks/results/word2vec_speed.json`, except for trials with fewer words, such as `--words 1000000`.
 """
 
 import argparse
@@ -38,31 +38,31 @@ LISTS = ("EN-WS-353-ALL", "EN-MEN-TR-3k")
 
 
 def main() -> None:
-    """Train in turns, judge, print and store."""
+    """Train alternately, evaluate, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--words", type=int, default=0, help="only so many; 0: all")
+    parser.add_argument("--words", type=int, default=0, help="maximum number of words; 0: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     lines: list[list[str]] = []
     total = 0
-    for line in sentences([asked.data / "text-english"], RULES):
+    for line in sentences([args.data / "text-english"], RULES):
         lines.append(line)
         total += len(line)
-        if 0 < asked.words <= total:
+        if 0 < args.words <= total:
             break
     words = count_words(lines, min_count=5, max_words=10_000_000)
     print(f"{total:,} words of {len(words.words):,} different ones kept", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_tokens(lines, words.words, Path(folder) / "tokens")
-        for seed in range(1, asked.seeds + 1):
-            for kind in asked.kinds:
-                row = one(kind, seed, asked, lines, words, Path(folder))
-                row["words_per_second"] = round(total * asked.epochs / row["seconds"])
+        for seed in range(1, args.seeds + 1):
+            for kind in args.kinds:
+                row = one(kind, seed, args, lines, words, Path(folder))
+                row["words_per_second"] = round(total * args.epochs / row["seconds"])
                 rows.append(row)
                 print(json.dumps({k: v for k, v in row.items() if k != "sections"}), flush=True)
     about = {
@@ -73,33 +73,33 @@ def main() -> None:
         | {name: version(name) for name in ("numpy", "numba", "gensim")},
         "words": total,
         "different_words": len(words.words),
-        "threads": asked.threads,
-        "epochs": asked.epochs,
-        "summary": {kind: summary([row for row in rows if row["kind"] == kind]) for kind in asked.kinds},
+        "threads": args.threads,
+        "epochs": args.epochs,
+        "summary": {kind: summary([row for row in rows if row["kind"] == kind]) for kind in args.kinds},
         "rows": rows,
     }
     print(json.dumps(about["summary"], indent=1))
-    if not asked.words:
+    if not args.words:
         RESULTS.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         print(f"written: {RESULTS.name}")
 
 
 def one(
-    kind: str, seed: int, asked: argparse.Namespace, lines: list[list[str]], words: WordCounts, folder: Path
+    kind: str, seed: int, args: argparse.Namespace, lines: list[list[str]], words: WordCounts, folder: Path
 ) -> dict[str, Any]:
-    """Train once, and judge."""
+    """Train and evaluate once."""
     skipgram = kind.endswith("skipgram")
     lr = 0.025 if skipgram else 0.05
     if kind.startswith("gensim"):
-        theirs = Gensim(
+        gensim = Gensim(
             vector_size=100, window=5, sg=int(skipgram), negative=5, sample=1e-3, min_count=5, alpha=lr, seed=seed,
-            workers=asked.threads,
+            workers=args.threads,
         )  # fmt: skip
-        theirs.build_vocab(lines)
+        gensim.build_vocab(lines)
         start, work = time.perf_counter(), time.process_time()
-        theirs.train(lines, total_examples=theirs.corpus_count, epochs=asked.epochs)
+        gensim.train(lines, total_examples=gensim.corpus_count, epochs=args.epochs)
         took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work}
-        space = WordSpace(theirs.wv.index_to_key, np.asarray(theirs.wv.vectors))
+        space = WordSpace(gensim.wv.index_to_key, np.asarray(gensim.wv.vectors))
     else:
         config = Word2VecConfig(
             architecture="skipgram" if skipgram else "cbow",
@@ -107,7 +107,7 @@ def one(
             tokens="spaces",
         )
         system = Word2Vec(config, words)
-        settings = word2vec_loop.WordTrainConfig(epochs=asked.epochs, lr=lr, num_threads=asked.threads, seed=seed)
+        settings = word2vec_loop.WordTrainConfig(epochs=args.epochs, lr=lr, num_threads=args.threads, seed=seed)
         run = folder / f"{kind} {seed}"
         run.mkdir()
         word2vec_loop.train(
@@ -119,14 +119,14 @@ def one(
         took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work}
         space = WordSpace(list(words.words), np.ascontiguousarray(system.vectors.numpy()), list(words.counts))
     took = {name: round(value, 2) for name, value in took.items()}
-    return {"kind": kind, "seed": seed, **took, **judged(space, asked.data / "word-similarity")}
+    return {"kind": kind, "seed": seed, **took, **evaluate(space, args.data / "word-similarity")}
 
 
-def judged(space: WordSpace, folder: Path) -> dict[str, Any]:
-    """Analogies of questions-words, among the 30,000 most frequent words and among all, and Spearman of the lists."""
+def evaluate(space: WordSpace, folder: Path) -> dict[str, Any]:
+    """Evaluate analogies among the 30,000 most frequent words and among all, and Spearman's rho of the lists."""
     questions, lists = folder / "questions-words.txt", [folder / f"{name}.txt" for name in LISTS]
-    published = loading.judge(space, questions=questions, similar=lists)
-    every = loading.judge(space, questions=questions, restrict=len(space)).analogies
+    published = loading.evaluate(space, questions=questions, similar=lists)
+    every = loading.evaluate(space, questions=questions, restrict=len(space)).analogies
     assert published.analogies is not None
     assert every is not None
     return {
@@ -138,14 +138,14 @@ def judged(space: WordSpace, folder: Path) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Mean, least and largest over seeds."""
+    """Return mean, minimum and maximum over seeds."""
     names = ("words_per_second", "processor_seconds", "analogies", "analogies_all_words", *LISTS)
     values = {name: [row[name] for row in rows] for name in names}
     return {name: [round(statistics.mean(v), 4), min(v), max(v)] for name, v in values.items()}
 
 
 def cpu_name() -> str:
-    """As the system calls it."""
+    """Return the name of the CPU from the operating system."""
     listed = Path("/proc/cpuinfo")
     lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
     named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
