@@ -1,11 +1,11 @@
-# The same verbs people and CI run. Each sets up what it needs; nothing has to be installed by hand before.
+# The commands for developers and CI. Each installs what it needs; nothing has to be installed before.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint wheel format bench clean
+.PHONY: demo test test-slow lint wheel format architecture bench clean
 
-# One stamp an extra set, so that `make demo` on a fresh clone does not wait for the test libraries.
+# One stamp file for each set of extras, so that `make demo` on a fresh clone does not install the test libraries.
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth]'
@@ -19,7 +19,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 demo: $(VENV)/.run
 	$(BIN)/sori demo --into demo
 
-# A worker for each core, each with one thread.
+# One worker per core, one thread per worker.
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4
 
@@ -32,13 +32,17 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Built, compared with src, installed where the sources are not, and started there.
+# Build the wheel, compare it with src, install it in another place and start it there.
 wheel: $(VENV)/.dev
 	$(BIN)/python .ci/wheel.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Draw the folders and the imports between them again.
+architecture: $(VENV)/.dev
+	$(BIN)/python tools/import_graph.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/train_speed.py

@@ -21,8 +21,13 @@ OPTIONAL_EXTRAS = {
     "transformers",
     "umap",
 }
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OUTER = {"src", "docs", "tests", "benchmarks", "tools"}
+INNER = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+PAPERS = sorted({path.stem for path in (PACKAGE / "models").glob("[!_]*.py")} - {"encoders", "factory", "protocols"})
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_ARGUMENTS = 500, 60, 10
 
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix())
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 
 
@@ -62,14 +67,19 @@ def test_sizes(path):
         assert len(taken) <= MAX_ARGUMENTS, f"{function.name} takes {len(taken)} arguments"
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (PACKAGE / "systems").glob("[!_]*.py")))
-def test_every_system_has_a_recipe_a_test_and_a_page(name):
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_paper_has_a_recipe_a_test_and_a_page(name):
     for path in (
         PACKAGE / f"recipes/{name}.py",
-        ROOT / f"tests/systems/test_{name}.py",
+        ROOT / f"tests/models/test_{name}.py",
         ROOT / f"docs/systems/{name}.md",
     ):
         assert path.is_file(), f"{path.relative_to(ROOT)} is missing"
+
+
+def test_the_papers_are_those_of_the_independence_contract():
+    independent = next(contract["modules"] for contract in contracts() if contract["type"] == "independence")
+    assert sorted(independent) == [f"sori.models.{name}" for name in PAPERS]
 
 
 @pytest.mark.parametrize("name", ["checkpoints/store.py", "runs/run.py"])
@@ -81,23 +91,84 @@ def test_choices_are_match_statements_not_registries(name):
     assert not tables, f"line {tables[0].lineno}: use a match"
 
 
-def test_the_readme_names_only_what_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(?:src|docs|tests|benchmarks)/[\w/.-]*\w/?", text))
-    assert len(named) > 5
-    missing = {name for name in named if not (ROOT / name).exists()}
+@each_document
+def test_documents_name_only_what_exists(path):
+    spans = re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8"))
+    missing = {named for span in spans for named in paths_in(span) if not places(named)}
     assert not missing
 
 
-def test_the_documented_floors_are_the_checked_ones():
+@each_document
+def test_documents_name_only_definitions_that_exist(path):
+    for name, definition in re.findall(r"`([\w/]+\.py):(\w[\w.]*)", path.read_text(encoding="utf-8")):
+        found = places(name)
+        assert found, f"{name} does not exist"
+        assert defines(found[0], definition), f"{name} has no {definition}"
+
+
+@each_document
+def test_links_lead_to_files(path):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_shows_the_way_to_each_folder_and_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert not {page for page in pages if page not in text}
+
+
+def paths_in(span: str) -> list[str]:
+    """Return what is a path of this repository in a piece of code: begins with one of its folders, or is Python code."""
+    words = re.findall(r"(?<![\w/.:<>{$-])[\w./-]++(?![<*{])", span)
+    return [word.rstrip("/") for word in words if word.split("/")[0] in OUTER or word.endswith(".py") or _is_inner(word)]
+
+
+def _is_inner(word: str) -> bool:
+    return word.endswith("/") and word.split("/")[0] in INNER
+
+
+def places(name: str) -> list[Path]:
+    """Return the files or folders that a document means: from the root, from the package, or by a unique file name."""
+    name = name.partition(":")[0]
+    found = [base / name for base in (ROOT, PACKAGE) if (base / name).exists()]
+    if not found and "/" not in name:
+        found = [path for base in (PACKAGE, ROOT / "tests", ROOT / "benchmarks") for path in base.rglob(name)]
+    return found
+
+
+def defines(path: Path, name: str) -> bool:
+    """Whether a file defines a function, class, method or constant, directly or in a class."""
+    body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        named = {
+            target: node
+            for node in body
+            for target in (
+                [node.name]
+                if isinstance(node, ast.ClassDef | ast.FunctionDef)
+                else [ast.unparse(target) for target in getattr(node, "targets", [getattr(node, "target", None)]) if target]
+            )
+        }
+        if part not in named:
+            return False
+        body = getattr(named[part], "body", [])
+    return True
+
+
+def contracts() -> list[dict]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+
+
+def test_the_documented_layers_are_the_checked_ones():
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    block = re.search(r"## Floors.*?```\n(.*?)```", text, re.DOTALL)
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
-    ]
-    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    block = re.search(r"## Layers.*?```\n(.*?)```", text, re.DOTALL)
+    layers = next(contract["layers"] for contract in contracts() if contract["type"] == "layers")
     assert block is not None
-    assert block.group(1).split("\n")[:-1] == [layer for layer in layers if layer != "__main__"]
+    assert block.group(1).splitlines() == [layer for layer in layers if layer != "__main__"]
+    rows = re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)
+    assert rows == [name for layer in layers if layer != "__main__" for name in layer.split(" | ")]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda p: p.stem)
