@@ -31,8 +31,8 @@ def main() -> None:
     args = parser.parse_args()
     model = store.load(args.model)
     if not isinstance(model, Wav2Vec2):
-        raise SystemExit(f"{asked.model} is not a pre-trained encoder")
-    if asked.untrained:
+        raise SystemExit(f"{args.model} is not a pre-trained encoder")
+    if args.untrained:
         torch.manual_seed(0)
         model = Wav2Vec2(model.config).eval()
     chosen = [u for u in read_manifest(args.data) if u.split in {args.split, None}][: args.utterances]

@@ -17,7 +17,7 @@ from sori.core import audio
 from sori.core.audio import SAMPLE_RATE
 from sori.data.labels import choose_minutes
 from sori.data.manifest import Utterance, read_manifest
-from sori.evaluation.letter_probe import LetterProbeConfig, Transcripts, probe_letters
+from sori.evaluation.letter_probe import LettersConfig, Prediction, read_letters
 from sori.models import factory
 from sori.models.encoders import build
 
@@ -30,17 +30,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="minutes of transcribed speech to train on")
     parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--layers", type=int, nargs="+")
-    parser.add_argument("--untrained", action="store_true", help="the same encoder with random weights")
-    parser.add_argument("--cepstra", action="store_true", help="the front end, without encoder")
-    asked = parser.parse_args()
-    encoder = factory.encoder_of(store.load(asked.model))
-    if asked.untrained:
+    parser.add_argument("--untrained", action="store_true", help="use the same encoder with random weights")
+    parser.add_argument("--cepstra", action="store_true", help="use the front end, without the encoder")
+    args = parser.parse_args()
+    encoder = factory.encoder_of(store.load(args.model))
+    if args.untrained:
         torch.manual_seed(0)
         encoder = build(encoder.config, objective=False).eval()
     spoken = [u for u in read_manifest(args.data) if u.text]
     train = choose_minutes([u for u in spoken if u.split == "train"], args.minutes, seed=0)
     dev = [u for u in spoken if u.split == "dev"]
-    config = LetterProbeConfig(minutes=asked.minutes, num_updates=asked.updates)
+    config = LettersConfig(minutes=args.minutes, num_updates=args.updates)
 
     def errors(features: Callable[..., torch.Tensor]) -> str:
         @torch.no_grad()
@@ -49,9 +49,9 @@ def main() -> None:
             waveform = audio.read(one.path, start=one.start, duration=one.duration_seconds)[None]
             return features(waveform, torch.tensor([waveform.shape[1]]))[0]
 
-        heldout = transcripts_of(dev, len(train))
-        parts = (transcripts_of(train, 0), heldout, heldout)
-        found = probe_letters(vectors, parts, frame_seconds=encoder.hop_samples / SAMPLE_RATE, config=config)
+        dev_part = numbered(dev, len(train))
+        parts = (numbered(train, 0), dev_part, dev_part)
+        found = read_letters(vectors, parts, frame_seconds=encoder.hop_samples / SAMPLE_RATE, config=config)
         return f"CER {found.error.value:.1%} ({found.error.low:.1%} to {found.error.high:.1%})"
 
     if args.cepstra:
@@ -65,10 +65,10 @@ def main() -> None:
         print(f"layer {layer}: {errors(features)}", flush=True)
 
 
-def transcripts_of(utterances: list[Utterance], first: int) -> Transcripts:
-    """What is said in some utterances, numbered from `first`."""
+def numbered(utterances: list[Utterance], first: int) -> Prediction:
+    """Return the texts and speakers of utterances, with row numbers from `first`."""
     rows = list(range(first, first + len(utterances)))
-    return Transcripts(rows, [one.text or "" for one in utterances], [one.speaker for one in utterances])
+    return Prediction(rows, [one.text or "" for one in utterances], [one.speaker for one in utterances])
 
 
 if __name__ == "__main__":

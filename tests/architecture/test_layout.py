@@ -25,7 +25,11 @@ def test_the_top_level_holds_folders_and_nothing_else():
     allowed = {"__init__.py", "__main__.py", "py.typed"}
     files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
     assert files == allowed, f"move {sorted(files - allowed)} into a folder"
-    bare = [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").is_file()]
+    bare = [
+        path.name
+        for path in PACKAGE.iterdir()
+        if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").is_file()
+    ]
     assert not bare, f"{bare} have no __init__.py"
 
 

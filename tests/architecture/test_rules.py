@@ -122,7 +122,9 @@ def test_the_readme_shows_the_way_to_each_folder_and_page():
 def paths_in(span: str) -> list[str]:
     """Return what is a path of this repository in a piece of code: begins with one of its folders, or is Python code."""
     words = re.findall(r"(?<![\w/.:<>{$-])[\w./-]++(?![<*{])", span)
-    return [word.rstrip("/") for word in words if word.split("/")[0] in OUTER or word.endswith(".py") or _is_inner(word)]
+    return [
+        word.rstrip("/") for word in words if word.split("/")[0] in OUTER or word.endswith(".py") or _is_inner(word)
+    ]
 
 
 def _is_inner(word: str) -> bool:
@@ -148,7 +150,11 @@ def defines(path: Path, name: str) -> bool:
             for target in (
                 [node.name]
                 if isinstance(node, ast.ClassDef | ast.FunctionDef)
-                else [ast.unparse(target) for target in getattr(node, "targets", [getattr(node, "target", None)]) if target]
+                else [
+                    ast.unparse(target)
+                    for target in getattr(node, "targets", [getattr(node, "target", None)])
+                    if target
+                ]
             )
         }
         if part not in named:

@@ -132,7 +132,9 @@ BANNED = (
 def problems(text: str, path: str) -> list[str]:
     """Return a line for each banned word."""
     return [
-        f"{path}:{number}: {word!r}, write: {banned.term}" for banned in BANNED for number, word in banned.hits(text, path)
+        f"{path}:{number}: {word!r}, write: {banned.term}"
+        for banned in BANNED
+        for number, word in banned.hits(text, path)
     ]
 
 
@@ -156,8 +158,15 @@ def test_prose_and_identifiers_use_the_terms_of_the_field(path):
 def test_help_uses_the_terms_of_the_field():
     pages = dict(helps())
     assert len(pages) > 25
-    found = [problem for name, page in pages.items() for problem in problems(page, f"sori {name} --help".replace("  ", " "))]
-    starts = [f"sori {name} --help: {line.strip(' │')!r}" for name, page in pages.items() for line in page.splitlines() if re.match(r"│ .*  Of ", line)]
+    found = [
+        problem for name, page in pages.items() for problem in problems(page, f"sori {name} --help".replace("  ", " "))
+    ]
+    starts = [
+        f"sori {name} --help: {line.strip(' │')!r}"
+        for name, page in pages.items()
+        for line in page.splitlines()
+        if re.match(r"│ .*  Of ", line)
+    ]
     assert not found + starts, "\n" + "\n".join(found + starts)
 
 

@@ -29,7 +29,12 @@ def test_nearest_words_equal_a_slow_reference():
 
 def test_ties_keep_their_order_and_zero_vectors_have_cosine_zero():
     found = space(["a", "b", "c", "d"], [[1, 0], [2, 0], [0, 0], [3, 0]], [4, 3, 2, 1]).nearest(np.array([9.0, 0.0]))
-    assert [(one.word, one.cosine, one.occurrences) for one in found] == [("a", 1, 4), ("b", 1, 3), ("d", 1, 1), ("c", 0, 2)]
+    assert [(one.word, one.cosine, one.occurrences) for one in found] == [
+        ("a", 1, 4),
+        ("b", 1, 3),
+        ("d", 1, 1),
+        ("c", 0, 2),
+    ]
 
 
 def test_vectors_whose_squares_overflow_are_normalised():

@@ -70,7 +70,7 @@ def test_neighbours_of_words_and_segments():
     found = spoken_words.nearest_words(four, "x", number=2)
     assert [one.example.word for one in found] == ["x", "y", "z"]
     assert found[1].example == four.segments[1]
-    assert [one.count for one in found] == [1, 2, 1]
+    assert [one.num_segments for one in found] == [1, 2, 1]
     near = spoken_words.nearest_segments(four, "u0@0.15", number=2)
     assert [one.example for one in near] == [four.segments[1], four.segments[0], four.segments[3]]
     assert near[0].cosine == pytest.approx(1.0)

@@ -41,7 +41,7 @@ def read_lines(path: Path, *, needed_by: Path) -> list[str]:
             "of the dictionary"
         )
     try:
-        text = read_text(place)
+        text = read_text(path)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 and not a dictionary of fairseq; copy it again") from None
     # Not `splitlines`, which would also split at characters such as U+2028.
