@@ -291,3 +291,60 @@ def test_settings_reach_the_optimiser(toy, tmp_path):
     """Check that the rate of the last update follows the schedule."""
     toy.run(tmp_path, num_steps=10, optim=OptimConfig(lr=0.5), schedule=ScheduleConfig(warmup_fraction=0.5))
     assert [row["lr"] for row in reports(tmp_path)] == pytest.approx([0.5 * 4 / 5, 0.5 * (1 - 4 / 5)])
+
+
+def kept(folder):
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(toy, tmp_path):
+    errors = iter([0.5, 0.2, 0.4, 0.3])
+    toy.run(
+        tmp_path,
+        num_steps=40,
+        save_every_steps=5,
+        evaluate_every=10,
+        keep_checkpoints=3,
+        evaluations=[lambda _: {"dev_cer": next(errors)}],
+    )
+    assert kept(tmp_path) == ["00000030.safetensors", "00000035.safetensors", "best.safetensors"]
+    steps = {name: checkpoint_module.load(tmp_path / "checkpoints" / name).state["step"] for name in kept(tmp_path)}
+    assert list(steps.values()) == [30, 35, 20]
+    assert checkpoint_module.load(tmp_path / "checkpoint.safetensors").state["step"] == 40
+
+
+def test_a_run_continues_from_an_earlier_checkpoint_to_the_same_bits(toy, tmp_path, whole):
+    toy.run(tmp_path, save_every_steps=10, keep_checkpoints=4)
+    assert kept(tmp_path) == ["00000010.safetensors", "00000020.safetensors", "00000030.safetensors"]
+    (tmp_path / "checkpoint.safetensors").write_bytes((tmp_path / "checkpoints" / "00000010.safetensors").read_bytes())
+    system = toy.run(tmp_path, save_every_steps=10, keep_checkpoints=4)
+    assert_equal(weights(whole[0]), weights(system))
+
+
+def test_a_failed_evaluation_is_reported_and_training_goes_on(toy, tmp_path):
+    def evaluation(_):
+        raise OSError("the recordings are gone")
+
+    system = toy.run(tmp_path, evaluate_every=15, evaluations=[evaluation])
+    assert system.finished
+    rows = [row for row in reports(tmp_path) if row["kind"] == "warning"]
+    assert [(row["step"], row["name"]) for row in rows] == [(step, "evaluation_failed") for step in (15, 30, 40)]
+    assert "the recordings are gone" in rows[0]["cause"]
+
+
+def test_a_run_killed_in_an_evaluation_has_lost_nothing_and_evaluates_again(toy, tmp_path):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toy.run(tmp_path, evaluate_every=15, evaluations=[killed])
+    assert checkpoint_module.load(tmp_path / "checkpoint.safetensors").state["step"] == 15
+    toy.run(tmp_path, evaluate_every=15, evaluations=[lambda _: {"dev_cer": 0.5}])
+    rows = [row["step"] for row in reports(tmp_path) if row["kind"] == "evaluation"]
+    assert rows == [15, 30, 40]
+
+
+def test_a_run_stopped_by_the_watch_names_the_states_to_continue_from(toy, tmp_path):
+    poison = frozenset(range(20, 40))
+    with pytest.raises(RuntimeError, match=r"(?s)stopped at update.*00000010.safetensors.*copy one of them over"):
+        toy.run(tmp_path, save_every_steps=10, system=toy.Toy(poison=poison))

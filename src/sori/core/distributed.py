@@ -3,12 +3,17 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from sori.core.shapes import Tensor
+
+_PATIENCE = timedelta(days=7)
+_patient: list[dist.ProcessGroup] = []
+"""The group for `barrier`, while there are several processes."""
 
 
 @contextmanager
@@ -20,9 +25,11 @@ def process_group() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    _patient.append(dist.new_group(backend="gloo", timeout=_PATIENCE))
     try:
         yield
     finally:
+        _patient.clear()
         dist.destroy_process_group()
 
 
@@ -94,9 +101,12 @@ class _Gather(torch.autograd.Function):
 
 
 def barrier() -> None:
-    """Wait for all processes."""
+    """Wait for all processes, for days if need be: one of them may be evaluating or building a cache meanwhile.
+
+    Collectives of the default group give up after minutes, which is right for the exchange of gradients only.
+    """
     if dist.is_initialized():
-        dist.barrier()
+        dist.barrier(group=_patient[0] if _patient else None)
 
 
 def device() -> torch.device:

@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def earlier(self) -> Path:
+        """Earlier checkpoints (`00000100.safetensors`, by update) and the best one, `best.safetensors`."""
+        return self.path / "checkpoints"
+
+    @property
     def metrics(self) -> Path:
         """Reports, evaluations and warnings, one JSON object a line."""
         return self.path / "metrics.jsonl"
@@ -110,6 +115,7 @@ class RunFolder:
         made = (
             self.fingerprint,
             self.checkpoint,
+            self.earlier,
             self.metrics,
             self.model,
             self.vocabulary,

@@ -85,6 +85,8 @@ def train(
     with distributed.process_group(), _exclusive(folder):
         torch.manual_seed(derive(recipe.train.seed, "weights"))
         task = _task(recipe, folder)
+        # Read now: the initial model may have been moved when the run ends.
+        provenance = _provenance(recipe, task.fingerprint)
         logger.info(_summary(recipe, task))
         finished = loop.train(
             task.system,
@@ -97,7 +99,7 @@ def train(
             watch=recipe.watch,
         )
         if finished and distributed.rank() == 0:
-            store.save(task.system, folder.model, provenance=_provenance(recipe, task.fingerprint))
+            store.save(task.system, folder.model, provenance=provenance)
             logger.info("model saved in %s", folder.model)
         distributed.barrier()
     return Run(folder.path, finished)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sori.core.files import write_tensors
+from sori.core.files import atomic_write, write_tensors
 from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
 
@@ -51,6 +51,33 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
         write_tensors(tensors, path, metadata={"format": str(FORMAT), "state": json.dumps(state)})
     except (OSError, SafetensorError) as error:
         raise OSError(_cannot_write(path, needed, error)) from error
+
+
+def keep_earlier(path: Path, step: int, folder: Path, *, number: int) -> None:
+    """Keep the checkpoint that is about to be replaced, and remove all but the newest kept ones.
+
+    Args:
+        path: The checkpoint; nothing is done where there is none.
+        step: Update after which it was saved.
+        folder: For earlier checkpoints, named by update.
+        number: Checkpoints to keep in the folder; 0: none.
+    """
+    if number and path.is_file():
+        keep(path, folder / f"{step:08}.safetensors")
+    kept = sorted(one for one in folder.glob("*.safetensors") if one.stem.isdigit()) if folder.is_dir() else []
+    for old in kept[: max(0, len(kept) - number)]:
+        old.unlink()
+
+
+def keep(path: Path, target: Path) -> None:
+    """Keep a checkpoint under another name, without a second copy on the disk where the file system has hard links."""
+    target.parent.mkdir(exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        with atomic_write(target) as partial:
+            shutil.copyfile(path, partial)
 
 
 def load(path: Path) -> Checkpoint:

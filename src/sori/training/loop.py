@@ -34,11 +34,21 @@ from sori.core.seeds import Rng, derive
 from sori.core.shapes import Tensor
 from sori.data.batches.loader import Batches, prefetch
 from sori.training import checkpoint
-from sori.training.metrics import Reporter, Window
+from sori.training.metrics import Reporter, Window, read_metrics
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
 from sori.training.schedule import ScheduleConfig, factor
-from sori.training.watch import Diverged, Facts, Finding, Watch, WatchConfig, non_finite_error
+from sori.training.watch import (
+    Diverged,
+    Facts,
+    Finding,
+    Watch,
+    WatchConfig,
+    evaluation_failed,
+    non_finite_error,
+)
 
+ERRORS = ("dev_cer", "dev_wer", "held_out_mlm")
+"""Numbers by which evaluations are compared, the first that there is; less is better."""
 Evaluation = Callable[[Any], Mapping[str, float]]
 """Takes the system in eval mode and returns named numbers; runs only in the first process."""
 
@@ -64,6 +74,9 @@ class TrainConfig(Config):
     """Number of updates between two checkpoints."""
     save_every_minutes: float = Field(default=10.0, gt=0)
     """Minutes between two checkpoints, where that comes sooner."""
+    keep_checkpoints: int = Field(default=2, ge=1, le=1000)
+    """Checkpoints to keep: the newest, with which a run is continued, and earlier ones in `checkpoints/`. The best one
+    by an error that the evaluations measure (`dev_cer`) is kept besides."""
     num_loader_threads: int = Field(default=1, ge=1, le=1024)
     """Threads that read audio ahead."""
 
@@ -88,7 +101,8 @@ def train(
         optim: AdamW.
         schedule: of the learning rate.
         folder: of the run, begun (`RunFolder.begin`). Several processes must share it.
-        evaluations: run every `train.evaluate_every` updates and after the last.
+        evaluations: run every `train.evaluate_every` updates and after the last, always after a save: one that fails is
+            reported, and training goes on.
         watch: what to look for in the reports.
 
     Returns:
@@ -103,6 +117,8 @@ def train(
     run.resume()
     main = distributed.rank() == 0
     with Reporter(folder, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
+        if run.step and _due(train.evaluate_every, run.step, train.num_steps) and not run.is_evaluated():
+            run.evaluate(evaluations, reporter)  # the run was stopped between its save and its evaluation
         if run.step >= train.num_steps:
             reporter.message(f"{folder.path} is finished ({run.step} updates); nothing to do")
             return True
@@ -114,10 +130,11 @@ def train(
                 reporter.tick(run.step)
                 if run.step % train.log_every == 0 or run.step == train.num_steps:
                     run.report(reporter)
-                if _due(train.evaluate_every, run.step, train.num_steps):
-                    run.evaluate(evaluations, reporter)
-                if stopping or run.save_is_due():
+                evaluate = bool(evaluations) and _due(train.evaluate_every, run.step, train.num_steps)
+                if stopping or evaluate or run.save_is_due():
                     run.save()
+                if evaluate and not stopping:
+                    run.evaluate(evaluations, reporter)
                 if stopping and run.step < train.num_steps:
                     reporter.message(f"saved after update {run.step}; repeat the command to continue")
                     return False
@@ -138,7 +155,13 @@ class _Run:
         folder: RunFolder,
         watch: WatchConfig,
     ) -> None:
-        self.train, self.optim, self.schedule, self.path = train, optim, schedule, folder.checkpoint
+        self.train, self.optim, self.schedule, self.folder, self.path = (
+            train,
+            optim,
+            schedule,
+            folder,
+            folder.checkpoint,
+        )
         self.device = distributed.device()
         self.system: Any = system.to(self.device)
         self.system.train()
@@ -151,6 +174,7 @@ class _Run:
         self.window = Window()
         self.step, self.seconds, self.skipped_in_row = 0, 0.0, 0
         self.lr = self.waited = 0.0
+        self.saved_step = 0
         self.saved_at = time.monotonic()
         self.reported = (self.saved_at, 0, 0.0)
         """Time of this process's last report (or start), and `step` and `seconds` then: for the speeds."""
@@ -177,6 +201,7 @@ class _Run:
                 )
             checkpoint.restore(found, system=self.system, optimizer=self.optimizer)
             self.step, self.seconds, self.skipped_in_row = state["step"], state["seconds"], state["skipped_in_row"]
+            self.saved_step = self.step
             self.window, self.watch.state = Window(**state["window"]), state["watch"]
         self.reported = (time.monotonic(), self.step, self.seconds)
         steps = distributed.all_reduce_sum(torch.tensor(float(self.step), device=self.device))
@@ -199,8 +224,11 @@ class _Run:
                 "window": self.window.to_state(),
                 "watch": self.watch.state,
             }
+            if self.saved_step != self.step:
+                number = self.train.keep_checkpoints - 1
+                checkpoint.keep_earlier(self.path, self.saved_step, self.folder.earlier, number=number)
             checkpoint.save(self.path, system=self.system, optimizer=self.optimizer, state=state)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.step
 
     def save_is_due(self) -> bool:
         """Return whether to save now: by updates, by minutes, or at the end."""
@@ -224,7 +252,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
         if self.skipped_in_row >= self.train.max_skipped:
-            raise Diverged(non_finite_error(self.skipped_in_row, self.step))
+            raise Diverged(f"{non_finite_error(self.skipped_in_row, self.step)} {_where_saved(self.folder)}")
         self.step += 1
         self.seconds += seconds
         self.window.add(sums, seconds=seconds, grad_norm=grad_norm, skipped=not finite)
@@ -292,7 +320,7 @@ class _Run:
 
     def _act(self, finding: Finding, reporter: Reporter) -> None:
         if finding.action == "stop":
-            raise Diverged(f"stopped at update {self.step}, {finding} The last checkpoint is unchanged.")
+            raise Diverged(f"stopped at update {self.step}, {finding} {_where_saved(self.folder)}")
         if finding.action == "recover" and hasattr(self.system, "recover"):
             before = {p: p.detach().clone() for p in self.system.parameters()}
             done = self.system.recover(rng=Rng(self.train.seed, self.step, 0, self.device))
@@ -307,10 +335,28 @@ class _Run:
             self.system.eval()
             with torch.no_grad():
                 for evaluation in evaluations:
-                    reporter.evaluation(self.step, evaluation(self.system))
+                    self._evaluate(evaluation, reporter)
             self.system.train()
         if evaluations:
             distributed.barrier()
+
+    def _evaluate(self, evaluation: Evaluation, reporter: Reporter) -> None:
+        """Run one evaluation; keep the checkpoint if it is the best so far."""
+        try:
+            numbers = evaluation(self.system)
+        except Exception as error:  # noqa: BLE001 - whatever fails, hours of training are not to be lost with it
+            reporter.warn(self.step, evaluation_failed(error))
+            return
+        earlier = read_metrics(self.folder.metrics)
+        reporter.evaluation(self.step, numbers)
+        name = next((one for one in ERRORS if one in numbers), None)
+        before = [row[name] for row in earlier if row["kind"] == "evaluation" and row.get(name) is not None]
+        if name is not None and numbers[name] < min(before, default=math.inf):
+            checkpoint.keep(self.path, self.folder.earlier / "best.safetensors")
+
+    def is_evaluated(self) -> bool:
+        """Return whether the metrics hold an evaluation of this update."""
+        return any(r["step"] == self.step for r in read_metrics(self.folder.metrics) if r["kind"] == "evaluation")
 
 
 @final
@@ -354,6 +400,19 @@ class StopSignals:
         self.requested = True
         # os.write because print is not re-entrant: the signal may arrive during a print.
         os.write(2, b"\nfinishing this update, then saving; press Ctrl-C again to stop at once without saving\n")
+
+
+def _where_saved(folder: RunFolder) -> str:
+    """Say which states can be continued from."""
+    if not folder.checkpoint.is_file():
+        return "No checkpoint was saved yet."
+    earlier = sorted(path.name for path in folder.earlier.glob("*.safetensors")) if folder.earlier.is_dir() else []
+    if not earlier:
+        return "The last checkpoint is unchanged."
+    return (
+        f"The last checkpoint is unchanged, and earlier ones are in {folder.earlier} ({', '.join(earlier)}); copy one "
+        f"of them over {folder.checkpoint.name} to continue from there."
+    )
 
 
 def _due(every: int | None, step: int, num_steps: int) -> bool:

@@ -12,7 +12,15 @@ from pydantic import Field
 
 from sori.core.config import Config
 
-Name = Literal["chance_level", "collapse", "falling_perplexity", "vanishing_gradient", "non_finite", "blank_plateau"]
+Name = Literal[
+    "chance_level",
+    "collapse",
+    "falling_perplexity",
+    "vanishing_gradient",
+    "non_finite",
+    "blank_plateau",
+    "evaluation_failed",
+]
 
 Report = Mapping[str, Any]
 """Numbers by name; `step` and `skipped` are integers, the others are floats."""
@@ -167,7 +175,16 @@ def contrastive(report: Report) -> float:
 def non_finite_error(num_skipped: int, step: int) -> str:
     """Return the error message for a run stopped because loss or gradient stayed infinite or NaN."""
     cause, cure = _non_finite(num_skipped)
-    return f"stopped at update {step}: {cause} {cure} The last checkpoint is unchanged."
+    return f"stopped at update {step}: {cause} {cure}"
+
+
+def evaluation_failed(error: Exception) -> Finding:
+    """Return the finding for an evaluation that raised an error."""
+    return Finding(
+        "evaluation_failed",
+        f"an evaluation failed with {type(error).__name__}: {error}.",
+        "Training continues and is saved; mend the cause, then use `sori evaluate` on the finished model.",
+    )
 
 
 def _non_finite(num_skipped: int) -> tuple[str, str]:
