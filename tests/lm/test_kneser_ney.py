@@ -19,7 +19,7 @@ RULES = Vocabulary(symbols=(BLANK,))
 
 
 def corpus(seed, *, num_sentences=400, num_words=300):
-    """Sentences over few words, some of which like each other, so that all orders have counts of every size."""
+    """Sentences over few words, some of which are often adjacent, so that all orders have counts of every size."""
     rng = random.Random(seed)
     words = [f"{chr(97 + n // 18)}{chr(97 + n % 18)}" for n in range(num_words)]
     weights = [1 / (n + 1) for n in range(num_words)]
@@ -156,7 +156,7 @@ def test_discounts_by_hand(tmp_path):
     assert {word: 10 ** model[word,][0] for word in expected} == pytest.approx(expected, abs=1e-7)
 
 
-def test_file_as_others_expect_it(tmp_path):
+def test_file_format(tmp_path):
     build([write(tmp_path, [["a", "b"], ["a"]])], order=2, into=tmp_path / "model.arpa")
     assert (tmp_path / "model.arpa").read_text(encoding="utf-8") == (
         "\\data\\\nngram 1=5\nngram 2=4\n\n\\1-grams:\n-0.9030900\t<unk>\t0\n-99.0000000\t<s>\t-0.3010300\n"
@@ -189,7 +189,7 @@ def test_lines_do_not_depend_on_chunks(tmp_path, monkeypatch):
     assert (tmp_path / "whole.arpa").read_bytes() == (tmp_path / "pieces.arpa").read_bytes()
 
 
-def test_order_of_files_packing_and_forgetting_change_nothing(tmp_path, monkeypatch):
+def test_order_of_files_compression_and_cache_size_do_not_matter(tmp_path, monkeypatch):
     sentences = corpus(2)
     parts = [write(tmp_path, sentences[start::3], f"part{start}.txt") for start in range(3)]
     build(parts, order=3, into=tmp_path / "forwards.arpa")
@@ -197,7 +197,7 @@ def test_order_of_files_packing_and_forgetting_change_nothing(tmp_path, monkeypa
     packed = [tmp_path / "part1.txt.gz", tmp_path / "part2.txt.xz"]
     packed[0].write_bytes(gzip.compress(parts[1].read_bytes()))
     packed[1].write_bytes(lzma.compress(parts[2].read_bytes()))
-    monkeypatch.setattr("sori.lm.ngram_counts._MAX_REMEMBERED", 3)
+    monkeypatch.setattr("sori.lm.ngram_counts._MAX_CACHED", 3)
     for texts in ([parts[2], parts[0], parts[1]], [packed[1], packed[0], parts[0]]):
         build(texts, order=3, into=tmp_path / "again.arpa.gz")
         assert gzip.decompress((tmp_path / "again.arpa.gz").read_bytes()) == wanted
@@ -242,7 +242,7 @@ def test_lines_are_normalised_as_the_recogniser_does(tmp_path_factory, lines, ca
     assert said("character") == framed(rules.split(line) for line in ["first", *lines])
 
 
-def test_ngrams_know_prefix_and_suffix(tmp_path):
+def test_ngrams_have_prefix_and_suffix(tmp_path):
     tokens = read([write(tmp_path, corpus(3, num_sentences=30))], rules=RULES, unit="word")
     levels = count(tokens, order=3)
     texts = [[(tokens.words[word],) for word in levels[0].word]]
@@ -254,7 +254,7 @@ def test_ngrams_know_prefix_and_suffix(tmp_path):
         assert np.all(np.diff(level.prefix) >= 0)
 
 
-def test_words_that_cannot_be_spelled_become_unk(tmp_path):
+def test_words_with_unsupported_symbols_become_unk(tmp_path):
     vocabulary = Vocabulary.fit(["the cat sat on a mat here"])
     text = [*["The cat sat on 7 mats, café!"] * 3, "the cat жук sat on mats"]
     report, model = built(tmp_path, [line.split() for line in text], order=3, vocabulary=vocabulary)
@@ -263,15 +263,15 @@ def test_words_that_cannot_be_spelled_become_unk(tmp_path):
     assert ("on", "<unk>", "mats") in model
     assert_proper(model, 3)
     assert (report.words, report.distinct_words, report.replaced) == (27, 5, 7)
-    assert [(one.text, one.count) for one in report.unwritable_words] == [("7", 3), ("café", 3), ("жук", 1)]
-    repairs = {one.text[0]: (one.count, one.repair) for one in report.unwritable_symbols}
-    assert repairs["7"] == (3, "figures: write numbers as they are spoken")
+    assert [(one.text, one.count) for one in report.unsupported_words] == [("7", 3), ("café", 3), ("жук", 1)]
+    repairs = {one.text[0]: (one.count, one.repair) for one in report.unsupported_symbols}
+    assert repairs["7"] == (3, "digit: write numbers as they are spoken")
     assert repairs["f"][1].startswith("Latin letter")
     assert repairs["к"][1].startswith("Cyrillic letter")
-    assert repairs["é"] == (3, "write e instead, if that is how it is spelled in the transcripts")
+    assert repairs["é"] == (3, "write e instead, if it is spelled like this in the transcripts")
     assert "25.9% of the text is <unk>" in " ".join(report.messages)
     table = report.table()
-    assert "7 words (25.93%) cannot be written" in table
+    assert "7 words (25.93%) were counted as <unk>" in table
     assert "café" in table
 
 
@@ -282,34 +282,34 @@ def test_symbols_of_a_recogniser(tmp_path):
     sentences = [[s if s in vocabulary.symbols else "<unk>" for s in vocabulary.split(line)] for line in lines]
     assert "|" in sentences[1]
     assert_same(model, estimate(sentences, 3))
-    assert (report.replaced, report.unwritable_words) == (2, ())  # the two letters of one syllable
-    assert [one.count for one in report.unwritable_symbols] == [1, 1]
+    assert (report.replaced, report.unsupported_words) == (2, ())  # the two letters of one syllable
+    assert [one.count for one in report.unsupported_symbols] == [1, 1]
     assert "symbols" in report.table()
 
 
-def test_few_characters_are_no_reason_for_more_text(tmp_path):
+def test_few_characters_do_not_need_more_text(tmp_path):
     report, _ = built(tmp_path, [["ab"]], order=1, unit="character")
     assert [m for m in report.messages if m.startswith("order 1") and "of which there are few, and harmless" in m]
 
 
-def test_words_of_the_format_are_no_words(tmp_path):
+def test_special_words_in_a_text_become_unk(tmp_path):
     vocabulary = Vocabulary.fit(["ab <s> UNK/"], punctuation="keep", case="keep")
     report, model = built(tmp_path, [["a", "<s>", "b", "<UNK>"]], order=2, vocabulary=vocabulary)
     assert_same(model, estimate([["a", "<unk>", "b", "<unk>"]], 2))
-    assert (report.unwritable_words[0].text, report.unwritable_words[0].count) == (" ".join(SPECIAL_WORDS), 2)
+    assert (report.unsupported_words[0].text, report.unsupported_words[0].count) == (" ".join(SPECIAL_WORDS), 2)
 
 
 def test_orders_may_be_pruned_away(tmp_path):
     report, model = built(tmp_path, [["a", "b"], ["a", "b"], ["a", "c"]], order=4, prune=[0, 1, 9])
     assert len(report.ngrams) == 2
-    assert report.messages[-1] == "order 3 was pruned away: the model has order 2"
+    assert report.messages[-1] == "order 3 was removed by pruning: the model has order 2"
     assert model["<s>", "a"][1] is None
 
 
-def test_small_text_says_what_it_lacks(tmp_path):
+def test_small_texts_are_reported(tmp_path):
     report, _ = built(tmp_path, [["a"]], order=4)
     assert len(report.ngrams) == 3
-    assert "order 4 has no n-grams, all sentences being shorter: the model has order 3" in report.messages[-1]
+    assert "order 4 has no n-grams, as all sentences are shorter: the model has order 3" in report.messages[-1]
     assert [m for m in report.messages if m.startswith("order 2: discounts (0.5, 1.0, 1.5)") and "more text" in m]
     assert "note: order 1" in report.table()
 
@@ -319,11 +319,11 @@ def test_discounts_out_of_range_are_not_used(tmp_path):
     words = ["a", "b", "c", *["d"] * 2, *["e"] * 3, *(list("fghijkl") * 4)]
     report, model = built(tmp_path, [words[:9], words[9:18], words[18:27], words[27:34], words[34:]], order=1)
     assert report.discounts == (FALLBACK,)
-    assert "that for the count 3 would be -13.80, not above 0" in report.messages[0]
+    assert "the estimate for the count 3 is -13.80, not above 0" in report.messages[0]
     assert_proper(model, 1)
 
 
-def test_lines_as_long_as_books_are_remarked_upon(tmp_path):
+def test_very_long_lines_are_reported(tmp_path):
     report, _ = built(tmp_path, [["a", "b"] * 600], order=2)
     assert "1,200 words on average" in " ".join(report.messages)
 
@@ -333,11 +333,15 @@ def test_lines_as_long_as_books_are_remarked_upon(tmp_path):
     [
         ("né\n".encode() * 3 + b"caf\xe9 au\n", "a.txt", r"byte 0xe9 at position 15 \(counted from 0\).*WINDOWS-1252"),
         ("né\n".encode("utf-16"), "a.txt", "byte 0xff at position 0.*UTF-16"),
-        (gzip.compress(b"a b\n", mtime=0), "a.txt", "byte 0x8b at position 1.*packed"),
-        (gzip.compress(b"a\xe9\n", mtime=0), "a.txt.gz", "position 1 .*unpacked"),
-        (gzip.compress(b"a b\n" * 999, mtime=0)[:-12], "a.txt.gz", "damage after [0-9]+ unpacked bytes.*copy it again"),
-        (b"plain text\n", "a.txt.gz", "damage after 0 .*right ending"),
-        (lzma.compress(b"a b\n" * 999)[:-12], "a.txt.xz", "damage after"),
+        (gzip.compress(b"a b\n", mtime=0), "a.txt", "byte 0x8b at position 1.*compressed"),
+        (gzip.compress(b"a\xe9\n", mtime=0), "a.txt.gz", "position 1 .*decompressed"),
+        (
+            gzip.compress(b"a b\n" * 999, mtime=0)[:-12],
+            "a.txt.gz",
+            "damaged data after [0-9]+ decompressed bytes.*copy it",
+        ),
+        (b"plain text\n", "a.txt.gz", "damaged data after 0 .*correct the suffix"),
+        (lzma.compress(b"a b\n" * 999)[:-12], "a.txt.xz", "damaged data after"),
         (b"", "a.txt", "expected text files with words"),
         (b"... !\n\n \n", "a.txt", "only punctuation"),
     ],
@@ -356,7 +360,7 @@ def test_bad_texts(tmp_path, data, name, message):
     [
         ({"order": 0}, "from 1 to 6, got 0"),
         ({"order": MAX_ORDER + 1}, "got 7"),
-        ({"prune": [0, 2, 1]}, r"not falling, got \[0, 2, 1\]"),
+        ({"prune": [0, 2, 1]}, r"not decreasing, got \[0, 2, 1\]"),
         ({"prune": [-1]}, "from 0"),
         ({"prune": [0, 0, 0, 0, 1]}, "at most 4 counts.*0 0 1 1"),
         ({"into": "model.bin"}, "ends in .arpa or .arpa.gz"),
@@ -377,7 +381,7 @@ def test_same_file_twice(tmp_path):
         build([text, tmp_path / "." / "text.txt"], into=tmp_path / "model.arpa")
 
 
-def test_broken_off_writing_leaves_the_old_model(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_the_old_model(tmp_path, monkeypatch):
     text = write(tmp_path, corpus(0))
     build([text], into=tmp_path / "model.arpa", order=2)
     before = (tmp_path / "model.arpa").read_bytes()
@@ -393,7 +397,7 @@ def test_broken_off_writing_leaves_the_old_model(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_higher_orders_foretell_real_text_better(tmp_path, data_dir):
+def test_higher_orders_predict_real_text_better(tmp_path, data_dir):
     with lzma.open(data_dir / "text-english" / "brown.txt.xz", "rt", encoding="utf-8") as file:
         lines = [line for line in itertools.islice(file, 9_000) if not line.startswith("#DOC")]
     held_out = [RULES.normalise(line).split() for line in lines[::50]]

@@ -40,7 +40,7 @@ ngram 3=2
 
 
 def read_slowly(text):
-    """Words of an n-gram to (log10 probability, log10 back-off weight), by the letter of the format."""
+    """Words of an n-gram to (log10 probability, log10 back-off weight), as the format defines it."""
     table = {}
     for line in text.splitlines():
         if line.startswith("\\") and line.endswith("-grams:"):
@@ -70,7 +70,7 @@ def _unigram(table, word):
 
 
 def sentence_slowly(table, words, *, start="<s>", end="</s>"):
-    """Log10 probability of a sentence with its end, where the model knows either."""
+    """Log10 probability of a sentence with its end, if the model has both."""
     known = [word if (word,) in table else "<unk>" for word in words]
     history, total = [start] if (start,) in table else [], 0.0
     for word in [*known, *([end] if (end,) in table else [])]:
@@ -79,7 +79,7 @@ def sentence_slowly(table, words, *, start="<s>", end="</s>"):
     return total
 
 
-def random_arpa(words, order, *, seed=0, share=0.4, unknown=True, ends=False):
+def random_arpa(words, order, *, seed=0, fraction=0.4, unknown=True, ends=False):
     """An ARPA file with random numbers whose n-grams all have their beginnings, and not all of them their ends."""
     rng = random.Random(seed)
     unigrams = [*(["<unk>"] if unknown else []), "<s>", "</s>", *words]
@@ -89,7 +89,7 @@ def random_arpa(words, order, *, seed=0, share=0.4, unknown=True, ends=False):
         every = [(*gram, word) for gram in begun for word in unigrams if word != "<s>"]
         if ends:  # as KenLM wants it
             every = [gram for gram in every if gram[1:] in levels[-1]]
-        levels.append([gram for gram in every if rng.random() < share] or every[:1])
+        levels.append([gram for gram in every if rng.random() < fraction] or every[:1])
     text = "\\data\\\n" + "".join(f"ngram {n}={len(level)}\n" for n, level in enumerate(levels, 1))
     for number, level in enumerate(levels, 1):
         rng.shuffle(level)
@@ -142,7 +142,7 @@ def test_by_hand(name, tmp_path):
     ],
     ids=["windows", "blanks", "irstlm", "srilm", "no-last-newline", "kenlm-unknown"],
 )
-def test_writes_of_others(change, tmp_path):
+def test_files_of_other_programs(change, tmp_path):
     usual, other = model_of(ARPA, tmp_path), model_of(change(ARPA), tmp_path, "other.arpa")
     for sentence in ("", "ab ba b", "b new b", "ba ba"):
         assert other.log_prob(sentence) == pytest.approx(usual.log_prob(sentence), abs=1e-6)
@@ -169,7 +169,7 @@ def test_perplexity(tmp_path):
         model.perplexity([])
 
 
-def test_states_forget_what_makes_no_difference(tmp_path):
+def test_states_drop_words_that_do_not_affect_the_next(tmp_path):
     model = model_of(ARPA, tmp_path)
     _, after = model.score(model.score(model.start, model.word_id("b"))[1], model.unknown)
     assert after == 0  # nothing follows <unk>, which costs nothing to leave
@@ -190,7 +190,7 @@ def test_states_forget_what_makes_no_difference(tmp_path):
         (lambda text: text.replace("-0.5\tab ba", "0.5\tab ba"), r"line 18: .*not above 0.*2-gram number 2 of 5"),
         (lambda text: text.replace("-0.5\tab ba", "-0.5.1\tab ba"), r"line 18: .*not above 0"),
         (lambda text: text.replace("-0.5\tab ba\t-0.15", "-0.5\tab"), r"line 18: expected as many words"),
-        (lambda text: text.replace("-0.5\tab ba", "-0.5\tab bx"), r"line 18: expected only words"),
+        (lambda text: text.replace("-0.5\tab ba", "-0.5\tab bx"), r"line 18: expected only words that are listed"),
         (lambda text: text.replace("ab ba\t-0.15", "ab ba\tmuch"), r"line 18: expected at most one number"),
         (lambda text: text.replace("ngram 2=5", "ngram 2=4"), r"line 21: expected `\\3-grams:`"),
         (lambda text: text.replace("ngram 2=5", "ngram 2=6"), r"line 22: .* 2-gram number 6 of 6"),
@@ -211,5 +211,5 @@ def test_files_of_another_kind(tmp_path):
     with pytest.raises(ValueError, match="KenLM binary"):
         NgramModel.read(tmp_path / "lm.bin")
     (tmp_path / "lm.gz").write_bytes(gzip.compress(ARPA.encode())[:-20])
-    with pytest.raises(ValueError, match="cut download"):
+    with pytest.raises(ValueError, match="incomplete download"):
         NgramModel.read(tmp_path / "lm.gz")

@@ -5,7 +5,7 @@ from sori.synth import CorpusSize, speak_corpus
 SIZE = CorpusSize(3, 4, 2, 3, 2, 2)
 
 
-def test_a_corpus_lies_in_folders_by_voice_with_transcripts_beside(tmp_path):
+def test_a_corpus_has_a_folder_for_each_voice_and_transcripts_beside_the_files(tmp_path):
     speak_corpus(tmp_path / "a", SIZE, seed=1)
     sounds = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.wav"))
     texts = {path: path.read_text() for path in (tmp_path / "a").rglob("*.txt")}

@@ -25,7 +25,7 @@ def test_levels_margins_and_noise_stay_in_their_ranges():
         assert -55 < float(noise - level) < -20
 
 
-def test_a_room_answers_after_the_sound_and_not_before():
+def test_reverberation_follows_the_sound():
     silent_until_2000 = torch.zeros(12_000)
     silent_until_2000[2_000:2_100] = 1
     sound = record(silent_until_2000, torch.Generator().manual_seed(0), margin_seconds=0.0)

@@ -13,7 +13,7 @@ def test_sentences_differ_and_depend_on_the_seed_only():
     assert some[:20] != sentences(20, seed=2)
 
 
-def test_sentences_to_avoid_do_not_come_up():
+def test_sentences_to_avoid_are_not_generated():
     avoid = frozenset(sentences(300, seed=1))
     assert avoid.isdisjoint(sentences(300, seed=1, avoid=avoid))
 

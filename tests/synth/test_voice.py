@@ -1,14 +1,14 @@
 import subprocess
 import sys
+import wave
 
 import pytest
 import torch
-import waveform
 
 from sori.synth import Voice, speak, voice, voices
 
 
-def test_a_sentence_becomes_a_few_seconds_of_sound_at_16_khz():
+def test_a_sentence_is_a_few_seconds_of_audio_at_16_khz():
     sound = speak("The old captain sold seven yellow boats near the quiet river.", Voice("en-us", "f2"))
     assert sound.dtype == torch.float32
     assert 2.5 < len(sound) / 16_000 < 4.5
@@ -31,11 +31,11 @@ def _fundamental(sound: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(("dialect", "text"), [("ko", "안녕하세요"), ("sw", "habari ya asubuhi"), ("de", "guten Tag")])
-def test_other_languages_speak_too(dialect, text):
+def test_other_languages(dialect, text):
     assert len(speak(text, Voice(dialect))) > 8_000
 
 
-def test_every_english_voice_is_known():
+def test_every_english_voice_exists():
     for dialect in voice.DIALECTS:
         speak("yes", Voice(dialect))
     lengths = {variant: len(speak("yes, seven", Voice("en", variant))) for variant in voice.VARIANTS}
@@ -52,10 +52,10 @@ def test_voices_differ_and_depend_on_the_seed_only():
     assert len(voices(200, seed=0)) == 200
 
 
-def test_what_cannot_be_spoken_is_said():
+def test_unknown_voices_and_empty_texts_are_refused():
     with pytest.raises(ValueError, match="no voice 'klingon-9'"):
         speak("hello", Voice("klingon-9"))
-    with pytest.raises(ValueError, match="no sound for ''"):
+    with pytest.raises(ValueError, match="produces no sound for ''"):
         speak("")
 
 
@@ -68,9 +68,9 @@ def test_without_the_extra_the_error_names_it(monkeypatch):
     voice._engine.cache_clear()
 
 
-def test_without_the_extra_the_program_is_used_aloud(monkeypatch, tmp_path, caplog):
+def test_without_the_extra_the_program_is_used_with_a_warning(monkeypatch, tmp_path, caplog):
     recorded = tmp_path / "recorded.wav"
-    with waveform.open(str(recorded), "wb") as file:
+    with wave.open(str(recorded), "wb") as file:
         file.setparams((1, 2, 22_050, 0, "NONE", ""))
         file.writeframes((torch.sin(torch.arange(22_050) / 10) * 9_000).short().numpy().tobytes())
     program = tmp_path / "espeak-ng"
@@ -88,7 +88,7 @@ def test_without_the_extra_the_program_is_used_aloud(monkeypatch, tmp_path, capl
     assert "using the program espeak-ng" in caplog.text
 
 
-def test_equal_calls_from_a_fresh_process_give_equal_samples_and_it_ends_well():
+def test_equal_calls_from_a_new_process_give_equal_samples_without_errors():
     script = (
         "import hashlib; from sori.synth import *\n"
         "sounds = [speak('good morning', v) for v in voices(3, seed=1)]\n"

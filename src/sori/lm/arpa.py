@@ -1,6 +1,6 @@
-"""Reading ARPA files of any size: header and words in Python, longer n-grams by compiled code, straight from the bytes.
+"""Read ARPA files of any size: header and words in Python, longer n-grams by compiled code.
 
-An ARPA file is text; KenLM, SRILM and IRSTLM differ in blanks and in what they leave out, which is all accepted.
+KenLM, SRILM and IRSTLM differ in white space and in the fields that they omit; all their files are accepted.
 """
 
 import gzip
@@ -17,25 +17,25 @@ from numpy.typing import NDArray
 from sori.core.compiled import jit
 from sori.core.user_files import open_bytes, read_bytes
 
-_ZERO_LOG10 = -99.0  # how SRILM writes the probability 0
+_ZERO_LOG10 = -99.0  # the base-10 logarithm of 0 in files of SRILM
 _LN10 = math.log(10)
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
-_POWERS = 10.0 ** np.arange(23)  # those that are exact
+_POWERS = 10.0 ** np.arange(23)  # the exact powers
 _ERRORS = (
     "",
     "a base-10 logarithm of a probability (a number not above 0) first in the line",
     "as many words in the line as the order of the section",
     "at most one number, the back-off weight, after the words",
-    "only words that the 1-grams list",
+    "only words that are listed as 1-grams",
 )
-"""What the compiled parser wants, by its answer; 0 is none."""
+"""What the compiled parser expects, by its error code; 0: no error."""
 
 
 class Level(NamedTuple):
-    """The n-grams of one order, in any order of rows."""
+    """The n-grams of one order, rows in any order."""
 
     ids: NDArray[np.int32]
-    """Words, `ngram position`."""
+    """Word numbers, `ngram position`."""
     log_prob: NDArray[np.float32]
     """Nats."""
     backoff: NDArray[np.float32]
@@ -43,10 +43,10 @@ class Level(NamedTuple):
 
 
 def read(path: Path) -> tuple[list[str], list[Level]]:
-    """Words and n-grams of a file, plain or gzipped.
+    """Read words and n-grams from a file, plain or gzipped.
 
     Raises:
-        ValueError: the file is not ARPA, is cut, or a line of it is broken, which is named.
+        ValueError: the file is not ARPA, is truncated, or has an invalid line, which the message names.
         FileNotFoundError: there is no such file.
     """
     return _Reader(_open(path), path).levels()
@@ -58,26 +58,28 @@ def _open(path: Path) -> Any:
         head = file.read(16)
         if head.startswith(b"mmap lm"):
             raise ValueError(
-                f"expected an ARPA file, got {path}, which is a KenLM binary; its layout depends on the machine: give "
-                "the ARPA file that build_binary was called with"
+                f"expected an ARPA file, got {path}, which is a KenLM binary file; its layout depends on the machine: "
+                "use the ARPA file from which build_binary made it"
             )
         if not head.startswith(b"\x1f\x8b"):
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if head else b""
     try:
         return gzip.decompress(read_bytes(path))
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be unpacked ({error}); likely a cut download: fetch it again") from None
+        raise ValueError(
+            f"{path} cannot be decompressed ({error}); likely an incomplete download: download it again"
+        ) from None
 
 
 class _Reader:
-    """One pass through the bytes of an ARPA file: header and 1-grams in Python, longer n-grams compiled."""
+    """Reader of the content of an ARPA file: header and 1-grams in Python, longer n-grams by compiled code."""
 
     def __init__(self, data: Any, path: Path) -> None:
         self.data, self.path = data, path
-        self.position = self.last = 0  # behind the line that was read last, and where it begins
+        self.position = self.last = 0  # end and start of the line that was read last
 
     def levels(self) -> tuple[list[str], list[Level]]:
-        """All words, and the n-grams of each order; ValueError names the line that is not in order."""
+        """Return all words, and the n-grams of each order; raise ValueError that names an invalid line."""
         counts = self._counts()
         words, first = self._words(counts[0])
         blob, ends = np.frombuffer(b"".join(words), np.uint8), np.cumsum([len(word) for word in words])
@@ -88,7 +90,7 @@ class _Reader:
         text = np.frombuffer(self.data, np.uint8)
         for order, count in enumerate(counts[1:], 2):
             if self._text() != b"\\%d-grams:" % order:
-                raise self._error(f"`\\{order}-grams:` after as many {order - 1}-grams as the header announces")
+                raise self._error(f"`\\{order}-grams:` after as many {order - 1}-grams as the header states")
             level = Level(np.zeros((count, order), np.int32), np.zeros(count, np.float32), np.zeros(count, np.float32))
             self.position, row, status = _parse(text, self.position, table, blob, ends, level)
             if status:
@@ -96,7 +98,7 @@ class _Reader:
                 raise self._error(f"{_ERRORS[status]}, in {order}-gram number {row + 1} of {count}")
             levels.append(level)
         if self._text() != b"\\end\\":
-            raise self._error(f"\\end\\ after the {counts[-1]} {len(counts)}-grams that the header announces")
+            raise self._error(f"\\end\\ after the {counts[-1]} {len(counts)}-grams that the header states")
         return [word.decode("utf-8", errors="replace") for word in words], levels
 
     def _line(self) -> bytes | None:
@@ -108,26 +110,26 @@ class _Reader:
         return bytes(self.data[self.last : self.position]).strip()
 
     def _text(self) -> bytes:
-        """The next line that is not blank; nothing at the end of the file."""
+        """Return the next line that is not blank; empty at the end of the file."""
         while (line := self._line()) == b"":
             pass
         return line or b""
 
     def _error(self, expected: str) -> ValueError:
-        """For the line that was read last."""
+        """Return an error about the line that was read last."""
         number = bytes(self.data[: self.last]).count(b"\n") + 1
         line = bytes(self.data[self.last : self.position]).strip()[:80].decode("utf-8", errors="replace")
         got = repr(line) if self.last < len(self.data) else "the end of the file"
         return ValueError(
-            f"{self.path}, line {number}: expected {expected}, got {got}; likely a file that was cut or edited by hand"
+            f"{self.path}, line {number}: expected {expected}, got {got}; likely it was truncated or edited by hand"
         )
 
     def _counts(self) -> list[int]:
         while (line := self._line()) != b"\\data\\":
             if line is None:
                 raise ValueError(
-                    f"{self.path}: expected an ARPA file, got one without the line \\data\\; likely text or another "
-                    "format: write the model as ARPA"
+                    f"{self.path}: expected an ARPA file, got a file without the line \\data\\; likely text or "
+                    "another format: export the model as ARPA"
                 )
         counts: list[int] = []
         while found := _COUNT.fullmatch(line := self._text()):
@@ -135,7 +137,7 @@ class _Reader:
                 raise self._error(f"`ngram {len(counts) + 1}=COUNT`")
             counts.append(int(found[2]))
         if not counts or not counts[0] or line != b"\\1-grams:":
-            raise self._error("`ngram 1=COUNT`, more orders perhaps, then `\\1-grams:`")
+            raise self._error("`ngram 1=COUNT`, optionally further orders, then `\\1-grams:`")
         return counts
 
     def _words(self, count: int) -> tuple[list[bytes], Level]:
@@ -144,12 +146,14 @@ class _Reader:
         for row in range(count):
             parts = (self._line() or b"").split()
             if len(parts) not in (2, 3):
-                raise self._error(f"1-gram number {row + 1} of {count}: log10 probability, word, maybe back-off weight")
+                raise self._error(
+                    f"1-gram number {row + 1} of {count}: log10 probability, word, optional back-off weight"
+                )
             words.append(parts[1])
             try:
                 numbers[row, : len(parts) - 1] = [float(part) for part in parts[::2]]
             except ValueError:
-                raise self._error("numbers around the word") from None
+                raise self._error("numbers before and after the word") from None
             if not numbers[row, 0] <= 0 or np.isnan(numbers[row, 1]):
                 raise self._error(_ERRORS[1])
         natural = (np.maximum(numbers, _ZERO_LOG10) * _LN10).astype(np.float32)
@@ -160,7 +164,7 @@ class _Reader:
 @jit()
 @no_type_check
 def _slot(table: NDArray[np.int32], blob, ends, text, start: int, end: int) -> int:  # noqa: ANN001 - arrays of numbers
-    """Where the hash table holds a word, or would."""
+    """Return the slot of a word in the hash table, or the empty slot for it."""
     hashed = np.uint64(14695981039346656037)  # FNV-1a
     for position in range(start, end):
         hashed = (hashed ^ np.uint64(text[position])) * np.uint64(1099511628211)
@@ -183,7 +187,7 @@ def _slot(table: NDArray[np.int32], blob, ends, text, start: int, end: int) -> i
 @jit()
 @no_type_check
 def _fill_table(table: NDArray[np.int32], blob: NDArray[np.uint8], ends: NDArray[np.int64]) -> int:
-    """Enter every word; the number of one that stands twice, or -1."""
+    """Insert every word; return the number of a word that occurs twice, or -1."""
     start = 0
     for word in range(len(ends)):
         slot = _slot(table, blob, ends, blob, start, ends[word])
@@ -197,7 +201,7 @@ def _fill_table(table: NDArray[np.int32], blob: NDArray[np.uint8], ends: NDArray
 @jit()
 @no_type_check
 def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
-    """A decimal number, NaN if it is none; -inf is SRILM's other way to write the probability 0."""
+    """Parse a decimal number; NaN if it is invalid. SRILM also writes the logarithm of 0 as -inf."""
     position, sign = start, 1.0
     if position < end and text[position] in (43, 45):  # + -
         sign = 44.0 - text[position]
@@ -228,7 +232,7 @@ def _number(text: NDArray[np.uint8], start: int, end: int) -> float:
 @jit()
 @no_type_check
 def _token(text: NDArray[np.uint8], position: int) -> tuple[int, int]:
-    """Where the next token of the line starts and ends; equal at the end of the line."""
+    """Return start and end of the next token of the line; they are equal at the end of the line."""
     while position < len(text) and text[position] != 10 and (text[position] == 32 or 9 <= text[position] <= 13):
         position += 1
     start = position
@@ -240,7 +244,7 @@ def _token(text: NDArray[np.uint8], position: int) -> tuple[int, int]:
 @jit()
 @no_type_check
 def _parse(text, position: int, table, blob, ends, level: Level) -> tuple[int, int, int]:  # noqa: ANN001
-    """Fill a level; where it ended or the wrong line begins, how many lines were right, what is wrong (`_ERRORS`)."""
+    """Fill a level; return its end or the start of the invalid line, the number of valid lines, and the error code."""
     for row in range(len(level.ids)):
         begin = position
         start, stop = _token(text, position)

@@ -1,13 +1,13 @@
-r"""N-gram language models with back-off, kept in arrays that compiled code can walk; read and written as ARPA files.
+r"""Back-off n-gram language models in arrays for compiled code; read and written as ARPA files.
 
-Source: Katz (1987) for the back-off; the format is the one SRILM's page ngram-format describes. KenLM, SRILM and
-IRSTLM write it alike, up to blanks. Natural logarithms inside, base 10 in files.
+Source: Katz (1987) for the back-off; SRILM's manual page ngram-format for the format. KenLM, SRILM and IRSTLM write the
+same format, except for white space. Logarithms are natural in memory, base 10 in files.
 
     \data\
     ngram 1=3
     ...
     \2-grams:
-    log10(p)    word1 word2    log10(back-off weight), absent where it is 1
+    log10(p)    word1 word2    log10(back-off weight), omitted if it is 1
     ...
     \end\
 """
@@ -28,41 +28,41 @@ from sori.lm.arpa import Level
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 UNKNOWN_LOG10 = -7.0
-"""Base-10 log-probability of a word the model has never seen, where it has no <unk> of its own: one in ten million."""
+"""Base-10 log-probability of unknown words if the model has no <unk>: one in ten million."""
 
 _UNKNOWN_NAMES = (UNKNOWN, "<UNK>")
 _LN10 = math.log(10)
 
 
 class Ngrams(NamedTuple):
-    """A trie: node 0 is the empty context, node w + 1 the word w, a longer n-gram hangs below its first words.
+    """A trie: node 0 is the empty context, node w + 1 the word w; the parent of a longer n-gram is its first words.
 
-    The nodes of one order stand together, sorted by parent and word, so the children of a node are neighbours.
+    The nodes of one order are contiguous, sorted by parent and word, and so are the children of a node.
     """
 
     child_start: NDArray[np.int32]
-    """Of each node its first child; one entry more than nodes, so that child_start[node + 1] ends the children."""
+    """First child of each node; one more entry than nodes, so that child_start[node + 1] is the end of the children."""
     child_word: NDArray[np.int32]
-    """Of each node its last word (root: -1)."""
+    """Last word of each node (root: -1)."""
     log_prob: NDArray[np.float32]
-    """Of each node, in nats, its last word given the ones before."""
+    """Log-probability of each node's last word given the words before, in nats."""
     backoff: NDArray[np.float32]
-    """Of each node, in nats, what a word costs that does not follow it."""
+    """Back-off weight of each node, for words that do not follow it in the model, in nats."""
     suffix: NDArray[np.int32]
-    """Of each node the longest n-gram in the model that lacks its first word or more."""
+    """Node of the longest proper suffix of each n-gram that is in the model."""
 
 
 @final
 class NgramModel:
     """A word (or symbol) n-gram model.
 
-    States are nodes of the trie: the longest end of what was said that the model can continue.
+    States are nodes of the trie: the longest suffix of the previous words that is a context in the model.
 
     Args:
-        words: by word number; one of them is <unk>.
+        words: words by number; one of them is <unk>.
         ngrams: the trie.
-        counts: n-grams of each order.
-        own_unknown: whether <unk> stood in the file, rather than getting `UNKNOWN_LOG10`.
+        counts: number of n-grams of each order.
+        own_unknown: whether the file has <unk>; otherwise its probability is `UNKNOWN_LOG10`.
     """
 
     def __init__(
@@ -75,25 +75,25 @@ class NgramModel:
         self._ids = {word: number for number, word in enumerate(self.words)}
         self.unknown = next(self._ids[name] for name in _UNKNOWN_NAMES if name in self._ids)
         self.end = self._ids.get(END, -1)
-        """Word number of </s>, -1 if the model does not know ends."""
+        """Word number of </s>, -1 if the model has none."""
         self.start = int(_context(ngrams, self._ids[START] + 1)) if START in self._ids else 0
         """State at the beginning of a sentence."""
 
     @property
     def order(self) -> int:
-        """Words of the longest n-grams."""
+        """Number of words of the longest n-grams."""
         return len(self.counts)
 
     @classmethod
     def from_levels(cls, words: Sequence[str], levels: Sequence[Level]) -> "NgramModel":
-        """A model from its n-grams.
+        """Make a model from its n-grams.
 
         Args:
-            words: by word number.
-            levels: order 1 first, whose rows must be the words in their order.
+            words: words by number.
+            levels: n-grams by order; the rows of order 1 must be the words in their order.
 
         Raises:
-            ValueError: an n-gram stands twice, or without its first words one order below.
+            ValueError: an n-gram occurs twice, or its first words are missing one order below.
         """
         words, first = list(words), levels[0]
         if not np.array_equal(first.ids[:, 0], np.arange(len(words))):
@@ -111,7 +111,7 @@ class NgramModel:
         """Read an ARPA file, plain or gzipped; more than a million n-grams a second.
 
         Raises:
-            ValueError: the file is not ARPA, is cut, or a line of it is broken, which is named.
+            ValueError: the file is not ARPA, is truncated, or has an invalid line, which the message names.
             FileNotFoundError: there is no such file.
         """
         path = Path(path)
@@ -126,7 +126,7 @@ class NgramModel:
         path, ngrams = Path(path), self.ngrams
         counts = [self.counts[0] - (not self.own_unknown), *self.counts[1:]]
         parent = np.repeat(np.arange(len(ngrams.suffix)), np.diff(ngrams.child_start))
-        parent = np.concatenate([[0], parent])  # of the root itself
+        parent = np.concatenate([[0], parent])  # of the root
         words = np.array(self.words, dtype=object)
         first = 1
         with atomic_write(path) as partial, _opened(partial) as file:
@@ -141,34 +141,34 @@ class NgramModel:
             file.write(b"\n\\end\\\n")
 
     def word_id(self, word: str) -> int:
-        """Number of a word, that of <unk> for unknown ones."""
+        """Return the number of a word, or that of <unk>."""
         return self._ids.get(word, self.unknown)
 
     def __contains__(self, word: str) -> bool:
         return word in self._ids
 
     def score(self, state: int, word: int) -> tuple[float, int]:
-        """Log-probability in nats of a word number after a state, and the state after it."""
+        """Return the log-probability in nats of a word number after a state, and the next state."""
         log_prob, following = score(self.ngrams, state, word)
         return float(log_prob), int(following)
 
     def log_prob(self, sentence: str | Sequence[str]) -> float:
-        """Log-probability of a sentence in nats, its end included.
+        """Return the log-probability of a sentence in nats, including its end.
 
         Args:
-            sentence: words, or a string of words with blanks between.
+            sentence: words, or a string of words separated by spaces.
         """
         return self._score(sentence)[0]
 
     def perplexity(self, sentences: Iterable[str | Sequence[str]]) -> float:
-        """Perplexity for each word and each end of a sentence; unknown words count with the probability they get.
+        """Return the perplexity over words and sentence ends; unknown words count with the probability of <unk>.
 
         Raises:
             ValueError: there is no sentence.
         """
         scores = [self._score(sentence) for sentence in sentences]
         if not (count := sum(num for _, num in scores)):
-            raise ValueError("expected sentences, got none; is the text empty, or the iterator used up?")
+            raise ValueError("expected sentences, got none; likely the text is empty, or the iterator is exhausted")
         return math.exp(-sum(total for total, _ in scores) / count)
 
     def _score(self, sentence: str | Sequence[str]) -> tuple[float, int]:
@@ -184,7 +184,7 @@ class NgramModel:
 @jit()
 @no_type_check
 def _find(ngrams: Ngrams, node: int, word: int) -> int:
-    """The child of a node for a word, or -1."""
+    """Return the child of a node for a word, or -1."""
     if node == 0:
         return word + 1
     low, high = ngrams.child_start[node], ngrams.child_start[node + 1]
@@ -200,7 +200,7 @@ def _find(ngrams: Ngrams, node: int, word: int) -> int:
 @jit()
 @no_type_check
 def _context(ngrams: Ngrams, node: int) -> int:
-    """The longest end of an n-gram that makes a difference to the words after it."""
+    """Return the longest suffix of an n-gram that affects the probability of the next words."""
     while node > 0 and ngrams.child_start[node] == ngrams.child_start[node + 1] and ngrams.backoff[node] == 0:
         node = ngrams.suffix[node]
     return node
@@ -209,7 +209,7 @@ def _context(ngrams: Ngrams, node: int) -> int:
 @jit()
 @no_type_check
 def score(ngrams: Ngrams, state: int, word: int) -> tuple[float, int]:
-    """Log-probability in nats of a word number after a state, and the state after it; for compiled callers."""
+    """Return the log-probability in nats of a word number after a state, and the next state, for compiled callers."""
     total = 0.0
     child = _find(ngrams, state, word)
     while child < 0:
@@ -220,13 +220,13 @@ def score(ngrams: Ngrams, state: int, word: int) -> tuple[float, int]:
 
 
 def empty() -> Ngrams:
-    """A trie without words, where compiled code wants one but there is no model."""
+    """Return a trie without words, for compiled code that runs without a model."""
     none, zero = np.zeros(1, np.int32), np.zeros(1, np.float32)
     return Ngrams(np.ones(2, np.int32), none - 1, zero, zero, none)
 
 
 def _build(words: Sequence[str], levels: Sequence[Level]) -> tuple[Ngrams, list[int]]:
-    """The trie of n-grams, order by order: parents by a walk from the root, then one sort."""
+    """Build the trie, order by order: find the parents from the root, then sort."""
     counts = [len(level.ids) for level in levels]
     num = 1 + sum(counts)
     ngrams = Ngrams(
@@ -242,13 +242,13 @@ def _build(words: Sequence[str], levels: Sequence[Level]) -> tuple[Ngrams, list[
         if (missing := np.flatnonzero(parent < 0)).size:
             row = level.ids[missing[0]]
             raise ValueError(
-                f"expected {_say(words, row[:-1])} among the {len(row) - 1}-grams, because {_say(words, row)} begins "
-                "with it; likely a pruned model whose contexts were dropped: prune with SRILM or KenLM, which keep them"
+                f"expected {_quote(words, row[:-1])} among the {len(row) - 1}-grams, because {_quote(words, row)} "
+                "begins with it; likely the model was pruned without its contexts: prune with SRILM or KenLM"
             )
         key = parent * np.int64(len(words)) + level.ids[:, -1]
         order = np.argsort(key)
         if (twice := np.flatnonzero(np.diff(key[order]) == 0)).size:
-            raise ValueError(f"expected each n-gram once, got {_say(words, level.ids[order[twice[0]]])} twice")
+            raise ValueError(f"expected each n-gram once, got {_quote(words, level.ids[order[twice[0]]])} twice")
         parent, end = parent[order], first + len(order)
         ngrams.child_word[first:end] = level.ids[order, -1]
         ngrams.log_prob[first:end] = level.log_prob[order]
@@ -261,7 +261,7 @@ def _build(words: Sequence[str], levels: Sequence[Level]) -> tuple[Ngrams, list[
     return ngrams, counts
 
 
-def _say(words: Sequence[str], ids: NDArray[np.int32]) -> str:
+def _quote(words: Sequence[str], ids: NDArray[np.int32]) -> str:
     return f'"{" ".join(words[number] for number in ids)}"'
 
 
@@ -284,7 +284,7 @@ def _parents(ngrams: Ngrams, ids: NDArray[np.int32]) -> NDArray[np.int64]:
 def _link(ngrams: Ngrams, parent: NDArray[np.int64], first: int) -> None:
     for row in range(len(parent)):
         if parent[row] == 0:
-            continue  # the longest end of one word is nothing
+            continue  # the suffix of a single word is the empty context
         word = ngrams.child_word[first + row]
         state = ngrams.suffix[parent[row]]
         child = _find(ngrams, state, word)

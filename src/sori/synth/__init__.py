@@ -1,4 +1,4 @@
-"""Synthetic speech for demonstrations and tests: espeak-ng speaks invented sentences in many voices."""
+"""Synthetic speech for demonstrations and tests: invented sentences, synthesised by espeak-ng in many voices."""
 
 from sori.synth.corpus import CorpusSize, speak_corpus
 from sori.synth.room import record

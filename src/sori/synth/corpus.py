@@ -1,4 +1,4 @@
-"""A small corpus of synthetic speech as somebody's recordings might lie on a disk."""
+"""Synthesise a small speech corpus in folders like those of real recordings."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,50 +14,50 @@ from sori.synth.voice import Voice, speak, voices
 
 
 class CorpusSize(NamedTuple):
-    """Who says how much; the first voices have transcripts for their first sentences."""
+    """Size of a corpus; the first voices have transcripts for their first sentences."""
 
     num_voices: int = 24
     num_sentences: int = 62
-    """Of each voice."""
+    """Sentences of each voice."""
     num_labelled_voices: int = 6
-    """Of `num_voices`."""
+    """How many of `num_voices` have transcripts."""
     num_labelled_sentences: int = 14
-    """Of each of these."""
+    """Transcribed sentences of each of these."""
     num_test_voices: int = 8
     num_test_sentences: int = 14
-    """Of each of these."""
+    """Sentences of each test voice."""
 
 
 def speak_corpus(folder: Path, size: CorpusSize = CorpusSize(), *, seed: int = 0) -> None:  # noqa: B008 - immutable
-    """Write `train/VOICE/000.wav` and so on, `test/` alike, and a `.txt` beside what is transcribed.
+    """Write `train/VOICE/000.wav` and so on, likewise `test/`, and a `.txt` beside each transcribed file.
 
-    Voices and sentences of the test are none of the training's; all of the test is transcribed.
+    Training and test have no voices or sentences in common; all test files are transcribed.
 
     Args:
-        folder: is made where there is none, and must be empty.
-        size: how much, about 3 s a sentence.
+        folder: folder to write to; it is created if necessary, and must be empty.
+        size: amount of speech; a sentence takes about 3 s.
         seed: decides voices, sentences and rooms.
     """
-    everybody = voices(size.num_test_voices + size.num_voices, seed=seed, dialects=("sw",))
+    all_voices = voices(size.num_test_voices + size.num_voices, seed=seed, dialects=("sw",))
     test_texts = sentences(size.num_test_voices * size.num_test_sentences, seed=derive(seed, "test"))
     texts = sentences(size.num_voices * size.num_sentences, seed=derive(seed, "train"), avoid=frozenset(test_texts))
     folder.mkdir(parents=True, exist_ok=True)
     num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sentences are too short to be shared: threads would mostly wait for each other
-    for number, voice in enumerate(track(everybody, description="speaking", transient=True)):
+    torch.set_num_threads(1)  # sentences are too short for several threads
+    for number, voice in enumerate(track(all_voices, description="synthesising speech", transient=True)):
         generator = torch.Generator().manual_seed(derive(seed, "rooms", number))
         rank = number - size.num_test_voices
         if rank < 0:
-            mine = _share(test_texts, number, size.num_test_sentences)
-            _write(folder / "test" / voice.name, voice, mine, num_labelled=len(mine), generator=generator)
+            own_texts = _part(test_texts, number, size.num_test_sentences)
+            _write(folder / "test" / voice.name, voice, own_texts, num_labelled=len(own_texts), generator=generator)
         else:
-            mine = _share(texts, rank, size.num_sentences)
+            own_texts = _part(texts, rank, size.num_sentences)
             num_labelled = size.num_labelled_sentences if rank < size.num_labelled_voices else 0
-            _write(folder / "train" / voice.name, voice, mine, num_labelled=num_labelled, generator=generator)
+            _write(folder / "train" / voice.name, voice, own_texts, num_labelled=num_labelled, generator=generator)
     torch.set_num_threads(num_threads)
 
 
-def _share(texts: list[str], number: int, size: int) -> list[str]:
+def _part(texts: list[str], number: int, size: int) -> list[str]:
     return texts[number * size : (number + 1) * size]
 
 

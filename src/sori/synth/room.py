@@ -1,4 +1,4 @@
-"""What lies between a mouth and a file: a room, a microphone, some noise and a level."""
+"""Simulate a recording: room, microphone, noise and level."""
 
 import math
 from functools import partial
@@ -13,15 +13,15 @@ SAMPLE_RATE = 16_000
 def record(
     waveform: Float[Tensor, " sample"], generator: torch.Generator, *, margin_seconds: float = 0.2
 ) -> Float[Tensor, " longer"]:
-    """A clean waveform as if recorded somewhere: every circumstance is drawn from the generator.
+    """Add random recording conditions to a clean waveform.
 
-    Reverberation that dies away in 0.1 to 0.4 s, 8 to 25 dB below the direct sound; a spectral tilt of up to 2 dB per
+    Reverberation that decays in 0.1 to 0.4 s, 8 to 25 dB below the direct sound; a spectral tilt of up to 2 dB per
     octave around 1 kHz; noise between white and brown, 25 to 45 dB below the speech; a level of -32 to -16 dB.
 
     Args:
         waveform: 16 kHz mono.
-        generator: of every draw.
-        margin_seconds: longest pause before and after.
+        generator: source of all random numbers.
+        margin_seconds: maximum silence before and after.
     """
     uniform = partial(_uniform, generator)
     before, after = (int(SAMPLE_RATE * margin_seconds * uniform(0.3, 1.0)) for _ in range(2))
@@ -33,7 +33,7 @@ def record(
     waveform = waveform / waveform.square().mean().sqrt()
     waveform = waveform + noise / noise.square().mean().sqrt() * _amplitude(-uniform(25.0, 45.0))
     waveform = waveform / waveform.square().mean().sqrt() * _amplitude(uniform(-32.0, -16.0))
-    waveform = waveform - waveform.mean()  # no microphone hears a constant pressure
+    waveform = waveform - waveform.mean()  # microphones do not record a constant pressure
     return waveform / waveform.abs().max().clamp(min=1.0)
 
 
@@ -46,9 +46,9 @@ def _amplitude(decibel: float) -> float:
 
 
 def _response(*, seconds: float, direct_db: float, generator: torch.Generator) -> Float[Tensor, " tap"]:
-    """A room's answer to a click: the click, and from 2 ms on noise that has lost 60 dB after `seconds`.
+    """Return the impulse response of a room: the impulse, and from 2 ms on noise that decays by 60 dB in `seconds`.
 
-    All that noise together is `direct_db` weaker than the click.
+    The total energy of the noise is `direct_db` below the impulse.
     """
     time = torch.arange(int(SAMPLE_RATE * seconds)) / SAMPLE_RATE
     response = torch.randn(len(time), generator=generator) * torch.pow(10.0, -3 * time / seconds)
@@ -61,7 +61,7 @@ def _response(*, seconds: float, direct_db: float, generator: torch.Generator) -
 def _filter(
     waveform: Float[Tensor, " sample"], response: Float[Tensor, " tap"] | None, *, db_per_octave: float
 ) -> Float[Tensor, " sample"]:
-    """Apply a response and a spectral slope that is 0 dB at 1 kHz and level below 50 Hz."""
+    """Apply an impulse response and a spectral tilt that is 0 dB at 1 kHz and constant below 50 Hz."""
     size = 1 << (len(waveform) + (0 if response is None else len(response))).bit_length()
     octaves = torch.log2(torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=50.0) / 1000)
     gain = torch.pow(10.0, octaves * db_per_octave / 20).to(torch.complex64)

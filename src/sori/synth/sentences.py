@@ -1,4 +1,4 @@
-"""Invented Swahili sentences: a small grammar over some seven hundred word forms, which are spelt as they sound."""
+"""Generate Swahili sentences from a small grammar of about 700 word forms, which are spelt as pronounced."""
 
 import re
 
@@ -207,16 +207,16 @@ GRAMMAR = {
         *("elfu thelathini", "elfu hamsini"),
     ],
 }
-"""Symbol to its rewritings; `{symbol}` stands for any rewriting of that symbol."""
+"""Expansions of each symbol; `{symbol}` stands for any expansion of that symbol."""
 
 
 def sentences(count: int, *, seed: int, avoid: frozenset[str] = frozenset()) -> list[str]:
-    """Different sentences, without punctuation.
+    """Generate different sentences, without punctuation.
 
     Args:
-        count: how many.
-        seed: decides which.
-        avoid: sentences that must not come up, for instance those of another split.
+        count: number of sentences.
+        seed: decides the sentences.
+        avoid: sentences to exclude, such as those of another split.
     """
     draw = np.random.default_rng(seed)
     found: dict[str, None] = {}

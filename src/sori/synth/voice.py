@@ -1,7 +1,7 @@
-"""espeak-ng as a function from text to waveform.
+"""Synthesise speech from text with espeak-ng.
 
-The engine is GPL-3 and therefore an optional extra: `pip install 'sori[synth]'` brings the library and its data in one
-wheel (espeakng-loader); without it the `espeak-ng` program is used where it is installed.
+The engine is GPL-3 and therefore an optional extra: `pip install 'sori[synth]'` installs the library and its data in
+one wheel (espeakng-loader); without it, the `espeak-ng` program is used if it is installed.
 """
 
 import ctypes
@@ -22,9 +22,9 @@ from sori.core.shapes import Float, Tensor
 
 SAMPLE_RATE = 16_000
 ENGINE_RATE = 22_050
-"""What espeak-ng computes at."""
+"""Sampling rate of espeak-ng in Hz."""
 DIALECTS = ("en", "en-us", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbcwmd", "en-gb-x-gbclan", "en-us-nyc")
-"""espeak-ng's names for the Englishes it knows."""
+"""espeak-ng's names of its varieties of English."""
 VARIANTS = (
     *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "croak", "klatt", "klatt2"),
     *("klatt3", "klatt4", "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo"),
@@ -38,13 +38,13 @@ VARIANTS = (
 # Constants of speak_lib.h.
 _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8, _CHARACTERS = 2, 0x8000, 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
-_LONGEST_DATA_PATH = 120  # the library cuts its data path off at 160 characters, file names included
+_LONGEST_DATA_PATH = 120  # the library truncates its data path at 160 characters, including file names
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
 class Voice(NamedTuple):
-    """Who speaks, and how."""
+    """Settings of a synthetic voice."""
 
     dialect: str = "en-us"
     """One of espeak-ng's languages, for English `DIALECTS`; any other of its 141 voices works too (`ko`, `sw`, ...)."""
@@ -59,17 +59,17 @@ class Voice(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A name for files and reports, such as `en-us-f2-150`."""
+        """Name for files and reports, such as `en-us-f2-150`."""
         return f"{self.dialect}-{self.variant}-{self.words_per_minute}"
 
 
 def voices(count: int, *, seed: int, dialects: tuple[str, ...] = DIALECTS) -> list[Voice]:
-    """Different voices; the first `len(VARIANTS)` of them share no variant.
+    """Draw different voices; the first `len(VARIANTS)` of them have different variants.
 
     Args:
-        count: how many.
-        seed: decides which, and their order.
-        dialects: to draw from.
+        count: number of voices.
+        seed: decides the voices and their order.
+        dialects: dialects to draw from.
     """
     draw = np.random.default_rng(seed)
     return [
@@ -80,36 +80,36 @@ def voices(count: int, *, seed: int, dialects: tuple[str, ...] = DIALECTS) -> li
             pitch=int(draw.integers(30, 71)),
             pitch_range=int(draw.integers(30, 71)),
         )
-        for variant in _shuffled_forever(VARIANTS, count, draw)
+        for variant in _shuffled_names(VARIANTS, count, draw)
     ]
 
 
-def _shuffled_forever(names: tuple[str, ...], count: int, draw: np.random.Generator) -> Iterator[str]:
+def _shuffled_names(names: tuple[str, ...], count: int, draw: np.random.Generator) -> Iterator[str]:
     for start in range(0, count, len(names)):
         yield from (names[i] for i in draw.permutation(len(names))[: count - start])
 
 
 def speak(text: str, voice: Voice = Voice()) -> Float[Tensor, " sample"]:  # noqa: B008 - immutable
-    """Speak a sentence.
+    """Synthesise a sentence.
 
-    The engine keeps a little state between calls (its voices flutter), so equal samples need equal calls in equal
-    order from a fresh process.
+    The engine keeps some state between calls (its pitch varies randomly), so equal samples need equal calls in equal
+    order from a new process.
 
     Args:
-        text: what to say, written as usual; digits are read out.
-        voice: who says it.
+        text: the sentence in normal spelling; digits are read out.
+        voice: the voice.
 
     Returns:
         16 kHz mono, -1 to 1.
 
     Raises:
         ModuleNotFoundError: neither the extra `synth` nor the program `espeak-ng` is installed.
-        ValueError: the engine does not know the voice or says nothing to this text.
+        ValueError: the engine does not have the voice, or produces no sound for this text.
     """
     waveform = _engine()(text, voice)
     if not waveform.size or not waveform.any():
         raise ValueError(
-            f"expected a text that can be spoken; espeak-ng has no sound for {text!r} in {voice.dialect!r}"
+            f"expected a text that can be spoken; espeak-ng produces no sound for {text!r} in {voice.dialect!r}"
         )
     at_16_khz = soxr.resample(waveform.astype(np.float32) / 32768, ENGINE_RATE, SAMPLE_RATE)
     return torch.from_numpy(at_16_khz).clamp(-1, 1)
@@ -122,7 +122,7 @@ def _engine() -> Callable[[str, Voice], Any]:
     except ModuleNotFoundError:
         if shutil.which("espeak-ng") is None:
             raise ModuleNotFoundError(
-                "speaking needs espeak-ng: `pip install 'sori[synth]'`, or install the program "
+                "speech synthesis needs espeak-ng: `pip install 'sori[synth]'`, or install the program "
                 "(Debian, Ubuntu: `apt install espeak-ng`; macOS: `brew install espeak-ng`)"
             ) from None
         logging.getLogger("sori").warning(
@@ -143,9 +143,9 @@ class _Library:
             data = str(short)
         self._lib = ctypes.CDLL(library)
         if self._lib.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DO_NOT_EXIT) != ENGINE_RATE:
-            raise ValueError(f"espeak-ng does not start with its data in {data}; reinstall espeakng-loader")
+            raise ValueError(f"espeak-ng fails to start with its data in {data}; reinstall espeakng-loader")
         self._pieces: list[bytes] = []
-        self._callback = _Callback(self._take)  # kept: the library calls it as long as the process lives
+        self._callback = _Callback(self._take)  # kept, because the library calls it until the process ends
         self._lib.espeak_SetSynthCallback(self._callback)
 
     def __call__(self, text: str, voice: Voice) -> Any:
@@ -167,8 +167,8 @@ class _Library:
 
 def _speak_by_program(text: str, voice: Voice) -> Any:
     command = ["espeak-ng", "--stdout", "-v", f"{voice.dialect}+{voice.variant}", "-s", str(voice.words_per_minute)]
-    command += ["-p", str(voice.pitch), "--stdin"]  # the range has no option before version 1.52
+    command += ["-p", str(voice.pitch), "--stdin"]  # there is no option for the range before version 1.52
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)  # noqa: S603 - own arguments
     if done.returncode != 0:
-        raise ValueError(f"espeak-ng refuses voice {voice.dialect!r}: {done.stderr.decode(errors='replace').strip()}")
-    return np.frombuffer(done.stdout[44:], dtype="<i2")  # 44 bytes of header, whose length field a stream cannot fill
+        raise ValueError(f"espeak-ng rejects voice {voice.dialect!r}: {done.stderr.decode(errors='replace').strip()}")
+    return np.frombuffer(done.stdout[44:], dtype="<i2")  # 44 bytes of header, whose length field is not set in a stream
