@@ -52,7 +52,7 @@ def test_a_run_logs_its_language_balance_and_refuses_other_languages_later(call,
     for folder in folders:  # the same recordings, told otherwise
         shutil.rmtree(folder)
         prepare(tmp_path / "sounds" / folder.name, folder, language="und", num_workers=1)
-    with pytest.raises(ValueError, match=r"now the data hold .* or other ones"):
+    with pytest.raises(ValueError, match=r"but the data are now .* or differ in content"):
         run.train(recipe, into=tmp_path / "run", data=folders)
 
 

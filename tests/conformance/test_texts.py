@@ -91,7 +91,7 @@ def test_another_text_is_refused(texts, start, tmp_path):
     recipe = recipes.by_name("bert_smoke").override(
         {"train.num_steps": 6, "train.log_every": 2, "train.precision": "float32"}
     )
-    with pytest.raises(ValueError, match=r"other settings|begun on"):
+    with pytest.raises(ValueError, match=r"other settings|started on"):
         run.train(recipe, into=tmp_path / "run", data=tmp_path / "other.txt")
 
 

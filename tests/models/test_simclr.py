@@ -194,7 +194,7 @@ def test_a_run_on_images_learns_and_goes_on_where_it_stopped(toy_folder, tmp_pat
     parts = store.load(tmp_path / "parts").state_dict()
     assert all(torch.equal(value, parts[name]) for name, value in whole.state_dict().items())
     (toy_folder / "train" / "red" / "000.png").unlink()
-    with pytest.raises(ValueError, match=r"begun on 24 images, and now the data hold 23 images"):
+    with pytest.raises(ValueError, match=r"started on 24 images, but the data are now 23 images"):
         run.train(again, into=tmp_path / "parts", data=toy_folder)
 
 

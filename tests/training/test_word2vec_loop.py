@@ -98,7 +98,7 @@ def test_other_texts_and_settings_are_refused(whole, text, tmp_path):
     text_before = text.read_text()
     try:
         text.write_text(text_before + "\nmore")
-        with pytest.raises(ValueError, match="begun on"):
+        with pytest.raises(ValueError, match="started on"):
             run.train(stored, into=whole)
     finally:
         text.write_text(text_before)
