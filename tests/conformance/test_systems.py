@@ -1,4 +1,4 @@
-"""The same promises, checked for every system that can be trained."""
+"""Tests of the same properties for every system that can be trained."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ VOCABULARY = Vocabulary.fit(["abdelnos"])
 
 CASES = [(name, front) for name in ("wav2vec2", "ctc") for front in FRONTS]
 CASES += [("cpc", None), ("simclr", None), ("wav2vec", None), ("vq_wav2vec", None), ("code_bert", None)]
-"""Every system with every front end it can have; None: as its smoke recipe has it."""
+"""Every system with every front end it supports; None: the one of its smoke recipe."""
 
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 each_case = pytest.mark.parametrize(("name", "front"), CASES)
@@ -38,7 +38,7 @@ each_front = pytest.mark.parametrize("front", FRONTS)
 
 
 def build(name, front=None):
-    """The smoke system of a kind, with any front end."""
+    """Return the smoke system of a kind, with any front end."""
     recipe = recipes.by_name(f"{name}_smoke")
     front = front or "log_mel"
     if name == "ctc":
@@ -52,14 +52,14 @@ def build(name, front=None):
 
 @pytest.fixture(scope="module")
 def waveforms(tone_corpus):
-    """Three recordings of unequal length, at least a second and a half, with their transcripts."""
+    """Return three recordings of unequal length, at least a second and a half, with their transcripts."""
     paths = sorted((tone_corpus / "audio" / "anna").glob("*.wav"))
     found = [(read(path), path.with_suffix(".txt").read_text().strip()) for path in paths]
     return [(waveform, text) for waveform, text in found if len(waveform) > 24_000][:3]
 
 
 def batch_of(name, waveforms, *, num_samples=24_000):
-    """A batch of the kind that a system is trained on: equal crops, or whole utterances of unequal length."""
+    """Return a batch for the training of a system: equal crops, or whole utterances of unequal length."""
     if name != "ctc":
         crops = torch.stack([waveform[:num_samples] for waveform, _ in waveforms])
         return WaveformBatch(crops, torch.full((len(waveforms),), num_samples))
@@ -116,16 +116,16 @@ def test_other_pretraining_losses_fall_below_chance_and_recognisers_start_from_t
         assert torch.equal(value, kept[key])
 
 
-@pytest.mark.parametrize(("name", "share"), [("wav2vec", 0.85), ("vq_wav2vec", 0.95)])
-def test_loss_of_steps_ahead_falls_below_chance(name, share, prepared_tones, tmp_path):
+@pytest.mark.parametrize(("name", "fraction"), [("wav2vec", 0.85), ("vq_wav2vec", 0.95)])
+def test_loss_of_steps_ahead_falls_below_chance(name, fraction, prepared_tones, tmp_path):
     recipe = recipes.by_name(f"{name}_smoke")
     run.train(recipe, into=tmp_path, data=prepared_tones)
     reports = [row for row in read_metrics(tmp_path / "metrics.jsonl") if row["kind"] == "train"]
-    assert reports[-1]["contrastive"] < share * reports[-1]["chance"]
+    assert reports[-1]["contrastive"] < fraction * reports[-1]["chance"]
     assert reports[-1]["correct"] > 1.3 / 11
 
 
-def test_hidden_units_are_guessed_and_recognisers_start_from_there(prepared_tones, tmp_path):
+def test_masked_units_are_predicted_and_recognisers_start_from_there(prepared_tones, tmp_path):
     run.train(recipes.by_name("vq_wav2vec_smoke"), into=tmp_path / "units", data=prepared_tones)
     recipe = recipes.by_name("code_bert_smoke")
     run.train(recipe, into=tmp_path / "encoder", data=prepared_tones, init=tmp_path / "units")
@@ -154,7 +154,7 @@ def test_cutting_a_batch_of_units_does_not_change_the_gradient(waveforms):
     torch.testing.assert_close(gradient(system, halves), whole, rtol=1e-4, atol=1e-4)
 
 
-def test_views_find_each_other_and_recognisers_start_from_there(prepared_tones, tmp_path):
+def test_views_are_identified_and_recognisers_start_from_there(prepared_tones, tmp_path):
     recipe = recipes.by_name("simclr_smoke")
     run.train(recipe, into=tmp_path / "encoder", data=prepared_tones)
     reports = rows(tmp_path / "encoder")
@@ -170,7 +170,7 @@ def test_views_find_each_other_and_recognisers_start_from_there(prepared_tones, 
 @pytest.mark.parametrize("name", ["wav2vec", "vq_wav2vec"])
 def test_cutting_a_batch_of_steps_ahead_does_not_change_the_gradient(name, waveforms):
     config = recipes.by_name(f"{name}_smoke").system
-    if name == "vq_wav2vec":  # the even use of the codebook belongs to a batch as a whole
+    if name == "vq_wav2vec":  # the use of the codebook depends on the whole batch
         config = config.model_copy(update={"diversity_weight": 0.0})
     system = factory.build(config).eval()
     batch = batch_of(name, waveforms)
@@ -195,7 +195,7 @@ def short_run(name, data, into, **changes):
 
 
 def units(into):
-    """A model that makes units, where there is none yet."""
+    """Return a model that produces units; create it if there is none yet."""
     if not into.exists():
         store.save(build("vq_wav2vec"), into)
     return into
@@ -248,7 +248,7 @@ def test_saved_and_loaded_it_computes_the_same(name, waveforms, tmp_path):
 
 @each_front
 def test_cutting_a_pretraining_batch_does_not_change_the_gradient(front, waveforms):
-    # without the diversity term, which belongs to a batch as a whole; draws are cut like the batch
+    # without the diversity term, which depends on the whole batch; draws are split like the batch
     changes = {"diversity_weight": 0.0, "visible_weight": 0.7}
     config = build("wav2vec2", front).config.model_copy(update=changes)
     torch.manual_seed(0)
@@ -271,21 +271,21 @@ def test_cutting_a_fine_tuning_batch_does_not_change_the_gradient(front, wavefor
 
 
 def cut(draws, rows):
-    """Some rows of a tuple of tensors, of tuples and of nothing."""
+    """Return the chosen rows of a tuple of tensors, tuples and None."""
     if draws is None or isinstance(draws, torch.Tensor):
         return None if draws is None else draws[rows]
     return type(draws)(*(cut(part, rows) for part in draws))
 
 
 def gradient(system, parts):
-    """Of the sum of losses over the sum of counts, all parameters in one vector."""
+    """Return the gradient of the sum of losses over the sum of counts, all parameters in one vector."""
     system.zero_grad()
     (sum(part.total for part in parts) / sum(part.count for part in parts)).backward()
     return torch.cat([p.grad.flatten() for p in system.parameters() if p.grad is not None])
 
 
 @each_case
-def test_padding_does_not_change_the_answer(name, front, waveforms):
+def test_padding_does_not_change_the_output(name, front, waveforms):
     system = build(name, front).eval()
     batch = batch_of("ctc", waveforms)
     with torch.no_grad():
@@ -310,7 +310,7 @@ def test_bfloat16_stays_near_float32(name, waveforms):
 
 
 @each_system
-def test_what_is_random_comes_from_the_generator(name, waveforms):
+def test_all_randomness_comes_from_the_generator(name, waveforms):
     system = build(name)
     if name == "ctc":
         system.config = system.config.model_copy(update={"mask": MaskConfig(time_prob=0.5)})

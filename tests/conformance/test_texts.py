@@ -1,4 +1,4 @@
-"""The promises of `test_systems.py` for what reads texts."""
+"""Tests of the properties of `test_systems.py` for text models."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ WORDS = ["The dog chases the cat.", "The sun is yellow today.", "My blue car sta
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
-    """Text for pre-training and a table for fine-tuning, in one folder."""
+    """Return text for pre-training and a table for fine-tuning, in one folder."""
     folder = tmp_path_factory.mktemp("texts")
     lines = [WORDS[(3 * number + number // 5) % 4] for number in range(300)]
     (folder / "text.txt").write_text("\n".join(lines[:150]) + "\n\n" + "\n".join(lines[150:]), encoding="utf-8")
@@ -31,7 +31,7 @@ def texts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(texts, tmp_path_factory):
-    """A BERT of two updates."""
+    """Return a BERT after two updates."""
     folder = tmp_path_factory.mktemp("start")
     short_run("bert", texts, folder / "run", None, **{"train.num_steps": 2})
     return folder / "run"
@@ -95,7 +95,7 @@ def test_another_text_is_refused(texts, start, tmp_path):
         run.train(recipe, into=tmp_path / "run", data=tmp_path / "other.txt")
 
 
-def test_training_goes_on_from_a_model_with_its_vocabulary(texts, start, tmp_path):
+def test_training_continues_from_a_model_with_its_vocabulary(texts, start, tmp_path):
     recipe = recipes.by_name("bert_smoke").override({"train.num_steps": 2, "optim.lr": 0.0})
     run.train(recipe, into=tmp_path / "run", data=texts / "text.txt", init=start)
     one, other = (store.load(folder) for folder in (start, tmp_path / "run"))
@@ -103,7 +103,7 @@ def test_training_goes_on_from_a_model_with_its_vocabulary(texts, start, tmp_pat
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-def test_draws_are_of_the_step_and_part(start):
+def test_draws_depend_on_step_and_part(start):
     bert = store.load(start)
     ids = torch.randint(5, 30, (4, 12))
     batch = TokenBatch(ids, torch.zeros_like(ids), torch.full((4,), 12), torch.zeros(4, 1).long())

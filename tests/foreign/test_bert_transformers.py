@@ -1,4 +1,4 @@
-"""BERT against transformers: the same weights, the same numbers; folders there and back."""
+"""Tests of BERT against transformers: the same weights give the same values; round trips of folders."""
 
 import json
 
@@ -28,7 +28,7 @@ def settings(**changes):
 
 
 def saved(folder, kind="BertForPreTraining", **changes):
-    """A random model of theirs, its weights far from 0, in a folder; and the model."""
+    """Return a random model of transformers, with weights far from 0, and its folder."""
     torch.manual_seed(1)
     model = getattr(transformers, kind)(settings(**changes)).eval()
     with torch.no_grad():
@@ -83,10 +83,10 @@ def test_the_two_gelus_differ(batch, tmp_path):
 def test_losses_and_gradients_equal_those_of_transformers(batch, tmp_path):
     model = saved(tmp_path)
     ours = store.load(tmp_path)
-    ids = batch.ids.clamp(min=len(SPECIAL))  # in transformers [PAD] learns nothing from where it is read
+    ids = batch.ids.clamp(min=len(SPECIAL))  # in transformers the input embedding of [PAD] has no gradient
     even = batch._replace(ids=ids, lengths=torch.full((4,), 20))
     hidden = torch.zeros(4, 20, dtype=torch.bool)
-    hidden[:, [3, 8, 17]] = True  # equally many in each text: the loss is then the paper's exactly
+    hidden[:, [3, 8, 17]] = True  # the same number in each text: the loss is then exactly the paper's
     seen = even.ids.masked_fill(hidden, ours.config.mask)
     labels = even.ids.masked_fill(~hidden, -100)
     expected = theirs(model, even._replace(ids=seen), labels=labels, next_sentence_label=even.labels[:, 0])
@@ -102,7 +102,7 @@ def test_losses_and_gradients_equal_those_of_transformers(batch, tmp_path):
         torch.testing.assert_close(mine[row.ours], other, rtol=1e-4, atol=1e-5)
 
 
-def test_the_pairs_are_averaged_by_hidden_tokens(batch, tmp_path):
+def test_the_pairs_are_weighted_by_masked_tokens(batch, tmp_path):
     saved(tmp_path)
     ours = store.load(tmp_path)
     hidden = torch.zeros(4, 20, dtype=torch.bool)
@@ -124,7 +124,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_folders_there_and_back(kind, batch, tmp_path):
+def test_round_trip_of_folders(kind, batch, tmp_path):
     model = saved(tmp_path / "theirs", kind)
     ours = store.load(tmp_path / "theirs")
     assert {p for p in ("pooler", "predictor", "next_sentence") if hasattr(ours, p)} == KINDS[kind]
@@ -141,7 +141,7 @@ def test_folders_there_and_back(kind, batch, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["BertForSequenceClassification", "BertForTokenClassification"])
-def test_classifiers_there_and_back(kind, batch, tmp_path):
+def test_round_trip_of_classifiers(kind, batch, tmp_path):
     model = saved(tmp_path / "theirs", kind, id2label={0: "bad", 1: "good", 2: "so so"})
     ours = store.load(tmp_path / "theirs")
     assert ours.config.classes == ("bad", "good", "so so")
@@ -161,7 +161,7 @@ def test_classifiers_there_and_back(kind, batch, tmp_path):
 
 @pytest.mark.parametrize("compose", [False, True])
 @pytest.mark.parametrize("case", ["lower", "keep"])
-def test_transformers_cuts_words_as_we_do(case, compose, tmp_path):
+def test_transformers_tokenises_words_as_we_do(case, compose, tmp_path):
     saved(tmp_path / "theirs")
     ours = store.load(tmp_path / "theirs")
     spelling = ours.wordpiece.spelling
@@ -214,7 +214,7 @@ def test_the_original_names_are_read(batch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"is_decoder": True}, "decoder"),
@@ -222,11 +222,11 @@ def test_the_original_names_are_read(batch, tmp_path):
         ({"vocab_size": 21}, "not those of|vocabulary|expected"),
     ],
 )
-def test_what_would_compute_something_else_is_refused(changes, said, tmp_path):
+def test_what_would_compute_something_else_is_refused(changes, message, tmp_path):
     saved(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         store.load(tmp_path)
 
 

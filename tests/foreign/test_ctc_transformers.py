@@ -1,4 +1,4 @@
-"""The same weights in transformers give the same CTC logits, loss and gradients."""
+"""Tests that the same weights in transformers give the same CTC logits, loss and gradients."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ NUM_CLASSES = 32
 
 
 def recognisers(name, *, narrow=True):
-    """Both models with shared random weights, in eval mode but with gradients."""
+    """Return both models with the same random weights, in eval mode but with gradients."""
     config = layout(name, narrow=narrow)
     encoder, pretrained = pair(config)
     about = foreign_config(config)
@@ -31,7 +31,7 @@ def recognisers(name, *, narrow=True):
 
 
 def utterances(lengths, *, normalize):
-    """A zero-padded batch with labels; the same as transformers wants it, normalised before padding."""
+    """Return a zero-padded batch with labels, and the input of transformers, normalised before padding."""
     generator = torch.Generator().manual_seed(3)
     waveforms = [0.1 * torch.randn(length, generator=generator) for length in lengths]
     labels = torch.full((len(lengths), 8), -1)
@@ -56,8 +56,8 @@ def test_logits(name, narrow):
 def test_logits_loss_and_gradients_of_a_padded_batch():
     ours, theirs = recognisers("lv60k")
     batch, waveform = utterances([12_000, 7000, 9333], normalize=True)
-    heard = (torch.arange(12_000) < batch.lengths[:, None]).long()
-    expected = theirs(waveform, attention_mask=heard, labels=batch.labels.masked_fill(batch.labels < 0, -100))
+    real = (torch.arange(12_000) < batch.lengths[:, None]).long()
+    expected = theirs(waveform, attention_mask=real, labels=batch.labels.masked_fill(batch.labels < 0, -100))
     logits = ours.logits(batch.waveform, batch.lengths)
     for row, length in enumerate(logits.lengths.tolist()):
         torch.testing.assert_close(logits.data[row, :length], expected.logits[row, :length], rtol=0, atol=1e-5)
@@ -74,8 +74,8 @@ def test_logits_loss_and_gradients_of_a_padded_batch():
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_group_norm_models_hear_each_utterance_without_its_padding():
-    """Where transformers lets padding change the answer, ours equals its answer for each utterance alone."""
+def test_group_norm_models_process_each_utterance_without_its_padding():
+    """Where padding changes the output of transformers, ours equals its output for each utterance alone."""
     ours, theirs = recognisers("base")
     batch, waveform = utterances([12_000, 7000], normalize=False)
     with torch.no_grad():

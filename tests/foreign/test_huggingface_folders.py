@@ -1,4 +1,4 @@
-"""Folders that transformers writes are read to the last tensor, compute the same, and go back bit-equal."""
+"""Tests that folders written by transformers are read completely, compute the same, and are written back bit-equal."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ OTHER_TOKENS = ["a", "b", "ç", "|", "d", "e", "f", "g", "[UNK]", "[PAD]"]
 
 
 def scrambled(model, seed=0):
-    """All norms and biases away from 1 and 0."""
+    """Move all norms and biases away from 1 and 0."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -61,7 +61,7 @@ def tokenizer_in(folder, tokens=TOKENS, **special):
 
 
 def saved(tmp_path, layout="group", kind="ForPreTraining", *, normalize=None, tokens=TOKENS, blank=0, **changes):
-    """A model of transformers and the folder that it wrote."""
+    """Return a model of transformers and the folder that it wrote."""
     settings = {**LAYOUTS[layout], "vocab_size": len(tokens), "pad_token_id": blank, **changes}
     torch.manual_seed(0)
     theirs = scrambled(CLASSES[kind](transformers.Wav2Vec2Config(**settings)))
@@ -77,8 +77,8 @@ def saved(tmp_path, layout="group", kind="ForPreTraining", *, normalize=None, to
     return theirs, folder
 
 
-def heard(folder, lengths=(12_000, 9000)):
-    """Waves as ours takes them, and as the folder's own feature extractor prepares them."""
+def model_inputs(folder, lengths=(12_000, 9000)):
+    """Return waveforms as input of our model, and as prepared by the folder's own feature extractor."""
     generator = torch.Generator().manual_seed(1)
     waveforms = [0.02 * torch.randn(n, generator=generator) + 0.01 for n in lengths]
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
@@ -93,7 +93,7 @@ def layers_of(theirs, values, mask):
 
 
 def assert_same_layers(ours, theirs, folder, *, lengths):
-    waveform, numbers, batch = heard(folder, lengths)
+    waveform, numbers, batch = model_inputs(folder, lengths)
     with torch.no_grad():
         layers, frames = ours.encode(waveform, numbers)
         expected = layers_of(theirs, batch["input_values"], batch.get("attention_mask"))
@@ -123,7 +123,7 @@ def test_logits_of_a_recogniser(layout, tokens, blank, tmp_path):
     theirs, folder = saved(tmp_path, layout, "ForCTC", tokens=tokens, blank=blank)
     ours = store.load(folder)
     assert isinstance(ours, Ctc)
-    waveform, lengths, batch = heard(folder, (12_000, 9000) if layout == "layer" else (12_000, 12_000))
+    waveform, lengths, batch = model_inputs(folder, (12_000, 9000) if layout == "layer" else (12_000, 12_000))
     with torch.no_grad():
         logits = ours.logits(waveform, lengths)
         expected = theirs(batch["input_values"], attention_mask=batch.get("attention_mask")).logits
@@ -132,7 +132,7 @@ def test_logits_of_a_recogniser(layout, tokens, blank, tmp_path):
         torch.testing.assert_close(logits.data[row, :count], expected[row, :count, order], rtol=0, atol=1e-5)
 
 
-def test_text_is_what_their_tokenizer_writes(tmp_path):
+def test_text_is_that_of_their_tokenizer(tmp_path):
     _, folder = saved(tmp_path, "group", "ForCTC", tokens=OTHER_TOKENS, blank=9)
     vocabulary = store.load(folder).vocabulary
     theirs = transformers.Wav2Vec2CTCTokenizer.from_pretrained(folder)
@@ -144,10 +144,10 @@ def test_text_is_what_their_tokenizer_writes(tmp_path):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_soft_speech_is_normalised_as_their_feature_extractor_does(normalize, tmp_path):
+def test_quiet_speech_is_normalised_as_their_feature_extractor_does(normalize, tmp_path):
     theirs, folder = saved(tmp_path, "layer", "Model", normalize=normalize)
     ours = store.load(folder)
-    waveform, _, _ = heard(folder)
+    waveform, _, _ = model_inputs(folder)
     soft = 0.01 * waveform[:1]
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
     values = extractor(soft[0].numpy(), sampling_rate=16_000, return_tensors="pt")["input_values"]
@@ -162,7 +162,7 @@ def tensors_in(folder):
 
 
 def back(folder, tmp_path, **options):
-    """Read, written in our format, read again, and written for transformers."""
+    """Read a folder, write it in our format, read it again, and write it for transformers."""
     stored = store.read(folder, **options)
     (tmp_path / "ours").mkdir()
     store.write(stored.model, tmp_path / "ours")
@@ -181,7 +181,7 @@ def assert_equal_tensors(one, other):
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("layout", ["group", "layer"])
 @pytest.mark.parametrize(("tokens", "blank"), [(TOKENS, 0), (OTHER_TOKENS, 9)])
-def test_there_and_back_is_bit_equal(layout, kind, tokens, blank, tmp_path):
+def test_round_trip_is_bit_equal(layout, kind, tokens, blank, tmp_path):
     _, folder = saved(tmp_path, layout, kind, tokens=tokens, blank=blank)
     returned = back(folder, tmp_path)
     assert_equal_tensors(tensors_in(folder), tensors_in(returned))
@@ -201,7 +201,7 @@ def test_transformers_reads_what_we_write_without_a_warning(layout, kind, tmp_pa
 
 
 def load_quietly(kind, folder, caplog):
-    """`from_pretrained`, failing on any message of a warning or worse."""
+    """Call `from_pretrained`; fail on any message of a warning or worse."""
     log = logging.getLogger("transformers")
     log.propagate, before = True, log.propagate
     try:
@@ -227,7 +227,7 @@ def test_transformers_reads_a_recogniser_that_was_trained_here(size, tmp_path, c
     ours = factory.build(CtcConfig(), encoder=config.model_copy(update=changes), vocabulary=vocabulary).eval()
     huggingface.write(store.model_of(ours), tmp_path)
     theirs, _ = load_quietly(transformers.Wav2Vec2ForCTC, tmp_path, caplog)
-    waveform, lengths, batch = heard(tmp_path, (9000, 9000))
+    waveform, lengths, batch = model_inputs(tmp_path, (9000, 9000))
     with torch.no_grad():
         expected = theirs(batch["input_values"]).logits
         logits = ours.logits(waveform, lengths).data
@@ -288,7 +288,7 @@ def write_tensors(tensors, path):
         torch.save(tensors, path)
 
 
-def test_half_precision_is_widened_and_said(tmp_path):
+def test_half_precision_is_widened_with_a_message(tmp_path):
     theirs, folder = saved(tmp_path, "layer", "Model")
     theirs.half().save_pretrained(folder)
     stored = store.read(folder)
@@ -296,7 +296,7 @@ def test_half_precision_is_widened_and_said(tmp_path):
     assert all("widened from float16" in entry.how for entry in stored.certificate.tensors)
 
 
-def test_the_account_of_the_tensors_is_complete(tmp_path):
+def test_the_list_of_tensors_is_complete(tmp_path):
     theirs, folder = saved(tmp_path, "group", "ForPreTraining")
     stored = store.read(folder)
     account = stored.certificate.tensors
@@ -309,7 +309,7 @@ def test_the_account_of_the_tensors_is_complete(tmp_path):
 
 
 def mms(tmp_path):
-    """A recogniser with language adapters, as MMS is published: one main file, an adapter and a vocabulary each."""
+    """Return a recogniser with language adapters as in MMS: a main file, then an adapter and a vocabulary for each."""
     languages = {"eng": TOKENS, "ewe": ["<pad>", "<s>", "</s>", "<unk>", "|", "ɖ", "ƒ"]}
     theirs, folder = saved(tmp_path, "layer", "ForCTC", adapter_attn_dim=16)
     states = {}
@@ -332,7 +332,7 @@ def test_a_language_adapter(tmp_path):
     ours = store.load(folder, language="ewe")
     assert ours.vocabulary.symbols[-2:] == ("ɖ", "ƒ")
     theirs = transformers.Wav2Vec2ForCTC.from_pretrained(folder, target_lang="ewe", ignore_mismatched_sizes=True).eval()
-    waveform, lengths, batch = heard(folder, (9000, 9000))
+    waveform, lengths, batch = model_inputs(folder, (9000, 9000))
     with torch.no_grad():
         expected = theirs(batch["input_values"]).logits
         torch.testing.assert_close(ours.logits(waveform, lengths).data, expected, rtol=0, atol=1e-5)
@@ -365,7 +365,7 @@ def edit(folder, name, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"model_type": "hubert"}, "model_type 'hubert'"),
         ({"architectures": ["Wav2Vec2ForSequenceClassification"]}, "Wav2Vec2ForSequenceClassification"),
@@ -376,10 +376,10 @@ def edit(folder, name, **changes):
         ({"num_hidden_layers": 2}, r"not accounted for: wav2vec2.encoder.layers.2.attention.k_proj.bias"),
     ],
 )
-def test_a_model_that_is_something_else_is_refused(changes, said, tmp_path):
+def test_a_model_that_is_something_else_is_refused(changes, message, tmp_path):
     _, folder = saved(tmp_path, "group", "ForPreTraining")
     edit(folder, "config.json", **changes)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         store.read(folder)
 
 

@@ -1,4 +1,4 @@
-"""The same weights in transformers give the same hidden states, loss and gradients."""
+"""Tests that the same weights in transformers give the same hidden states, loss and gradients."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ NARROW = {"dim": 96, "num_layers": 3, "num_heads": 6, "ffn_dim": 192, "code_dim"
 
 
 def layout(name: str, *, narrow: bool = True) -> Wav2Vec2Config:
-    """A published layout without dropout and feature penalty, which transformers lacks; narrow for speed."""
+    """Return a published layout without dropout and feature penalty, which transformers lacks; narrow for speed."""
     config = getattr(sizes, name)()
     config = config.model_copy(update={**NO_DROPOUT, "feature_penalty": 0.0, "feature_gradient": 1.0})
     if narrow:
@@ -59,7 +59,7 @@ def foreign_config(config: Wav2Vec2Config) -> "transformers.Wav2Vec2Config":
 
 
 def ours_by_theirs(theirs: dict[str, torch.Tensor], config: Wav2Vec2Config) -> dict[str, torch.Tensor]:
-    """Tensors of transformers (weights or gradients) under our names; every one of them must find a place."""
+    """Return tensors of transformers (weights or gradients) under our names; each must have one."""
     left, ours = dict(theirs), {}
 
     def move(theirs_name: str, ours_name: str, kinds: tuple[str, ...] = ("weight", "bias")) -> None:
@@ -98,7 +98,7 @@ def ours_by_theirs(theirs: dict[str, torch.Tensor], config: Wav2Vec2Config) -> d
 
 
 def pair(config: Wav2Vec2Config, seed: int = 0) -> tuple[Wav2Vec2, "transformers.Wav2Vec2ForPreTraining"]:
-    """Both models with shared random weights, all norms and biases away from 1 and 0."""
+    """Return both models with the same random weights, all norms and biases away from 1 and 0."""
     torch.manual_seed(seed)
     theirs = transformers.Wav2Vec2ForPreTraining(foreign_config(config))
     with torch.no_grad():
@@ -115,7 +115,7 @@ def pair(config: Wav2Vec2Config, seed: int = 0) -> tuple[Wav2Vec2, "transformers
 
 
 def example(config: Wav2Vec2Config, batch_size: int = 2, samples: int = 12_000) -> tuple[WaveformBatch, torch.Tensor]:
-    """Waves, and the same as transformers wants them."""
+    """Return waveforms, and the input of transformers for them."""
     torch.manual_seed(1)
     waveform = 0.1 * torch.randn(batch_size, samples)
     lengths = torch.full((batch_size,), samples)
@@ -127,7 +127,7 @@ def example(config: Wav2Vec2Config, batch_size: int = 2, samples: int = 12_000) 
 def hidden_states(
     theirs: "transformers.Wav2Vec2ForPreTraining", waveform: torch.Tensor, attention_mask: torch.Tensor | None = None
 ) -> list[torch.Tensor]:
-    """Input of the first block and output of each, the last one after the last normalisation, as ours is."""
+    """Return the input of the first block and the output of each, the last one after the final normalisation."""
     out = theirs.wav2vec2(waveform, attention_mask=attention_mask, output_hidden_states=True)
     return [*out.hidden_states[:-1], out.last_hidden_state]
 
@@ -139,7 +139,7 @@ def test_every_hidden_state(name, narrow):
     config = layout(name, narrow=narrow)
     ours, theirs = (model.eval() for model in pair(config))
     batch, waveform = example(config)
-    theirs.double()  # the rounding of one side is enough: of twelve layers it makes 7e-6
+    theirs.double()  # in float64, because the rounding of one side over twelve layers is 7e-6
     with torch.no_grad():
         expected = hidden_states(theirs, waveform.double())
         layers, lengths = ours.encode(*batch)
@@ -168,7 +168,7 @@ def test_hidden_states_of_a_padded_batch():
 
 
 def foreign_negatives(draws: RandomDraws) -> torch.Tensor:
-    """Distractors as indices into all frames of the batch, as transformers wants them."""
+    """Return distractors as indices into all frames of the batch, the format of transformers."""
     batch_size, num_frames = draws.masked.shape
     out = torch.zeros(batch_size, num_frames, draws.hidden.negatives.shape[2], dtype=torch.long)
     for b in range(batch_size):
@@ -191,7 +191,7 @@ def test_loss_and_gradients(name, monkeypatch):
         assert hard
         soft = ((logits + noise.view_as(logits)) / tau).softmax(-1)
         chosen = functional.one_hot(soft.argmax(-1), logits.shape[-1]).to(soft.dtype)
-        return chosen + (soft - soft.detach())  # equal codes give equal vectors, bit for bit
+        return chosen + (soft - soft.detach())  # equal units give equal vectors, bit for bit
 
     monkeypatch.setattr(functional, "gumbel_softmax", gumbel_softmax)
     expected = theirs(waveform, mask_time_indices=draws.masked, sampled_negative_indices=foreign_negatives(draws))
@@ -215,7 +215,7 @@ def test_loss_and_gradients(name, monkeypatch):
         assert gradient.abs().max() > 1e-4, key
 
 
-def test_masks_hide_as_much_as_those_of_transformers():
+def test_masks_cover_as_much_as_those_of_transformers():
     from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
     np.random.seed(0)  # noqa: NPY002 - transformers draws from the global generator
@@ -225,5 +225,5 @@ def test_masks_hide_as_much_as_those_of_transformers():
     counts = ours.masked.sum(1)
     assert counts.unique().numel() == 1
     assert torch.equal(masked_positions(ours.masked), ours.hidden.positions)
-    # Ours are trimmed to the row that hides fewest: a few per cent below.
+    # Ours are trimmed to the row with fewest masked frames: a few per cent below.
     assert theirs - 0.09 < ours.masked.float().mean().item() < theirs

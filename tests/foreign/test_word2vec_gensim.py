@@ -1,4 +1,4 @@
-"""Beside gensim on the same small text: as good at telling words of one kind from those of others."""
+"""Tests of Word2Vec against gensim on the same small text: equally good at separating kinds of words."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.foreign
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """Words of 40 kinds; what kind comes next depends on the kind alone."""
+    """Return words of 40 kinds; the kind of the next word depends on the kind alone."""
     random = np.random.default_rng(0)
     names = [[f"{chr(97 + k // 26)}{chr(97 + k % 26)}{chr(97 + n)}" for n in range(10)] for k in range(40)]
     steps = random.dirichlet(np.full(40, 0.1), 40)
@@ -31,7 +31,7 @@ def text(tmp_path_factory):
 
 
 def purity(words, vectors):
-    """How often the nearest word is of the same kind (its first two letters)."""
+    """Return how often the nearest word is of the same kind (its first two letters)."""
     unit = torch.nn.functional.normalize(torch.as_tensor(vectors), dim=1)
     near = (unit @ unit.T).fill_diagonal_(-1).argmax(1)
     return np.mean([words[i][:2] == words[j][:2] for i, j in enumerate(near.tolist())])

@@ -1,4 +1,4 @@
-"""BERT: published sizes, first losses, masks, padding, gradients and the shares of the draws."""
+"""Tests of BERT: published sizes, initial losses, masks, padding, gradients and frequencies of the draws."""
 
 import math
 
@@ -14,7 +14,7 @@ from sori.training.schedule import factor
 
 
 def texts(config, *, num=6, num_tokens=24, seed=0):
-    """Pairs of random pieces, of unequal length where there is more than one."""
+    """Return pairs of random tokens, of unequal length if there is more than one."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(110, config.num_tokens, (num, num_tokens), generator=generator)
     lengths = torch.randint(num_tokens // 2, num_tokens + 1, (num,), generator=generator)
@@ -61,7 +61,7 @@ def test_the_block_is_that_of_wav2vec2():
     assert {m.eps for m in small().modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-12}
 
 
-def test_first_losses_are_those_of_a_guess():
+def test_initial_losses_are_at_chance():
     torch.manual_seed(0)
     model = Bert(BertConfig(num_layers=2, dim=128, num_heads=2, ffn_dim=512)).eval()
     found = model.loss(texts(model.config, num=32, num_tokens=64), step=0, rng=Rng(0))
@@ -78,7 +78,7 @@ def test_weights_begin_within_two_deviations():
     assert float(weights.detach().std()) == pytest.approx(0.02 * 0.88, rel=0.03)  # cut off at two of them
 
 
-def test_shares_of_the_draw():
+def test_frequencies_of_the_draw():
     model = small(num_tokens=2000)
     kept = masked = other = hidden = tokens = 0
     batch = texts(model.config, num=2000, num_tokens=128)
@@ -100,7 +100,7 @@ def test_shares_of_the_draw():
         assert share / hidden == pytest.approx(expected, abs=0.01)
 
 
-def test_every_place_is_hidden_equally_often():
+def test_every_position_is_masked_equally_often():
     model = small()
     batch = texts(model.config, num=4000)
     times = model.draw(batch, Rng(1), torch.device("cpu")).hidden[batch.lengths == 24].float().mean(0)[1:-1]
@@ -108,14 +108,14 @@ def test_every_place_is_hidden_equally_often():
     assert float(times.std()) < 0.03
 
 
-def test_at_least_one_and_at_most_so_many_are_hidden():
+def test_at_least_one_and_at_most_max_hidden_are_masked():
     few = small(hidden_share=0.01).draw(texts(small().config), Rng(0), torch.device("cpu"))
     assert few.hidden.sum(1).tolist() == [1] * 6
     capped = small(hidden_share=0.9, max_hidden=3).draw(texts(small().config), Rng(0), torch.device("cpu"))
     assert capped.hidden.sum(1).tolist() == [3] * 6
 
 
-def test_padding_does_not_change_the_answer():
+def test_padding_does_not_change_the_output():
     model = small().eval()
     batch = texts(model.config)
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_losses_train_every_parameter_and_come_from_the_generator():
     assert [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())] == []
 
 
-def test_without_the_second_task_only_hidden_words_count():
+def test_without_the_second_task_only_masked_tokens_count():
     batch = texts(small().config)
     found = small(next_weight=0.0).loss(batch, step=0, rng=Rng(0))
     assert float(found.total.detach()) == pytest.approx(float(found.terms["mlm"]))

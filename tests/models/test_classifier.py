@@ -1,4 +1,4 @@
-"""Classifiers of texts and of words over BERT: gradient, padding, what is asked; learnt from tables to the end."""
+"""Tests of classifiers of texts and words over BERT: gradient, padding, labels, and training from tables."""
 
 import json
 import math
@@ -56,7 +56,7 @@ def test_cutting_a_batch_does_not_change_the_gradient(read):
 
 
 @pytest.mark.parametrize("read", ["text", "words"])
-def test_only_what_is_asked_counts_and_a_guess_is_chance(read):
+def test_only_labelled_tokens_count_and_equal_logits_are_chance(read):
     system, given = small(read), batch(read)
     torch.nn.init.zeros_(system.head.weight)
     found = system.loss(given, step=0, rng=Rng(0))
@@ -72,7 +72,7 @@ def test_at_least_two_classes():
 
 @pytest.fixture
 def started(tmp_path):
-    """A BERT that knows nothing, its weights as large as after training."""
+    """Return a randomly initialised BERT, with weights as large as after training."""
     torch.manual_seed(0)
     bert = Bert(CONFIG)
     with torch.no_grad():
@@ -112,9 +112,9 @@ def test_classes_of_words_are_learnt(started, tmp_path):
     table = tmp_path / "words.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run.train(quick("bert_tag"), into=tmp_path / "run", data=table, init=started)
-    (told,) = masked_lm.classify(tmp_path / "run", ["blue dogs is the red"])
-    assert [one.what for one in told] == ["blue", "dogs", "is", "the", "red"]
-    assert [one.name for one in told][1:4] == ["B-ANIMAL", "O", "O"]
+    (predictions,) = masked_lm.classify(tmp_path / "run", ["blue dogs is the red"])
+    assert [one.what for one in predictions] == ["blue", "dogs", "is", "the", "red"]
+    assert [one.name for one in predictions][1:4] == ["B-ANIMAL", "O", "O"]
     found = masked_lm.measure(tmp_path / "run", [table])
     assert found.num_texts == 20
     assert found.accuracy.value == 1
@@ -128,6 +128,6 @@ def test_a_classifier_needs_a_bert(tmp_path):
         run.train(recipes.by_name("bert_classify"), into=tmp_path / "run", data=tmp_path / "t.tsv")
 
 
-def test_other_models_tell_no_classes(started):
+def test_other_models_do_not_classify(started):
     with pytest.raises(ValueError, match="expected a classifier of texts, got a bert"):
         masked_lm.classify(started, ["the dog"])

@@ -50,7 +50,7 @@ def test_words_are_numbers_of_tuples():
     assert len(codes.unique()) > 3
 
 
-def test_every_pair_of_the_published_codes_has_a_number_of_its_own():
+def test_every_pair_of_the_published_entries_has_a_number_of_its_own():
     with torch.device("meta"):
         model = encoders.build(recipes.by_name("code_bert_base").system)
     pairs = torch.cartesian_prod(torch.arange(320), torch.arange(320))
@@ -88,7 +88,7 @@ def test_counts_are_those_of_the_real_frames():
 
 
 def slow_loss(model, batch, draws) -> torch.Tensor:
-    """Sum over frames to be chosen of -log softmax(decoder(context))[word], frame by frame, utterance by utterance."""
+    """Return the sum over chosen frames of -log softmax(decoder(context))[word], computed frame by frame."""
     total = torch.zeros((), dtype=torch.float64)
     for row, count in enumerate(model.units(*batch).lengths.tolist()):
         words = [int(w) for w in model.tokens(*batch)[0][row, :count]]
@@ -196,11 +196,11 @@ def test_units_of_another_kind_are_refused():
     other = recipes.by_name("vq_wav2vec_smoke").system.model_copy(update={"num_codes": 9})
     with pytest.raises(ValueError, match="expected a vq_wav2vec whose settings are those"):
         encoders.take_units(model, VqWav2Vec(other).state_dict(), other)
-    with pytest.raises(ValueError, match="starts from the model that makes them"):
+    with pytest.raises(ValueError, match="start BERT over units from the vq-wav2vec"):
         encoders.take_units(model, {}, recipes.by_name("cpc_smoke").system)
 
 
-def test_an_untrained_one_keeps_units_and_vocabulary():
+def test_a_random_initialisation_keeps_units_and_vocabulary():
     model = toy()
     model.choose_words(model.count_tuples([noise(32_000)]))
     fresh = encoders.random_initialisation(model).eval()
@@ -214,11 +214,11 @@ def test_too_many_tuples_are_refused():
     units = recipes.by_name("vq_wav2vec_smoke").system.model_copy(update={"num_groups": 4, "num_codes": 320})
     with pytest.raises(ValueError, match="cannot be numbered"):
         encoders.build(recipes.by_name("code_bert_smoke").system.model_copy(update={"units": units}))
-    with pytest.raises(ValueError, match="add up to 1"):
+    with pytest.raises(ValueError, match="sum must be 1 or less"):
         VqCodeBertConfig(units=units, kept_share=0.6, swapped_share=0.5)
 
 
-def test_a_hidden_word_is_not_seen():
+def test_a_masked_word_does_not_leak():
     model = toy().eval()
     frames = model.features(*noise(32_000))
     masked = torch.zeros(frames.data.shape[:2], dtype=torch.bool)
@@ -231,7 +231,7 @@ def test_a_hidden_word_is_not_seen():
         assert torch.equal(ours, theirs)
 
 
-def test_fine_tuning_hides_frames_and_channels_and_leaves_units_alone():
+def test_fine_tuning_masks_frames_and_channels_and_keeps_units():
     config = recipes.by_name("code_bert_smoke").system.model_copy(update={"dropout": 0.0})
     vocabulary = Vocabulary.fit(["ab"])
     system = factory.build(CtcConfig(feature_gradient=1.0), encoder=config, vocabulary=vocabulary)
@@ -261,7 +261,7 @@ def test_published_sizes():
     assert (model.hop_samples, model.field_samples) == (160, 465)
 
 
-def test_recipes_hear_whole_utterances_and_mask_as_published():
+def test_recipes_use_whole_utterances_and_mask_as_published():
     base = recipes.by_name("code_bert_base")
     assert (base.system.mask.time_prob, base.system.mask.time_length) == (0.5, 10)
     tokens = base.data.batch_seconds * 100 * base.train.num_accumulate

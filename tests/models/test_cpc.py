@@ -92,7 +92,7 @@ def test_the_context_ends_with_sample_160_t_plus_311(front):
     assert int(seen[-1]) == 160 * 20 + 311
 
 
-def test_the_context_over_spectra_ends_with_its_own_window():
+def test_the_context_over_log_mel_ends_with_its_own_window():
     model = small("mel").eval()
     waveform, lengths = noise(1, 6400)
     before = model.extract_features(waveform, lengths).data
@@ -114,7 +114,7 @@ def test_zero_predictors_score_chance(source):
 
 
 def test_the_bound_never_exceeds_the_logarithm_of_the_candidates():
-    """Even for predictions that are perfect, and certain of it."""
+    """The bound also holds for perfect predictions with certainty."""
     model = small("mel", num_steps=1)
     batch = noise(3, 6400)
     num_frames = int(model.features(*batch).lengths[0])
@@ -141,7 +141,7 @@ def test_negatives_are_never_of_the_same_time():
 
 
 def by_parts(model: Cpc, batch: WaveformBatch, negatives) -> float:
-    """The sum of the losses from the public pieces, one candidate after the other."""
+    """Return the sum of the losses from the public parts, computed candidate by candidate."""
     z, c = model.context(model.features(*batch))
     total = 0.0
     for b in range(len(z)):
@@ -211,7 +211,7 @@ def test_padding_changes_nothing(front):
 
 def test_unequal_lengths_are_not_trained_on():
     model, batch = small(), noise(2)
-    with pytest.raises(ValueError, match="equal length, got 5000 to 6400 samples"):
+    with pytest.raises(ValueError, match="equal length in pre-training, got 5000 to 6400 samples"):
         model.loss(WaveformBatch(batch.waveform, torch.tensor([6400, 5000])), step=0, rng=Rng(0))
 
 
@@ -221,7 +221,7 @@ def test_too_short_crops_leave_nothing_to_predict_from():
     assert int(small().loss(noise(2, 13 * 160), step=0, rng=Rng(0)).count) == 2 * 12
 
 
-def test_an_encoder_alone_says_what_it_lacks():
+def test_an_encoder_without_predictors_is_refused():
     config = small().config
     encoder = encoders.build(config, objective=False)
     assert encoder.extract_features(*noise()).data.shape[-1] == 12
@@ -238,7 +238,7 @@ def test_predictors_start_as_in_the_code():
 
 
 def block_by_loops(block: CausalBlock, x):
-    """One position after the other, one head after the other."""
+    """Compute the block position by position and head by head."""
     heads = block.config.num_heads
     width = x.shape[1] // heads
     q, k, v = (block.qkv.weight[part * x.shape[1] : (part + 1) * x.shape[1]] @ x.T for part in range(3))
@@ -281,11 +281,11 @@ def test_recognisers_read_a_mix_of_the_layers_as_wide_as_the_last():
     uneven = factory.build(
         CtcConfig(read="mix"), encoder=small(dim=16).config, vocabulary=Vocabulary.fit(["abc"])
     ).eval()
-    heard = noise(2, 3200)
-    mixed = uneven.encoder.extract_features(*heard).data  # c, which has 16 numbers; z has 12
+    batch = noise(2, 3200)
+    mixed = uneven.encoder.extract_features(*batch).data  # c, of width 16; z has 12
     for _ in range(2):  # each layer is normalised, and so is their mean
         mixed = torch.nn.functional.layer_norm(mixed, mixed.shape[-1:])
-    torch.testing.assert_close(uneven.logits(*heard).data, uneven.head(mixed), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(uneven.logits(*batch).data, uneven.head(mixed), rtol=1e-3, atol=1e-4)
 
 
 def test_it_has_no_form_as_a_graph_yet():
@@ -293,23 +293,23 @@ def test_it_has_no_form_as_a_graph_yet():
         Graph(small())
 
 
-def test_masks_hide_frames_and_channels():
+def test_masks_cover_frames_and_channels():
     model = small().eval()
     batch, mask = noise(), MaskConfig(time_prob=0.5, time_length=3, channel_prob=0.25, channel_length=3)
     (z, c), _ = model.encode(*batch, mask=mask, rng=Rng(0))
     (again, _), _ = model.encode(*batch, mask=mask, rng=Rng(0))
-    (plain, heard), _ = model.encode(*batch)
+    (plain, unmasked), _ = model.encode(*batch)
     assert torch.equal(z, again)
     changed = z != plain
     assert (z[changed] == 0).all()
     assert (z == 0).all(-1).any(1).all()
     assert (z == 0).all(1).any(1).all()
-    assert not torch.equal(c, heard)
-    with pytest.raises(ValueError, match="give rng"):
+    assert not torch.equal(c, unmasked)
+    with pytest.raises(ValueError, match="pass rng"):
         model.encode(*batch, mask=mask)
 
 
-def test_the_front_end_is_frozen_unless_asked_for():
+def test_the_front_end_is_frozen_by_default():
     model = small()
     layers, _ = model.encode(*noise())
     layers[-1].square().sum().backward()
@@ -334,7 +334,7 @@ def test_frames_of_a_layer():
 
 
 def test_a_tiny_model_learns_to_predict_tones():
-    """Far above a guess, and near frames more easily than far ones."""
+    """Accuracy is far above chance, and higher for near frames than for far ones."""
     torch.manual_seed(0)
     front = MelNetworkConfig(windows=LogMelConfig(num_mels=20, stack=2), dim=32)
     model = Cpc(sizes.tiny().model_copy(update={"front": front, "dim": 32, "num_steps": 8, "num_negatives": 32}))

@@ -15,7 +15,7 @@ from sori.nn.mask import MaskConfig
 
 
 class Windows(nn.Module):
-    """An encoder without context: windows of 320 samples, two linear layers; hides what it is told to hide."""
+    """An encoder without context: windows of 320 samples, two linear layers; applies the given mask."""
 
     hop_samples = 320
 
@@ -128,7 +128,7 @@ def test_required_frames_count_adjacent_repeats_only():
     assert num_required_frames(batch.labels, batch.label_lengths).tolist() == [4, 5, 0, 3]
 
 
-def test_infinite_losses_are_counted_and_teach_nothing():
+def test_infinite_losses_are_counted_and_have_no_gradient():
     model = Ctc(CtcConfig(), Windows(), num_classes=4)
     short = batch_of([960], [[1, 1, 2]])  # three frames, four needed
     loss = model.loss(short, step=0, rng=Rng(0))
@@ -178,7 +178,7 @@ def test_terms_against_plain_numbers():
     assert one.terms["per_label"].item() == pytest.approx(one.total.item() / 3)
 
 
-def test_encoder_rests_while_frozen_and_learns_afterwards():
+def test_encoder_is_trained_only_after_the_frozen_phase():
     model = Ctc(CtcConfig(freeze_steps=3), Windows(), num_classes=6)
     batch = batch_of([6400], [[1, 2, 3]])
     model.loss(batch, step=2, rng=Rng(0)).total.backward()
@@ -188,7 +188,7 @@ def test_encoder_rests_while_frozen_and_learns_afterwards():
     assert all(p.grad.any() for p in model.encoder.parameters())
 
 
-def test_hides_in_training_only():
+def test_masks_in_training_only():
     mask = MaskConfig(time_prob=0.5)
     encoder = Windows()
     model = Ctc(CtcConfig(mask=mask), encoder, num_classes=6)

@@ -1,4 +1,4 @@
-"""The recogniser over the encoder it is meant for."""
+"""Tests of the recogniser over wav2vec 2.0."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def test_padding_changes_nothing(front):
 
 
 @pytest.mark.parametrize(("front", "gradient"), [("conv_layer", 0.0), ("conv_layer", 1.0), ("log_mel", 0.0)])
-def test_who_learns_when(front, gradient):
+def test_which_parameters_are_trained_when(front, gradient):
     model = recogniser(
         front, freeze_steps=2, feature_gradient=gradient, mask=MaskConfig(channel_prob=0.5, channel_length=4)
     )

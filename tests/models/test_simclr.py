@@ -87,8 +87,8 @@ def test_loss_of_identical_views_of_orthogonal_images():
     assert int(out.terms["correct"]) == 40
 
 
-def test_one_example_has_nothing_to_be_told_from():
-    with pytest.raises(ValueError, match="batch of one"):
+def test_a_single_example_is_refused():
+    with pytest.raises(ValueError, match="at least two, got one"):
         compare(torch.ones(1, 2, 3), temperature=0.1)
 
 
@@ -112,14 +112,14 @@ def test_order_of_images_and_of_views_does_not_matter():
 
 
 def test_both_views_of_an_image_belong_together():
-    """Views that are the same image are found, whatever the weights."""
+    """Views that are the same image are identified with any weights."""
     first = images_of(8)[0]
     out = toy_images().loss(ViewBatch(first, first), step=0, rng=Rng(0))
     assert int(out.terms["correct"]) == int(out.count) == 16
 
 
 def test_every_weight_of_the_network_learns():
-    """The last scale of each block starts from 0, so what is inside learns from the second update on."""
+    """The last scale of each block is initially 0, so its convolutions are trained from the second update on."""
     model = toy_images()
     optimizer = make_optimizer(model, OptimConfig(kind="lars", lr=1.0))
     for step in range(2):
@@ -137,7 +137,7 @@ def test_the_projection_is_not_what_is_used():
 
 
 def test_cutting_a_batch_makes_an_easier_task():
-    """What is in the batch is what is compared: the sum over two halves is less than the whole."""
+    """All examples of a batch are compared, so the sum over two halves is less than the whole."""
     z = torch.randn(8, 2, 16, generator=torch.Generator().manual_seed(0))
     whole = compare(z, temperature=0.5).total
     halves = [compare(part, temperature=0.5).total for part in z.split(4)]
@@ -146,7 +146,7 @@ def test_cutting_a_batch_makes_an_easier_task():
 
 @pytest.fixture
 def toy_folder(tmp_path):
-    """Images of two colours; views of one are alike."""
+    """Return images of two colours; the views of one image are similar."""
     generator = torch.Generator().manual_seed(0)
     for split, num in (("train", 24), ("test", 4)):
         for name in ("blue", "red"):
@@ -160,7 +160,7 @@ def toy_folder(tmp_path):
 
 
 def interrupted(monkeypatch, after):
-    """Let the next run be stopped after an update."""
+    """Stop the next run after an update."""
     tick = Reporter.tick
 
     def stop(self, step):
@@ -220,14 +220,14 @@ def test_images_are_needed_and_described(toy_folder, tmp_path):
         run.train(toy_recipe(), into=tmp_path / "c", data=tmp_path)
 
 
-def test_a_model_of_images_hears_nothing():
+def test_an_image_model_does_not_process_audio():
     model = toy_images()
     for use in (lambda: factory.encoder_of(model), lambda: embed.embed(model, torch.zeros(16_000), sample_rate=16_000)):
         with pytest.raises(ValueError, match="expected a model of speech, got an image model"):
             use()
 
 
-def test_views_of_speech_find_each_other_when_they_are_the_same():
+def test_identical_views_of_speech_are_identified():
     views = {"gain_db": 0.0, "noise_prob": 0.0, "warp": 0.0, "num_gaps": 0, "seconds": 1.0}
     model = small(views=sizes.smoke().views.model_copy(update=views))
     out = model.loss(noise(), step=0, rng=Rng(0))
@@ -235,7 +235,7 @@ def test_views_of_speech_find_each_other_when_they_are_the_same():
 
 
 def test_cutting_a_batch_of_speech_changes_the_task_and_nothing_else():
-    """The projections of half a batch are those that the whole batch has; only the candidates are fewer."""
+    """Half a batch has the same projections as the whole batch, and fewer candidates."""
     model, batch = small().eval(), noise()
     draws = model.draw(4, 16_000, Rng(0), CPU)
     seen = []
@@ -282,7 +282,7 @@ def test_frames_of_a_layer():
         model.extract_features(*batch, layer=3)
 
 
-def test_masks_hide_frames_and_channels():
+def test_masks_cover_frames_and_channels():
     model = small().eval()
     batch, mask = noise(), MaskConfig(time_prob=0.5, time_length=3, channel_prob=0.25, channel_length=3)
     (spectrum, *_, last), _ = model.encode(*batch, mask=mask, rng=Rng(0))
@@ -291,13 +291,13 @@ def test_masks_hide_frames_and_channels():
     assert (spectrum == 0).all(-1).any(1).all()
     assert (spectrum == 0).all(1).any(1).all()
     assert not torch.equal(last, model.encode(*batch)[0][-1])
-    with pytest.raises(ValueError, match="give rng"):
+    with pytest.raises(ValueError, match="pass rng"):
         model.encode(*batch, mask=mask)
 
 
-def test_what_pretraining_cannot_do_is_said():
+def test_impossible_pre_training_is_refused():
     batch = noise(2)
-    with pytest.raises(ValueError, match="equal length, got 9000 to 16000 samples"):
+    with pytest.raises(ValueError, match="equal length in pre-training, got 9000 to 16000 samples"):
         small().loss(WaveformBatch(batch.waveform, torch.tensor([16_000, 9000])), step=0, rng=Rng(0))
     with pytest.raises(ValueError, match=r"views of 0.8 s are cut from the crops, and these have 0.5 s"):
         small().loss(noise(2, 8000), step=0, rng=Rng(0))

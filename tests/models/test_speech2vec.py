@@ -1,4 +1,4 @@
-"""The objective against loops in float64, the published facts, and what padding and cutting may not change."""
+"""Tests of the objective against loops in float64, of published facts, and of invariance to padding and splitting."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def build(config: Speech2VecConfig, seed=0) -> Speech2Vec:
 
 
 def random_segments(num=7, seed=0, dtype=torch.float32):
-    """Cepstra of unequal length, in two utterances, and their pairs within two."""
+    """Return MFCC of unequal length in two utterances, and their pairs within two."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 9, (num,), generator=generator)
     data = torch.randn(num, 9, 13, generator=generator, dtype=dtype)
@@ -44,7 +44,7 @@ def random_segments(num=7, seed=0, dtype=torch.float32):
 
 
 def wave_batch(seed=0):
-    """Two noises of unequal length with three and two segments."""
+    """Return two noises of unequal length with three and two segments."""
     generator = torch.Generator().manual_seed(seed)
     waveform = 0.1 * torch.randn(2, 16_000, generator=generator)
     waveform[1, 12_000:] = 0
@@ -133,7 +133,7 @@ def test_the_objective_is_that_of_the_loops(config):
 
 @each_kind
 def test_single_precision_gives_the_gradients_of_double(config):
-    """Another code path of torch: its fused LSTM."""
+    """Tests another code path of torch, its fused LSTM."""
     gradients = []
     for dtype in (torch.float32, torch.float64):
         system = build(config).to(dtype)
@@ -147,8 +147,8 @@ def test_1_number_of_parameters():
     assert sum(p.numel() for p in Speech2Vec(Speech2VecConfig()).parameters()) == 21_663
 
 
-def test_2_a_copy_is_learnt_and_only_the_past_is_shown():
-    """Ten short segments, each to be written from its own vector."""
+def test_2_a_copy_is_learnt_and_only_past_frames_are_used():
+    """Predict ten short segments, each from its own vector."""
     system = build(Speech2VecConfig(dim=50))
     segments, _ = random_segments(num=10)
     pairs = torch.arange(10)[:, None].expand(10, 2)
@@ -192,7 +192,7 @@ def test_3_padding_of_the_waveform_changes_no_vector():
     torch.testing.assert_close(system.vectors(batch)[3:], system.vectors(alone), rtol=0, atol=1e-5)
 
 
-def test_4_context_vectors_are_added_up_and_one_vector_writes_all_neighbours():
+def test_4_context_vectors_are_summed_and_one_vector_predicts_all_neighbours():
     segments, pairs = random_segments()
     given = []
     for objective in ("cbow", "skipgram"):
@@ -248,7 +248,7 @@ def test_every_parameter_gets_a_gradient_and_half_precision_changes_nothing(conf
         assert torch.equal(system.loss(batch, step=0, rng=Rng(0)).total, found.total)
 
 
-def test_frames_are_those_whose_middle_lies_in_the_segment():
+def test_frames_are_those_whose_centre_is_in_the_segment():
     system, batch = build(Speech2VecConfig(dim=6, max_frames=20)), wave_batch()
     cepstra, lengths = system.cepstrum(batch.waveform, batch.lengths)
     found = system.segments(batch)
@@ -288,13 +288,13 @@ def test_saved_and_loaded_it_computes_the_same(config, tmp_path):
     assert torch.equal(again.vectors(batch), system.vectors(batch))
 
 
-# A corpus of tones: twelve words, each followed by its partner, said by three voices.
+# A corpus of tones: twelve words, each followed by its partner, by three speakers.
 
 
 @pytest.fixture(scope="module")
-def told(prepared_tones, tmp_path_factory):
-    """The prepared tones with their words where they are: a letter lasts 0.12 s or so, a pause 0.1 s."""
-    folder = tmp_path_factory.mktemp("told")
+def aligned_tones(prepared_tones, tmp_path_factory):
+    """Return the prepared tones with the times of their words: a letter lasts about 0.12 s, a pause 0.1 s."""
+    folder = tmp_path_factory.mktemp("aligned_tones")
     (folder / "cuts.jsonl.gz").write_bytes((prepared_tones / "cuts.jsonl.gz").read_bytes())
     segments = []
     for u in read_manifest(folder):
@@ -309,9 +309,9 @@ def told(prepared_tones, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(told, tmp_path_factory):
+def trained(aligned_tones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "words"
-    run.train(recipes.by_name("speech2vec_smoke"), into=folder, data=told)
+    run.train(recipes.by_name("speech2vec_smoke"), into=folder, data=aligned_tones)
     return folder
 
 
@@ -322,28 +322,28 @@ def test_5_a_trained_model_is_far_below_the_mean_and_below_the_last_frame(traine
     assert reports[-1]["loss"] < 0.8 * reports[0]["loss"]
 
 
-def test_7_the_same_word_of_another_voice_is_nearer_than_another_word(told, trained):
-    heard = spoken_words.hear(trained, data=[told])
-    unit = torch.nn.functional.normalize(heard.vectors, dim=-1)
-    said = [one.word for one in heard.segments]
-    voice = [heard.utterances[one.utterance].speaker for one in heard.segments]
+def test_7_the_same_word_of_another_speaker_is_nearer_than_another_word(aligned_tones, trained):
+    words = spoken_words.hear(trained, data=[aligned_tones])
+    unit = torch.nn.functional.normalize(words.vectors, dim=-1)
+    labels = [one.word for one in words.segments]
+    speakers = [words.utterances[one.utterance].speaker for one in words.segments]
     near = unit @ unit.T
-    same_word = torch.tensor([[a == b for b in said] for a in said])
-    same_voice = torch.tensor([[a == b for b in voice] for a in voice])
-    others = ~torch.eye(len(said), dtype=torch.bool)
-    assert float(near[same_word & ~same_voice].mean()) > float(near[~same_word].mean()) + 0.1
-    assert float(near[same_word & same_voice & others].mean()) > 0.9
+    same_word = torch.tensor([[a == b for b in labels] for a in labels])
+    same_speaker = torch.tensor([[a == b for b in speakers] for a in speakers])
+    others = ~torch.eye(len(labels), dtype=torch.bool)
+    assert float(near[same_word & ~same_speaker].mean()) > float(near[~same_word].mean()) + 0.1
+    assert float(near[same_word & same_speaker & others].mean()) > 0.9
 
 
-def test_an_interruption_changes_no_bit(told, tmp_path, monkeypatch):
-    whole = short_run(told, tmp_path / "whole")
-    other = short_run(told, tmp_path / "other", **{"train.seed": 1})
+def test_an_interruption_changes_no_bit(aligned_tones, tmp_path, monkeypatch):
+    whole = short_run(aligned_tones, tmp_path / "whole")
+    other = short_run(aligned_tones, tmp_path / "other", **{"train.seed": 1})
     assert any(not torch.equal(whole[name], other[name]) for name in whole)
 
     interrupt_after(3, monkeypatch)
-    assert short_run(told, tmp_path / "parts") is None
+    assert short_run(aligned_tones, tmp_path / "parts") is None
     monkeypatch.undo()
-    parts = short_run(told, tmp_path / "parts")
+    parts = short_run(aligned_tones, tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -364,11 +364,11 @@ def interrupt_after(step, monkeypatch):
     monkeypatch.setattr(Reporter, "tick", stop)
 
 
-def test_other_segments_in_the_same_folder_are_refused(told, tmp_path):
+def test_other_segments_in_the_same_folder_are_refused(aligned_tones, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("cuts.jsonl.gz", SEGMENTS):
-        (folder / name).write_bytes((told / name).read_bytes())
+        (folder / name).write_bytes((aligned_tones / name).read_bytes())
     short_run(folder, tmp_path / "r")
     lines = (folder / SEGMENTS).read_text().splitlines()
     (folder / SEGMENTS).write_text("\n".join(lines[1:]) + "\n")
@@ -381,15 +381,15 @@ def test_pieces_of_fixed_length_need_no_file(prepared_tones, tmp_path):
     with pytest.raises(FileNotFoundError, match="sori words align"):
         short_run(prepared_tones, tmp_path / "r")
     short_run(prepared_tones, tmp_path / "fixed", **{"segments.fixed_seconds": 0.4})
-    heard = spoken_words.hear(tmp_path / "fixed")
-    assert all(one.word is None and 0.3 < one.end - one.start < 0.5 for one in heard.segments)
+    pieces = spoken_words.hear(tmp_path / "fixed")
+    assert all(one.word is None and 0.3 < one.end - one.start < 0.5 for one in pieces.segments)
 
 
-def test_training_goes_on_from_a_model(told, trained, tmp_path):
+def test_training_continues_from_a_model(aligned_tones, trained, tmp_path):
     run.train(
         recipes.by_name("speech2vec_smoke").override({"train.num_steps": 2, "optim.lr": 0.0}),
         into=tmp_path / "r",
-        data=told,
+        data=aligned_tones,
         init=trained,
     )
     first, second = store.load(trained).state_dict(), store.load(tmp_path / "r").state_dict()
@@ -401,4 +401,4 @@ def test_verbs_for_frames_refuse_it(trained, tone_corpus, call):
     for verb in (["embed", trained, sound, "--into", "v"], ["convert", trained, "m", "--format", "onnx"]):
         code, _, error = call(*verb)
         assert code in {1, 2}
-        assert "vectors of whole words" in error
+        assert "vectors of words" in error

@@ -123,7 +123,7 @@ def test_zero_scores_cost_eleven_bits(quantizer):
     ("changes", "nats"), [({"activation": "gelu"}, (8.0, 20.0)), ({"quantizer": "kmeans"}, (7.6, 7.75))]
 )
 def test_loss_of_random_weights(changes, nats):
-    """12.2 and 7.65 nats, 638.7 codes, were measured with one seed; the first moves with it, from 8 to 19."""
+    """12.2 and 7.65 nats, 638.7 entries, were measured with one seed; the first varies with it, from 8 to 19."""
     torch.manual_seed(0)
     model = VqWav2Vec(recipes.by_name("vq_wav2vec_base").system.model_copy(update={"num_ahead": 12, **changes}))
     with torch.no_grad():
@@ -144,7 +144,7 @@ class Through(nn.Module):
         return x
 
 
-def test_context_does_not_see_what_comes():
+def test_context_does_not_depend_on_later_frames():
     model = toy()
     model.aggregator.norms = nn.ModuleList(Through() for _ in model.aggregator.norms)
     units = model.quantize(model.features(*noise_batch(1))).frames
@@ -156,7 +156,7 @@ def test_context_does_not_see_what_comes():
 
 
 def identity(frames, *, temperature=1.0, noise=None):
-    """A quantiser that leaves everything as it is."""
+    """Quantise nothing: return the frames unchanged."""
     nothing = torch.zeros(())
     units = torch.arange(frames.data.shape[1]).expand(len(frames.data), -1).unsqueeze(2)
     return QuantizedFrames(frames, units, torch.ones(1, 1), torch.ones(1, 1), nothing)
@@ -187,7 +187,7 @@ def test_with_an_identity_quantiser_it_is_wav2vec(monkeypatch):
 
 
 def quantized_by_loops(model: VqWav2Vec, frames: Frames, noise: torch.Tensor | None):
-    """Units and what the quantiser adds to a target's loss, one frame after the other, in float64."""
+    """Return the units and the quantiser's loss of a target, computed frame by frame in float64."""
     z, c = frames.data.detach(), model.config
     codebook = model.quantizer.codebook.detach().expand(2, -1, -1)
     sounds = z
@@ -250,7 +250,7 @@ def test_objective_by_loops(quantizer, lengths):
 
 
 def test_the_two_halves_of_the_kmeans_term():
-    """Equation 3: one half moves the entries, the other what is quantised, gamma times as much."""
+    """Equation 3: one half trains the entries, the other the quantised vectors, with weight gamma."""
     quantizer = toy(quantizer="kmeans").double().quantizer
     x = torch.randn(1, 9, 8, dtype=torch.float64)
     found = quantizer(x, torch.tensor([9]))
@@ -299,7 +299,7 @@ def test_units_start_as_clusters():
             VqWav2VecConfig.from_data(settings, origin="here")
 
 
-def test_diversity_has_its_weight_and_means_nothing_to_nearest_entries():
+def test_diversity_has_its_weight_and_is_refused_for_nearest_entries():
     plain, weighted = (toy(diversity_weight=w).eval() for w in (0.0, 0.5))
     outs = [m.loss(noise_batch(), step=0, rng=Rng(0)) for m in (plain, weighted)]
     assert outs[0].total.item() == outs[0].terms["contrastive"].item()
@@ -312,7 +312,7 @@ def test_diversity_has_its_weight_and_means_nothing_to_nearest_entries():
 
 @QUANTIZERS
 @pytest.mark.parametrize("spectrum", [None, LogMelConfig(num_mels=20)])
-def test_padding_changes_neither_vectors_nor_codes(quantizer, spectrum):
+def test_padding_changes_neither_vectors_nor_units(quantizer, spectrum):
     size = {} if spectrum is None else {"encoder_kernels": (1,), "encoder_strides": (1,)}
     model = toy(quantizer=quantizer, spectrum=spectrum, **size).eval()
     lengths = torch.tensor([9_000, 5_555, 2_000])
@@ -340,7 +340,7 @@ def test_encode_with_and_without_gradient(quantizer):
     layers[-1].square().sum().backward()
     trained = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
     expected = {name for name, _ in model.named_parameters() if not name.startswith("predictors")}
-    # nearest entries are moved by their own loss alone, which only pre-training has
+    # nearest entries are trained by their own loss alone, in pre-training only
     assert trained == expected - ({"quantizer.codebook"} if quantizer == "kmeans" else set())
     mask = MaskConfig(time_prob=0.5, channel_prob=0.5, channel_length=2)
     masked, _ = model.encode(*batch, mask=mask, rng=Rng(0))
@@ -348,7 +348,7 @@ def test_encode_with_and_without_gradient(quantizer):
     assert not (layers[0] == 0).any()
 
 
-def test_a_recogniser_stands_on_units():
+def test_a_recogniser_over_units():
     encoder = recipes.by_name("vq_wav2vec_smoke").system
     config = CtcConfig(feature_gradient=1.0)
     system = factory.build(config, encoder=encoder, vocabulary=Vocabulary.fit(["ab"]))

@@ -20,7 +20,7 @@ BASE, LARGE = recipes.by_name("wav2vec_base").system, recipes.by_name("wav2vec_l
 
 
 def toy(**changes) -> Wav2Vec:
-    """The base layout with few channels."""
+    """Return the base layout with few channels."""
     torch.manual_seed(0)
     return Wav2Vec(Wav2VecConfig(**{"dim": 8, "context_kernels": (2, 3), "num_ahead": 4} | changes))
 
@@ -77,7 +77,7 @@ def test_zero_scores_cost_eleven_bits():
     assert out.total.item() / out.count.item() == pytest.approx(7.6246, abs=1e-4)
 
 
-def test_chance_is_the_best_that_equal_scores_can_do():
+def test_chance_is_the_best_loss_of_equal_scores():
     model = toy()
     nn.init.zeros_(model.predictors.weight)
     best = math.inf
@@ -87,7 +87,7 @@ def test_chance_is_the_best_that_equal_scores_can_do():
 
 
 def test_loss_of_random_weights_of_the_large_size():
-    """9.2 nats were measured with one seed; others give 7.3 to 19.3, for the shared bias decides."""
+    """9.2 nats were measured with one seed; others give 7.3 to 19.3, because of the common bias."""
     torch.manual_seed(0)
     with torch.no_grad():
         out = Wav2Vec(LARGE).loss(noise_batch(1, 10_000), step=0, rng=Rng(0))
@@ -101,7 +101,7 @@ def test_number_of_predictions_of_a_clip():
         assert int(found.count) == expected == sum(frames - 3 - i for i in range(12))
 
 
-def test_context_does_not_see_what_comes():
+def test_context_does_not_depend_on_later_frames():
     model = toy()
     bypass(model)
     frames = model.features(*noise_batch(1))
@@ -120,21 +120,21 @@ class Through(nn.Module):
 
 
 def bypass(model: Wav2Vec) -> None:
-    """Leave the norms out, which see the whole clip."""
+    """Remove the norms, which depend on the whole clip."""
     for part in (model.front, model.aggregator):
         part.norms = nn.ModuleList(Through() for _ in part.norms)
 
 
-def test_no_sample_is_both_heard_and_predicted():
-    """The newest sample that c_t sees lies before the oldest one that z_{t + offset} sees, and only just."""
+def test_no_sample_is_both_input_and_target():
+    """The last sample that c_t depends on is directly before the first one that z_{t + offset} depends on."""
     model = toy()
     bypass(model)
     waveform = torch.randn(1, 8_000, requires_grad=True)
     frames = model.features(waveform, torch.tensor([8_000]))
     context = model.context(frames)[-1]
     t = 20
-    (heard,) = torch.autograd.grad(context[0, t].sum(), waveform, retain_graph=True)
-    newest = int(heard[0].nonzero().max())
+    (gradient,) = torch.autograd.grad(context[0, t].sum(), waveform, retain_graph=True)
+    newest = int(gradient[0].nonzero().max())
     for offset, disjoint in ((model.offset, True), (model.offset - 1, False)):
         (seen,) = torch.autograd.grad(frames.data[0, t + offset].sum(), waveform, retain_graph=True)
         assert (int(seen[0].nonzero().min()) > newest) == disjoint
@@ -158,7 +158,7 @@ def test_large_trains_at_the_published_rates():
 
 
 def objective_by_loops(model: Wav2Vec, batch: WaveformBatch, draws: RandomDraws) -> float:
-    """Section 2 of the paper from the vectors z and c, one pair after the other, in float64."""
+    """Return the loss of section 2 of the paper from the vectors z and c, computed pair by pair in float64."""
     frames = model.features(*batch)
     context = model.context(frames)[-1]
     z, c = frames.data.detach().numpy(), context.detach().numpy()
@@ -221,7 +221,7 @@ def test_a_toy_learns_to_predict_tones():
 
 
 def sweeps(batch_size: int, samples: int) -> WaveformBatch:
-    """Tones that glide, each clip at its own speed: what comes follows from what was."""
+    """Return gliding tones, each clip at its own speed, whose future follows from the past."""
     time = torch.arange(samples) / 16_000
     rows = [torch.sin(2 * math.pi * (300 * time + (100 + 150 * i) * time**2)) for i in range(batch_size)]
     waveform = 0.3 * torch.stack(rows) + 0.01 * torch.randn(batch_size, samples)
@@ -245,7 +245,7 @@ def test_encode_masks_by_zeros_and_freezes_the_front():
     layers, _ = model.encode(*batch, feature_gradient=0.5)
     layers[-1].square().sum().backward()
     assert all(bool(p.grad.any()) for p in model.front.parameters())
-    with pytest.raises(ValueError, match="give rng"):
+    with pytest.raises(ValueError, match="pass rng"):
         model.encode(*batch, mask=mask)
 
 
@@ -283,7 +283,7 @@ def test_the_field_of_a_spectrum():
 
 
 def test_a_layer_without_a_stride_is_refused():
-    with pytest.raises(ValueError, match="as many entries"):
+    with pytest.raises(ValueError, match="equal lengths"):
         Wav2VecConfig.from_data({"encoder_kernels": [3, 3], "encoder_strides": [1]}, origin="here")
 
 

@@ -70,14 +70,14 @@ def test_parameter_counts_without_quantiser_and_heads(name, encoder):
 @pytest.mark.parametrize(
     "name", ["base", "large", "lv60k", "xlsr_300m", "xlsr_1b", "xlsr_2b", "tiny", "small", "smoke"]
 )
-def test_presets_survive_the_way_to_data_and_back(name):
+def test_presets_survive_a_round_trip_through_data(name):
     config = getattr(sizes, name)()
     assert Wav2Vec2Config.from_data(config.model_dump(mode="json"), origin="here") == config
 
 
 @pytest.mark.parametrize("name", ["base", "lv60k"])
 def test_loss_of_random_weights_is_near_chance(name):
-    """Three of the blocks: the published figure holds for all depths, within the range."""
+    """Use three of the blocks: the published figure holds for all depths, within the range."""
     torch.manual_seed(0)
     model = Wav2Vec2(getattr(sizes, name)().model_copy(update={"num_layers": 3}))
     with torch.no_grad():
@@ -150,7 +150,7 @@ def test_front_end_is_frozen_in_fine_tuning():
 
 
 def test_a_tiny_model_learns_32_clips():
-    """More than ten times chance and a codebook in use, on fixed artificial clips."""
+    """Accuracy of more than ten times chance, and a codebook in use, on fixed artificial clips."""
     torch.manual_seed(0)
     size = {"dim": 64, "num_layers": 1, "num_heads": 2, "ffn_dim": 256, "position_groups": 4}
     model = Wav2Vec2(sizes.tiny().model_copy(update=size))
@@ -171,7 +171,7 @@ def test_a_tiny_model_learns_32_clips():
 
 
 def babble(batch_size: int, samples: int, seed: int = 0) -> WaveformBatch:
-    """Random sequences of six tone pairs, each lasting 0.1 to 0.3 s: something to predict from its surroundings."""
+    """Return random sequences of six tone pairs of 0.1 to 0.3 s, predictable from their context."""
     generator = torch.Generator().manual_seed(seed)
     time = torch.arange(samples) / 16_000
     waveform = 0.01 * torch.randn(batch_size, samples, generator=generator)
@@ -187,19 +187,19 @@ def babble(batch_size: int, samples: int, seed: int = 0) -> WaveformBatch:
     return WaveformBatch(waveform, torch.full((batch_size,), samples))
 
 
-def contrast_by_parts(model: Wav2Vec2, batch: WaveformBatch, masked: torch.Tensor, guessed: PredictionTargets) -> float:
-    """The contrastive loss of some frames from the public pieces, frame by frame in float64."""
+def contrast_by_parts(model: Wav2Vec2, batch: WaveformBatch, masked: torch.Tensor, chosen: PredictionTargets) -> float:
+    """Return the contrastive loss of the chosen frames from the public parts, computed frame by frame in float64."""
     frames = model.features(*batch)
     context = model.project_context(model.context(frames, masked=masked)[-1]).double()
     normed = model.feature_norm(frames.data)
-    out = model.quantizer(torch.stack([row[places] for row, places in zip(normed, guessed.positions, strict=True)]))
+    out = model.quantizer(torch.stack([row[places] for row, places in zip(normed, chosen.positions, strict=True)]))
     targets = model.project_codes(out.vectors).double()
     total = 0.0
-    for b, positions in enumerate(guessed.positions.tolist()):
+    for b, positions in enumerate(chosen.positions.tolist()):
         for rank, t in enumerate(positions):
             cosines = torch.cosine_similarity(context[b, t], targets[b], dim=-1) / 0.1
             candidates = [cosines[rank]]
-            for j in guessed.negatives[b, rank].tolist():
+            for j in chosen.negatives[b, rank].tolist():
                 same = torch.equal(out.units[b, j], out.units[b, rank])
                 candidates.append(cosines[rank] if same else cosines[j])
             total += float(torch.stack(candidates).logsumexp(0) - cosines[rank])
@@ -229,7 +229,7 @@ def test_loss_by_parts(visible_weight):
     assert out.total.item() == pytest.approx(total, rel=1e-5)
 
 
-def test_visible_frames_are_those_not_hidden():
+def test_visible_frames_are_those_not_masked():
     draws = smoke(visible_weight=1.0).draw(torch.tensor([120, 80]), Rng(3), CPU)
     assert torch.equal(draws.hidden.positions, smoke().draw(torch.tensor([120, 80]), Rng(3), CPU).hidden.positions)
     fewest = 80 - int(draws.masked[1].sum())
@@ -240,7 +240,7 @@ def test_visible_frames_are_those_not_hidden():
         assert len(places.unique()) == fewest
 
 
-def test_only_the_context_hears_the_warped_voice():
+def test_only_the_context_is_warped():
     model = tinier(warp=0.2, visible_weight=0.0)
     batch = noise_batch(2, 32_000)
     lengths = model.features(*batch).lengths
@@ -258,7 +258,7 @@ def test_only_the_context_hears_the_warped_voice():
 
 def test_warp_needs_targets_of_their_own():
     for changes in ({"warp": 0.1}, {"warp": 0.1, "front": sizes.base().front.model_dump(), "targets": None}):
-        with pytest.raises(ValueError, match="targets that are not stretched"):
+        with pytest.raises(ValueError, match="unwarped targets"):
             Wav2Vec2Config.from_data({**sizes.smoke().model_dump(), **changes}, origin="here")
 
 
@@ -272,7 +272,7 @@ def test_feature_penalty_is_the_mean_square_of_raw_features():
     torch.testing.assert_close(out.total.detach(), expected)
 
 
-def test_a_spectrum_cannot_be_penalised():
+def test_features_without_parameters_cannot_be_penalised():
     with pytest.raises(ValueError, match="no effect on a front end without parameters"):
         Wav2Vec2Config.from_data({**sizes.tiny().model_dump(), "feature_penalty": 1.0}, origin="here")
 
@@ -307,7 +307,7 @@ def test_collapse_scores_chance_in_our_sizes_and_zero_in_the_published():
         assert out.terms["code_perplexity"].item() / out.count.item() == pytest.approx(2, abs=1e-4)
 
 
-def test_masks_hide_frames_and_channels():
+def test_masks_cover_frames_and_channels():
     model = smoke().eval()
     waveform, lengths = noise_batch()
     masked = torch.zeros(2, 74, dtype=torch.bool)
@@ -335,7 +335,7 @@ def test_encode_draws_masks_for_fine_tuning():
     assert lengths.tolist() == [74, 74]
     assert torch.equal(a[-1], b[-1])
     assert not torch.equal(a[-1], c[-1])
-    with pytest.raises(ValueError, match="give rng"):
+    with pytest.raises(ValueError, match="pass rng"):
         model.encode(*batch, mask=mask)
 
 
@@ -365,13 +365,13 @@ def test_targets_replace_the_features():
 def test_targets_need_the_windows_of_the_front_end():
     data = sizes.tiny().model_dump()
     data["targets"]["windows"]["stack"] = 2
-    with pytest.raises(ValueError, match="need the windows of the front end"):
+    with pytest.raises(ValueError, match="same windows as the front end"):
         Wav2Vec2Config.from_data(data, origin="here")
     with pytest.raises(ValueError, match="one row for each of 3 codebooks"):
         Wav2Vec2Config.from_data({**sizes.tiny().model_dump(), "num_groups": 3}, origin="here")
 
 
-def test_codes_start_as_clusters_of_the_targets():
+def test_units_start_as_clusters_of_the_targets():
     model = tinier()
     before = model.loss(babble(4, 64_000), step=0, rng=Rng(0))
     model.start_codebook((babble(4, 64_000, seed) for seed in range(3)), Rng(0))
@@ -382,12 +382,12 @@ def test_codes_start_as_clusters_of_the_targets():
     use = [float(out.terms["prob_perplexity"] / out.count) for out in (before, after)]
     assert use[1] > use[0]
     assert use[1] > 20
-    with pytest.raises(ValueError, match="only a model with targets"):
+    with pytest.raises(ValueError, match="requires a model with `targets`"):
         smoke().start_codebook([], Rng(0))
 
 
 def tinier(**changes: object) -> Wav2Vec2:
-    """The layout of `tiny`, still smaller."""
+    """Return the layout of `tiny`, but smaller."""
     torch.manual_seed(0)
     size = changes | {"dim": 32, "num_layers": 1, "num_heads": 2, "ffn_dim": 64, "position_groups": 4, "num_codes": 20}
     return Wav2Vec2(sizes.tiny().model_copy(update=size))

@@ -1,4 +1,4 @@
-"""The system: one step against autograd, what it learns, how it is kept."""
+"""Tests of Word2Vec: one step against autograd, training, storage."""
 
 import gzip
 
@@ -19,7 +19,7 @@ FOUR = WordCounts(("</s>", "a", "b", "c"), np.array([1, 4, 3, 2]))
 
 
 def one_step(config, tokens):
-    """The change of every matrix by a piece, and the matrices before."""
+    """Return the change of every matrix by a piece, and the matrices before."""
     system = Word2Vec(config, FOUR)
     torch.manual_seed(3)
     for matrix in system.parameters():
@@ -55,7 +55,7 @@ def test_a_step_is_the_gradient(architecture):
 
 
 def test_cbow_adds_the_whole_error_to_every_word():
-    # a b c with window 1: b is told from the mean of a and c
+    # a b c with window 1: b is predicted from the mean of a and c
     settings = {"architecture": "cbow", "negatives": 0, "hierarchical": True, "dim": 4, "window": 1, "min_count": 1}
     whole, before, tables = one_step(Word2VecConfig(**settings, sample=0), [1, 2, 3])
     divided, _, _ = one_step(Word2VecConfig(**settings, sample=0, divide_error=True), [1, 2, 3])
@@ -97,7 +97,7 @@ def test_kept_and_loaded(tmp_path):
     assert again.counts == [1, 4, 3, 2]
     assert torch.equal(again.vectors, system.vectors)
     assert "words: 4" in store.describe(tmp_path / "model")
-    with pytest.raises(ValueError, match="written words"):
+    with pytest.raises(ValueError, match="word vectors of text"):
         factory.encoder_of(again)
 
 
@@ -107,7 +107,7 @@ def test_unknown_words_name_the_nearest():
         system.vector("hoose")
 
 
-def test_settings_that_learn_nothing_are_refused():
+def test_settings_that_train_nothing_are_refused():
     with pytest.raises(ValueError, match="trains nothing"):
         Word2VecConfig(negatives=0)
 
@@ -115,25 +115,25 @@ def test_settings_that_learn_nothing_are_refused():
 def test_from_the_command_line(call, tmp_path):
     with gzip.open(tmp_path / "a.gz", "wt") as file:
         file.write("a b c d e f g\n" * 300)
-    code, _, said = call(
+    code, _, screen = call(
         "train", "word2vec_smoke", "--data", tmp_path / "a.gz", "--into", "run", "--system.dim", "8", "--epochs=2"
     )
-    assert code == 0, said
-    assert "epoch 2.00 of 2" in said
-    assert "8 different ones" in said
+    assert code == 0, screen
+    assert "epoch 2.00 of 2" in screen
+    assert "8 different ones" in screen
     code, out, _ = call("show", "run")
     assert "words: 8" in out
     assert "dim: 8" in out
-    code, _, said = call("train", "word2vec_smoke", "--data", tmp_path / "a.gz", "--into", "run", "--epochs", "2")
-    assert (code, "system.dim: 8, now 16" in said) == (2, True)
+    code, _, screen = call("train", "word2vec_smoke", "--data", tmp_path / "a.gz", "--into", "run", "--epochs", "2")
+    assert (code, "system.dim: 8, now 16" in screen) == (2, True)
     for words, message in (
         (["--init", "run"], "starts from random vectors"),
         (["--seeds", "2"], "leave it out"),
         (["--epochz", "2"], "did you mean epochs"),
         (["--data", tmp_path / "none"], "does not exist"),
     ):
-        code, _, said = call("train", "word2vec_smoke", "--data", tmp_path / "a.gz", "--into", "other", *words)
+        code, _, screen = call("train", "word2vec_smoke", "--data", tmp_path / "a.gz", "--into", "other", *words)
         assert code == 2
-        assert message in said
-    code, _, said = call("train", "word2vec_smoke", "--into", "third")
-    assert "needs texts" in said
+        assert message in screen
+    code, _, screen = call("train", "word2vec_smoke", "--into", "third")
+    assert "needs texts" in screen

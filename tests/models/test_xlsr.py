@@ -1,4 +1,4 @@
-"""The published sizes of XLSR and XLS-R; the balance between languages is tested in `tests/data/test_languages.py`."""
+"""Tests of the published sizes of XLSR and XLS-R; `tests/data/batches/test_language_balance.py` tests the balance."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ DEEP = {"xlsr_1b": (48, 1280, 80), "xlsr_2b": (48, 1920, 120)}
     ],
 )
 def test_parameter_counts(name, total):
-    """Published (arXiv 2006.13979 and 2111.09296), but for our tiny and for LARGE, whose figure is told as 317 M."""
+    """Published (arXiv 2006.13979 and 2111.09296), except our tiny, and LARGE, which is published as 317 M."""
     config = recipes.by_name(name).system
     assert isinstance(config, Wav2Vec2Config)
     assert config.dim % config.num_heads == 0
@@ -64,7 +64,7 @@ def test_one_vocabulary_for_all_languages_has_its_blank_first():
 
 @pytest.fixture(scope="module", params=DEEP)
 def shallow(request):
-    """The widths of 1B and 2B with one block."""
+    """Return the widths of 1B and 2B with one block."""
     torch.manual_seed(0)
     return Wav2Vec2(getattr(sizes, request.param)().model_copy(update={"num_layers": 1})).eval()
 

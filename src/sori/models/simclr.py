@@ -328,7 +328,7 @@ class FrameBlock(nn.Module):
     def __init__(self, dim: int, *, kernel: int) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, because blocks are centred on their frame; got {kernel}")
+            raise ValueError(f"blocks are centred on their frame, so kernel must be odd, got {kernel}")
         self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2)
         self.out = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
