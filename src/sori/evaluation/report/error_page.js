@@ -21,7 +21,7 @@
   };
 
   // Searchable content of an utterance: its plain texts and its single errors; collected on first use.
-  const sought = new Map();
+  const searchable = new Map();
   function collect(one) {
     const errors = new Set();
     const texts = [one.querySelector("header").textContent];
@@ -47,8 +47,8 @@
     return { errors, text: texts.join("\n").toLowerCase() };
   }
   function holds(one, wanted) {
-    if (!sought.has(one)) sought.set(one, collect(one));
-    const { errors, text } = sought.get(one);
+    if (!searchable.has(one)) searchable.set(one, collect(one));
+    const { errors, text } = searchable.get(one);
     return /^[+−] | → |^speaker /.test(wanted) ? errors.has(wanted) : text.includes(wanted);
   }
 

@@ -170,7 +170,7 @@ def _speakers(scores: Scores) -> Iterator[str]:
     yield blocks.picture(_drawn(scores, ordered, "speakers"), "Character error rate by speaker, in percent.")
     yield "<div class=tall>" + _parts(scores, ordered, "speaker", clickable=True) + "</div>"
     yield blocks.paragraph(
-        f"Small print: 95% intervals over the speaker's utterances, for at least {FEWEST_DRAWN} utterances.", soft=True
+        f"Below each rate: 95% interval over the speaker's utterances, if there are at least {FEWEST_DRAWN}.", soft=True
     )
 
 
