@@ -1,8 +1,8 @@
 """Train one recipe with several seeds: the spread over seeds, and the best one as the model.
 
-The folder holds a run folder for each seed (`seed_0`, ...; in each `dev.json`, its score with every utterance),
-`recipe.yaml`, `seeds.json` (scores, comparisons, choice) and `model/`, a copy of the best, so that it is used like any
-run folder.
+The output folder contains a run folder for each seed (`seed_0`, ...; each with its scores in `dev.json`),
+`recipe.yaml`, `seeds.json` (scores, comparisons, choice) and `model/`, a copy of the best, so that it can be used like
+a run folder.
 """
 
 import hashlib
