@@ -1,8 +1,10 @@
 """Draw the folders of the package in their layers, and the imports between them: `make architecture`.
 
-The picture keeps its graph as text in its metadata; `tests/architecture/test_picture.py` compares it with today's imports.
+The picture keeps its graph as text in its metadata; `tests/architecture/test_picture.py` compares it with the imports
+of today.
 """
 
+import io
 import json
 import sys
 import tomllib
@@ -10,43 +12,43 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "src"))  # the graph of this checkout, whatever is installed
-
 import grimp
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Curve
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "architecture.png"
 METADATA_KEY = "imports"
 
 PLACES = {
-    "cli": (5.4, "command line"),
-    "experiments": (2.6, "several runs, compared"),
-    "embeddings": (9.0, "word vectors, projector"),
-    "runs": (4.0, "recipe → trained model"),
-    "inference": (1.2, "recording → text, vectors"),
-    "evaluation": (6.4, "error rates, probes"),
-    "recipes": (2.8, "settings as data"),
-    "plots": (9.0, "figures, HTML pages"),
-    "training": (0.6, "the training loop"),
-    "checkpoints": (5.8, "model folders, formats"),
-    "decoding": (8.0, "class scores → text"),
-    "models": (3.0, "one paper, one file"),
-    "lm": (8.8, "n-gram models"),
-    "nn": (1.0, "layers and losses"),
-    "data": (5.0, "files → batches"),
-    "synth": (5.0, "synthetic speech"),
-    "text": (7.2, "symbols, edit distance"),
-    "core": (4.8, "audio, configuration, files, seeds, shapes, log"),
+    "cli": (4.8, "command line"),
+    "experiments": (8.2, "several runs, compared"),
+    "embeddings": (10.4, "word vectors, projector"),
+    "runs": (3.8, "recipe → trained model"),
+    "inference": (0.8, "recording → text, vectors"),
+    "evaluation": (6.0, "error rates, probes"),
+    "recipes": (3.2, "settings as data"),
+    "plots": (11.0, "figures, HTML pages"),
+    "training": (7.8, "the training loop"),
+    "checkpoints": (0.6, "model folders, formats"),
+    "decoding": (10.0, "class scores → text"),
+    "models": (3.6, "one paper, one file"),
+    "lm": (11.2, "n-gram models"),
+    "nn": (1.6, "layers and losses"),
+    "data": (5.8, "files → batches"),
+    "synth": (9.2, "synthetic speech"),
+    "text": (4.4, "symbols, edit distance"),
+    "core": (5.9, "audio, configuration, files, seeds, shapes, log"),
 }
 """Horizontal place of each folder, chosen so that few arrows cross boxes, and what the folder holds."""
 
-BOX_WIDTH, BOX_HEIGHT, LAYER_HEIGHT = 1.8, 0.62, 1.3
+LEFT, RIGHT = -0.6, 12.4
+BOX_WIDTH, BOX_HEIGHT, LAYER_HEIGHT = 1.8, 0.62, 1.2
+LEGEND = "arrow: imports\nwidth: number of imports\ncolour: imported folder\ngrey: one to three imports"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#5b4fa2", "#8c564b", "#2a8ca0")
 MAX_BYTES = 200_000
 
@@ -60,7 +62,7 @@ def layers() -> list[list[str]]:
 
 
 def imports() -> dict[str, dict[str, int]]:
-    """Return how many imports of modules of one folder there are in another: importing folder, imported folder, number."""
+    """Return the number of imports by importing and imported folder."""
     graph = grimp.build_graph("sori", cache_dir=None)
     folders = {folder for row in layers() for folder in row}
     counts: Counter[tuple[str, str]] = Counter()
@@ -93,15 +95,16 @@ def draw(graph: Mapping[str, Mapping[str, int]]) -> Figure:
     if missing := {folder for row in rows for folder in row} ^ PLACES.keys():
         raise ValueError(f"expected a place in PLACES of {__file__} for each folder and no other, got {missing}")
     heights = {folder: (len(rows) - 1 - row) * LAYER_HEIGHT for row, names in enumerate(rows) for folder in names}
-    figure = Figure(figsize=(11.5, 12.5), layout="constrained")
+    figure = Figure(figsize=(13.0, 12.0), layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlim=(-0.75, 10.35), ylim=(-0.75, (len(rows) - 1) * LAYER_HEIGHT + 0.6))
+    axes.set(xlim=(LEFT, RIGHT), ylim=(-0.65, (len(rows) - 0.5) * LAYER_HEIGHT))
     axes.axis("off")
     for row in range(len(rows)):
         shade = "#f4f4f1" if row % 2 else "#fbfbf9"
         bottom = (len(rows) - 1 - row) * LAYER_HEIGHT - LAYER_HEIGHT / 2
-        axes.add_patch(Rectangle((-0.75, bottom), 11.1, LAYER_HEIGHT, color=shade, linewidth=0, zorder=0))
+        axes.add_patch(Rectangle((LEFT, bottom), RIGHT - LEFT, LAYER_HEIGHT, color=shade, linewidth=0, zorder=0))
     _arrows(axes, graph, heights)
+    axes.text(RIGHT - 0.15, heights["cli"], LEGEND, ha="right", va="center", fontsize=9.5, color="#444444")
     for folder, height in heights.items():
         _box(axes, folder, height, sum(folder != one and folder in graph[one] for one in graph))
     return figure
@@ -114,14 +117,15 @@ def _colour(folder: str) -> str:
 
 def _box(axes: Axes, folder: str, height: float, importers: int) -> None:
     place, caption = PLACES[folder]
-    width = 9.4 if folder == "core" else BOX_WIDTH
+    width = 12.4 if folder == "core" else BOX_WIDTH
     corner = (place - width / 2, height - BOX_HEIGHT / 2)
     style = "round,pad=0,rounding_size=0.1"
     axes.add_patch(
         FancyBboxPatch(corner, width, BOX_HEIGHT, style, facecolor="white", edgecolor=_colour(folder), lw=1.6, zorder=5)
     )
     if folder == "core":
-        caption += f"    (imported by {importers} of the {len(PLACES) - 1} folders above; arrows not drawn)"
+        number = "all" if importers == len(PLACES) - 1 else f"{importers} of the {len(PLACES) - 1}"
+        caption += f"    (imported by {number} folders above; arrows not drawn)"
     axes.text(place, height + 0.1, folder, ha="center", va="center", fontsize=13, weight="bold", zorder=6)
     axes.text(place, height - 0.15, caption, ha="center", va="center", fontsize=8.5, color="#444444", zorder=6)
 
@@ -141,10 +145,10 @@ def _arrows(axes: Axes, graph: Mapping[str, Mapping[str, int]], heights: Mapping
         arrow = FancyArrowPatch(
             path=curve,
             arrowstyle="-|>",
-            mutation_scale=7 + 1.1 * width,
+            mutation_scale=6 + 2.6 * width,
             linewidth=width,
-            color=_colour(other) if number >= 4 else "#9a9a9a",
-            alpha=0.8 if number >= 4 else 0.6,
+            color=_colour(other) if number >= 4 else "#bdbdbd",
+            alpha=0.85,
             zorder=1 + number / 100,
             shrinkA=0,
             shrinkB=0,
@@ -160,9 +164,14 @@ def _port(folder: str, others: list[str], other: str) -> float:
 
 def main() -> None:
     """Draw the picture."""
+    sys.path.insert(0, str(ROOT / "src"))  # the graph of this checkout, whatever is installed
     graph = imports()
-    mpl.rcParams["font.family"] = "DejaVu Sans"
-    draw(graph).savefig(PICTURE, dpi=110, metadata={METADATA_KEY: json.dumps(graph), "Software": None})
+    rough = io.BytesIO()
+    draw(graph).savefig(rough, dpi=110)
+    about = PngInfo()
+    about.add_text(METADATA_KEY, json.dumps(graph))
+    with Image.open(rough) as image:  # fewer colours: a third of the size
+        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(PICTURE, optimize=True, pnginfo=about)
     print(f"{PICTURE.relative_to(ROOT)}: {sum(len(row) for row in graph.values())} pairs of folders")
 
 

@@ -120,7 +120,7 @@ def test_the_readme_shows_the_way_to_each_folder_and_page():
 
 
 def paths_in(span: str) -> list[str]:
-    """Return what is a path of this repository in a piece of code: begins with one of its folders, or is Python code."""
+    """Return the paths of this repository in a piece of code: those below its folders, and Python files."""
     words = re.findall(r"(?<![\w/.:<>{$-])[\w./-]++(?![<*{])", span)
     return [
         word.rstrip("/") for word in words if word.split("/")[0] in OUTER or word.endswith(".py") or _is_inner(word)
@@ -128,7 +128,7 @@ def paths_in(span: str) -> list[str]:
 
 
 def _is_inner(word: str) -> bool:
-    return word.endswith("/") and word.split("/")[0] in INNER
+    return word.endswith("/") and word.split("/", maxsplit=1)[0] in INNER
 
 
 def places(name: str) -> list[Path]:

@@ -65,6 +65,7 @@ BANNED = (
         uses=(
             r"sheet\.(json|md|png)",  # files of `sori lab`
             r"style ?sheets?",  # of a web page
+            r'"sheet", "minutes"',  # names of a random generator: another name would draw other utterances
         ),
     ),
     Banned(
@@ -79,11 +80,16 @@ BANNED = (
             r"\bdef lab\(|\.lab\b|import lab\b|study import .*\blab\b|\blab\(",  # the function of the command
             r"│ lab +",  # the command in the list of commands
             r"runs\S* ?/ ?.lab.",  # the default folder of the command
+            r"lab_\{name\}",  # names of recipes in run folders
         ),
     ),
     Banned("passages?", "chunk (audio), segment (text)"),
     Banned("letters? (wrong|errors?)|wrong letters", "character error rate (CER)"),
-    Banned("told|asked|asks", "predicted, given, required, requested; probed"),
+    Banned(
+        "told|asked|asks",
+        "predicted, given, required, requested; probed",
+        uses=(r'"asked"',),  # key of a stored measurement of `sori lab`
+    ),
     Banned("claims?|claimed|claiming", "begin, init; result"),
     Banned("whoever|nobody|somebody|anybody", "a plain subject: the model, the user, the caller"),
     Banned("(so )?manieth|so many|so much as", "the number; every N-th"),
@@ -92,12 +98,17 @@ BANNED = (
         "waveform",
         uses=(
             r"\.wave\b",  # a suffix
+            r"[\"`]wave[\"`]",  # the input of an ONNX file
         ),
     ),
     Banned("judged?|judges|judging|judgements?", "evaluate, evaluation", uses=(r"judge[_-]split",)),  # an option
     Banned("untrained sel(f|ves)", "random-initialisation baseline"),
-    Banned("spectra", "log-mel and MFCC", uses=(r"(mel|power|magnitude|amplitude) spectra",)),
-    Banned("guessed|guesses|guessing", "predicted; chance level"),
+    Banned("spectra", "log-mel and MFCC", uses=(r"(mel|power|magnitude|amplitude) spectra", r"spectra_per_\w+")),
+    Banned(
+        "guessed|guesses|guessing",
+        "predicted; chance level",
+        uses=(r"guessed_share",),  # key in metrics.jsonl
+    ),
     Banned("by heart", "memorised"),
     Banned("comes? to nothing|came to nothing", "fails, diverges"),
     Banned("goes on with|go on with|is begun on", "continues; starts from"),
