@@ -23,6 +23,10 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4
 
+# The tests, and which lines they run. Use Python 3.12 or later: 3.11 takes nearly twice as long.
+coverage: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --cov
+
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -q -m slow
 
