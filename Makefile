@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint wheel format architecture bench clean
+.PHONY: demo test test-newest test-slow lint wheel format architecture bench clean
 
 # One stamp file for each set of extras, so that `make demo` on a fresh clone does not install the test libraries.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -26,6 +26,10 @@ test: $(VENV)/.dev
 # The tests, and which lines they run. Use Python 3.12 or later: 3.11 takes nearly twice as long.
 coverage: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4 --cov
+
+# The newest Python that torch and numba serve and an interpreter is found for, with coverage; its torch is a large download.
+test-newest:
+	$(MAKE) coverage PYTHON="$$(ls $$HOME/.pyenv/versions/3.13.*/bin/python 2>/dev/null | tail -1 || command -v python3.13)" VENV=.venv-3.13
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -q -m slow
