@@ -124,7 +124,7 @@ def test_letters_are_probed_in_layers_and_in_mfcc(encoder_run, prepared_tones):
 
 def test_without_alignments_only_speaker_tasks_are_run(recogniser_run, prepared_tones):
     made = probing.probe(recogniser_run, prepared_tones, config=probing.ProbingConfig(layers=(0,)))
-    scores = made.representations[0].answers
+    scores = made.representations[0].scores
     assert (scores.phone, scores.abx, made.codebooks) == (None, None, {})
     assert scores.speaker.accuracy.value >= scores.speaker.majority
     head = made.table().splitlines()
