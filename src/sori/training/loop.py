@@ -347,12 +347,14 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - whatever fails, hours of training are not to be lost with it
             reporter.warn(self.step, evaluation_failed(error))
             return
-        earlier = read_metrics(self.folder.metrics)
+        earlier = [row for row in read_metrics(self.folder.metrics) if row["kind"] == "evaluation"]
         reporter.evaluation(self.step, numbers)
-        name = next((one for one in ERRORS if one in numbers), None)
-        before = [row[name] for row in earlier if row["kind"] == "evaluation" and row.get(name) is not None]
-        if name is not None and numbers[name] < min(before, default=math.inf):
-            checkpoint.keep(self.path, self.folder.earlier / "best.safetensors")
+        for name in ERRORS:
+            if name in numbers:
+                best = min((row[name] for row in earlier if row.get(name) is not None), default=math.inf)
+                if numbers[name] < best:
+                    checkpoint.keep(self.path, self.folder.earlier / "best.safetensors")
+                return
 
     def is_evaluated(self) -> bool:
         """Return whether the metrics hold an evaluation of this update."""
