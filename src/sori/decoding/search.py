@@ -318,7 +318,7 @@ def _extend(
 ) -> tuple[int, float]:
     """Make candidates that extend prefixes by a symbol; return the number of all candidates, and the best rank."""
     total, bar, trie, threshold = num, model.bar, model.trie, model.beam_threshold
-    for place in range(num):  # inlined by hand: a call with so many arrays costs more than the work
+    for place in range(num):  # inlined by hand: a call with this number of arrays costs more than the work
         prefix, whole = now.prefix[place], now.rank[place]
         node, last = prefixes.node[prefix], prefixes.symbol[prefix]
         base = model.lm_weight * prefixes.lm[prefix] + prefixes.extra[prefix]

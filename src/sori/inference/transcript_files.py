@@ -174,7 +174,7 @@ def _stream(source: Path) -> AbstractContextManager[BinaryIO]:
     if sys.stdin is None:
         raise ValueError("expected sound on the standard input, got none: it is closed; name a file, or use `< FILE`")
     stream = sys.stdin.buffer
-    with contextlib.suppress(io.UnsupportedOperation):  # no file of the system: somebody put bytes there
+    with contextlib.suppress(io.UnsupportedOperation):  # not a file of the system but bytes in memory
         if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
             raise ValueError(
                 "expected sound on the standard input, got a terminal or device; name a file, or use `< FILE`"

@@ -313,7 +313,7 @@ class _Statistics:
         self.rate = rate
         self.num_frames = self.num_clipped = self.num_zero = 0
         self.is_finite = True
-        self.total = self.square = self.voice = self.above = 0.0
+        self.total = self.square = self.speech = self.above = 0.0
         self.hash = hashlib.blake2b(str(rate).encode(), digest_size=16)
         self.parts: list[npt.NDArray[np.float64]] = []
 
@@ -343,7 +343,7 @@ class _Statistics:
         frames = frames[:: max(1, len(frames) // _SPECTRA_PER_BLOCK)]
         power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length).astype(np.float32)))).sum(axis=0)
         hertz = np.arange(length // 2 + 1) * self.rate / length
-        self.voice += float(power[(hertz > 300) & (hertz < 3_400)].mean())
+        self.speech += float(power[(hertz > 300) & (hertz < 3_400)].mean())
         self.above += float(power[(hertz > 4_200) & (hertz < 7_500)].mean())
 
     @property
@@ -388,7 +388,7 @@ class _Statistics:
             found.append(f"offset: the mean of the samples is {mean:.3f} instead of 0")
         if self.num_zero > 0.5 * self.num_frames:
             found.append(f"mostly zeros: {100 * self.num_zero / self.num_frames:.0f} % of the samples are exactly 0")
-        above = 10 * math.log10(max(self.above, 1e-20) / max(self.voice, 1e-20))
+        above = 10 * math.log10(max(self.above, 1e-20) / max(self.speech, 1e-20))
         if above < TELEPHONE_DB:
             found.append(
                 f"telephone: almost no energy above 4 kHz ({above:.0f} dB) although sampled at {self.rate} Hz; likely "

@@ -42,7 +42,7 @@ def check_files(
 
     Yields:
         The index of a request and its finding. Where the child died the reason is "decoder crashed", where it had to be
-        stopped "decoder stalled"; a new child goes on with the next request.
+        stopped "decoder stalled"; a new child continues with the next request.
 
     Raises:
         ValueError: the number of workers.
