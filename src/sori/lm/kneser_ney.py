@@ -156,10 +156,7 @@ def build(
     levels = count(tokens, order=order)
     estimates, discounts = _estimate(levels, thresholds, unit, messages)
     if len(estimates) < order:
-        cause = (
-            "was removed by pruning" if len(estimates) < len(levels) else "has no n-grams, as all sentences are shorter"
-        )
-        messages.append(f"order {len(estimates) + 1} {cause}: the model has order {len(estimates)}")
+        messages.append(_lower_order(len(estimates), len(levels)))
     _write(into, tokens.words, levels, estimates)
     ngrams = tuple(int(np.count_nonzero(estimate.kept)) for estimate in estimates)
     return BuildReport(
@@ -176,6 +173,12 @@ def build(
         unsupported_symbols=tuple(symbols),
         messages=tuple(messages),
     )
+
+
+def _lower_order(reached: int, counted: int) -> str:
+    """Say why the model has a lower order than was asked for."""
+    cause = "was removed by pruning" if reached < counted else "has no n-grams, as all sentences are shorter"
+    return f"order {reached + 1} {cause}: the model has order {reached}"
 
 
 def _checked(texts: Iterable[Path], *, order: int, into: Path) -> list[Path]:
