@@ -96,8 +96,8 @@ def test_frequencies_of_the_draw():
         assert torch.equal(draws.hidden.sum(1), wanted)
     assert hidden > 1e5 / 2
     assert hidden / tokens == pytest.approx(0.15, abs=0.003)
-    for share, expected in ((masked, 0.8), (kept, 0.1), (other, 0.1)):
-        assert share / hidden == pytest.approx(expected, abs=0.01)
+    for count, expected in ((masked, 0.8), (kept, 0.1), (other, 0.1)):
+        assert count / hidden == pytest.approx(expected, abs=0.01)
 
 
 def test_every_position_is_masked_equally_often():

@@ -154,8 +154,8 @@ def test_spans_cover_forty_percent_and_words_are_replaced_80_10_10():
     shown = draws.swapped[swapped]
     assert int(shown.min()) == 1
     assert int(shown.max()) == model.num_words - 1
-    share = torch.bincount(shown, minlength=41)[1:] / len(shown)
-    assert float(share.max()) < 2 * float(share.min())  # equal chances for all words, and none for the unknown
+    fraction = torch.bincount(shown, minlength=41)[1:] / len(shown)
+    assert float(fraction.max()) < 2 * float(fraction.min())  # equal chances for all words, and none for the unknown
 
 
 def test_the_spans_are_those_of_the_leaf():

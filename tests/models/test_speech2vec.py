@@ -98,8 +98,8 @@ def reference_objective(system: Speech2Vec, segments: Frames, pairs) -> tuple[fl
             y = state
             if system.config.attention:
                 fit = np.array([state @ step for step in steps])
-                share = np.exp(fit) / np.exp(fit).sum()
-                seen = sum(s * step for s, step in zip(share, steps, strict=True))
+                attention = np.exp(fit) / np.exp(fit).sum()
+                seen = sum(s * step for s, step in zip(attention, steps, strict=True))
                 attend = part(weights, "decoder.attend.")
                 y = np.tanh(attend["weight"] @ np.concatenate([seen, state]) + attend["bias"])
             out = part(weights, "decoder.out.")

@@ -1,4 +1,4 @@
-"""The run folder: every path in it, its creation, its lock and its format version.
+"""Run folder: every path in it, its creation, its lock and its format version.
 
 A run folder belongs to one run. It holds its recipe, what it was trained on, its checkpoint and metrics, and finally
 `model/`. These names are defined here only.

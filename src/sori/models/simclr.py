@@ -78,7 +78,7 @@ class RandomDraws(NamedTuple):
 
 
 class SimClr(nn.Module):
-    """The system on speech: a `contracts.System` and a `contracts.FrameEncoder`."""
+    """SimCLR on speech, a `protocols.System` and a `protocols.FrameEncoder`."""
 
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("head",)
     """Parts used in pre-training only; a recogniser does not have them."""
