@@ -44,7 +44,7 @@ def test_the_recognisers_differ_only_in_their_initialisation(shown):
 
 
 def test_the_full_recipes_train_both_recognisers_alike():
-    recipes = module._recipes(minutes=None, smoke=False)
+    recipes = module._recipes(minutes=None, smoke=False).by_folder()
     for part in ("data", "optim", "schedule", "train", "labels"):
         assert getattr(recipes["with"], part) == getattr(recipes["without"], part)
     assert recipes["without"].encoder == recipes["pretrained"].system

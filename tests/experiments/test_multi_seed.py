@@ -94,7 +94,7 @@ def test_a_repeated_call_trains_and_scores_nothing(two_seeds, prepared_tones, mo
     folder, scores = two_seeds
     before = files(folder)
     monkeypatch.setattr(loop._Run, "update", None)
-    monkeypatch.setattr(run, "evaluate", None)
+    monkeypatch.setattr(recognition, "evaluate", None)
     again = train_seeds(brief(train__num_steps=40), seeds=2, into=folder, data=prepared_tones)
     assert again == scores
     assert files(folder) == before
@@ -153,7 +153,7 @@ def plant(monkeypatch, rates):
         spoken = "abcdefghij"
         return error_rates([spoken] * 6, ["x" * wrong + spoken[wrong:]] * 6, ["s", "t", "u"] * 2)
 
-    monkeypatch.setattr(run, "evaluate", planted)
+    monkeypatch.setattr(recognition, "evaluate", planted)
 
 
 def test_the_lowest_cer_is_chosen(prepared_tones, tmp_path, monkeypatch):
