@@ -300,7 +300,7 @@ def test_a_model_is_found_after_a_crash_and_listed_once(tmp_path, monkeypatch):
     store.save(encoder(), tmp_path / "run" / "model")
     temporary = tmp_path / "run" / ".model.abcd_123.partial"
     (temporary / "new").mkdir(parents=True)
-    (temporary / "sori").write_bytes(folders._SAID)
+    (temporary / "sori").write_bytes(folders._MARK_CONTENT)
     (temporary / "new" / "config.json").write_text("{}")
     assert resolve.list_models(tmp_path) == ["run"]
     (tmp_path / "run" / "model").rename(temporary / "old")  # stopped between the two renames

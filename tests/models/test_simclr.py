@@ -212,8 +212,10 @@ def test_a_run_can_start_from_another(toy_folder, tmp_path):
 
 
 def test_images_are_needed_and_described(toy_folder, tmp_path):
-    with pytest.raises(ValueError, match="has no `images`"):
-        run.train(toy_recipe().model_copy(update={"images": None}), into=tmp_path / "a", data=toy_folder)
+    data = toy_recipe().model_dump(mode="json")
+    del data["images"]
+    with pytest.raises(ValueError, match="images: Field required"):
+        Recipe.from_data(data, origin="mine.yaml")
     with pytest.raises(ValueError, match="expected one folder of images, got 2"):
         run.train(toy_recipe(), into=tmp_path / "b", data=[toy_folder, toy_folder])
     with pytest.raises(FileNotFoundError, match="SPLIT/CLASS/FILE"):

@@ -323,7 +323,7 @@ def test_5_a_trained_model_is_far_below_the_mean_and_below_the_last_frame(traine
 
 
 def test_7_the_same_word_of_another_speaker_is_nearer_than_another_word(aligned_tones, trained):
-    words = spoken_words.hear(trained, data=[aligned_tones])
+    words = spoken_words.embed_segments(trained, data=[aligned_tones])
     unit = torch.nn.functional.normalize(words.vectors, dim=-1)
     labels = [one.word for one in words.segments]
     speakers = [words.utterances[one.utterance].speaker for one in words.segments]
@@ -381,7 +381,7 @@ def test_pieces_of_fixed_length_need_no_file(prepared_tones, tmp_path):
     with pytest.raises(FileNotFoundError, match="sori words align"):
         short_run(prepared_tones, tmp_path / "r")
     short_run(prepared_tones, tmp_path / "fixed", **{"segments.fixed_seconds": 0.4})
-    pieces = spoken_words.hear(tmp_path / "fixed")
+    pieces = spoken_words.embed_segments(tmp_path / "fixed")
     assert all(one.word is None and 0.3 < one.end - one.start < 0.5 for one in pieces.segments)
 
 

@@ -176,7 +176,7 @@ def build(
 
 
 def _lower_order(reached: int, counted: int) -> str:
-    """Say why the model has a lower order than was asked for."""
+    """Say why the model has a lower order than requested."""
     cause = "was removed by pruning" if reached < counted else "has no n-grams, as all sentences are shorter"
     return f"order {reached + 1} {cause}: the model has order {reached}"
 

@@ -73,7 +73,7 @@ def export_onnx(system: Encoder | Ctc, path: Path) -> Exported:
             dynamo=True,
             input_names=list(axes),
             output_names=[facts.output, f"{facts.output.removesuffix('s')}_lengths"],
-            dynamic_shapes=axes,
+            dynamic_shapes=tuple(axes.values()),
             opset_version=20,  # the first with GELU
             verbose=False,
         )
