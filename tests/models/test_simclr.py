@@ -24,6 +24,7 @@ from sori.models.simclr import (
 from sori.nn.mask import MaskConfig
 from sori.nn.resnet import ResNetConfig
 from sori.recipes import simclr as sizes
+from sori.recipes.recipe import Recipe
 from sori.runs import run
 from sori.text.vocabulary import Vocabulary
 from sori.training.metrics import Reporter, read_metrics
