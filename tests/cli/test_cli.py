@@ -142,7 +142,7 @@ def test_debug_prints_the_traceback(call):
     code, _, err = call("show", "absent", "--debug")
     assert code == 2
     assert "Traceback" in err
-    assert err.rstrip().endswith("`sori train` makes one")
+    assert err.rstrip().endswith("`sori train` trains one")
 
 
 def test_an_unknown_verb_names_the_nearest(call):

@@ -85,9 +85,9 @@ def test_another_user_caches_machine_code_among_the_temporary_files(nobody, writ
 NOTHING = """
 import tempfile
 from pathlib import Path
-from sori import folders
+from sori.core import private_folders
 tempfile.tempdir = "/nonexistent"
-folders._MEMORY = Path("/nonexistent")
+private_folders._MEMORY = Path("/nonexistent")
 """
 
 
@@ -102,7 +102,7 @@ def test_without_a_writable_folder_nothing_is_cached(nobody, writable):
 CALLER = """
 import sys
 import numpy as np
-from sori.compiled import jit
+from sori.core.compiled import jit
 from sori.callee import double
 
 @jit()
@@ -118,7 +118,8 @@ CALLEE = "from sori.core.compiled import jit\n\n@jit()\ndef double(x):\n    retu
 @pytest.fixture
 def package(tmp_path):
     folder = tmp_path / "site" / "sori"
-    folder.mkdir(parents=True)
+    (folder / "core").mkdir(parents=True)
+    (folder / "core" / "__init__.py").touch()
     for name in ("core/compiled.py", "core/private_folders.py"):
         shutil.copy(PACKAGE / name, folder / name)
     (folder / "__init__.py").touch()
@@ -202,7 +203,7 @@ def test_all_sources_of_compiled_code_determine_its_folder():
 
 def test_every_compiled_function_goes_through_the_one_wrapper():
     for path in PACKAGE.rglob("*.py"):
-        if path.name != "core/compiled.py":
+        if path != PACKAGE / "core" / "compiled.py":
             assert "njit" not in path.read_text(encoding="utf-8"), path
 
 
