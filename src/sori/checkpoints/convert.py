@@ -73,7 +73,7 @@ def convert(
         certificate = _convert(stored, target, fresh, to, language, int8)
         certificate.save(fresh)
         card = (stored.place if stored.place.is_dir() else stored.place.parent) / MODEL_CARD
-        if card.is_file():
+        if card.is_file() and not card.is_symlink():  # a link could lead to a private file, which would be published
             shutil.copyfile(card, fresh / MODEL_CARD)
     return certificate
 

@@ -175,7 +175,7 @@ def check_place(folder: Path) -> None:
 def _is_card(path: Path) -> bool:
     """Return whether this or another version of sori wrote the file."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         return isinstance(data["system"]["kind"], str) and isinstance(data["versions"]["sori"], str)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False

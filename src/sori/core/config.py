@@ -47,7 +47,7 @@ class Config(BaseModel):
     def from_yaml(cls: type[C], path: Path) -> C:
         """Read a YAML file; errors name the file and the key."""
         try:
-            data = yaml.safe_load(read_text(path))
+            data = load_yaml(read_text(path))
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is not readable as YAML: {error}") from None
         return cls.from_data(data, origin=str(path))
@@ -64,6 +64,28 @@ class Config(BaseModel):
         return type(self).from_data(data, origin="the changed recipe")
 
 
+class _Loader(yaml.SafeLoader):
+    """Loads plain data without aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse aliases, with which some hundred bytes can unfold to any size."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"expected no aliases, got one{self.peek_event().start_mark}")
+        return super().compose_node(parent, index)
+
+
+def load_yaml(text: str) -> Any:
+    """Return the plain data of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, has aliases, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
 def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     for depth, name in enumerate([*parents, last]):
@@ -75,7 +97,7 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
             raise ValueError(f"unknown setting {dotted!r}{hint}")
         if depth < len(parents):
             data = data[name]
-    data[last] = yaml.safe_load(value) if isinstance(value, str) else value
+    data[last] = load_yaml(value) if isinstance(value, str) else value
 
 
 def dotted_keys(data: dict[str, Any]) -> list[str]:

@@ -88,7 +88,10 @@ def write(space: WordSpace, path: Path) -> None:
     """
     binary = _is_binary(path)
     if spaced := next((word for word in space.words if any(sign in word for sign in " \n\r\t")), None):
-        raise ValueError(f"the word {spaced!r} holds a space, which word2vec's formats cannot; write it with _ instead")
+        raise ValueError(
+            f"the word {spaced!r} contains a space, which the formats of word2vec cannot represent; write it with _ "
+            "instead"
+        )
     with (
         atomic_write(path) as partial,
         gzip.open(partial, "wb") if path.name.endswith(".gz") else partial.open("wb") as file,

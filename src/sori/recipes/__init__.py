@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from sori.core.config import load_yaml
 from sori.core.user_files import read_text
 from sori.recipes import (
     bert,
@@ -149,7 +150,7 @@ def by_name(name: str) -> AnyRecipe:
 
 def _from_yaml(path: Path) -> AnyRecipe:
     try:
-        data = yaml.safe_load(read_text(path))
+        data = load_yaml(read_text(path))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not readable as YAML: {error}") from None
     system = data.get("system") if isinstance(data, dict) else None
