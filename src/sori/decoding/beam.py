@@ -47,7 +47,7 @@ class BeamConfig(Config):
     """
 
     beam_size: int = Field(100, ge=1, le=100_000)
-    """Prefixes kept after each frame."""
+    """Maximal number of prefixes kept after each frame."""
     beam_threshold: float = Field(25.0, gt=0)
     """Prefixes this far below the best are dropped; `inf`: none are dropped."""
     symbol_threshold: float = Field(12.0, gt=0)
@@ -65,9 +65,9 @@ class BeamConfig(Config):
     hot_word_score: float = 5.0
     """Added for each hot word."""
     log_add: bool = True
-    """Sum the alignments of a text, as CTC means it; False: count the best one only (flashlight's usual setting)."""
+    """Sum over the alignments of a text, as CTC defines it; False: use only the best one (flashlight's default)."""
     num_best: int = Field(1, ge=1, le=100_000)
-    """Texts wanted for each utterance."""
+    """Number of texts to return for each utterance."""
 
 
 class Hypothesis(NamedTuple):

@@ -4,7 +4,7 @@ An update is a pure function of the weights, the optimiser state, the seed and t
 weights and optimiser state, so a run that was interrupted, even killed at any moment, ends with bit-identical weights
 to one that was not (on the same machine, with the same number of threads).
 
-What a system may offer beside `loss` (see `protocols.System`):
+Optional attributes of a system, beside `loss` (see `models.protocols.System`):
 
 - `lr_factors() -> dict[str, float]`: learning-rate factors by dotted prefix of its parameter names;
 - `chance_nats`, `max_code_perplexity`: reference values for the screen and for `watch.Watch`;
@@ -73,12 +73,12 @@ class TrainConfig(Config):
     save_every_steps: int = Field(default=1000, ge=1)
     """Number of updates between two checkpoints."""
     save_every_minutes: float = Field(default=10.0, gt=0)
-    """Minutes between two checkpoints, where that comes sooner."""
+    """Minutes between two checkpoints; whichever of the two limits is reached first counts."""
     keep_checkpoints: int = Field(default=2, ge=1, le=1000)
-    """Checkpoints to keep: the newest, with which a run is continued, and earlier ones in `checkpoints/`. The best one
-    by an error that the evaluations measure (`dev_cer`) is kept besides."""
+    """Number of checkpoints to keep: the newest, from which a run is continued, and earlier ones in `checkpoints/`. The
+    best one by an error that the evaluations measure (`dev_cer`) is kept in addition."""
     num_loader_threads: int = Field(default=1, ge=1, le=1024)
-    """Threads that read audio ahead."""
+    """Number of threads that prefetch audio."""
 
 
 def train(
@@ -95,15 +95,16 @@ def train(
     """Train a system, or continue a run that was interrupted.
 
     Args:
-        system: a module that follows `protocols.System`; trained in place, on `distributed.device()`.
-        batches: by global number; update `step` takes numbers `step * num_parts` to `(step + 1) * num_parts - 1`.
-        train: length, precision, reports, checkpoints.
-        optim: AdamW.
-        schedule: of the learning rate.
-        folder: of the run, begun (`RunFolder.begin`). Several processes must share it.
-        evaluations: run every `train.evaluate_every` updates and after the last, always after a save: one that fails is
-            reported, and training goes on.
-        watch: what to look for in the reports.
+        system: Module that follows `models.protocols.System`; trained in place, on `distributed.device()`.
+        batches: Micro-batches by global number; update `step` uses numbers `step * num_parts` to
+            `(step + 1) * num_parts - 1`.
+        train: Length, precision, reports, checkpoints.
+        optim: Optimiser.
+        schedule: Learning-rate schedule.
+        folder: Run folder, initialised with `RunFolder.begin`. Several processes must share it.
+        evaluations: Run every `train.evaluate_every` updates and after the last one, always after a save: an evaluation
+            that fails is reported, and training continues.
+        watch: Thresholds for detecting known failures in the reports.
 
     Returns:
         Whether all updates are done; False after SIGTERM or Ctrl-C, with the state saved.
@@ -405,7 +406,7 @@ class StopSignals:
 
 
 def _where_saved(folder: RunFolder) -> str:
-    """Say which states can be continued from."""
+    """Return a sentence on the states from which the run can be continued."""
     if not folder.checkpoint.is_file():
         return "No checkpoint was saved yet."
     earlier = sorted(path.name for path in folder.earlier.glob("*.safetensors")) if folder.earlier.is_dir() else []

@@ -183,7 +183,7 @@ def evaluation_failed(error: Exception) -> Finding:
     return Finding(
         "evaluation_failed",
         f"an evaluation failed with {type(error).__name__}: {error}.",
-        "Training continues and is saved; mend the cause, then use `sori evaluate` on the finished model.",
+        "Training continues and is saved; fix the cause, then run `sori evaluate` on the finished model.",
     )
 
 

@@ -44,9 +44,9 @@ class WordTrainConfig(Config):
     epochs: int = Field(default=5, ge=1)
     """Number of passes over the text (-iter)."""
     lr: float = Field(default=0.025, gt=0)
-    """At the beginning; falls linearly to a ten-thousandth (-alpha). word2vec.c: 0.025 for skip-gram, 0.05 for CBOW."""
+    """First learning rate; falls linearly to 1/10,000 (-alpha). word2vec.c: 0.025 for skip-gram, 0.05 for CBOW."""
     num_threads: int | None = Field(default=None, ge=1, le=1024)
-    """None: one for each core. With 1, the same command gives the same bits (-threads)."""
+    """Number of threads (-threads); None: one per core. With 1, runs are reproducible bit for bit."""
     shuffle: bool = True
     """Whether to shuffle the pieces in each epoch; word2vec.c: no, in the order of the text."""
     seed: int = 0

@@ -16,7 +16,7 @@ NAME, MODEL_CARD = "certificate.json", "README.md"
 
 
 class Entry(Config):
-    """What happened to one tensor."""
+    """Change of one tensor."""
 
     source: str | None
     """Name in the source; None: the tensor is new."""
@@ -39,9 +39,9 @@ class Certificate(Config):
     sha256: dict[str, str] = Field(default_factory=dict)
     """Digests of the source's files, by name."""
     tensors: tuple[Entry, ...] = ()
-    """From the source to sori."""
+    """Changes from the source to sori."""
     written: tuple[Entry, ...] = ()
-    """From sori to the target, if that is in another format."""
+    """Changes from sori to the target, if that is in another format."""
     source_parameters: int
     """Number of elements in the source's tensors."""
     target_parameters: int
