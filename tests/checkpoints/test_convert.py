@@ -246,6 +246,7 @@ def test_int8_without_transcribed_speech_is_refused(tmp_path):
 def test_a_model_card_that_is_a_link_is_not_copied_into_what_is_published(tmp_path):
     source = make("encoder", tmp_path / "source", "base")
     (tmp_path / "private.txt").write_text("secret")
+    (source / "README.md").unlink()
     (source / "README.md").symlink_to(tmp_path / "private.txt")
     convert.convert(source, tmp_path / "out")
     assert not (tmp_path / "out" / "README.md").exists()

@@ -289,7 +289,7 @@ def test_recognisers_read_a_mix_of_the_layers_as_wide_as_the_last():
 
 
 def test_it_has_no_form_as_a_graph_yet():
-    with pytest.raises(ValueError, match=r"expected wav2vec 2.0 or a recogniser over it, got Cpc"):
+    with pytest.raises(ValueError, match=r"expected wav2vec 2.0 or a recogniser on it, got Cpc"):
         Graph(small())
 
 

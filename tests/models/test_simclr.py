@@ -317,5 +317,5 @@ def test_recognisers_read_it():
     recogniser = factory.build(CtcConfig(), encoder=small().config, vocabulary=Vocabulary.fit(["abc"]))
     assert recogniser.logits(*noise(2, 3200)).data.shape[:2] == (2, 9)
     assert not hasattr(factory.encoder_of(recogniser), "head")
-    with pytest.raises(ValueError, match=r"expected wav2vec 2.0 or a recogniser over it, got SimClr"):
+    with pytest.raises(ValueError, match=r"expected wav2vec 2.0 or a recogniser on it, got SimClr"):
         Graph(small())

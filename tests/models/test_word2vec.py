@@ -120,7 +120,7 @@ def test_from_the_command_line(call, tmp_path):
     )
     assert code == 0, screen
     assert "epoch 2.00 of 2" in screen
-    assert "8 different ones" in screen
+    assert "8 distinct words" in screen
     code, out, _ = call("show", "run")
     assert "words: 8" in out
     assert "dim: 8" in out

@@ -8,7 +8,6 @@ from sori.core.batch import WaveformBatch
 from sori.core.seeds import Rng
 from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.recipes import sizes
-from sori.recipes.recipe import Recipe
 from sori.text.vocabulary import Vocabulary
 
 NAMES = [recipe.__name__ for recipe in recipes.RECIPES if "xlsr" in recipe.__name__]
@@ -44,7 +43,7 @@ def test_heads_of_the_deep_sizes_have_unusual_widths(name, shape):
 
 def test_the_recipes_of_xlsr_have_languages_in_balance_and_no_others():
     made = [recipe() for recipe in recipes.RECIPES]
-    balanced = {one.name for one in made if isinstance(one, Recipe) and one.data.language_exponent is not None}
+    balanced = {one.name for one in made if hasattr(one, "data") and one.data.language_exponent is not None}
     assert balanced == set(NAMES)
     assert {recipes.by_name(name).data.language_exponent for name in NAMES} == {0.5}
 

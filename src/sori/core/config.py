@@ -67,7 +67,7 @@ class Config(BaseModel):
 class _Loader(yaml.SafeLoader):
     """Loads plain data without aliases."""
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Refuse aliases, with which some hundred bytes can unfold to any size."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"expected no aliases, got one{self.peek_event().start_mark}")

@@ -214,7 +214,7 @@ def _collapse(report: Report, facts: Facts, *, stop: bool) -> Finding:
         "collapse",
         f"the codebook has collapsed: codebook perplexity {perplexity:.1f} of "
         f"{facts.max_code_perplexity or math.nan:.0f}, {report.get('equal_share', math.nan):.0%} of the distractors "
-        f"equal their positive, accuracy {report.get('accuracy', math.nan):.0%}. The loss is no longer meaningful.",
+        f"equal their positive, accuracy {report.get('correct', math.nan):.0%}. The loss is no longer meaningful.",
         "Raise the diversity weight, lower the learning rate or lengthen its warm-up, and make batches larger; then "
         "start in a new folder.",
         "stop" if stop else "warn",
