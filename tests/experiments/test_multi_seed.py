@@ -193,7 +193,7 @@ def test_a_diverged_seed_does_not_affect_the_others(prepared_tones, tmp_path, mo
     scores = train_seeds(recipe, seeds=3, into=into, data=prepared_tones)
     assert list(scores.reports) == [0, 2]
     assert "learning rate is too high" in scores.failed[1]
-    assert "seed 1 failed and is not scored" in scores.table()
+    assert "seed 1 failed and has no scores" in scores.table()
     assert not (into / "seed_1" / "model").exists()
     assert json.loads((into / SUMMARY).read_text())["seeds"][1]["failed"] == scores.failed[1]
 
