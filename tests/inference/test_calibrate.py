@@ -126,7 +126,7 @@ def test_files_that_cannot_be_used_are_named(call, model, prepared_tones, sound,
     assert code == 2
     assert "no confidence for these decoding options" in err
     for text, message in (
-        ("{", "not valid JSON"),
+        ("{", "not readable as JSON"),
         ('{"recogniser": "x"}', "fits"),
         (Path("mine.json").read_text().replace('"recogniser": "', '"recogniser": "0'), "another recogniser"),
         (Path("mine.json").read_text().replace('"bias": ', '"bias": "x", "was": '), "bias"),
@@ -205,4 +205,4 @@ def test_hot_words_are_preferred(call, model, sound, arpa):
     assert strange in found["text"].split()
     code, _, err = call("transcribe", model, sound, "--hot-word", "two words")
     assert code == 2
-    assert "give the words of a phrase one by one" in err
+    assert "give each word of a phrase separately" in err

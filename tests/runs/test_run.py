@@ -170,7 +170,7 @@ def test_recordings_without_transcripts_cannot_be_fine_tuned_on(tmp_path):
     for number in range(2):
         soundfile.write(tmp_path / "wav" / f"{number}.wav", torch.randn(32_000).mul(0.1).numpy(), 16_000)
     prepare(tmp_path / "wav", tmp_path / "p", num_workers=1)
-    with pytest.raises(ValueError, match="2 without a transcript"):
+    with pytest.raises(ValueError, match="2 utterances without a transcript"):
         run.train(brief("ctc_smoke"), into=tmp_path / "r", data=tmp_path / "p")
     with pytest.raises(ValueError, match="utterances of 100 s"):
         run.train(brief("wav2vec2_smoke", data__min_seconds=100), into=tmp_path / "q", data=tmp_path / "p")
@@ -253,7 +253,7 @@ def test_user_files_in_the_model_folder_are_refused_before_training_and_kept(pre
     run.train(recipe, into=tmp_path, data=prepared_tones)
     (tmp_path / "model" / "README.md").write_text("precious")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with pytest.raises(ValueError, match=r"model holds README.md\. Nothing of it is removed"):
+    with pytest.raises(ValueError, match=r"model holds README.md\. Nothing was removed"):
         run.train(recipe, into=tmp_path, data=prepared_tones)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 

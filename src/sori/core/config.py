@@ -70,7 +70,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Refuse aliases, with which some hundred bytes can unfold to any size."""
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"expected no aliases, got one{self.peek_event().start_mark}")
+            raise yaml.YAMLError("expected no aliases (*name), got one")
         return super().compose_node(parent, index)
 
 

@@ -16,7 +16,7 @@ import gzip
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, cast, final, no_type_check
+from typing import NamedTuple, final, no_type_check
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +129,10 @@ class NgramModel:
         parent = np.concatenate([[0], parent])  # of the root
         words = np.array(self.words, dtype=object)
         first = 1
-        with atomic_write(path) as partial, _opened(partial) as file:
+        with (
+            atomic_write(path) as partial,
+            gzip.open(partial, "wb") if path.suffix == ".gz" else partial.open("wb") as file,
+        ):
             header = "".join(f"ngram {order}={count}\n" for order, count in enumerate(counts, 1))
             file.write(f"\\data\\\n{header}".encode())
             for order, count in enumerate(counts, 1):
@@ -312,7 +315,3 @@ def _lines(
     weights = (ngrams.backoff[nodes].astype(np.float64) / _LN10).tolist()
     ends = [f"\t{weight:.7g}" for weight in weights] if has_backoff else [""] * len(nodes)
     return "".join([f"{p:.7g}\t{text}{end}\n" for p, text, end in zip(probs, texts, ends, strict=True)]).encode()
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "wb")) if path.suffix == ".gz" else path.open("wb")
