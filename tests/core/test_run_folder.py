@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+from sori.core import run_folder
 from sori.core.run_folder import RunFolder
 
 HOLD = """
@@ -63,3 +65,10 @@ def test_what_a_run_would_overwrite_is_named_before_it_begins(tmp_path):
         folder.check_free([tmp_path / "mine.md"])
     folder.begin("name: a\n")
     folder.check_free()
+
+
+def test_the_package_is_imported_where_there_is_no_fcntl():
+    program = "import sys; sys.modules['fcntl'] = None; sys.modules['sori'] = type(sys)('sori'); "
+    program += "sys.modules['sori'].__path__ = [sys.argv[1]]; import sori.core.folders, sori.core.run_folder"
+    package = str(Path(run_folder.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program, package], check=True, timeout=120)

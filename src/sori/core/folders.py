@@ -7,7 +7,6 @@ same folder restores the old one and removes the workshop; until then `former` f
 """
 
 import ctypes
-import fcntl
 import os
 import re
 import shutil
@@ -122,8 +121,10 @@ def _workshop(target: Path) -> Iterator[Path]:
 def _lock(mark: BinaryIO) -> bool:
     """Return whether the lock was taken; where a file system has no locks, no workshop counts as abandoned."""
     try:
+        import fcntl  # not on Windows
+
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (OSError, ModuleNotFoundError):
         return False
     return True
 

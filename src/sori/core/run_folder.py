@@ -4,7 +4,6 @@ A run folder belongs to one run. It holds its recipe, what it was trained on, it
 `model/`. These names are defined here only.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from sori.core import distributed
 from sori.core.files import read_json, write_text
@@ -177,15 +177,18 @@ class RunFolder:
         if distributed.rank() != 0:
             yield
             return
-        with (self.path / "lock").open("a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"expected {self.path} for this run alone, but another one is training there now (the same "
-                    "command in another window, or in the background?); wait for it, stop it, or choose another folder"
-                ) from None
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"expected {self.path} for this run alone, but another one is training there now (the same command in "
+                "another window, or in the background?); wait for it, stop it, or choose another folder"
+            ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def _compare(folder: Path, stored: str, given: str) -> None:
