@@ -1,5 +1,16 @@
 """`python -m sori` is the same as the `sori` command."""
 
-from sori.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it quietly, also while it is still being imported."""
+    try:
+        from sori.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from sori.checkpoints import store
+from sori.checkpoints import resolve, store
 
 
 def test_from_recordings_to_a_recogniser(call, tone_corpus):
@@ -143,6 +144,29 @@ def test_debug_prints_the_traceback(call):
     assert code == 2
     assert "Traceback" in err
     assert err.rstrip().endswith("`sori train` trains one")
+
+
+def test_an_unexpected_error_is_one_line_and_a_file_with_the_traceback(call, monkeypatch, tmp_path):
+    def broken():
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(resolve, "list_models", broken)
+    code, _, err = call("list")
+    assert code == 70
+    assert "unexpected error, KeyError: 'a fault'" in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    (report,) = tmp_path.glob("sori-*.log")
+    assert str(report) in err
+    assert "Traceback" in report.read_text()
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(call):
+    code, _, err = call("show", "\x1b[2Jmodel\x07")
+    assert code == 2
+    assert "\x1b" not in err
+    assert "\\x1b[2Jmodel\\x07" in err
 
 
 def test_an_unknown_verb_names_the_nearest(call):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import traceback
 
 from cyclopts import App
@@ -82,5 +83,21 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             traceback.print_exc()
-        print(f"sori: {error}", file=sys.stderr)
+        print(log.printable(f"sori: {error}"), file=sys.stderr)
         sys.exit(1 if isinstance(error, RuntimeError) else 2)
+    except Exception as error:  # noqa: BLE001 - a fault of sori: one line for the user, the rest in a file
+        if debug:
+            traceback.print_exc()
+        message = f"sori: unexpected error, {type(error).__name__}: {error}. This is a fault of sori; {_report_file()}"
+        print(log.printable(message), file=sys.stderr)
+        sys.exit(70)  # EX_SOFTWARE
+
+
+def _report_file() -> str:
+    """Write the traceback of the current error to a file, and say where it is."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="sori-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
+    except OSError:
+        return "repeat the command with --debug and report what it prints"
+    return f"please report it with {file.name}"

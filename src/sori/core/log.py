@@ -23,6 +23,18 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
             self.stream = sys.stderr
             super().emit(record)
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message as it may reach a terminal."""
+        return printable(super().format(record))
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters escaped, but for line feeds and tabs.
+
+    Names and texts from data can hold sequences that clear a terminal, change its title or hide what follows.
+    """
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
+
 
 def show(*, level: int = logging.INFO) -> None:
     """Show the messages of the package on standard error; another call only changes the level."""

@@ -382,7 +382,7 @@ class _Objective(nn.Module):
 
 @final
 class StopSignals:
-    """Stop after the current update on SIGTERM or Ctrl-C; a second Ctrl-C stops at once."""
+    """Stop after the current update on SIGTERM, Ctrl-C or a closed terminal; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -390,7 +390,8 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+            hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
+            self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT, *hangup)}
         return self
 
     def __exit__(self, *_: object) -> None:
