@@ -169,6 +169,14 @@ def test_control_characters_of_names_do_not_reach_the_terminal(call):
     assert "\\x1b[2Jmodel\\x07" in err
 
 
+def test_show_names_what_is_wrong_with_a_recipe_file(call):
+    _, text, _ = call("show", "ctc_smoke")
+    Path("mine.yaml").write_text(text.replace("optim:", "optimm:"))
+    code, _, err = call("show", "mine.yaml")
+    assert code == 2
+    assert "optimm: unknown key; did you mean optim" in err
+
+
 def test_an_unknown_verb_names_the_nearest(call):
     code, _, err = call("trian")
     assert code != 0

@@ -104,6 +104,8 @@ def show(name: str) -> None:
     try:
         recipe = recipes.by_name(name)
     except ValueError as unknown_recipe:
+        if name.endswith((".yaml", ".yml")) or ".py:" in name:  # a recipe file: what is wrong with it
+            raise
         try:
             print(store.describe(name), end="")
         except FileNotFoundError as unknown_model:
