@@ -7,7 +7,7 @@ import torch
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Tensor
 from sori.decoding.forced_alignment import AlignedWords, align_words
-from sori.inference.inputs import _recogniser
+from sori.inference.inputs import checked_recogniser
 from sori.inference.long_form import chunk_logits
 from sori.models.factory import System
 
@@ -34,7 +34,7 @@ def align(
         ValueError: the model is not a recogniser, or the text has more characters than the speech has frames.
         FileNotFoundError: there is no such file.
     """
-    recogniser, vocabulary = _recogniser(model)
+    recogniser, vocabulary = checked_recogniser(model)
     chunks = list(chunk_logits(recogniser.eval(), Path(source) if isinstance(source, str) else source))
     if not chunks:
         raise ValueError(f"{source} contains only silence; there is no speech to align the text with")

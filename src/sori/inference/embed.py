@@ -7,7 +7,7 @@ import torch
 
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Tensor
-from sori.inference.inputs import _length, _waveform
+from sori.inference.inputs import as_lengths, checked_waveform
 from sori.models.factory import System, encoder_of, of_frames
 
 
@@ -40,9 +40,9 @@ def embed(
         FileNotFoundError: there is no such file.
     """
     model = of_frames(model.eval())
-    waveform = _waveform(model, source, sample_rate)
+    waveform = checked_waveform(model, source, sample_rate)
     with torch.no_grad():
-        frames = encoder_of(model).extract_features(waveform[None], _length(waveform), layer=layer).data[0]
+        frames = encoder_of(model).extract_features(waveform[None], as_lengths(waveform), layer=layer).data[0]
     middle = encoder_of(model).hop_samples / 2
     times = (torch.arange(len(frames)) * encoder_of(model).hop_samples + middle) / SAMPLE_RATE
     return Embedding(frames.cpu(), times)

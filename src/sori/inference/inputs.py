@@ -5,13 +5,18 @@ from pathlib import Path
 import torch
 
 from sori.core.audio import SAMPLE_RATE, read
-from sori.core.shapes import Float, Tensor
+from sori.core.shapes import Float, Int, Tensor
 from sori.models.ctc import Ctc
 from sori.models.factory import System, encoder_of
 from sori.text.vocabulary import Vocabulary
 
 
-def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
+def checked_recogniser(model: System) -> tuple[Ctc, Vocabulary]:
+    """Return a recogniser and its vocabulary.
+
+    Raises:
+        ValueError: the model is not a recogniser.
+    """
     if not isinstance(model, Ctc) or model.vocabulary is None:
         raise ValueError(
             "expected a recogniser, got a model without an output vocabulary; fine-tune it with transcripts first: "
@@ -20,12 +25,18 @@ def _recogniser(model: System) -> tuple[Ctc, Vocabulary]:
     return model, model.vocabulary
 
 
-def _length(waveform: Tensor) -> Tensor:
+def as_lengths(waveform: Float[Tensor, " sample"]) -> Int[Tensor, " batch"]:
+    """Return the length of a waveform as the lengths of a batch of one."""
     return torch.tensor([len(waveform)], device=waveform.device)
 
 
-def _waveform(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
-    """Return 16 kHz samples on the model's device, long enough for a frame."""
+def checked_waveform(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
+    """Return 16 kHz samples on the model's device, long enough for a frame.
+
+    Raises:
+        ValueError: a waveform comes without its rate or at another one, is too short, or is not finite.
+        FileNotFoundError: there is no such file.
+    """
     if isinstance(source, Tensor):
         if sample_rate != SAMPLE_RATE:
             raise ValueError(

@@ -14,7 +14,7 @@ from sori.decoding.beam import BeamDecoder, Hypothesis
 from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_features, word_model
 from sori.decoding.greedy import Character, Word, characters, greedy, words
 from sori.decoding.transcript_formats import Alternatives
-from sori.inference.inputs import _recogniser, _waveform
+from sori.inference.inputs import checked_recogniser, checked_waveform
 from sori.inference.long_form import MAX_SECONDS, chunk_logits
 from sori.models.factory import System
 
@@ -116,9 +116,9 @@ def transcribe_chunks(
         decoder: beam search; None: greedy decoding.
         features: whether to compute the inputs of the confidence model.
     """
-    model, vocabulary = _recogniser(model)
+    model, vocabulary = checked_recogniser(model)
     if isinstance(source, Tensor) or info(source).num_samples <= MAX_SECONDS * SAMPLE_RATE:
-        source = _waveform(model, source, sample_rate)
+        source = checked_waveform(model, source, sample_rate)
     model.eval()
     hop, search, wanted = model.logit_hop_samples, decoder, 1 if decoder is None else decoder.config.num_best
     if decoder is not None and features and wanted < NUM_BEST:
