@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "sori"
 FILES = sorted(PACKAGE.rglob("*.py"))
 OPTIONAL_EXTRAS = {
+    "sori.cli",  # in __main__: Ctrl-C during imports ends quietly
+    "fcntl",  # absent on Windows
     "espeakng_loader",
     "torch.utils.tensorboard",
     "tensorboard",
