@@ -277,7 +277,7 @@ def _figure(rows: Sequence[Row]) -> Figure:
             stacked=True,
         )
         axes.set(title=title, xlabel=label, ylabel="hours")
-    durations.legend(frameon=False)
+    durations.legend(frameon=False, loc="upper right")
     amounts: Counter[str] = Counter()
     for row in rows:
         if row.utterance.speaker is not None:
