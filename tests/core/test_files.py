@@ -136,3 +136,15 @@ def test_what_is_no_json_names_the_file(text, tmp_path):
     (tmp_path / "x.json").write_bytes(text.encode("utf-8", "surrogateescape") if "\xff" not in text else b"\xff")
     with pytest.raises(ValueError, match=r"x.json is not readable as JSON"):
         files.read_json(tmp_path / "x.json")
+
+
+def test_an_error_of_what_is_read_meanwhile_is_not_taken_for_one_of_writing(tmp_path):
+    def write_from(source):
+        with files.atomic_write(tmp_path / "out.txt") as partial:
+            partial.write_text(source.read_text())
+
+    with pytest.raises(FileNotFoundError, match=r"elsewhere\.txt"):
+        write_from(tmp_path / "folder" / "elsewhere.txt")
+    with pytest.raises(OSError, match=r"^no network$"), files.atomic_write(tmp_path / "out.txt"):
+        raise OSError("no network")
+    assert not list(tmp_path.iterdir())

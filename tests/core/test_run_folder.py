@@ -61,8 +61,10 @@ def test_what_a_run_would_overwrite_is_named_before_it_begins(tmp_path):
     folder.check_free()
     folder.model.mkdir()
     (tmp_path / "mine.md").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds model, mine.md and no recipe.yaml"):
+    (tmp_path / "run.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds run.json, model, mine.md and no recipe.yaml"):
         folder.check_free([tmp_path / "mine.md"])
+    (tmp_path / "run.json").unlink()
     folder.begin("name: a\n")
     folder.check_free()
 
@@ -72,3 +74,15 @@ def test_the_package_is_imported_where_there_is_no_fcntl():
     program += "sys.modules['sori'].__path__ = [sys.argv[1]]; import sori.core.folders, sori.core.run_folder"
     package = str(Path(run_folder.__file__).parents[1])
     subprocess.run([sys.executable, "-c", program, package], check=True, timeout=120)
+
+
+def test_a_kill_between_the_two_files_of_a_new_run_does_not_end_it(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder(tmp_path).begin("name: a\n")
+    monkeypatch.undo()
+    RunFolder(tmp_path).check_free()
+    RunFolder(tmp_path).begin("name: a\n")

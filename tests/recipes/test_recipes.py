@@ -182,3 +182,15 @@ def test_overrides_keep_the_kind_of_system():
     recipe = recipes.by_name("wav2vec2_smoke").override({"system.dropout": "0.2", "optim.lr": "3e-4"})
     assert recipe.system.kind == "wav2vec2"
     assert recipe.optim.lr == 3e-4
+
+
+def test_settings_of_another_kind_of_data_are_refused_and_the_empty_ones_of_version_0_1_are_not():
+    data = recipes.by_name("bert_smoke").model_dump(mode="json")
+    sound = recipes.by_name("wav2vec2_smoke")
+    defaults = type(sound.data)().model_dump(mode="json")
+    old = {**data, "encoder": None, "encoder_changes": {}, "labels": None, "segments": None, "data": defaults}
+    assert Recipe.from_data(old, origin="old") == recipes.by_name("bert_smoke")
+    with pytest.raises(ValueError, match="data: unknown key"):
+        Recipe.from_data({**data, "data": {**defaults, "batch_seconds": 3.0}}, origin="mine.yaml")
+    with pytest.raises(ValueError, match="labels: unknown key"):
+        Recipe.from_data({**sound.model_dump(mode="json"), "labels": {"minutes": 10}}, origin="mine.yaml")

@@ -9,6 +9,7 @@ import signal
 import pytest
 import torch
 
+from sori.core import distributed
 from sori.core.seeds import Rng, derive
 from sori.training import checkpoint as checkpoint_module
 from sori.training.metrics import read_metrics
@@ -348,3 +349,15 @@ def test_a_run_stopped_by_the_watch_names_the_states_to_continue_from(toy, tmp_p
     poison = frozenset(range(20, 40))
     with pytest.raises(RuntimeError, match=r"(?s)stopped at update.*00000010.safetensors.*copy one of them over"):
         toy.run(tmp_path, save_every_steps=10, system=toy.Toy(poison=poison))
+
+
+@pytest.mark.parametrize("is_evaluated", [True, False])
+def test_only_the_first_process_decides_whether_to_evaluate_again(toy, tmp_path, monkeypatch, is_evaluated):
+    """Otherwise one process could wait for the others where they do not."""
+    results = [{"dev_cer": 0.5}] if is_evaluated else []
+    toy.run(tmp_path, num_steps=5, evaluate_every=5, evaluations=[lambda _: results[0]])
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    barriers = []
+    monkeypatch.setattr(distributed, "barrier", lambda: barriers.append(1))
+    toy.run(tmp_path, num_steps=5, evaluate_every=5, evaluations=[lambda _: results[0]])
+    assert len(barriers) == 1

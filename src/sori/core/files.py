@@ -110,11 +110,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.filename is not None and str(error.filename) != str(path) and _PARTIAL not in str(error.filename):
-            raise  # another file, which the error names
-        reason = error.strerror or str(error)
+        if error.errno is None or (error.filename is not None and Path(error.filename).parent != path.parent):
+            raise  # not of this file: what is written may be read from others meanwhile
         kept = "; the file that was there is unchanged" if path.is_file() else ""
-        raise OSError(error.errno, f"cannot write {path}: {reason}{kept}. Make room or choose another place") from error
+        failed = OSError(f"cannot write {path}: {error.strerror}{kept}. Make room or choose another place")
+        failed.errno = error.errno
+        raise failed from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,8 +5,13 @@ The command line calls `show`; in your own program, add handlers to `logging.get
 
 import logging
 import sys
+from unicodedata import category
 
 from sori.core import distributed
+
+_CONTROL = ("Cc", "Cf", "Cs")
+_HARMLESS = "\n\t\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""Persian and the scripts of India spell words with the joiners."""
 
 logger = logging.getLogger("sori")
 
@@ -29,11 +34,11 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters escaped, but for line feeds and tabs.
+    """Return a text with its control characters escaped, but for line feeds, tabs and the joiners of scripts.
 
-    Names and texts from data can hold sequences that clear a terminal, change its title or hide what follows.
+    Names and texts from data can hold sequences that clear a terminal, change its title or reverse what follows.
     """
-    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
+    return "".join(repr(one)[1:-1] if category(one) in _CONTROL and one not in _HARMLESS else one for one in text)
 
 
 def show(*, level: int = logging.INFO) -> None:

@@ -4,7 +4,6 @@ A run folder belongs to one run. It holds its recipe, what it was trained on, it
 `model/`. These names are defined here only.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from sori.core import distributed
-from sori.core.files import read_json, write_text
+from sori.core.files import read_json, write_json, write_text
 
 FORMAT_VERSION = 1
 """Format version of the whole folder. Folders without `run.json` were made by version 0.1 and have version 0."""
@@ -113,6 +112,7 @@ class RunFolder:
             ValueError: if there are such files; names them.
         """
         made = (
+            self.about,
             self.fingerprint,
             self.checkpoint,
             self.earlier,
@@ -150,8 +150,8 @@ class RunFolder:
         if self.recipe.exists():
             _compare(self.path, self.recipe.read_text(encoding="utf-8"), recipe)
         elif distributed.rank() == 0:
-            write_text(self.about, json.dumps({"format_version": FORMAT_VERSION}) + "\n")
-            write_text(self.recipe, recipe)
+            write_text(self.recipe, recipe)  # first: a folder with a recipe belongs to a run
+            write_json(self.about, {"format_version": FORMAT_VERSION})
         distributed.barrier()
 
     def _check_version(self) -> None:
@@ -195,12 +195,10 @@ def _compare(folder: Path, stored: str, given: str) -> None:
     before, now = (_flat(yaml.safe_load(text)) for text in (stored, given))
     different = [key for key in {**before, **now} if before.get(key, "absent") != now.get(key, "absent")]
     if different:
-        lines = [f"  {key}: {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}" for key in different]
+        lines = [f"  {key}: {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}\n" for key in different]
         raise ValueError(
-            f"{folder} holds a run with other settings:\n"
-            + "\n".join(lines)
-            + "\nRepeat the command with the settings "
-            "of the run to continue it, or choose another folder to begin anew"
+            f"{folder} holds a run with other settings:\n{''.join(lines)}Repeat the command with the settings of "
+            "the run to continue it, or choose another folder"
         )
 
 

@@ -1,13 +1,12 @@
 """Fingerprints of training data, stored with a run so that it cannot be continued on other data."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sori.core import distributed
-from sori.core.files import write_json
+from sori.core.files import read_json, write_json
 from sori.data.manifest import Utterance
 from sori.data.sources.images import Images
 
@@ -59,7 +58,7 @@ def check(path: Path, about: Fingerprint) -> Fingerprint | None:
     Raises:
         ValueError: the run was started on other data.
     """
-    found: Fingerprint | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    found: Fingerprint | None = read_json(path) if path.exists() else None
     if found is not None and found["digest"] != about["digest"]:
         raise ValueError(
             f"{path.parent} was started on {describe(found)}, but the data are now {describe(about)}, or differ in "

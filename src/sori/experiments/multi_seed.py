@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sori.checkpoints import resolve, store
 from sori.core import distributed
 from sori.core.counts import require_count
-from sori.core.files import write_text
+from sori.core.files import read_json, write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.data.manifest import Utterance, read_manifest
@@ -231,7 +231,7 @@ def _scored(folder: Path, dev: Sequence[str], split: str) -> ErrorReport:
     """Return error rates on the dev split, from the folder if model and split have not changed since."""
     path, of = folder / SCORE, {"model": _model_digest(RunFolder(folder).model), "data": _data_digest(dev, split)}
     if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
         if stored.get("of") == of:
             return _report(stored)
     logger.info(f"scoring {folder} on {split}")
@@ -252,11 +252,11 @@ def _reports(into: Path) -> list[ErrorReport]:
             f"expected a folder of several seeds, got {into} without {SUMMARY}; `sori train RECIPE --seeds 3 --into "
             f"{into}` creates one, or repeat its command to finish it"
         )
-    rows = json.loads((into / SUMMARY).read_text(encoding="utf-8"))["seeds"]
+    rows = read_json(into / SUMMARY)["seeds"]
     paths = [_home(into, row["seed"]) / SCORE for row in rows if "failed" not in row]
     if missing := [path for path in paths if not path.is_file()]:
         raise ValueError(f"{missing[0]} is missing, but listed in {into / SUMMARY}; repeat its command to score again")
-    return [_report(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return [_report(read_json(path)) for path in paths]
 
 
 def _model_digest(model: Path) -> str:

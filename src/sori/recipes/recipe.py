@@ -78,11 +78,6 @@ class Recipe(Config):
         shape = _shape_of(data) if cls is Recipe else cls
         return cast("R", super(Recipe, shape).from_data(_without_unused(data, shape), origin=origin))
 
-    @property
-    def batch_description(self) -> str:
-        """Size of one micro-batch, for the screen."""
-        raise NotImplementedError
-
     def as_stored(self, path: Path) -> str:
         """Return the recipe as YAML, or the text of the file if it already holds an equal recipe.
 
@@ -103,11 +98,6 @@ class SpeechRecipe(Recipe):
     """Whether to initialise a new quantiser if the initial model (a recogniser, a bare encoder) has none."""
     data: DataConfig
 
-    @property
-    def batch_description(self) -> str:
-        """See `Recipe`."""
-        return f"{self.data.batch_seconds:g} s"
-
 
 class RecogniserRecipe(Recipe):
     """Train a recogniser on transcribed speech."""
@@ -120,11 +110,6 @@ class RecogniserRecipe(Recipe):
     labels: LabelConfig = LabelConfig()
     data: DataConfig
 
-    @property
-    def batch_description(self) -> str:
-        """See `Recipe`."""
-        return f"{self.data.batch_seconds:g} s"
-
 
 class SpokenWordRecipe(Recipe):
     """Train vectors of spoken words."""
@@ -134,22 +119,12 @@ class SpokenWordRecipe(Recipe):
     """Words to use, and which of them are neighbours."""
     data: DataConfig
 
-    @property
-    def batch_description(self) -> str:
-        """See `Recipe`."""
-        return f"{self.data.batch_seconds:g} s"
-
 
 class ImageRecipe(Recipe):
     """Train SimCLR on a folder of images."""
 
     system: SimClrImagesConfig
     images: ImagesConfig
-
-    @property
-    def batch_description(self) -> str:
-        """See `Recipe`."""
-        return f"{self.images.batch_size} images"
 
 
 class TextRecipe(Recipe):
@@ -158,22 +133,12 @@ class TextRecipe(Recipe):
     system: BertConfig
     texts: TextsConfig
 
-    @property
-    def batch_description(self) -> str:
-        """See `Recipe`."""
-        return f"{self.texts.batch_size} pairs of up to {self.texts.max_tokens} tokens"
-
 
 class ClassifierRecipe(Recipe):
     """Train a text classifier on tables of labelled texts."""
 
     system: ClassifierConfig
     labelled: LabelledTextsConfig = LabelledTextsConfig()
-
-    @property
-    def batch_description(self) -> str:
-        """See `Recipe`."""
-        return f"{self.labelled.batch_size} texts"
 
 
 def _shape_of(data: Any) -> type[Recipe]:
@@ -199,6 +164,7 @@ def _without_unused(data: Any, shape: type[Recipe]) -> Any:
     if not isinstance(data, dict):
         return data
     unused = {name for name in _OPTIONAL_IN_0_1 if name in data and not data[name]}
-    if shape in (ImageRecipe, TextRecipe, ClassifierRecipe):
+    # Every recipe of 0.1 had `data`; without recordings it was left at its defaults.
+    if "data" not in shape.model_fields and data.get("data") == DataConfig().model_dump(mode="json"):
         unused.add("data")
     return {name: value for name, value in data.items() if name not in unused}

@@ -217,5 +217,18 @@ def _summary(recipe: Recipe, task: Task) -> str:
     size = sum(p.numel() for p in task.system.parameters() if p.requires_grad)
     return (
         f"{recipe.name}: {size:,} parameters, {describe(task.fingerprint)}, "
-        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {recipe.batch_description}"
+        f"{recipe.train.num_steps:,} updates of {recipe.train.num_accumulate} x {_micro_batch(recipe)}"
     )
+
+
+def _micro_batch(recipe: Recipe) -> str:
+    match recipe:
+        case ImageRecipe():
+            return f"{recipe.images.batch_size} images"
+        case TextRecipe():
+            return f"{recipe.texts.batch_size} pairs of up to {recipe.texts.max_tokens} tokens"
+        case ClassifierRecipe():
+            return f"{recipe.labelled.batch_size} texts"
+        case RecogniserRecipe() | SpokenWordRecipe() | SpeechRecipe():
+            return f"{recipe.data.batch_seconds:g} s"
+    raise ValueError(f"expected a recipe of one of the kinds in recipes/recipe.py, got a {type(recipe).__name__}")

@@ -118,8 +118,8 @@ def train(
     run.resume()
     main = distributed.rank() == 0
     with Reporter(folder, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
-        if run.step and _due(train.evaluate_every, run.step, train.num_steps) and not run.is_evaluated():
-            run.evaluate(evaluations, reporter)  # the run was stopped between its save and its evaluation
+        if run.step and _due(train.evaluate_every, run.step, train.num_steps):
+            run.evaluate(evaluations, reporter, once=True)  # the run may have been stopped before its evaluation
         if run.step >= train.num_steps:
             reporter.message(f"{folder.path} is finished ({run.step} updates); nothing to do")
             return True
@@ -156,13 +156,8 @@ class _Run:
         folder: RunFolder,
         watch: WatchConfig,
     ) -> None:
-        self.train, self.optim, self.schedule, self.folder, self.path = (
-            train,
-            optim,
-            schedule,
-            folder,
-            folder.checkpoint,
-        )
+        self.train, self.optim, self.schedule = train, optim, schedule
+        self.folder, self.path = folder, folder.checkpoint
         self.device = distributed.device()
         self.system: Any = system.to(self.device)
         self.system.train()
@@ -330,9 +325,16 @@ class _Run:
                 if not torch.equal(parameter, old):
                     self.optimizer.state.pop(parameter, None)
 
-    def evaluate(self, evaluations: Sequence[Evaluation], reporter: Reporter) -> None:
-        """Run the evaluations in the first process; the others wait."""
-        if evaluations and distributed.rank() == 0:
+    def evaluate(self, evaluations: Sequence[Evaluation], reporter: Reporter, *, once: bool = False) -> None:
+        """Run the evaluations in the first process; the others wait.
+
+        Args:
+            evaluations: Evaluations to run.
+            reporter: Receives their results.
+            once: Do nothing if the metrics hold an evaluation of this update. The first process decides, since the
+                others may read the file before or after it is changed.
+        """
+        if evaluations and distributed.rank() == 0 and not (once and self._is_evaluated()):
             self.system.eval()
             with torch.no_grad():
                 for evaluation in evaluations:
@@ -357,7 +359,7 @@ class _Run:
                     checkpoint.keep(self.path, self.folder.earlier / "best.safetensors")
                 return
 
-    def is_evaluated(self) -> bool:
+    def _is_evaluated(self) -> bool:
         """Return whether the metrics hold an evaluation of this update."""
         return any(r["step"] == self.step for r in read_metrics(self.folder.metrics) if r["kind"] == "evaluation")
 

@@ -68,6 +68,17 @@ def test_an_interrupted_build_leaves_nothing(utterances, tmp_path):
     assert list((tmp_path / audio_cache.FOLDER).iterdir()) == []
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"utterances": [["a"]], "files": {}}', '{"utterances": []}'])
+def test_a_damaged_list_is_reported_and_the_cache_built_again(utterances, tmp_path, content, caplog):
+    assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="always"), audio_cache.PcmReader)
+    (index,) = (tmp_path / audio_cache.FOLDER).glob("*.json")
+    whole = index.read_text()
+    index.write_text(content)
+    assert isinstance(audio_cache.open_audio(utterances, folder=tmp_path, policy="always"), audio_cache.PcmReader)
+    assert "is damaged" in caplog.text
+    assert index.read_text() == whole
+
+
 def test_samples_without_their_list_are_not_used_as_a_cache(utterances, tmp_path):
     audio_cache.build(utterances, tmp_path)
     (samples,) = (tmp_path / audio_cache.FOLDER).glob("*.bin")

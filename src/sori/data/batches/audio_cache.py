@@ -22,9 +22,9 @@ from rich.progress import Progress
 
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
+from sori.core.files import read_json
 from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
-from sori.core.user_files import read_text
 from sori.data.batches.loader import FileReader, Reader, prefetch
 from sori.data.manifest import Utterance
 
@@ -140,18 +140,28 @@ def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
     wanted = {_key(u) for u in utterances}
     now: dict[str, list[int]] | None = None
     for index in sorted((folder / FOLDER).glob("*.json")):
-        held = json.loads(read_text(index))
-        keys: list[Key] = [(path, start, num_samples) for path, start, num_samples in held["utterances"]]
+        keys, stamps = _read_index(index)
         samples = index.with_suffix(".bin")
         lengths = np.array([num_samples for _, _, num_samples in keys], dtype=np.int64)
         if not wanted <= set(keys) or not samples.is_file() or samples.stat().st_size != 2 * int(lengths.sum()):
             continue
         now = _stamps(utterances) if now is None else now
         # Files that were removed are ignored: the cache is used without them.
-        if all(held["files"][path] == stamp for path, stamp in now.items()):
+        if all(stamps.get(path) == stamp for path, stamp in now.items()):
             offsets = dict(zip(keys, (np.cumsum(lengths) - lengths).tolist(), strict=True))
             return PcmReader(samples, offsets, utterances)
     return None
+
+
+def _read_index(index: Path) -> tuple[list[Key], dict[str, list[int]]]:
+    """Return the utterances and the files of a cache; none of a damaged one, which is then built again."""
+    try:
+        held = read_json(index)
+        keys = [(str(path), float(start), int(num_samples)) for path, start, num_samples in held["utterances"]]
+        return keys, dict(held["files"])
+    except (ValueError, TypeError, KeyError) as error:
+        logger.warning("%s is damaged (%s): the recordings are decoded again", index, error)
+        return [], {}
 
 
 def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) -> bool:

@@ -5,7 +5,6 @@ The output folder contains, for each system, `SYSTEM/pretrained` and `SYSTEM/ctc
 results of all systems are in `lab.json`, `lab.md` and `lab.png`, which are rewritten after each system.
 """
 
-import json
 import os
 import time
 import traceback
@@ -17,7 +16,7 @@ import torch
 import yaml
 
 from sori.checkpoints import store
-from sori.core.files import write_json, write_text
+from sori.core.files import read_json, write_json, write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.data.manifest import read_manifest
@@ -282,5 +281,5 @@ def _device() -> str:
 
 
 def _read(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else otherwise
+    found: dict[str, Any] = read_json(path) if path.exists() else otherwise
     return found
