@@ -163,10 +163,10 @@ def test_an_unexpected_error_is_one_line_and_a_file_with_the_traceback(call, mon
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal(call):
-    code, _, err = call("show", "\x1b[2Jmodel\x07")
+    code, _, err = call("prepare", "recordings\x1b[2J", "out")
     assert code == 2
     assert "\x1b" not in err
-    assert "\\x1b[2Jmodel\\x07" in err
+    assert "recordings\\x1b[2J: no such file or folder" in err
 
 
 def test_show_names_what_is_wrong_with_a_recipe_file(call):

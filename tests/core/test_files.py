@@ -76,7 +76,9 @@ def test_a_file_is_replaced_only_when_the_new_one_is_complete(tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         write_half()
     assert path.read_text() == "old"
-    files.write_text(path, "new")
+    with path.open() as reader:
+        files.write_text(path, "new")
+        assert reader.read() == "old"  # renamed over it, not written into it
     assert path.read_text() == "new"
     assert [one.name for one in tmp_path.iterdir()] == ["report.json"]
 

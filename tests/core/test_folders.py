@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -250,3 +251,11 @@ def test_names_of_workshops():
     assert is_unfinished(".model.a_1z9xyz.partial")
     for name in ("model", "model.partial", ".model.partial", ".model.abc.partial", "a.abcdefgh.partial", ".x.old"):
         assert not is_unfinished(name)
+
+
+def test_a_folder_is_built_where_there_is_no_fcntl(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
+    with folders.whole_folder(tmp_path / "model") as fresh:
+        (fresh / "a").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "a").read_text() == "x"

@@ -345,6 +345,18 @@ def test_a_run_killed_in_an_evaluation_has_lost_nothing_and_evaluates_again(toy,
     assert rows == [15, 30, 40]
 
 
+def test_a_finished_run_is_not_evaluated_again(toy, tmp_path):
+    evaluated = []
+
+    def evaluation(_):
+        evaluated.append(1)
+        return {"dev_cer": 0.5}
+
+    for _ in range(2):
+        toy.run(tmp_path, num_steps=10, evaluate_every=5, evaluations=[evaluation])
+    assert len(evaluated) == 2
+
+
 def test_a_run_stopped_by_the_watch_names_the_states_to_continue_from(toy, tmp_path):
     poison = frozenset(range(20, 40))
     with pytest.raises(RuntimeError, match=r"(?s)stopped at update.*00000010.safetensors.*copy one of them over"):
