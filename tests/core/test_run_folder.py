@@ -86,3 +86,15 @@ def test_a_kill_between_the_two_files_of_a_new_run_does_not_end_it(tmp_path, mon
     monkeypatch.undo()
     RunFolder(tmp_path).check_free()
     RunFolder(tmp_path).begin("name: a\n")
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_when_the_run_goes_on(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.earlier.mkdir(parents=True)
+    left = [run.path / ".0123456789ab.partial.safetensors", run.earlier / ".0123456789ab.partial.safetensors"]
+    ours = [run.path / "mine.partial.txt", run.path / ".0123.partial.txt"]
+    for path in (*left, *ours):
+        path.write_text("x", encoding="utf-8")
+    with run.locked():
+        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in ours)

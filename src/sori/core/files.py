@@ -6,6 +6,7 @@ output is written through `atomic_write`.
 
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from sori.core.shapes import Tensor
 from sori.core.user_files import read_text
 
 _PARTIAL = ".partial"
+_PARTIAL_NAME = re.compile(r"\.[0-9a-f]{12}\.partial(\.\w+)?")
 MAX_NAME_BYTES = 255
 """Limit of common file systems."""
 _SEPARATORS = "/\\"
@@ -116,6 +118,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
         failed = OSError(f"cannot write {path}: {error.strerror}{kept}. Make room or choose another place")
         failed.errno = error.errno
         raise failed from error
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left of `atomic_write` in a folder that nothing else is writing to now."""
+    for path in folder.glob(f".*{_PARTIAL}*"):
+        if _PARTIAL_NAME.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

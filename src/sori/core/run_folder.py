@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from sori.core import distributed
-from sori.core.files import read_json, write_json, write_text
+from sori.core.files import read_json, remove_partial, write_json, write_text
 
 FORMAT_VERSION = 1
 """Format version of the whole folder. Folders without `run.json` were made by version 0.1 and have version 0."""
@@ -186,6 +186,8 @@ class RunFolder:
                 "another window, or in the background?); wait for it, stop it, or choose another folder"
             ) from None
         try:
+            for folder in (self.path, self.earlier):
+                remove_partial(folder)
             yield
         finally:
             lock.release()
