@@ -2,9 +2,9 @@
 
     python benchmarks/kill_resume.py [--kills 50] [--seed 0] [--save benchmarks/results/kill_resume.json]
 
-A run of a small recogniser is killed once in each phase: the start of the process, building the audio cache, training,
-saving a checkpoint, evaluating, writing the model. Then it is left to finish. Its checkpoint and model are compared with
-those of an uninterrupted run bit for bit, its reports without the times. This is repeated until there are enough kills.
+A run of a small recogniser is killed once in each phase: the start, building the audio cache, training, saving a
+checkpoint, evaluating, writing the model. Then it is left to finish. Its checkpoint and model are compared bit for bit
+with those of an uninterrupted run, its reports without the times. This is repeated until there are enough kills.
 """
 
 import argparse

@@ -16,7 +16,6 @@ Kind `evaluation` holds the results of the evaluations, kind `warning` the `name
 Numbers that are not finite are null.
 """
 
-import importlib.util
 import json
 import logging
 import math
@@ -33,6 +32,7 @@ from rich.text import Text
 from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
+from sori.training.board import Board
 from sori.training.watch import Facts, Finding, Report, contrastive
 
 
@@ -95,13 +95,13 @@ class Reporter:
         self.console = Console(stderr=True, highlight=False, markup=False, quiet=not active)
         self._live: Live | None = None
         self._line = ""
-        self._board: Any = None
+        self._board: Board | None = None
 
     def __enter__(self) -> "Reporter":
         if not self.active:
             return self
         cut_metrics(self.folder.metrics, self.step)
-        self._board = _open_board(self.folder.board, self.step)
+        self._board = Board(self.folder.board, self.step)
         if self.console.is_terminal and logger.isEnabledFor(logging.INFO):
             self._live = Live(console=self.console, transient=True, refresh_per_second=4)
             self._live.start()
@@ -157,9 +157,8 @@ class Reporter:
                 "checkpoint"
             ) from error
         if self._board:
-            for name, value in plain.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._board.add_scalar(f"{kind}/{name}", value, values["step"])
+            numbers = {f"{kind}/{k}": v for k, v in plain.items() if isinstance(v, int | float) and k != "step"}
+            self._board.add(int(values["step"]), numbers)
 
 
 def format_line(numbers: Report, facts: Facts) -> str:
@@ -228,12 +227,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
-
-
-def _open_board(folder: Path, step: int) -> Any:
-    """Return a TensorBoard writer if the extra `board` is installed, else None."""
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(folder, purge_step=step + 1)

@@ -1,0 +1,70 @@
+"""Run shell scripts that show faults, and print one line for each.
+
+    python tests/cases.py FOLDER [FOLDER ...] [--only 03 20] [--seconds 600]
+
+A script shows a fault if it prints a line with FAULT or a traceback, if a command in it crashes, or if it does not end
+in time. `sori` is taken from the environment of this Python; the scripts find data through `SORI_DATA`. Ends with 1 if
+there was a fault.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FAULT = re.compile(
+    r"\bFAULT\b|Traceback \(most recent call last\)|TRACEBACK|Segmentation fault|core dumped|\bexit 13[49]\b"
+    r"|ModuleNotFoundError|ImportError|Command terminated by signal"
+)
+"""Lines that tell of a fault; failed imports tell that the script itself is out of date."""
+
+
+def main() -> int:
+    """Run the scripts, and return 1 if there was a fault."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--only", nargs="+", default=[], help="beginnings of names")
+    parser.add_argument("--seconds", type=float, default=600, help="limit for each script")
+    arguments = parser.parse_args()
+    chosen = tuple(arguments.only)
+    scripts = [script for folder in arguments.folders for script in sorted(folder.glob("*.sh"))]
+    faults = 0
+    for script in scripts:
+        if script.name.startswith("00-") or (chosen and not script.name.startswith(chosen)):
+            continue
+        begun = time.monotonic()
+        problem = run(script, arguments.seconds)
+        faults += problem is not None
+        verdict = "OK   " if problem is None else "FAULT"
+        print(f"{verdict}  {script.stem}  {time.monotonic() - begun:.0f} s  {problem or ''}".rstrip(), flush=True)
+    print(f"{faults} faults")
+    return int(faults > 0)
+
+
+def run(script: Path, seconds: float) -> str | None:
+    """Run a script in its own process group; return the first line that tells of a fault, or None."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        ["/bin/bash", str(script)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"more than {seconds:.0f} s"
+    lines = output.decode("utf-8", "replace").splitlines()
+    return next((line.strip()[:150] for line in lines if FAULT.search(line)), None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
