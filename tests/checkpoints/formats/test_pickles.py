@@ -2,6 +2,7 @@
 import argparse
 import collections
 import contextlib
+import copy
 import copyreg
 import enum
 import functools
@@ -23,7 +24,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sori.checkpoints.formats import pickles
+from sori.checkpoints.formats import pickle_records
 from sori.checkpoints.formats.pickles import read_pickle
 
 ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -45,6 +46,10 @@ def wrap(program, path, *, zipped):
     else:
         path.write_bytes(b"".join(pickle.dumps(part, 2) for part in HEADER) + program + pickle.dumps([], 2))
     return path
+
+
+def text(value):
+    return b"\x8c" + bytes([len(value)]) + value
 
 
 def load_unsafely(path):
@@ -89,7 +94,7 @@ class Calls:
 @PROTOCOL
 def test_reads_all_that_torch_saves(tmp_path, zipped, protocol):
     base = torch.arange(24.0).reshape(4, 6)
-    numbers = (*pickles._FLOATS, *pickles._INTEGERS)
+    numbers = (*pickle_records.FLOATS, *pickle_records.INTEGERS)
     content = {
         "weights": collections.OrderedDict((str(dtype), torch.arange(7).to(dtype)) for dtype in numbers),
         "module": torch.nn.Linear(2, 3).state_dict(),
@@ -199,9 +204,9 @@ def test_configurations_of_the_real_omegaconf(tmp_path, monkeypatch, zipped, pro
     assert read_pickle(path) == {"cfg": plain, "part": plain["d"]}
 
 
-def test_sharing_is_preserved_without_exponential_growth(tmp_path):
+def test_sharing_is_preserved(tmp_path):
     value = [1]
-    for _ in range(50):
+    for _ in range(10):
         value = [value, value]
     got = read_pickle(save(value, tmp_path / "a.pt"))
     assert got[0] is got[1]
@@ -353,6 +358,113 @@ def test_cycles_and_depth_raise_an_error(tmp_path):
         read_pickle(wrap(b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", tmp_path / "a.pt", zipped=True))
 
 
+# Small files that take all memory, run for ever, or overflow the stack of C
+
+
+def doubled(levels, *, join=b"\x86\x94", first=b"K\x01\x94"):
+    """Return instructions that put a tuple of a tuple of ... on the stack, each of which holds the one below twice."""
+    steps = (b"j" + level.to_bytes(4, "little") for level in range(levels))
+    return first + b"".join(get + get + join for get in steps) + b"j" + levels.to_bytes(4, "little")
+
+
+DOUBLED_LISTS = b"K\x01\x94" + b"".join(b"](" + 2 * (b"j" + i.to_bytes(4, "little")) + b"e\x94" for i in range(60))
+BYTES = b"c__builtin__\nbytes\n"
+DOUBLED_BYTES = (
+    b"C\x10"
+    + b"A" * 16
+    + b"\x94"
+    + b"".join(BYTES + 2 * (b"j" + (i).to_bytes(4, "little")) + b"\x86R\x94" for i in range(40))
+)
+BOMBS = {
+    "a key that is hashed exponentially": b"}" + doubled(60) + b"K\x01s.",
+    "such keys in one instruction": b"}(" + doubled(60) + b"K\x01u.",
+    "such keys of a new dictionary": b"(" + doubled(60) + b"K\x01d.",
+    "such a member of a set": b"\x8f(" + doubled(60) + b"\x90.",
+    "such a member of a frozen set": b"(" + doubled(60) + b"\x91.",
+    "such a key of a record": b"ccollections\nOrderedDict\n)R" + doubled(60) + b"K\x01s.",
+    "such a key in pairs": b"ccollections\nOrderedDict\n](" + doubled(60) + b"K\x01\x86e\x85R.",
+    "such a member of a set that is called": b"c__builtin__\nset\n](" + doubled(60) + b"e\x85R.",
+    "such a name of a storage": b"ctorch\nKeyStorage\n" + doubled(60) + b"\x85R.",
+    "such an argument of a device": b"ctorch\ndevice\n" + doubled(60) + b"\x85R.",
+    "such a reference to a storage": b"("
+    + doubled(60)
+    + b"ctorch\nFloatStorage\n"
+    + text(b"0")
+    + text(b"cpu")
+    + b"K\x01tQ.",
+    "a deep tuple as a key": b"})" + b"\x85" * 500_000 + b"K\x01s.",
+    "deep tuples": b")" + b"\x85" * 500_000 + b".",
+    "deep records": b"cargparse\nNamespace\n" * 100_000 + b")R" + b"\x85R" * 99_999 + b".",
+    "shared lists": DOUBLED_LISTS + b".",
+    "shared bytes": DOUBLED_BYTES + b".",
+    "keys of equal hash": b"}("
+    + b"".join(b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"K\0" for i in range(1, 100_000))
+    + b"u.",
+    "a shape that repeats a text": b"ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00\x8a\x05\0\0\0\0\x01\x85"
+    + text(b"step")
+    + b"\x85NNtR.",
+    "many classes": b"".join(b"ctyping\nA%d\n0" % i for i in range(100_000)) + b"N.",
+    "many instructions": b"N0" * 1_500_000 + b"N.",
+}
+
+
+READ_ALL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
+from sori.checkpoints.formats.pickles import read_pickle
+for path in sys.argv[1:]:
+    try:
+        read_pickle(path)
+    except ValueError as error:
+        print(error, flush=True)
+"""
+
+
+def test_bombs_end_in_a_short_message(tmp_path):
+    paths = [wrap(b"\x80\x04" + BOMBS[name], tmp_path / f"{name}.pt", zipped=True) for name in BOMBS]
+    run = subprocess.run(  # in a process of its own, which some of them ended
+        [sys.executable, "-c", READ_ALL, *paths], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, f"after {run.stdout[-200:]}: {run.stderr[-2000:]}"
+    lines = run.stdout.splitlines()
+    assert len(lines) == len(BOMBS)
+    for name, line in zip(BOMBS, lines, strict=True):
+        assert f"{name}.pt is damaged" in line
+        assert len(line) < 1000
+
+
+def test_tensors_are_not_many_times_as_large_as_the_file(tmp_path):
+    whole = torch.zeros(400_000)
+    views = {str(i): whole[:] for i in range(40)}
+    with pytest.raises(ValueError, match="times as large"):
+        read_pickle(save(views, tmp_path / "a.pt"))
+    assert len(read_pickle(save(dict(list(views.items())[:3]), tmp_path / "a.pt"))) == 3
+
+
+def test_storages_do_not_overlap(tmp_path):
+    with zipfile.ZipFile(save([torch.zeros(1000) for _ in range(3)], tmp_path / "a.pt")) as archive:
+        program = archive.read("a/data.pkl")
+    with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+        archive.writestr("a/data.pkl", program)
+        archive.writestr("a/data/0", bytes(4000))
+        for key in "12":  # listed at the place of the first
+            archive.filelist.append(copy.copy(archive.getinfo("a/data/0")))
+            archive.filelist[-1].filename = f"a/data/{key}"
+    with pytest.raises(ValueError, match="overlap"):
+        read_pickle(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("text_of", ["x" * 10**6, "\x1b[2K\r\x1b[32mall is well\x1b[0m\nsecond line"])
+def test_messages_are_short_and_of_one_line(tmp_path, text_of):
+    raw = text_of.encode()
+    name = b"X" + len(raw).to_bytes(4, "little") + raw
+    for program in (name + text(b"x") + b"\x93.", b"ctorch\ndevice\n(" + name * 101 + b"tR."):
+        with pytest.raises(ValueError, match=r"a\.pt") as caught:
+            read_pickle(wrap(b"\x80\x04" + program, tmp_path / "a.pt", zipped=True))
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 1000
+
+
 # Malicious files, each with a check that the attack works with plain pickle
 
 
@@ -430,10 +542,6 @@ def test_calls_in_a_configuration_are_refused(tmp_path, monkeypatch, zipped):
     with pytest.raises(ValueError, match=r"builtins\.exec"):
         read_pickle(path)
     assert not marker.exists()
-
-
-def text(value):
-    return b"\x8c" + bytes([len(value)]) + value
 
 
 @ZIPPED
@@ -515,7 +623,7 @@ def test_a_state_cannot_change_what_an_object_is(tmp_path):
 
 
 def test_a_state_cannot_change_a_class(tmp_path):
-    before = dict(vars(pickles._Record))
+    before = dict(vars(pickle_records.Record))
     program = b"\x80\x04" + SPACE + b"N}" + text(b"hostile") + b"K\x01s\x86b."
     try:
         pickle.loads(program)
@@ -524,7 +632,7 @@ def test_a_state_cannot_change_a_class(tmp_path):
         del argparse.Namespace.hostile
     with pytest.raises(ValueError, match="is damaged"):
         read_pickle(wrap(program, tmp_path / "a.pt", zipped=True))
-    assert dict(vars(pickles._Record)) == before
+    assert dict(vars(pickle_records.Record)) == before
     assert not hasattr(argparse.Namespace, "hostile")
 
 
