@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 import yaml
 from pydantic import Field
@@ -19,6 +17,7 @@ from pydantic import Field
 from sori.checkpoints.formats import fairseq, hf_bert, huggingface
 from sori.checkpoints.formats.certificate import NAME as CERTIFICATE
 from sori.checkpoints.formats.certificate import Certificate
+from sori.checkpoints.formats.hf_files import read_tensors
 from sori.checkpoints.formats.imported import Model, NotOfSpeech
 from sori.checkpoints.formats.origin import StoredOrigin
 from sori.checkpoints.resolve import CARD, find
@@ -26,12 +25,13 @@ from sori.core.config import Config
 from sori.core.files import write_tensors
 from sori.core.folders import whole_folder
 from sori.core.shapes import Tensor
-from sori.core.user_files import read_text, require_file
+from sori.core.user_files import read_text
 from sori.data.word_counts import read_word_counts
 from sori.models.bert import Bert, BertConfig
 from sori.models.classifier import Classifier, ClassifierConfig
 from sori.models.ctc import Ctc, CtcConfig
 from sori.models.factory import AnyConfig, OfTexts, ReadConfig, System, bert_of, build, copy_weights, encoder_of
+from sori.models.skeleton import require_tensors_of
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.models.word2vec import Word2Vec, Word2VecConfig
 from sori.nn.conv import ConvConfig
@@ -106,37 +106,65 @@ def assemble(model: Model, *, origin: str) -> System:
         isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
     )
     with torch.device("meta" if empty else "cpu"):
-        system = build(
-            model.system,
-            encoder=model.encoder,
-            vocabulary=model.vocabulary,
-            wordpiece=model.wordpiece,
-            words=model.words,
-            objective=not isinstance(model.system, CtcConfig | NotOfSpeech) and model.has_objective,
-        )
-    if isinstance(system, Bert):
-        system.drop_absent(model.weights)
+        system = _build(model)
     copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()
 
 
+def _build(model: Model) -> System:
+    """Build the system of a model, with the parts that the model has tensors of."""
+    system = build(
+        model.system,
+        encoder=model.encoder,
+        vocabulary=model.vocabulary,
+        wordpiece=model.wordpiece,
+        words=model.words,
+        objective=not isinstance(model.system, CtcConfig | NotOfSpeech) and model.has_objective,
+    )
+    if isinstance(system, Bert):
+        system.drop_absent(model.weights)
+    return system
+
+
 def read(model: str | Path, *, language: str | None = None) -> Stored:
     """Read a model of any format as tensors and settings; arguments and errors as in `load`."""
+    return _read(model, language, values=True)
+
+
+def read_settings(model: str | Path, *, language: str | None = None) -> Stored:
+    """Read a model without the values of its tensors; arguments and errors as in `load`.
+
+    The tensors have their shapes and types, and are on the device `meta`; the certificate has no digests of files.
+    """
+    return _read(model, language, values=False)
+
+
+def _read(model: str | Path, language: str | None, *, values: bool) -> Stored:
     place = find(model)
     if place.is_file() or huggingface.is_huggingface(place):
         if place.suffix == ".npz":
             imported = hf_bert.read_original(place)
+        elif place.is_file():
+            imported = fairseq.read(place, values=values)
         else:
-            imported = fairseq.read(place) if place.is_file() else huggingface.read(place, language=language)
+            imported = huggingface.read(place, language=language, values=values)
         provenance = {"converted": _without_tensors(imported.certificate)}
-        return Stored(imported.model, place, provenance, imported.certificate)
+        stored = Stored(imported.model, place, provenance, imported.certificate)
+    else:
+        stored = _read_ours(place, values=values)
+    # Before anybody builds a model of these settings.
+    require_tensors_of(lambda: _build(stored.model), stored.model.weights, origin=str(place))
+    return stored
+
+
+def _read_ours(place: Path, *, values: bool) -> Stored:
     card = read_card(place)
     vocabulary = _read_vocabulary(place) if isinstance(card.system, CtcConfig) else None
     wordpiece = WordPiece.load(place / VOCABULARY) if isinstance(card.system, BertConfig | ClassifierConfig) else None
-    weights = _read_weights(place / WEIGHTS)
+    weights = _read_weights(place / WEIGHTS, values=values)
     words = read_word_counts(place / VOCABULARY) if isinstance(card.system, Word2VecConfig) else None
-    model_read = Model(card.system, card.encoder, vocabulary, weights, card.origin, wordpiece, words)
-    return Stored(model_read, place, card.provenance, None)
+    model = Model(card.system, card.encoder, vocabulary, weights, card.origin, wordpiece, words)
+    return Stored(model, place, card.provenance, None)
 
 
 def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
@@ -246,7 +274,7 @@ def describe(model: str | Path) -> str:
     Raises:
         FileNotFoundError, ValueError: As in `load`.
     """
-    stored = read(model)
+    stored = read_settings(model)
     m = stored.model
     facts: dict[str, Any] = {
         "folder" if stored.place.is_dir() else "file": str(stored.place),
@@ -273,7 +301,10 @@ def versions() -> dict[str, str]:
 
 def _without_tensors(certificate: Certificate) -> dict[str, Any]:
     """Return a certificate without its list of tensors, for the provenance."""
-    return certificate.model_dump(mode="json", exclude={"tensors", "written", "target", "target_format", "outputs"})
+    omitted = {"tensors", "written", "target", "target_format", "outputs"} | (
+        set() if certificate.sha256 else {"sha256"}
+    )
+    return certificate.model_dump(mode="json", exclude=omitted)
 
 
 def _read_vocabulary(folder: Path) -> Vocabulary:
@@ -282,11 +313,7 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
     return Vocabulary.load(folder / VOCABULARY)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path, *, values: bool) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{path} is missing; a model folder holds {CARD}, {WEIGHTS} and, with text, {VOCABULARY}")
-    require_file(path)
-    try:
-        return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); copy the model folder again") from None
+    return read_tensors(path, values=values)

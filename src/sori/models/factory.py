@@ -48,6 +48,10 @@ Looped = OfFrames | Speech2Vec | SimClrImages | OfTexts
 System = Looped | Word2Vec
 
 
+_MAX_PROBLEMS = 1000
+"""Number of tensors named in a message."""
+
+
 def build(
     config: AnyConfig,
     *,
@@ -178,7 +182,21 @@ def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: st
     Raises:
         ValueError: if tensors are missing, unknown, or of another shape or type; names all of them.
     """
-    wanted = system.state_dict()
+    require_equal(weights, system.state_dict(), origin=origin)
+    system.load_state_dict(weights, assign=assign)
+
+
+def require_equal(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, origin: str) -> None:
+    """Check that tensors have the names, shapes and types of those of a system.
+
+    Args:
+        weights: tensors by name.
+        wanted: tensors of the system, by name.
+        origin: source of the tensors, for the error message.
+
+    Raises:
+        ValueError: if tensors are missing, unknown, or of another shape or type; names all of them, up to 1,000.
+    """
     problems = [f"missing: {name}" for name in wanted.keys() - weights.keys()]
     problems += [f"unknown: {name}" for name in weights.keys() - wanted.keys()]
     problems += [
@@ -189,9 +207,8 @@ def copy_weights(weights: Mapping[str, Tensor], system: nn.Module, *, origin: st
     if problems:
         raise ValueError(
             f"{origin} does not have the tensors of the configuration; likely those of another model:\n  "
-            + "\n  ".join(sorted(problems))
+            + "\n  ".join(sorted(problems)[:_MAX_PROBLEMS])
         )
-    system.load_state_dict(weights, assign=assign)
 
 
 def _describe(tensor: Tensor) -> str:

@@ -21,10 +21,12 @@ from sori.checkpoints.formats.fairseq_text import (
     dictionary_of,
     read_lines,
 )
+from sori.checkpoints.formats.foreign_values import shortened
+from sori.checkpoints.formats.hf_files import is_tensors, without_values
 from sori.checkpoints.formats.imported import Imported, Model
 from sori.checkpoints.formats.origin import FairseqOrigin
 from sori.checkpoints.formats.pickles import read_pickle
-from sori.checkpoints.formats.tensors import Row, give, take
+from sori.checkpoints.formats.tensors import Row, give, require_count, take
 from sori.checkpoints.formats.vocabularies import Classes
 from sori.core.shapes import Tensor
 from sori.models.vq_wav2vec import VqWav2VecConfig
@@ -48,25 +50,27 @@ def is_fairseq(path: Path) -> bool:
     return path.suffix == ".pt" and path.is_file()
 
 
-def read(path: Path, *, dictionary: Path | None = None) -> Imported:
+def read(path: Path, *, dictionary: Path | None = None, values: bool = True) -> Imported:
     """Read a model from a fairseq checkpoint.
 
     Args:
         path: The file.
         dictionary: Dictionary of the classes of a recogniser; None: `dict.ltr.txt` beside the file.
+        values: Whether to read the values of the tensors and compute digests; see `store.read_settings`.
 
     Raises:
         ValueError: Something is missing, damaged or of another kind, or a tensor would be unused.
     """
     checkpoint = _read_checkpoint(path)
-    weights = checkpoint["model"]
-    if fairseq_first.belongs(map(str, weights)):
+    weights: dict[str, Tensor] = checkpoint["model"]
+    if not values:
+        checkpoint["model"] = weights = without_values(weights)
+    if fairseq_first.belongs(weights):
         if dictionary is not None:
             raise ValueError(f"{path} was not fine-tuned and has no output classes; omit the dictionary")
-        return fairseq_first.read(path, checkpoint)
-    settings = read_settings(checkpoint, [str(name) for name in weights], origin=str(path))
-    if stray := [str(name) for name, value in weights.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{path}: expected only tensors in `model`, got others as well: {', '.join(stray[:5])}")
+        return fairseq_first.read(path, checkpoint, values=values)
+    settings = read_settings(checkpoint, list(weights), origin=str(path))
+    require_count("encoder_layers", settings.encoder.num_layers, weights, origin=str(path))
     classes = lines = None
     files = [path]
     if settings.ctc is not None:
@@ -80,7 +84,6 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
         raise ValueError(f"{path} was not fine-tuned and has no output classes; omit the dictionary")
     order = classes.order if classes else None
     layout = rows(settings.encoder, classes=classes is not None, objective=settings.has_objective, order=order)
-    _check_shapes(weights, layout, path)
     dropped = _dropped(weights, settings.encoder, classes=classes is not None, objective=settings.has_objective)
     ours, entries = take(weights, layout, dropped=dropped, origin=str(path))
     ours = {name: tensor.contiguous() for name, tensor in ours.items()}
@@ -96,7 +99,7 @@ def read(path: Path, *, dictionary: Path | None = None) -> Imported:
     certificate = Certificate(
         source=str(path),
         source_format=f"fairseq, {settings.architecture}",
-        sha256=sha256(files),
+        sha256=sha256(files) if values else {},
         tensors=tuple(entries),
         source_parameters=sum(tensor.numel() for tensor in weights.values()),
         target_parameters=sum(tensor.numel() for tensor in ours.values()),
@@ -235,8 +238,13 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = read_pickle(path)
     weights = checkpoint.get("model") if isinstance(checkpoint, dict) else None
     if isinstance(checkpoint, dict) and isinstance(weights, dict) and weights:
+        if not is_tensors(weights):
+            stray = [shortened(name) for name, value in weights.items() if not isinstance(value, Tensor)]
+            raise ValueError(f"{path}: expected only tensors in `model`, got others as well: {', '.join(stray[:5])}")
         return checkpoint
-    got = ", ".join(sorted(map(str, checkpoint))[:8]) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+    got = (
+        ", ".join(sorted(map(shortened, checkpoint))[:8]) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+    )
     raise ValueError(
         f"{path} is not a fairseq checkpoint: expected a dictionary with `model` and `cfg` or `args`, got {got}; "
         "likely a file of another program"
@@ -256,18 +264,6 @@ def _dropped(
     if isinstance(front, ConvConfig) and front.bias and front.norm == "group":
         reasons[_BIAS] = "a constant before a normalisation over time has no effect"
     return {name: reason for start, reason in reasons.items() for name in weights if name.startswith(f"{below}{start}")}
-
-
-def _check_shapes(weights: Mapping[str, Tensor], layout: Iterable[Row], path: Path) -> None:
-    for row in layout:
-        if row.shapes is None or row.theirs[0] not in weights:
-            continue  # `take` reports missing tensors
-        got = tuple(weights[row.theirs[0]].shape)
-        if got != row.shapes[1]:
-            raise ValueError(
-                f"{path}: by its settings {row.theirs[0]} should be {row.shapes[1]}, got {got}; likely the settings "
-                "are those of another file"
-            )
 
 
 def _check_head(weights: Mapping[str, Tensor], num_classes: int, dictionary: Path) -> None:

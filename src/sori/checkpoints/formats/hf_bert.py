@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from sori.checkpoints.formats.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
+from sori.checkpoints.formats.foreign_json import checked, read_if_there
+from sori.checkpoints.formats.foreign_values import shortened, shown
 from sori.checkpoints.formats.hf_files import CONFIG, WEIGHTS, TensorFiles, read_weights
-from sori.checkpoints.formats.hf_text import read_json
+from sori.checkpoints.formats.hf_schemas import BertFields
 from sori.checkpoints.formats.hf_wordpiece import read_wordpiece, write_wordpiece
 from sori.checkpoints.formats.imported import Imported, Model
-from sori.checkpoints.formats.origin import HuggingFaceOrigin
-from sori.checkpoints.formats.tensors import Row, give, take
+from sori.checkpoints.formats.origin import MAX_LINES, HuggingFaceOrigin
+from sori.checkpoints.formats.tensors import Row, give, require_count, take
 from sori.core.files import inside, write_tensors
 from sori.core.shapes import Tensor
 from sori.core.user_files import open_bytes
@@ -43,20 +45,6 @@ _SAME = {
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
 }
-_DEFAULTS = {
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-}
-"""Defaults of missing fields."""
 _GELU = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 _CLASSIFIERS = {"BertForSequenceClassification": "text", "BertForTokenClassification": "words"}
 _OLD_ENDS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -70,17 +58,21 @@ _ORIGINAL_ENDS = {
 _OPTIMISER = ("adam_m", "adam_v", "global_step", "AdamWeightDecayOptimizer")
 
 
-def read(folder: Path, config: Mapping[str, Any]) -> Imported:
+def read(folder: Path, config: Any, *, values: bool = True) -> Imported:
     """Read a BERT from a folder written by transformers.
 
     Args:
         folder: Folder with config.json, weights and tokenizer files.
         config: Content of config.json.
+        values: Whether to read the values of the tensors and compute digests; see `store.read_settings`.
 
     Raises:
         ValueError: Something is missing, damaged or of another kind, or a tensor would be unused.
     """
-    return _imported(folder, config, read_weights(folder), "huggingface")
+    fields = checked(BertFields, config, folder / CONFIG)
+    imported = _imported(folder, fields, read_weights(folder, values=values), "huggingface", values=values)
+    origin = HuggingFaceOrigin.from_data({"config": config}, origin=str(folder))
+    return imported._replace(model=imported.model._replace(origin=origin))
 
 
 def read_original(path: Path) -> Imported:
@@ -92,13 +84,14 @@ def read_original(path: Path) -> Imported:
     Raises:
         ValueError: As in `read`.
     """
-    config = read_json(path.parent / ORIGINAL_CONFIG)
+    config = read_if_there(path.parent / ORIGINAL_CONFIG)
     if config is None:
         raise ValueError(f"expected {ORIGINAL_CONFIG} beside {path}, as in the original archive; got none")
     with open_bytes(path) as file, np.load(file) as arrays:
         weights = from_original({name: arrays[name] for name in arrays.files})
     # The original code computes the tanh approximation of GELU, also if its configuration says `gelu`.
-    return _imported(path.parent, {**config, "hidden_act": "gelu_new"}, TensorFiles(weights, [path]), "original (npz)")
+    fields = checked(BertFields, config, path.parent / ORIGINAL_CONFIG).model_copy(update={"hidden_act": "gelu_new"})
+    return _imported(path.parent, fields, TensorFiles(weights, [path]), "original (npz)", values=True)
 
 
 def from_original(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
@@ -124,11 +117,12 @@ def from_original(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     return found
 
 
-def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind: str) -> Imported:
+def _imported(folder: Path, config: BertFields, files: TensorFiles, kind: str, *, values: bool) -> Imported:
     encoder = _settings(config, origin=str(folder))
-    architecture = (config.get("architectures") or ["BertModel"])[0]
+    architecture = (config.architectures or ["BertModel"])[0]
     names = {_modern(name): name for name in files.weights}
     weights = {new: files.weights[old] for new, old in names.items()}
+    _check_sizes(encoder, weights, folder)
     wordpiece = read_wordpiece(folder, num_tokens=encoder.num_tokens)
     special = {"pad": wordpiece.pad, "cls": wordpiece.cls, "sep": wordpiece.sep, "mask": wordpiece.mask}
     encoder = encoder.model_copy(update=special)
@@ -138,13 +132,11 @@ def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind:
         layout = with_head(layout)
     ours, entries = take(weights, layout, dropped=_duplicates(weights, folder), origin=str(folder))
     entries = [e.model_copy(update={"source": names[e.source]}) if e.source else e for e in entries]
-    about = {"config": dict(config)}
-    origin = HuggingFaceOrigin.from_data(about, origin=str(folder)) if kind == "huggingface" else None
-    model = Model(classifier or encoder, encoder if classifier else None, None, ours, origin, wordpiece)
+    model = Model(classifier or encoder, encoder if classifier else None, None, ours, None, wordpiece)
     certificate = Certificate(
         source=str(folder),
-        source_format=f"{kind}, {architecture}",
-        sha256=sha256(files.paths),
+        source_format=f"{kind}, {shortened(architecture)}",
+        sha256=sha256(files.paths) if values else {},
         tensors=tuple(entries),
         source_parameters=sum(tensor.numel() for tensor in files.weights.values()),
         target_parameters=sum(tensor.numel() for tensor in ours.values()),
@@ -152,6 +144,18 @@ def _imported(folder: Path, config: Mapping[str, Any], files: TensorFiles, kind:
         licence=licence_in(folder / MODEL_CARD),
     )
     return Imported(model, certificate)
+
+
+def _check_sizes(config: BertConfig, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Check the numbers of layers and tokens before lists of these lengths are made."""
+    require_count("num_hidden_layers", config.num_layers, weights, origin=str(folder))
+    name = next((name for name in weights if name.endswith("embeddings.word_embeddings.weight")), None)
+    got = "missing" if name is None else tuple(weights[name].shape)
+    if got != (config.num_tokens, config.dim):
+        raise ValueError(
+            f"{folder}: by its settings word_embeddings.weight should be {(config.num_tokens, config.dim)}, got {got}; "
+            "likely the settings are those of another file"
+        )
 
 
 def write(model: Model, folder: Path) -> list[Entry]:
@@ -249,29 +253,30 @@ def parts_in(weights: Iterable[str]) -> set[str]:
     return {part for name in weights for theirs, part in known.items() if theirs in name}
 
 
-def _settings(config: Mapping[str, Any], *, origin: str) -> BertConfig:
-    c = {**_DEFAULTS, **config}
+def _settings(c: BertFields, *, origin: str) -> BertConfig:
     problems = []
-    if c["hidden_act"] not in _GELU:
-        problems.append(f"hidden_act is {c['hidden_act']!r}, sori supports only {', '.join(_GELU)}")
-    if c.get("position_embedding_type", "absolute") != "absolute":
-        problems.append(f"position_embedding_type is {c['position_embedding_type']!r}, sori supports only 'absolute'")
-    if c.get("is_decoder") or c.get("add_cross_attention"):
+    if c.hidden_act not in _GELU:
+        problems.append(f"hidden_act is {shown(c.hidden_act)}, sori supports only {', '.join(_GELU)}")
+    if c.position_embedding_type != "absolute":
+        problems.append(f"position_embedding_type is {shown(c.position_embedding_type)}, sori supports only 'absolute'")
+    if c.is_decoder or c.add_cross_attention:
         problems.append("it is a decoder")
-    if not c.get("tie_word_embeddings", True):
+    if not c.tie_word_embeddings:
         problems.append("its output matrix is not the embedding (tie_word_embeddings)")
     if problems:
         raise ValueError(f"{origin} cannot be read, as sori would compute something else:\n  " + "\n  ".join(problems))
-    data = {ours: c[theirs] for ours, theirs in _SAME.items()} | {"gelu": _GELU[c["hidden_act"]]}
+    data = {ours: getattr(c, theirs) for ours, theirs in _SAME.items()} | {"gelu": _GELU[c.hidden_act]}
     special = {"pad": 0, "cls": 0, "sep": 0, "mask": 0}  # set from the vocabulary later
     return BertConfig.from_data({**data, **special}, origin=f"{origin}: {CONFIG}")
 
 
-def _classifier(config: Mapping[str, Any], architecture: str, weights: Mapping[str, Tensor]) -> ClassifierConfig | None:
+def _classifier(config: BertFields, architecture: str, weights: Mapping[str, Tensor]) -> ClassifierConfig | None:
     if architecture not in _CLASSIFIERS:
         return None
-    names = config.get("id2label") or {}
-    number = len(weights.get("classifier.bias", ()))
+    names = config.id2label or {}
+    number = weights["classifier.bias"].numel() if "classifier.bias" in weights else 0
+    if number > MAX_LINES:
+        raise ValueError(f"expected at most {MAX_LINES:,} classes, got {number:,} (classifier.bias)")
     classes = tuple(str(names.get(str(index), f"LABEL_{index}")) for index in range(number))
     return ClassifierConfig(read=_CLASSIFIERS[architecture], classes=classes)
 
@@ -297,7 +302,8 @@ def _duplicates(weights: Mapping[str, Tensor], folder: Path) -> dict[str, str]:
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     }.items():
         if name in weights and original in weights:
-            if not torch.equal(weights[name], weights[original]):
+            same = weights[name].is_meta or torch.equal(weights[name], weights[original])  # `meta`: without values
+            if not same:
                 raise ValueError(
                     f"{folder}: {name} differs from {original}; a model with a separate output matrix is not "
                     "supported, as sori would compute something else"

@@ -1,8 +1,11 @@
 """Convert config.json and preprocessor_config.json of Hugging Face to sori's settings and back."""
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from sori.checkpoints.formats.foreign_json import checked, read_if_there
+from sori.checkpoints.formats.foreign_values import shown
+from sori.checkpoints.formats.hf_schemas import Kind, Preprocessor, Processor, Wav2Vec2Fields
 from sori.checkpoints.formats.imported import Model, own_parts, refuse
 from sori.checkpoints.formats.origin import HuggingFaceOrigin
 from sori.core.audio import SAMPLE_RATE
@@ -11,49 +14,10 @@ from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 from sori.nn.mask import MaskConfig
 
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 Architecture = Literal["Wav2Vec2ForPreTraining", "Wav2Vec2Model", "Wav2Vec2ForCTC"]
 ARCHITECTURES: tuple[Architecture, ...] = ("Wav2Vec2ForPreTraining", "Wav2Vec2Model", "Wav2Vec2ForCTC")
 
-_DEFAULTS: dict[str, Any] = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "feat_extract_activation": "gelu",
-    "layer_norm_eps": 1e-5,
-    "feat_extract_norm": "group",
-    "conv_dim": [512] * 7,
-    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
-    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
-    "conv_bias": False,
-    "num_conv_pos_embeddings": 128,
-    "num_conv_pos_embedding_groups": 16,
-    "do_stable_layer_norm": False,
-    "adapter_attn_dim": None,
-    "add_adapter": False,
-    "hidden_dropout": 0.1,
-    "attention_dropout": 0.1,
-    "activation_dropout": 0.1,
-    "feat_proj_dropout": 0.0,
-    "feat_quantizer_dropout": 0.0,
-    "layerdrop": 0.1,
-    "apply_spec_augment": True,
-    "mask_time_prob": 0.05,
-    "mask_time_length": 10,
-    "mask_feature_prob": 0.0,
-    "mask_feature_length": 10,
-    "num_codevector_groups": 2,
-    "num_codevectors_per_group": 320,
-    "codevector_dim": 256,
-    "proj_codevector_dim": 256,
-    "num_negatives": 100,
-    "contrastive_logits_temperature": 0.1,
-    "diversity_loss_weight": 0.1,
-    "vocab_size": 32,
-    "pad_token_id": 0,
-}
-"""Defaults of missing fields (transformers 5)."""
 _SAME = {
     "dim": "hidden_size",
     "num_layers": "num_hidden_layers",
@@ -92,81 +56,112 @@ class Settings(NamedTuple):
     encoder: Wav2Vec2Config
     ctc: CtcConfig | None
     num_classes: int
-    blank: int
+    blank: int | None
+    """Class of the blank; None: that of the tokenizer's pad token."""
     normalisation: str
     """Description for the certificate."""
 
 
-def read_settings(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, *, origin: str) -> Settings:
+def read_settings(c: Wav2Vec2Fields, preprocessor: Preprocessor | None, *, origin: str) -> Settings:
     """Convert the settings of a model.
 
     Args:
-        config: Content of config.json.
-        preprocessor: Content of preprocessor_config.json, if there is one.
+        c: Content of config.json.
+        preprocessor: Settings of the feature extractor, if a file has them.
         origin: Folder name for messages.
 
     Raises:
-        ValueError: The model is of another kind, or has an unsupported part; the message names it.
+        ValueError: The model has an unsupported part; the message names it.
     """
-    kind, named = config.get("model_type"), (config.get("architectures") or ["Wav2Vec2Model"])[0]
-    if kind != "wav2vec2" or named not in ARCHITECTURES:
-        raise ValueError(
-            f"{origin}: expected a wav2vec 2.0 model ({', '.join(ARCHITECTURES)}), got model_type {kind!r}, "
-            f"architecture {named!r}; other architectures cannot be read"
-        )
-    c = {**_DEFAULTS, **config}
     _refuse_foreign_parts(c, origin)
     front, normalisation = _front(c, preprocessor, origin)
-    masks = c["apply_spec_augment"]
+    masks = c.apply_spec_augment
     mask = MaskConfig(
-        time_prob=c["mask_time_prob"] if masks else 0.0,
-        time_length=c["mask_time_length"],
-        channel_prob=c["mask_feature_prob"] if masks else 0.0,
-        channel_length=c["mask_feature_length"],
+        time_prob=c.mask_time_prob if masks else 0.0,
+        time_length=c.mask_time_length,
+        channel_prob=c.mask_feature_prob if masks else 0.0,
+        channel_length=c.mask_feature_length,
     )
-    is_ctc = named == "Wav2Vec2ForCTC"
+    architecture = architecture_of(c, origin=origin)
+    is_ctc = architecture == "Wav2Vec2ForCTC"
     encoder = Wav2Vec2Config(
         front=front,
-        adapter_dim=c["adapter_attn_dim"] or 0,
+        adapter_dim=c.adapter_attn_dim or 0,
         mask=MaskConfig() if is_ctc else mask,
-        **{ours: c[theirs] for ours, theirs in _SAME.items()},
+        **{ours: getattr(c, theirs) for ours, theirs in _SAME.items()},
     )
     ctc = CtcConfig(mask=mask) if is_ctc else None
-    return Settings(named, encoder, ctc, c["vocab_size"], c["pad_token_id"] or 0, normalisation)
+    return Settings(architecture, encoder, ctc, c.vocab_size, c.pad_token_id, normalisation)
 
 
-def _refuse_foreign_parts(c: Mapping[str, Any], origin: str) -> None:
-    different = {name: value for name, value in _FIXED.items() if c[name] != value}
-    problems = [f"{name} is {c[name]!r}, sori supports only {value!r}" for name, value in different.items()]
-    if len(set(c["conv_dim"])) != 1:
-        problems.append(f"conv_dim is {c['conv_dim']}, sori supports only the same number of channels in each layer")
-    if c["adapter_attn_dim"] and not c["do_stable_layer_norm"]:
+def architecture_of(config: Kind, *, origin: str) -> Architecture:
+    """Return the architecture of a model.
+
+    Raises:
+        ValueError: It is of another kind; the message names it.
+    """
+    named = (config.architectures or ["Wav2Vec2Model"])[0]
+    for architecture in ARCHITECTURES:
+        if config.model_type == "wav2vec2" and named == architecture:
+            return architecture
+    raise ValueError(
+        f"{origin}: expected a wav2vec 2.0 model ({', '.join(ARCHITECTURES)}), got model_type "
+        f"{shown(config.model_type)}, architecture {shown(named)}; other architectures cannot be read"
+    )
+
+
+def _refuse_foreign_parts(c: Wav2Vec2Fields, origin: str) -> None:
+    problems = [
+        f"{name} is {shown(getattr(c, name))}, sori supports only {value!r}"
+        for name, value in _FIXED.items()
+        if getattr(c, name) != value
+    ]
+    if len(set(c.conv_dim)) != 1:
+        problems.append(f"conv_dim is {c.conv_dim}, sori supports only the same number of channels in each layer")
+    if c.adapter_attn_dim and not c.do_stable_layer_norm:
         problems.append("adapter_attn_dim without do_stable_layer_norm: transformers ignores these adapters")
     if problems:
         raise ValueError(f"{origin} cannot be read, as sori would compute something else:\n  " + "\n  ".join(problems))
 
 
-def _front(c: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, origin: str) -> tuple[ConvConfig, str]:
+def _front(c: Wav2Vec2Fields, preprocessor: Preprocessor | None, origin: str) -> tuple[ConvConfig, str]:
     if preprocessor is None:
-        normalize = c["feat_extract_norm"] == "layer"
-        source = "as the published models of this kind; no preprocessor_config.json"
+        normalize = c.feat_extract_norm == "layer"
+        source = f"as the published models of this kind; no {PREPROCESSOR}"
     else:
-        if (rate := preprocessor.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
+        if preprocessor.sampling_rate != SAMPLE_RATE:
             raise ValueError(
-                f"{origin} expects audio at {rate} Hz, but sori processes all audio at {SAMPLE_RATE} Hz: its output "
-                "would be wrong"
+                f"{origin} expects audio at {preprocessor.sampling_rate} Hz, but sori processes all audio at "
+                f"{SAMPLE_RATE} Hz: its output would be wrong"
             )
-        normalize, source = preprocessor.get("do_normalize", True), "preprocessor_config.json"
+        normalize, source = preprocessor.do_normalize, "its feature extractor"
     front = ConvConfig(
-        norm=c["feat_extract_norm"],
-        bias=c["conv_bias"],
-        dim=c["conv_dim"][0],
-        kernels=tuple(c["conv_kernel"]),
-        strides=tuple(c["conv_stride"]),
+        norm=c.feat_extract_norm,
+        bias=c.conv_bias,
+        dim=c.conv_dim[0],
+        kernels=tuple(c.conv_kernel),
+        strides=tuple(c.conv_stride),
         normalize=normalize,
         normalize_floor=_NORMALIZE_FLOOR if normalize else ConvConfig().normalize_floor,
     )
     return front, f"{'mean 0, variance 1' if normalize else 'none'} ({source})"
+
+
+def read_preprocessor(folder: Path) -> tuple[Any, Preprocessor | None]:
+    """Read the settings of the feature extractor, as data and validated; None if no file has them.
+
+    transformers 5 stores them in processor_config.json, and reads that file first.
+
+    Raises:
+        ValueError: A file is damaged, or a field is of another type.
+    """
+    whole = read_if_there(folder / PROCESSOR)
+    if whole is not None:
+        nested = checked(Processor, whole, folder / PROCESSOR).feature_extractor
+        if nested is not None:
+            return whole["feature_extractor"], nested
+    alone = read_if_there(folder / PREPROCESSOR)
+    return alone, None if alone is None else checked(Preprocessor, alone, folder / PREPROCESSOR)
 
 
 def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
@@ -205,7 +200,7 @@ def write_settings(model: Model, architecture: Architecture) -> dict[str, Any]:
     if not source:
         return fields | {"num_feat_extract_layers": len(front.kernels)}
     # Do not write fields that the source leaves out and that have their default.
-    implied = {name for name, value in fields.items() if name not in source and _DEFAULTS.get(name, ...) == value}
+    implied = {name for name, value in fields.items() if name not in source and _defaults().get(name, ...) == value}
     return {**source, **{name: value for name, value in fields.items() if name not in implied | _OF_THE_SOURCE}}
 
 
@@ -224,6 +219,10 @@ def write_preprocessor(model: Model) -> dict[str, Any]:
         "sampling_rate": SAMPLE_RATE,
         "do_normalize": front.normalize,
     }
+
+
+def _defaults() -> dict[str, Any]:
+    return {name: field.get_default(call_default_factory=True) for name, field in Wav2Vec2Fields.model_fields.items()}
 
 
 def _source_fields(model: Model) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Convert tokenizer files of a BertTokenizer to sori's WordPiece vocabulary and back."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sori.checkpoints.formats.hf_text import read_json
+from sori.checkpoints.formats.foreign_json import checked, read_if_there
+from sori.checkpoints.formats.foreign_values import shown
+from sori.checkpoints.formats.hf_schemas import Normalizer, Step, TokenizerFields, WholeTokenizer
 from sori.core.user_files import read_text
 from sori.text.wordpiece import CLS, MASK, PAD, SEP, UNK, Spelling, WordPiece
 
@@ -21,20 +22,23 @@ def read_wordpiece(folder: Path, *, num_tokens: int) -> WordPiece:
     Raises:
         ValueError: There is no vocabulary, it is of another kind, or it does not match the embedding.
     """
-    whole, about = read_json(folder / ALL), read_json(folder / ABOUT) or {}
+    whole = read_if_there(folder / ALL)
+    about = checked(TokenizerFields, read_if_there(folder / ABOUT) or {}, folder / ABOUT)
     if whole is not None:
-        if whole.get("model", {}).get("type", "WordPiece") != "WordPiece" or "vocab" not in whole.get("model", {}):
-            raise ValueError(
-                f"expected a WordPiece vocabulary in {folder / ALL}, got {whole.get('model', {}).get('type')}"
-            )
-        numbers = whole["model"]["vocab"] | {added["content"]: added["id"] for added in whole.get("added_tokens", ())}
+        found = checked(WholeTokenizer, whole, folder / ALL)
+        numbers = found.model.vocab | {added.content: added.id for added in found.added_tokens}
         tokens = sorted(numbers, key=numbers.__getitem__)
         if [numbers[token] for token in tokens] != list(range(len(tokens))):
             raise ValueError(f"{folder / ALL}: expected token ids 0, 1, 2, ..., got others; likely it is damaged")
-        spelling = _spelling(whole.get("normalizer"), folder)
+        spelling = _spelling(found.normalizer, folder)
     elif (folder / LIST).is_file():
         tokens = read_text(folder / LIST).removesuffix("\n").split("\n")
-        spelling = _spelling_of(about, compose=False)
+        spelling = _spelling_of(
+            lower=about.do_lower_case is not False,
+            strip=about.strip_accents,
+            chinese=about.tokenize_chinese_chars is not False,
+            compose=False,
+        )
     else:
         raise ValueError(
             f"{folder} has neither {ALL} nor {LIST}, which define its {num_tokens} tokens; copy one there from the "
@@ -68,35 +72,30 @@ def write_wordpiece(wordpiece: WordPiece) -> dict[str, Any]:
     return {LIST: "".join(f"{token}\n" for token in wordpiece.tokens), ABOUT: about, ALL: wordpiece.to_tokenizers()}
 
 
-def _spelling(normalizer: Mapping[str, Any] | None, folder: Path) -> Spelling:
-    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
-    match [step.get("type") for step in steps]:
+def _spelling(normalizer: Normalizer | None, folder: Path) -> Spelling:
+    steps: list[Step] = [] if normalizer is None else [normalizer]
+    if normalizer is not None and normalizer.normalizers is not None:
+        steps = normalizer.normalizers
+    match [step.type for step in steps]:
         case ["BertNormalizer"]:
             compose = False
         case ["BertNormalizer", "NFC"]:
             compose = True
         case kinds:
             raise ValueError(
-                f"expected BERT's normaliser in {folder / ALL}, got {kinds}: sori would normalise text differently "
-                "from the model's training data"
+                f"expected BERT's normaliser in {folder / ALL}, got {shown(kinds)}: sori would normalise text "
+                "differently from the model's training data"
             )
     first = steps[0]
     return _spelling_of(
-        {
-            "do_lower_case": first["lowercase"],
-            "strip_accents": first["strip_accents"],
-            "tokenize_chinese_chars": first["handle_chinese_chars"],
-        },
-        compose=compose,
+        lower=first.lowercase, strip=first.strip_accents, chinese=first.handle_chinese_chars, compose=compose
     )
 
 
-def _spelling_of(about: Mapping[str, Any], *, compose: bool) -> Spelling:
-    lower = bool(about.get("do_lower_case", True))
-    strip = about.get("strip_accents")
+def _spelling_of(*, lower: bool, strip: bool | None, chinese: bool, compose: bool) -> Spelling:
     return Spelling(
         case="lower" if lower else "keep",
         accents="strip" if (lower if strip is None else strip) else "keep",
-        chinese=bool(about.get("tokenize_chinese_chars", True)),
+        chinese=chinese,
         compose=compose,
     )

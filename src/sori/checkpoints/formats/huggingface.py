@@ -13,31 +13,36 @@ import torch
 
 from sori.checkpoints.formats import hf_bert
 from sori.checkpoints.formats.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
+from sori.checkpoints.formats.foreign_json import checked, read_if_there
 from sori.checkpoints.formats.hf_config import (
+    PREPROCESSOR,
     Architecture,
     Settings,
+    architecture_of,
+    read_preprocessor,
     read_settings,
     write_preprocessor,
     write_settings,
 )
 from sori.checkpoints.formats.hf_files import WEIGHTS, TensorFiles, read_tensors, read_weights
+from sori.checkpoints.formats.hf_schemas import Kind, Wav2Vec2Fields
 from sori.checkpoints.formats.hf_text import (
     TOKENIZER,
-    read_json,
     read_tokenizer,
+    target_language,
     tokenizer_files,
     write_tokenizer,
 )
 from sori.checkpoints.formats.imported import Imported, Model
 from sori.checkpoints.formats.origin import HuggingFaceOrigin
-from sori.checkpoints.formats.tensors import Row, give, take
+from sori.checkpoints.formats.tensors import Row, give, require_count, take
 from sori.core.files import inside, write_tensors
 from sori.core.shapes import Tensor
 from sori.models.ctc import CtcConfig
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG = "config.json"
 
 _OLD_NAMES = {
     "conv.weight_g": "conv.parametrizations.weight.original0",
@@ -49,35 +54,41 @@ _OLD_NAMES = {
 
 def is_huggingface(folder: Path) -> bool:
     """Return whether a folder's config.json was written by transformers."""
-    config = read_json(folder / CONFIG)
+    config = read_if_there(folder / CONFIG)
     return isinstance(config, dict) and "model_type" in config
 
 
-def read(folder: Path, *, language: str | None = None) -> Imported:
+def read(folder: Path, *, language: str | None = None, values: bool = True) -> Imported:
     """Read a model from a folder written by transformers.
 
     Args:
         folder: Folder with config.json, weights (safetensors or .bin, in one file or several) and, for a recogniser,
             tokenizer files.
         language: For a recogniser with language adapters (MMS): language of adapter and vocabulary.
+        values: Whether to read the values of the tensors and compute digests; see `store.read_settings`.
 
     Raises:
         ValueError: Something is missing, damaged or of another kind, or a tensor would be unused.
     """
-    config, preprocessor = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
-    if config["model_type"] == hf_bert.MODEL_TYPE:
-        return hf_bert.read(folder, config)
-    settings = read_settings(config, preprocessor, origin=str(folder))
-    files = read_weights(folder)
+    config = read_if_there(folder / CONFIG)
+    kind = checked(Kind, config, folder / CONFIG)
+    if kind.model_type == hf_bert.MODEL_TYPE:
+        return hf_bert.read(folder, config, values=values)
+    architecture_of(kind, origin=str(folder))
+    preprocessor, known = read_preprocessor(folder)
+    settings = read_settings(checked(Wav2Vec2Fields, config, folder / CONFIG), known, origin=str(folder))
+    files = read_weights(folder, values=values)
     if settings.ctc is not None and settings.encoder.adapter_dim:
-        settings, files = _with_adapter(folder, settings, files, language)
+        settings, files = _with_adapter(folder, settings, files, language, values=values)
     elif language is not None:
         raise ValueError(f"{folder} has no language adapters to choose from; omit --language")
+    require_count("num_hidden_layers", settings.encoder.num_layers, files.weights, origin=str(folder))
     names = {_modern(name): name for name in files.weights}
     weights = {new: files.weights[old] for new, old in names.items()}
     remarks: list[str] = []
     classes = None
     if settings.ctc is not None:
+        _check_head(weights, settings.num_classes, folder)
         classes, remarks = read_tokenizer(
             folder, num_classes=settings.num_classes, blank=settings.blank, language=language
         )
@@ -102,7 +113,7 @@ def read(folder: Path, *, language: str | None = None) -> Imported:
     certificate = Certificate(
         source=str(folder),
         source_format=f"huggingface, {settings.architecture}",
-        sha256=sha256(files.paths),
+        sha256=sha256(files.paths) if values else {},
         tensors=tuple(entries),
         source_parameters=sum(tensor.numel() for tensor in files.weights.values()),
         target_parameters=sum(tensor.numel() for tensor in ours.values()),
@@ -151,6 +162,16 @@ def write(model: Model, folder: Path) -> list[Entry]:
         adapter = {name: tensor for name, tensor in theirs.items() if ".adapter_layer." in name or "lm_head" in name}
         write_tensors(adapter, inside(folder, f"adapter.{language}.safetensors"), metadata={"format": "pt"})
     return entries
+
+
+def _check_head(weights: Mapping[str, Tensor], num_classes: int, folder: Path) -> None:
+    """Check the number of classes before a list of that length is made."""
+    got = tuple(weights["lm_head.bias"].shape) if "lm_head.bias" in weights else "missing"
+    if got != (num_classes,):
+        raise ValueError(
+            f"{folder / CONFIG}: vocab_size is {num_classes:,}, but lm_head.bias is {got}; likely the settings are "
+            "those of another file"
+        )
 
 
 def _check_order(order: tuple[int, ...] | None, model: Model) -> None:
@@ -260,11 +281,11 @@ def _cancelled(config: Wav2Vec2Config, weights: Mapping[str, Tensor]) -> dict[st
 
 
 def _with_adapter(
-    folder: Path, settings: Settings, files: TensorFiles, language: str | None
+    folder: Path, settings: Settings, files: TensorFiles, language: str | None, *, values: bool
 ) -> tuple[Settings, TensorFiles]:
     """Replace adapter and output layer by those of a language."""
     if language is None:
-        language = (read_json(folder / TOKENIZER) or {}).get("target_lang")
+        language = target_language(folder)
     found = {
         match[1]: path
         for path in sorted(folder.glob("adapter.*"))
@@ -276,11 +297,13 @@ def _with_adapter(
         known = ", ".join(sorted(found)[:20]) or "none"
         raise ValueError(f"{folder} has no adapter for {language!r}; select one with `--language`. It has: {known}")
     path = found[language]
-    adapter = read_tensors(path)
+    adapter = read_tensors(path, values=values)
     weights = {**files.weights, **{_prefixed(name): tensor for name, tensor in adapter.items()}}
     if unknown := sorted(weights.keys() - files.weights.keys()):
         raise ValueError(f"{path} holds tensors that are not part of the model: {', '.join(unknown[:5])}")
-    return settings._replace(num_classes=len(weights["lm_head.bias"])), TensorFiles(weights, [*files.paths, path])
+    if "lm_head.bias" in weights and weights["lm_head.bias"].ndim == 1:
+        settings = settings._replace(num_classes=len(weights["lm_head.bias"]))
+    return settings, TensorFiles(weights, [*files.paths, path])
 
 
 def _prefixed(name: str) -> str:

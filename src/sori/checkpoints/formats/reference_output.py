@@ -14,8 +14,8 @@ from sori.checkpoints.formats.origin import HuggingFaceOrigin
 from sori.core.batch import TokenBatch
 from sori.core.shapes import Float, Tensor
 from sori.models.bert import Bert, BertConfig
-from sori.models.classifier import Classifier
-from sori.models.ctc import Ctc
+from sori.models.classifier import Classifier, ClassifierConfig
+from sori.models.ctc import Ctc, CtcConfig
 from sori.models.encoders import Encoder
 
 TOKENS = "64 tokens, number i being token 37 i + 5 of the vocabulary, the last 32 of them a second segment"
@@ -75,35 +75,41 @@ def compute_with_transformers(folder: Path, model: Model, *, language: str | Non
         return None
     assert isinstance(model.origin, HuggingFaceOrigin)  # noqa: S101 - only called for folders written by transformers
     if model.wordpiece is not None:
-        known = model.origin.config.get("architectures") or ["BertModel"]
-        return _compute_bert(folder, model, getattr(transformers, known[0]))
+        return _compute_bert(folder, model, transformers)
     front = model.wav2vec2_config.front
     assert front.kind == "conv"  # noqa: S101 - transformers supports no other
     waveform = fixed_waveform()[None]
     if front.normalize:
         waveform = (waveform - waveform.mean()) * (waveform.var(correction=0) + front.normalize_floor).rsqrt()
-    architecture = (model.origin.config.get("architectures") or ["Wav2Vec2Model"])[0]
+    is_ctc = isinstance(model.system, CtcConfig)
+    kind = transformers.Wav2Vec2ForCTC if is_ctc else transformers.Wav2Vec2Model
     options = {"target_lang": language, "ignore_mismatched_sizes": True} if language else {}
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
         warnings.simplefilter("ignore")
-        theirs = getattr(transformers, architecture).from_pretrained(folder, local_files_only=True, **options)
+        theirs = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     theirs.float().eval()
-    if architecture != "Wav2Vec2ForCTC":
-        encoder = getattr(theirs, "wav2vec2", theirs)
-        return encoder(waveform).last_hidden_state[0]  # type: ignore[no-any-return]
+    if not is_ctc:
+        return theirs(waveform).last_hidden_state[0]  # type: ignore[no-any-return]
     return theirs(waveform).logits[0][:, list(model.origin.order or ())]  # type: ignore[no-any-return]
 
 
-def _compute_bert(folder: Path, model: Model, kind: Any) -> Float[Tensor, "frame dim"]:
+def _compute_bert(folder: Path, model: Model, transformers: Any) -> Float[Tensor, "frame dim"]:
+    match model.system:
+        case ClassifierConfig(read="text"):
+            kind = transformers.BertForSequenceClassification
+        case ClassifierConfig():
+            kind = transformers.BertForTokenClassification
+        case _:
+            kind = transformers.BertModel
     config = model.encoder or model.system
     assert isinstance(config, BertConfig)  # noqa: S101 - only BERT has word pieces
     batch = fixed_tokens(config)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
         warnings.simplefilter("ignore")
-        theirs = kind.from_pretrained(folder, local_files_only=True)
+        theirs = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     theirs.float().eval()
     given = {"input_ids": batch.ids, "token_type_ids": batch.parts}
     if model.encoder is None:
-        return getattr(theirs, "bert", theirs)(**given).last_hidden_state[0]  # type: ignore[no-any-return]
+        return theirs(**given).last_hidden_state[0]  # type: ignore[no-any-return]
     logits = theirs(**given).logits
     return logits if logits.ndim == 2 else logits[0]  # type: ignore[no-any-return]
