@@ -11,6 +11,7 @@ from torch.nn import functional
 from sori.checkpoints import store
 from sori.checkpoints.convert import convert
 from sori.checkpoints.formats import hf_bert
+from sori.checkpoints.formats.hf_schemas import BertFields
 from sori.core.batch import TokenBatch
 from sori.models.bert import RandomDraws
 from sori.text.wordpiece import SPECIAL

@@ -46,30 +46,30 @@ class BertConfig(Config):
     kind: Literal["bert"] = "bert"
     num_tokens: int = Field(default=30_522, ge=6)
     """V, number of word pieces and special tokens; a run sets it, and the four ids below, from its vocabulary."""
-    pad: int = 0
-    cls: int = 101
-    sep: int = 102
-    mask: int = 103
-    num_positions: int = 512
+    pad: int = Field(default=0, ge=0)
+    cls: int = Field(default=101, ge=0)
+    sep: int = Field(default=102, ge=0)
+    mask: int = Field(default=103, ge=0)
+    num_positions: int = Field(default=512, ge=1)
     """Longest text, in tokens."""
-    num_parts: int = 2
+    num_parts: int = Field(default=2, ge=1)
     """Number of segments with different embeddings."""
 
-    dim: int = 768
+    dim: int = Field(default=768, ge=1)
     """H."""
-    num_layers: int = 12
+    num_layers: int = Field(default=12, ge=0)
     """L."""
-    num_heads: int = 12
+    num_heads: int = Field(default=12, ge=1)
     """A."""
-    ffn_dim: int = 3072
+    ffn_dim: int = Field(default=3072, ge=1)
     gelu: Gelu = "tanh"
     """`tanh`: the approximation that the published models were trained with; `erf`: the exact GELU of transformers."""
-    norm_eps: float = 1e-12
+    norm_eps: float = Field(default=1e-12, gt=0)
     init: Literal["bert", "waves"] = "bert"
     """Initialisation: N(0, 0.02) truncated at 0.04 as published; `waves`: with sines and cosines for the positions."""
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, le=1)
     """Dropout rate of the embeddings and of the output of each part of a block."""
-    attention_dropout: float = 0.1
+    attention_dropout: float = Field(default=0.1, ge=0, le=1)
 
     hidden_share: float = Field(default=0.15, gt=0, le=1)
     """Fraction of all tokens, [CLS] and [SEP] counted, that are masked; at least one."""

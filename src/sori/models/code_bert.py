@@ -56,19 +56,19 @@ class CodeBertConfig(Config, Generic[UnitsConfig]):
     num_tokens: int = Field(default=13_500, ge=1)
     """Number of tuples with a word of their own, the most frequent of the training corpus; if there are no more tuples
     than this, all have one, without counting. Section 5.2: 13,500 occur."""
-    dim: int = 768
-    num_layers: int = 12
-    num_heads: int = 12
-    ffn_dim: int = 3072
+    dim: int = Field(default=768, ge=1)
+    num_layers: int = Field(default=12, ge=0)
+    num_heads: int = Field(default=12, ge=1)
+    ffn_dim: int = Field(default=3072, ge=1)
     pre_norm: bool = False
     """Whether to normalise before each part of a block (True) or after it (False)."""
-    position_kernel: int = 128
-    position_groups: int = 16
+    position_kernel: int = Field(default=128, ge=1)
+    position_groups: int = Field(default=16, ge=1)
     init: Literal["bert", "width"] = "bert"
     """Initialisation of the blocks: N(0, 0.02) as published, or scaled to the width."""
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    activation_dropout: float = 0.0
+    dropout: float = Field(default=0.1, ge=0, le=1)
+    attention_dropout: float = Field(default=0.1, ge=0, le=1)
+    activation_dropout: float = Field(default=0.0, ge=0, le=1)
     mask: MaskConfig = MaskConfig(time_prob=0.5, time_length=10)
     """Section 5.3: 5 % of the words start a masked span of 10; as spans overlap, 40 % of all words are masked.
     fairseq: mask_prob, mask_multiple_length."""

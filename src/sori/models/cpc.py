@@ -55,10 +55,10 @@ class BlockPredictorConfig(Config):
     """One causal Transformer block for each step (Riviere et al. 2020, section 2.2)."""
 
     kind: Literal["block"] = "block"
-    num_heads: int = 8
-    ffn_dim: int = 256
-    dropout: float = 0.1
-    max_positions: int = 116
+    num_heads: int = Field(default=8, ge=1)
+    ffn_dim: int = Field(default=256, ge=1)
+    dropout: float = Field(default=0.1, ge=0, le=1)
+    max_positions: int = Field(default=116, ge=1)
     """Number of learnt relative positions: the maximum number of frames of a crop before those to predict."""
 
 
@@ -69,16 +69,16 @@ class CpcConfig(Config):
     front: Annotated[PaddedConvConfig | MelNetworkConfig, Field(discriminator="kind")] = PaddedConvConfig()
     recurrent: Literal["gru", "lstm"] = "lstm"
     """The paper has a GRU, the code an LSTM. CPC_audio: arMode."""
-    dim: int = 256
+    dim: int = Field(default=256, ge=1)
     """Width of the context c. CPC_audio: hiddenGar."""
-    num_layers: int = 1
+    num_layers: int = Field(default=1, ge=1, le=1000)
     """Number of recurrent layers. CPC_audio: nLevelsGRU."""
     predictor: Annotated[LinearPredictorConfig | BlockPredictorConfig, Field(discriminator="kind")] = (
         LinearPredictorConfig()
     )
     num_steps: int = Field(default=12, ge=1)
     """K, number of future frames that are predicted from each position. CPC_audio: nPredicts."""
-    num_negatives: int = 128
+    num_negatives: int = Field(default=128, ge=1)
     """Number of distractors of each position, the same for its K frames. CPC_audio: negativeSamplingExt."""
     negatives: Source = "batch"
     """Utterances that distractors come from (paper, table 2, phone accuracy): the whole `batch` (64.6 %), all `others`

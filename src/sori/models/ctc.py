@@ -10,6 +10,7 @@ from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
+from pydantic import Field
 from torch import nn
 
 from sori.core.batch import TextBatch
@@ -35,13 +36,13 @@ class CtcConfig(Config):
     middle layers represent phones better than the last, or whose vectors are too small for a head to learn from."""
     mask: MaskConfig = MaskConfig()
     """Spans masked in training, the augmentation of fine-tuning; never in evaluation."""
-    freeze_steps: int = 0
+    freeze_steps: int = Field(default=0, ge=0)
     """Number of updates at the start that train the head only. fairseq: freeze_finetune_updates."""
     feature_gradient: float = 0.0
     """Factor on the gradient into the front end: 0 keeps it as pre-trained; use 1 for an encoder from scratch."""
     encoder_lr_factor: float = 1.0
     """Factor on the learning rate of all parts except the head."""
-    upsample: int = 1
+    upsample: int = Field(default=1, ge=1)
     """Number of class distributions for each vector: with 2, an encoder of 25 vectors per second can output 50 symbols
     per second, which fast speech and scripts with many letters require."""
 

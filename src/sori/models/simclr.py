@@ -43,15 +43,15 @@ class SimClrConfig(Config):
 
     kind: Literal["simclr"] = "simclr"
     front: LogMelConfig = LogMelConfig()
-    dim: int = 256
+    dim: int = Field(default=256, ge=1)
     """Width of every layer above the front end."""
-    num_layers: int = 4
+    num_layers: int = Field(default=4, ge=0)
     """Number of convolutional blocks over frames."""
-    kernel: int = 5
+    kernel: int = Field(default=5, ge=1)
     """Kernel size of a block in frames, odd and centred."""
-    hidden_dim: int = 256
+    hidden_dim: int = Field(default=256, ge=1)
     """Width of the hidden layer of the projection head."""
-    projection_dim: int = 128
+    projection_dim: int = Field(default=128, ge=1)
     """Width of z, which is compared (paper: 128, figure 8)."""
     temperature: float = Field(default=0.1, gt=0)
     """tau. Paper, table 5: 0.1 for batches of 4,096."""
@@ -65,7 +65,7 @@ class SimClrImagesConfig(Config):
     encoder: ResNetConfig = ResNetConfig()
     hidden_dim: int | None = None
     """Width of the hidden layer of the projection head; None: the width of the network, as published."""
-    projection_dim: int = 128
+    projection_dim: int = Field(default=128, ge=1)
     """Width of z, which is compared (paper: 128, figure 8)."""
     temperature: float = Field(default=0.5, gt=0)
     """tau. Paper: 0.1 for ImageNet, 0.5 for CIFAR-10 (appendix B.9)."""

@@ -25,11 +25,11 @@ class _TooLargeError(Exception):
     """The model has become much larger than the file."""
 
 
-class _Limited(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _Limited(TorchFunctionMode):
     """Allows a number of calls of torch."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._left = most
 
     def __torch_function__(

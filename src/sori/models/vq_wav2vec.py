@@ -41,7 +41,7 @@ from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import Activation, ClipConv, activate
 from sori.nn.conv import scale_gradient
 from sori.nn.layers import choose_layer
-from sori.nn.lengths import num_frames, valid
+from sori.nn.lengths import PerLayer, num_frames, valid
 from sori.nn.losses import diversity, perplexity, same_unit, step_ahead
 from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
@@ -57,12 +57,12 @@ class VqWav2VecConfig(Config):
     """Input of the convolutions; None: the waveform."""
     dim: int = Field(default=512, ge=1)
     """Number of channels of z, z^ and c, section 5.2. fairseq: the first number of each layer."""
-    encoder_kernels: tuple[int, ...] = (10, 8, 4, 4, 4, 1, 1, 1)
+    encoder_kernels: PerLayer = (10, 8, 4, 4, 4, 1, 1, 1)
     """Kernel sizes of the layers of the encoder, section 5.2. fairseq: conv_feature_layers."""
-    encoder_strides: tuple[int, ...] = (5, 4, 2, 2, 2, 1, 1, 1)
+    encoder_strides: PerLayer = (5, 4, 2, 2, 2, 1, 1, 1)
     log_compression: bool = True
     """log(1 + |z|). fairseq: log_compression."""
-    context_kernels: tuple[int, ...] = tuple(range(2, 14))
+    context_kernels: PerLayer = tuple(range(2, 14))
     """Kernel sizes of the causal layers, section 5.2. fairseq: conv_aggregator_layers."""
     skip: bool = True
     """Whether to add the input of each causal layer to its output. fairseq: skip_connections_agg."""

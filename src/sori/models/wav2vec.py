@@ -38,7 +38,7 @@ from sori.nn.causal import CausalConv, StepPredictors
 from sori.nn.clip_norm import ClipConv
 from sori.nn.conv import scale_gradient
 from sori.nn.layers import choose_layer
-from sori.nn.lengths import num_frames
+from sori.nn.lengths import PerLayer, num_frames
 from sori.nn.losses import step_ahead
 from sori.nn.mask import MaskConfig, draw_hidden, hide
 from sori.nn.negatives import Exclusion, within_clip
@@ -53,12 +53,12 @@ class Wav2VecConfig(Config):
     """Input of the convolutions; None: the waveform."""
     dim: int = Field(default=512, ge=1)
     """Number of channels of z and c, section 2. fairseq: the first number of each layer."""
-    encoder_kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
+    encoder_kernels: PerLayer = (10, 8, 4, 4, 4)
     """Kernel sizes of the layers of the encoder, section 2. fairseq: conv_feature_layers."""
-    encoder_strides: tuple[int, ...] = (5, 4, 2, 2, 2)
+    encoder_strides: PerLayer = (5, 4, 2, 2, 2)
     log_compression: bool = True
     """log(1 + |z|). fairseq: log_compression."""
-    context_kernels: tuple[int, ...] = (3,) * 9
+    context_kernels: PerLayer = (3,) * 9
     """Kernel sizes of the causal layers, section 2. fairseq: conv_aggregator_layers."""
     skip: bool = False
     """Whether to add the input of each causal layer to its output. fairseq: skip_connections_agg."""

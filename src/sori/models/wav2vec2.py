@@ -65,50 +65,50 @@ class Wav2Vec2Config(Config):
     target_sharpness: float = 8.0
     """For `start_codebook`: factor on the logits. On speech, the most likely entry then has a probability of 0.86."""
 
-    dim: int = 768
+    dim: int = Field(default=768, ge=1)
     """D, width of the Transformer."""
-    num_layers: int = 12
-    num_heads: int = 12
-    ffn_dim: int = 3072
+    num_layers: int = Field(default=12, ge=0)
+    num_heads: int = Field(default=12, ge=1)
+    ffn_dim: int = Field(default=3072, ge=1)
     pre_norm: bool = False
     """Whether to normalise before each part of a block (True) or after it (False)."""
-    position_kernel: int = 128
-    position_groups: int = 16
+    position_kernel: int = Field(default=128, ge=1)
+    position_groups: int = Field(default=16, ge=1)
     position_norm: bool = False
     """Whether to normalise the sum of frames and positions also with `pre_norm` (always done without it)."""
-    adapter_dim: int = 0
+    adapter_dim: int = Field(default=0, ge=0)
     """Width of a language adapter after each block (MMS); 0: none."""
     init: Literal["bert", "width"] = "bert"
     """Initialisation of the blocks: N(0, 0.02) as published, or scaled to the width."""
 
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
-    input_dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, le=1)
+    attention_dropout: float = Field(default=0.0, ge=0, le=1)
+    activation_dropout: float = Field(default=0.0, ge=0, le=1)
+    input_dropout: float = Field(default=0.0, ge=0, le=1)
     """Dropout rate of the projected features, before masking."""
-    target_dropout: float = 0.0
+    target_dropout: float = Field(default=0.0, ge=0, le=1)
     """Dropout rate of the quantiser's input."""
-    layerdrop: float = 0.0
+    layerdrop: float = Field(default=0.0, ge=0, le=1)
 
     mask: MaskConfig = MaskConfig()
 
-    num_groups: int = 2
+    num_groups: int = Field(default=2, ge=1)
     """G, number of codebooks."""
-    num_codes: int = 320
+    num_codes: int = Field(default=320, ge=1)
     """V, number of entries of each."""
-    code_dim: int = 256
+    code_dim: int = Field(default=256, ge=1)
     """d, width of the chosen entries of all codebooks together."""
-    final_dim: int = 256
+    final_dim: int = Field(default=256, ge=1)
     """f, width of projected predictions and targets."""
-    gumbel_start: float = 2.0
+    gumbel_start: float = Field(default=2.0, gt=0)
     """Temperature of the quantiser at update 0."""
-    gumbel_end: float = 0.5
+    gumbel_end: float = Field(default=0.5, gt=0)
     gumbel_decay: float = 0.999995
     """Factor on the temperature at each update, down to `gumbel_end`."""
 
-    num_negatives: int = 100
+    num_negatives: int = Field(default=100, ge=1)
     """K, number of distractors."""
-    temperature: float = 0.1
+    temperature: float = Field(default=0.1, gt=0)
     """kappa, temperature of the cosine similarity."""
     equal_distractors: EqualDistractors = "drop"
     diversity_weight: float = 0.1

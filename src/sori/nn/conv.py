@@ -4,12 +4,13 @@ import math
 from typing import Literal, cast
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
 from sori.core.config import Config
 from sori.core.shapes import Float, Frames, Int, Tensor
-from sori.nn.lengths import num_frames, receptive_field, valid
+from sori.nn.lengths import PerLayer, num_frames, receptive_field, valid
 
 
 class ConvConfig(Config):
@@ -20,14 +21,14 @@ class ConvConfig(Config):
     """"group" normalises each channel over time, after the first layer only, so that the result depends on the whole
     input. "layer" normalises each vector after every layer."""
     bias: bool = False
-    dim: int = 512
+    dim: int = Field(default=512, ge=1)
     """Number of channels of every layer."""
-    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
-    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    kernels: PerLayer = (10, 3, 3, 3, 3, 2, 2)
+    strides: PerLayer = (5, 2, 2, 2, 2, 2, 2)
     normalize: bool = False
     """Whether to normalise every utterance to mean 0 and variance 1 first; must be the same in pre-training and
     fine-tuning."""
-    normalize_floor: float = 1e-5
+    normalize_floor: float = Field(default=1e-5, ge=0)
     """Constant added to the variance. fairseq adds 1e-5, Hugging Face's feature extractor 1e-7, which makes a
     difference for quiet speech."""
 

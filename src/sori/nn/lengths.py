@@ -5,10 +5,15 @@ All front ends use whole windows only (no padding), so one formula gives their f
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from sori.core.shapes import Bool, Float, Int, Tensor
+
+PerLayer = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=100)]
+"""In a configuration: kernel size or stride of each convolution."""
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:

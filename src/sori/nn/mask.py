@@ -5,6 +5,7 @@ equal counts) follow fairseq's `compute_mask_indices`.
 """
 
 import torch
+from pydantic import Field
 
 from sori.core.config import Config
 from sori.core.seeds import Rng
@@ -15,13 +16,13 @@ from sori.nn.lengths import valid
 class MaskConfig(Config):
     """Masked spans over time and, in fine-tuning, over channels."""
 
-    time_prob: float = 0.65
+    time_prob: float = Field(default=0.65, ge=0, le=1)
     """Nominal fraction of masked frames: spans times span length over frames; as spans overlap, 0.65 masks 49 %."""
-    time_length: int = 10
+    time_length: int = Field(default=10, ge=1)
     """Number of frames in a span."""
-    channel_prob: float = 0.0
+    channel_prob: float = Field(default=0.0, ge=0, le=1)
     """Nominal fraction of channels set to zero; 0 masks none."""
-    channel_length: int = 64
+    channel_length: int = Field(default=64, ge=1)
     """Number of channels in a span."""
 
 

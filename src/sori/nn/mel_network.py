@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
@@ -19,9 +20,9 @@ class MelNetworkConfig(Config):
 
     kind: Literal["mel_network"] = "mel_network"
     windows: LogMelConfig = LogMelConfig()
-    dim: int = 256
+    dim: int = Field(default=256, ge=1)
     """Width of every layer."""
-    num_layers: int = 2
+    num_layers: int = Field(default=2, ge=1, le=1000)
 
 
 class MelNetwork(nn.Module):

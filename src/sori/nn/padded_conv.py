@@ -3,16 +3,17 @@
 import itertools
 import math
 import operator
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
 from sori.core.config import Config
 from sori.core.shapes import Bool, Float, Frames, Int, Tensor
 from sori.nn.conv import strided_conv
-from sori.nn.lengths import num_frames, receptive_field, valid
+from sori.nn.lengths import PerLayer, num_frames, receptive_field, valid
 
 
 class PaddedConvConfig(Config):
@@ -22,11 +23,11 @@ class PaddedConvConfig(Config):
     norm: Literal["channel", "batch"] = "channel"
     """Normalisation after every convolution: "channel" normalises each frame over its channels; "batch" each channel
     over all frames of the batch and, in evaluation, by its running mean and variance."""
-    dim: int = 256
+    dim: int = Field(default=256, ge=1)
     """Number of channels of every layer."""
-    kernels: tuple[int, ...] = (10, 8, 4, 4, 4)
-    strides: tuple[int, ...] = (5, 4, 2, 2, 2)
-    paddings: tuple[int, ...] = (3, 2, 1, 1, 1)
+    kernels: PerLayer = (10, 8, 4, 4, 4)
+    strides: PerLayer = (5, 4, 2, 2, 2)
+    paddings: tuple[Annotated[int, Field(ge=0)], ...] = (3, 2, 1, 1, 1)
     """Number of zeros on either side, before each layer."""
 
 

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
@@ -18,7 +19,7 @@ class ResNetConfig(Config):
 
     depth: Literal[10, 18, 50] = 18
     """Number of layers; 50 has blocks of three convolutions, the others of two."""
-    width: float = 1.0
+    width: float = Field(default=1.0, gt=0, le=1000)
     """Factor on the number of channels of every layer, 64 in the first."""
     stem: Literal["small", "large"] = "small"
     """`small`: a 3x3 convolution of stride 1, for 32x32 images. `large`: 7x7 with stride 2, then 3x3 max pooling with

@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from sori.core.config import Config
@@ -23,12 +24,12 @@ class LogMelConfig(Config):
     """Log-mel windows of 25 ms every 10 ms, several stacked in a frame, normalised over the utterance."""
 
     kind: Literal["log_mel"] = "log_mel"
-    num_mels: int = 80
+    num_mels: int = Field(default=80, ge=1, le=512)
     """Number of triangular filters, equally spaced on the mel scale from 60 to 7600 Hz."""
-    window_samples: int = 400
+    window_samples: int = Field(default=400, ge=1, le=512)
     """Length of the Hann window in samples; at most 512."""
-    hop_samples: int = 160
-    stack: int = 2
+    hop_samples: int = Field(default=160, ge=1, le=16_000)
+    stack: int = Field(default=2, ge=1, le=100)
     """Number of windows in one frame: 2 gives a frame every 20 ms, 4 every 40 ms."""
 
 
@@ -40,9 +41,9 @@ class CepstrumConfig(Config):
 
     kind: Literal["cepstrum"] = "cepstrum"
     windows: LogMelConfig = LogMelConfig()
-    num_cepstra: int = 40
+    num_cepstra: int = Field(default=40, ge=1, le=512)
     """Number of coefficients, the lowest ones."""
-    delta_windows: int = 0
+    delta_windows: int = Field(default=0, ge=0, le=100)
     """With n > 0, delta and delta-delta features over n windows on either side are added."""
     pool: Literal["stack", "mean"] = "stack"
     """Whether the windows of a frame are stacked or averaged."""

@@ -4,7 +4,7 @@ import io
 import pickle
 import pickletools
 import re
-from typing import IO, Any, cast
+from typing import IO, Any, ClassVar, cast
 
 import torch
 
@@ -98,7 +98,10 @@ def _is_simple(key: object) -> bool:
     return key is None or type(key) in (str, bytes, bool)
 
 
-class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C has no place to check a key before it is hashed
+_InPython: Any = pickle._Unpickler  # noqa: SLF001 - the one in C has no place to check a key before it is hashed
+
+
+class _Unpickler(_InPython):  # type: ignore[misc]
     """Builds records; `storages` holds the type and length of every storage referred to."""
 
     def __init__(self, data: bytes) -> None:
@@ -152,8 +155,8 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C has no place
         require_keys(self.stack)
         super().load_frozenset()
 
-    dispatch = {  # noqa: RUF012 - as in the base class
-        **pickle._Unpickler.dispatch,  # noqa: SLF001
+    dispatch: ClassVar[dict[int, Any]] = {
+        **_InPython.dispatch,
         pickle.SETITEM[0]: _set_item,
         pickle.SETITEMS[0]: _set_items,
         pickle.DICT[0]: _make_dict,

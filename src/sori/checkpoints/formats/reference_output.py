@@ -82,7 +82,7 @@ def compute_with_transformers(folder: Path, model: Model, *, language: str | Non
     if front.normalize:
         waveform = (waveform - waveform.mean()) * (waveform.var(correction=0) + front.normalize_floor).rsqrt()
     is_ctc = isinstance(model.system, CtcConfig)
-    kind = transformers.Wav2Vec2ForCTC if is_ctc else transformers.Wav2Vec2Model
+    kind: Any = transformers.Wav2Vec2ForCTC if is_ctc else transformers.Wav2Vec2Model
     options = {"target_lang": language, "ignore_mismatched_sizes": True} if language else {}
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # progress bars
         warnings.simplefilter("ignore")
