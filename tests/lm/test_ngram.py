@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from sori.lm import arpa
 from sori.lm.ngram import UNKNOWN_LOG10, NgramModel
 
 ARPA = r"""
@@ -193,7 +194,32 @@ def test_states_drop_words_that_do_not_affect_the_next(tmp_path):
         (lambda text: text.replace("-0.5\tab ba", "-0.5\tab bx"), r"line 18: expected only words that are listed"),
         (lambda text: text.replace("ab ba\t-0.15", "ab ba\tmuch"), r"line 18: expected at most one number"),
         (lambda text: text.replace("ngram 2=5", "ngram 2=4"), r"line 21: expected `\\3-grams:`"),
-        (lambda text: text.replace("ngram 2=5", "ngram 2=6"), r"line 22: .* 2-gram number 6 of 6"),
+        (
+            lambda text: text.replace("ngram 2=5", "ngram 2=6"),
+            r"line 22: .* 2-gram number 6 of 6, as the header counts",
+        ),
+        (
+            lambda text: text.replace("ngram 1=6", "ngram 1=7"),
+            r"line 15: .* 1-gram number 7 of 7, as the header counts",
+        ),
+        (lambda text: text.replace("ngram 3=2", f"ngram 3={10**9}"), r"line 26: .* 3-gram number 3 of 1000000000"),
+        (lambda text: text.replace("ngram 1=6", f"ngram 1={10**9}"), r"line 15: .* 1-gram number 7 of 1000000000"),
+        (
+            lambda text: text.replace("ngram 3=2", f"ngram 3={10**12}"),
+            r"line 6: expected at most 2,147,483,646 n-grams",
+        ),
+        (lambda text: text.replace("ngram 3=2", f"ngram 3={'9' * 5000}"), r"line 6: expected `ngram 1=COUNT`"),
+        (lambda text: text.replace("-0.6\tab\t-0.4", "nan\tab\t-0.4"), r"line 12: .*not above 0"),
+        (lambda text: text.replace("-0.6\tab\t-0.4", "-0.6\tab\tinf"), r"line 12: .*back-off weight"),
+        (lambda text: text.replace("-0.6\tab\t-0.4", "-0.6\tab\tnan"), r"line 12: .*back-off weight"),
+        (lambda text: text.replace("ab ba\t-0.15", "ab ba\tinf"), r"line 18: expected at most one number"),
+        (lambda text: text.replace("ab ba\t-0.15", "ab ba\tnan"), r"line 18: expected at most one number"),
+        (lambda text: text.replace("-0.5\tab ba", "nan\tab ba"), r"line 18: .*not above 0"),
+        (lambda text: text.replace("-0.5\tab ba", "-inX\tab ba"), r"line 18: .*not above 0"),
+        (lambda text: text.replace("-0.5\tab ba", "-1e\tab ba"), r"line 18: .*not above 0"),
+        (lambda text: text.replace("-0.5\tab ba", "-1e1e1\tab ba"), r"line 18: .*not above 0"),
+        (lambda text: text.replace("-0.5\tab ba", "-1e1000\tab ba"), r"line 18: .*not above 0"),
+        (lambda text: text.replace("-0.1\tab ba b", "-0.1\tab ba b\t-0.5"), r"line 25: .*highest order"),
         (lambda text: text[: text.index("-0.1\tab ba b")], r"line 25: .*the end of the file"),
         (lambda text: text.replace("\\end\\", ""), r"expected \\end\\ after the 2 3-grams"),
         (lambda text: text.replace("-0.4\tba </s>", "-0.4\tab ba"), r'expected each n-gram once, got "ab ba" twice'),
@@ -211,5 +237,27 @@ def test_files_of_another_kind(tmp_path):
     with pytest.raises(ValueError, match="KenLM binary"):
         NgramModel.read(tmp_path / "lm.bin")
     (tmp_path / "lm.gz").write_bytes(gzip.compress(ARPA.encode())[:-20])
-    with pytest.raises(ValueError, match="incomplete download"):
+    with pytest.raises(ValueError, match="truncated while copying or downloading"):
         NgramModel.read(tmp_path / "lm.gz")
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 24])
+def test_blocks_of_any_size_give_the_same_model(block, tmp_path, monkeypatch):
+    text = random_arpa(["a", "b", "ç"], 3, seed=1)
+    whole = model_of(text, tmp_path)
+    monkeypatch.setattr(arpa, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(arpa, "_ROWS", 2)
+    for name in ("lm.arpa", "lm.arpa.gz"):
+        for mine, theirs in zip(model_of(text, tmp_path, name).ngrams, whole.ngrams, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match=r"line 26: .* 3-gram number 3 of 3"):
+        model_of(ARPA.replace("ngram 3=2", "ngram 3=3"), tmp_path)
+
+
+def test_numbers_with_many_exponents_and_lines_without_end_are_errors(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"line 18: .*not above 0"):
+        model_of(ARPA.replace("-0.5\tab ba", f"-1{'e1' * 5_000_000}\tab ba"), tmp_path)
+    monkeypatch.setattr(arpa, "_BLOCK_BYTES", 16)
+    monkeypatch.setattr(arpa, "_LONGEST_LINE", 100)
+    with pytest.raises(ValueError, match=r"line 18: expected at most 100 bytes in a line, got '-0.5"):
+        model_of(ARPA.replace("-0.5\tab ba", f"-0.5\tab {'ba' * 100}"), tmp_path)

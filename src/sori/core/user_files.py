@@ -16,6 +16,8 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+MOST_BYTES = 1 << 28
+"""Maximum size of what is read as a whole; `text_files.py` reads larger files line by line."""
 _HANDED_OVER = (Path("/dev/fd"), Path("/proc/self/fd"))
 
 
@@ -43,9 +45,19 @@ def open_bytes(path: str | PathLike[str]) -> io.BufferedReader:
 
 
 def read_bytes(path: str | PathLike[str]) -> bytes:
-    """The bytes of what `open_bytes` opens."""
+    """Read the bytes of what `open_bytes` opens.
+
+    Raises:
+        OSError, ValueError: as `open_bytes`; or there are more than `MOST_BYTES`.
+    """
     with open_bytes(path) as file:
-        return file.read()
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(
+            f"{os.fspath(path)}: expected at most {MOST_BYTES:,} bytes in a file that is read as a whole, got more; "
+            "likely another file was meant: if not, divide it"
+        )
+    return data
 
 
 def read_text(path: str | PathLike[str], *, encoding: str = "utf-8", errors: str = "strict") -> str:

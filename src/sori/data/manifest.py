@@ -6,14 +6,13 @@ Any Lhotse manifest of cuts can be read, provided that each cut uses all channel
 
 import gzip
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.files import atomic_write
-from sori.core.user_files import open_bytes
+from sori.core.text_files import json_lines
 
 CUTS = "cuts.jsonl.gz"
 """Name of the file that marks a prepared folder."""
@@ -99,10 +98,8 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) ->
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        with open_bytes(path) as packed, gzip.open(packed, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                yield number, json.loads(line)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+        yield from json_lines(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); prepare the folder again") from None
 
 

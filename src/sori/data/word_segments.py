@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sori.core.files import atomic_write
-from sori.core.user_files import read_text
+from sori.core.text_files import json_lines
 from sori.data.manifest import Utterance
 
 SEGMENTS = "segments.jsonl"
@@ -47,15 +47,15 @@ def read_segments(path: Path) -> list[Segment]:
             "`--segments.fixed-seconds 0.4`"
         )
     found = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, row in json_lines(path):
         try:
-            found.append(_segment(json.loads(line)))
+            found.append(_segment(row))
         except (ValueError, KeyError, TypeError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(
                 f"{path}, line {number}: expected "
                 '{"id": "utterance", "start": 0.31, "end": 0.62, "word": "house"}'
-                f", got {line[:120]!r}: {reason}"
+                f", got {str(row)[:120]}: {reason}"
             ) from None
     return found
 

@@ -8,8 +8,8 @@ read back bit for bit.
 """
 
 import gzip
-import zlib
 from collections.abc import Iterator
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sori.core.files import atomic_write
-from sori.core.user_files import open_bytes
+from sori.core.text_files import MOST_EXPANSION, open_unpacked
 from sori.embeddings.space import Vectors, WordSpace
 
 TEXT, BINARY = (".vec", ".txt", ".glove"), (".bin",)
@@ -28,8 +28,6 @@ _LONGEST_WORD = 10_000
 """Maximum length of a word in bytes; without a space in that range, the file is not a file of words."""
 _FEWEST_BYTES = {False: 2, True: 4}
 """Minimum number of bytes per number, by whether the file is binary."""
-_MOST_PACKED = 1032
-"""Maximum compression ratio of gzip."""
 
 
 class Header(NamedTuple):
@@ -47,8 +45,8 @@ def is_word_file(path: str | Path) -> bool:
 def read(path: Path, *, limit: int | None = None) -> WordSpace:
     """Read the words of a file and their vectors.
 
-    The file is read in blocks of a megabyte: memory holds the words, the vectors that are kept (for files without a
-    first line, up to twice that) and one block.
+    The file is read in blocks of a megabyte: memory holds the words, the vectors that are kept (up to twice that for
+    files that are compressed or have no first line) and one block.
 
     Args:
         path: `.vec`, `.txt`, `.glove` or `.bin`, with or without `.gz`.
@@ -64,16 +62,11 @@ def read(path: Path, *, limit: int | None = None) -> WordSpace:
         raise ValueError(f"expected a limit of 1 word or more, got {limit}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected word vectors in a format of word2vec or GloVe")
-    try:
-        with (
-            np.errstate(over="ignore"),  # what is beyond float32 becomes infinite, and is refused
-            open_bytes(path) as stored,
-            gzip.open(stored, "rb") if path.name.endswith(".gz") else stored as file,
-        ):
-            found = _of_binary(path, file, limit) if binary else _of_text(path, file, limit)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path} is damaged or truncated ({error}); copy it again") from None
-    words, vectors = found
+    with (
+        np.errstate(over="ignore"),  # what is beyond float32 becomes infinite, and is refused
+        open_unpacked(path) as file,
+    ):
+        words, vectors = _of_binary(path, file, limit) if binary else _of_text(path, file, limit)
     try:
         return WordSpace(words, vectors)
     except ValueError as error:
@@ -119,7 +112,8 @@ class _Rows:
     def __init__(self, path: Path, dim: int, announced: int | None, limit: int | None) -> None:
         self.path, self.words = path, list[str]()
         self.most = min(x for x in (announced, limit, 1 << 62) if x is not None)
-        self.vectors: Vectors = np.empty((min(self.most, 1 << 12) if announced is None else self.most, dim), np.float32)
+        believed = announced is not None and not path.name.endswith(".gz")  # `_check` knows only the packed size
+        self.vectors: Vectors = np.empty((self.most if believed else min(self.most, 1 << 12), dim), np.float32)
         self.places = dict[bytes, int]()
 
     @property
@@ -220,9 +214,14 @@ def _numbers(fields: list[bytes]) -> list[float] | None:
 
 
 def _lines(path: Path, file: BufferedIOBase) -> Iterator[bytes]:
-    while line := file.readline(_LONGEST_LINE):
+    for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), 1):
         if b"\0" in line:
             raise ValueError(f"{path}: expected text, got zero bytes; the name of a binary file must end in .bin")
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(
+                f"{path}, line {number}: expected at most {_LONGEST_LINE:,} bytes in a line, got more; likely the file "
+                "is damaged, or not a file of word vectors"
+            )
         yield line.rstrip(b" \r\n")
 
 
@@ -235,7 +234,7 @@ def _header(line: bytes) -> Header | None:
 
 def _check(path: Path, header: Header, *, binary: bool) -> None:
     """Refuse a header that does not match the file size, before memory is allocated."""
-    size = path.stat().st_size * (_MOST_PACKED if path.name.endswith(".gz") else 1)
+    size = path.stat().st_size * (MOST_EXPANSION if path.name.endswith(".gz") else 1)
     needed = header.num_words * header.dim * _FEWEST_BYTES[binary]
     if not header.num_words or not header.dim or needed > size:
         raise ValueError(

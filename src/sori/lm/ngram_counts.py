@@ -26,7 +26,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from sori.data.sources.plain_text import lines
+from sori.core.text_files import lines
 from sori.text.vocabulary import WORD_BOUNDARY, Vocabulary, describe
 
 UNK, BOS, EOS = 0, 1, 2

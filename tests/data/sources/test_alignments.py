@@ -45,7 +45,7 @@ def test_json_lines_plain_and_compressed(tmp_path, suffix, pack):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "line 1: expected"),
+        ("{", "line 1 is not JSON"),
         (json.dumps({"id": "a"}), "line 1: expected"),
         (row("a", phones=[[0.0, 0.5, "k"], [0.3, 0.6, "a"]]), "after 0.5 s"),
         (row("a", phones=[[0.5, 0.3, "k"]]), "increasing times"),

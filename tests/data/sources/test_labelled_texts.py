@@ -46,10 +46,10 @@ def test_words_with_labels(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.tsv", "text\tlabel\na\n", r"t\.tsv:2: expected 2 columns"),
+        ("t.tsv", "text\tlabel\na\n", r"t\.tsv, line 2: expected 2 columns"),
         ("t.tsv", "text\tclass\na\tb\n", "`label`"),
         ("t.tsv", "text\tlabel\n", "no rows"),
-        ("t.jsonl", "{\n", r"t\.jsonl:1: expected a JSON object"),
+        ("t.jsonl", "{\n", r"t\.jsonl, line 1 is not JSON"),
         ("t.jsonl", "[1]\n", "an object"),
         ("t.csv", "a,b\n", "named .tsv or .jsonl"),
     ],

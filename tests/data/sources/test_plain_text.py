@@ -1,19 +1,7 @@
-import bz2
-import gzip
-import lzma
-
 import pytest
 
 from sori.data import fingerprint
-from sori.data.sources.plain_text import lines, paragraphs, text_files
-
-
-@pytest.mark.parametrize(
-    ("name", "pack"), [("a.txt", bytes), ("a.gz", gzip.compress), ("a.xz", lzma.compress), ("a.bz2", bz2.compress)]
-)
-def test_compressed_and_plain_files_give_the_same_lines(tmp_path, name, pack):
-    (tmp_path / name).write_bytes(pack("één\r\ntwo\u2028still two\nlast".encode()))
-    assert list(lines(tmp_path / name)) == ["één\r\n", "two\u2028still two\n", "last"]
+from sori.data.sources.plain_text import paragraphs, text_files
 
 
 def test_documents_end_at_empty_lines_markers_and_files(tmp_path):
@@ -35,23 +23,6 @@ def test_missing_texts_are_refused(tmp_path):
         text_files([tmp_path / "none"])
     with pytest.raises(FileNotFoundError, match=r"expected text files \(.txt"):
         text_files([tmp_path])
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("a.txt", "né\n".encode() * 3 + b"caf\xe9\n", r"byte 0xe9 at position 15 .*WINDOWS-1252"),
-        ("a.txt", "né\n".encode("utf-16"), "UTF-16"),
-        ("a.txt", b"\x7fELF\0\x80\n", "it is not text, or compressed"),
-        ("a.bz2", bz2.compress(b"a b\n" * 9999)[:-9], "damaged data after"),
-        ("a.bz2", b"plain\n", "damaged data after 0 .*correct the suffix"),
-        ("a.xz", lzma.compress(b"a b\n" * 999)[:-12], "damaged data after"),
-    ],
-)
-def test_files_that_are_not_text_are_refused(tmp_path, name, data, message):
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(ValueError, match=message):
-        list(lines(tmp_path / name))
 
 
 def test_fingerprints_of_different_texts_differ(tmp_path):

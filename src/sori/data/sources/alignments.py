@@ -9,15 +9,11 @@ utterance start at the beginning of the utterance; those of an alignment named l
 beginning of the file. Alignments of whole recordings can thus be used for segments of them.
 """
 
-import gzip
-import io
-import json
-import lzma
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sori.core.user_files import read_bytes
+from sori.core.text_files import json_lines
 from sori.data.manifest import Utterance
 from sori.data.sources.intervals import Interval
 from sori.data.sources.textgrid import read_textgrid
@@ -88,15 +84,14 @@ def read_alignments(path: Path) -> dict[str, Alignment]:
     if not path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.xz")):
         raise ValueError(f"{path}: expected .jsonl, .jsonl.gz, .jsonl.xz, .TextGrid or a folder of .TextGrid")
     found: dict[str, Alignment] = {}
-    for number, line in _lines(path):
+    for number, row in json_lines(path):
         try:
-            row = json.loads(line)
             name = str(row["id"])
             alignment = Alignment(_intervals(row["phones"]), _intervals(row.get("words") or []))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f'{path}, line {number}: expected {{"id": "a", "phones": [[0.0, 0.1, "k"], ...]}} with increasing '
-                f"times, got {line[:60]!r} ({error})"
+                f"times, got {str(row)[:60]} ({error})"
             ) from None
         if name in found:
             raise ValueError(f"{path}, line {number}: a second alignment is named {name!r}; names must be unique")
@@ -147,21 +142,6 @@ def _shifted(alignment: Alignment, shift: float, seconds: float) -> Alignment:
         return tuple(one for one in moved if one.start < one.end)
 
     return Alignment(inside(alignment.phones), inside(alignment.words))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    raw = read_bytes(path)
-    try:
-        if path.suffix == ".xz":
-            raw = lzma.decompress(raw)
-        elif path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-        text = raw.decode("utf-8-sig")
-    except (lzma.LZMAError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not UTF-8 ({error}); copy it again") from None
-    for number, line in enumerate(io.StringIO(text), 1):
-        if line.strip():
-            yield number, line
 
 
 def _intervals(rows: Sequence[Any]) -> tuple[Interval, ...]:

@@ -1,7 +1,5 @@
 """Read tables of labelled texts or labelled words, and make micro-batches of them."""
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -13,7 +11,7 @@ from pydantic import Field
 from sori.core.batch import TokenBatch
 from sori.core.config import Config
 from sori.core.seeds import derive
-from sori.data.sources.plain_text import lines
+from sori.core.text_files import json_lines, lines
 from sori.text.wordpiece import WordPiece
 
 _TOGETHER = 32
@@ -75,7 +73,7 @@ def read_labelled(path: Path, *, words: bool) -> list[LabelledText]:
             rows = _jsonl(path)
         case _:
             raise ValueError(f"expected a table named .tsv or .jsonl (or compressed, such as .tsv.xz), got {path}")
-    found = [_row(data, words=words, where=f"{path}:{number}") for number, data in rows]
+    found = [_row(data, words=words, where=f"{path}, line {number}") for number, data in rows]
     if not found:
         raise ValueError(f"{path} contains no rows; expected a text and its label in each row")
     return found
@@ -209,29 +207,25 @@ class LabelledBatches:
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = csv.reader((line.removeprefix("\ufeff") for line in lines(path)), delimiter="\t", quoting=csv.QUOTE_NONE)
+    rows = (line.rstrip("\r\n").split("\t") for line in lines(path))
     head = next(rows, [])
     for number, row in enumerate(rows, start=2):
-        if row and len(row) != len(head):
+        if row == [""]:
+            continue
+        if len(row) != len(head):
             raise ValueError(
-                f"{path}:{number}: expected {len(head)} columns ({', '.join(head)}), got {len(row)}; a text in a .tsv "
-                "must not contain tabs or line ends; use .jsonl for such texts"
+                f"{path}, line {number}: expected {len(head)} columns ({', '.join(head)}), got {len(row)}; a text in a "
+                ".tsv must not contain tabs or line ends; use .jsonl for such texts"
             )
-        if row:
-            yield number, dict(zip(head, row, strict=True))
+        yield number, dict(zip(head, row, strict=True))
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            data = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: expected a JSON object, got invalid JSON: {error}") from None
+    for number, data in json_lines(path):
         if not isinstance(data, dict):
-            got = line.strip()[:50]
-            raise ValueError(f"{path}:{number}: expected an object with a text and its label, got {got}")  # noqa: TRY004
+            raise ValueError(  # noqa: TRY004 - user's
+                f"{path}, line {number}: expected an object with a text and its label, got {str(data)[:50]}"
+            )
         yield number, data
 
 

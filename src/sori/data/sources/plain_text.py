@@ -1,19 +1,12 @@
-"""Read text files of any size line by line."""
+"""Find the text files that a user names, and read their paragraphs and documents."""
 
-import bz2
-import gzip
-import io
-import lzma
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-from sori.core.user_files import open_bytes
+from sori.core.text_files import COMPRESSED, lines
 
-SUFFIXES = (".txt", ".gz", ".xz", ".bz2")
+SUFFIXES = (".txt", *COMPRESSED)
 """Suffixes of the text files in a folder."""
-_COMPRESSED = SUFFIXES[1:]
 _DOCUMENT = "#DOC"
 
 
@@ -39,38 +32,6 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     return found
 
 
-def lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, each with its line feed; only a line feed ends a line.
-
-    Args:
-        path: text file; compressed files (.gz, .xz, .bz2) are decompressed while reading.
-
-    Raises:
-        ValueError: it is not UTF-8 text, or damaged; the message says where.
-    """
-    before = 0
-    with ExitStack() as stack:
-        file = _opened(path, stack)
-        try:
-            for line in file:
-                yield line.decode("utf-8")
-                before += len(line)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"expected UTF-8 text in {path}, got byte {error.object[error.start]:#04x} at position "
-                f"{before + error.start} (counted from 0{', decompressed' if path.suffix in _COMPRESSED else ''}). "
-                f"Probably {_encoding(error.object, before)}"
-            ) from None
-        # bz2 raises OSError for damaged data, gzip a subclass of it
-        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            if path.suffix not in _COMPRESSED:
-                raise
-            raise ValueError(
-                f"expected compressed text in {path}, got damaged data after {before} decompressed bytes: {error}. "
-                "Probably it was truncated while copying, or has the wrong suffix; copy it again or correct the suffix."
-            ) from None
-
-
 def paragraphs(paths: Iterable[str | Path]) -> Iterator[str]:
     """Yield every line without surrounding white space, and "" at the end of each document.
 
@@ -81,7 +42,7 @@ def paragraphs(paths: Iterable[str | Path]) -> Iterator[str]:
         paths: as for `text_files`.
 
     Raises:
-        FileNotFoundError, ValueError: as in `text_files` and `lines`.
+        FileNotFoundError, ValueError: as in `text_files` and `core.text_files.lines`.
     """
     inside = False
     for path in text_files(paths):
@@ -94,27 +55,3 @@ def paragraphs(paths: Iterable[str | Path]) -> Iterator[str]:
         if inside:
             yield ""
         inside = False
-
-
-def _encoding(line: bytes, before: int) -> str:
-    if not before and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "it was saved as UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
-    if not before and b"\0" in line:
-        return (
-            "it is not text, or compressed; give a text file (.txt), or one compressed with gzip, xz or bzip2 and with "
-            "the suffix .gz, .xz or .bz2."
-        )
-    return "it was saved in an older encoding such as Windows-1252; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)."
-
-
-def _opened(path: Path, stack: ExitStack) -> io.BufferedIOBase:
-    file = stack.enter_context(open_bytes(path))
-    match path.suffix:
-        case ".gz":
-            return stack.enter_context(gzip.open(file, "rb"))
-        case ".xz":
-            return stack.enter_context(lzma.open(file, "rb"))
-        case ".bz2":
-            return stack.enter_context(bz2.open(file, "rb"))
-        case _:
-            return file
