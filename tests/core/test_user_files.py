@@ -11,8 +11,8 @@ import pytest
 
 from sori.core import user_files
 from sori.core.audio import read
-from sori.data.sources.images import read_images
 from sori.core.text_files import lines
+from sori.data.sources.images import read_images
 from sori.inference.units import read_units
 from sori.lm import arpa
 from sori.text.vocabulary import Vocabulary

@@ -20,6 +20,7 @@ from sori.runs import run
 def prepare(
     source: str,
     *more: str,
+    audio_root: Path | None = None,
     language: str | None = None,
     min_seconds: float = 0.025,
     max_seconds: float = 30.0,
@@ -32,6 +33,7 @@ def prepare(
         source: Folder of recordings, table (.tsv, .csv, .jsonl), or CORPUS:FOLDER with a corpus supported by Lhotse.
         more: Further sources and, last, the folder to write: the list of utterances, `report.md`, and `excluded.jsonl`
             with the reason for each excluded file.
+        audio_root: Folder of the recordings that tables name, if it is not that of the table.
         language: Language of recordings whose source does not name one, such as `eng`.
         min_seconds: Minimum length in seconds; shorter recordings are excluded.
         max_seconds: Maximum length of an utterance in seconds; longer recordings are cut at silences.
@@ -44,6 +46,7 @@ def prepare(
         prepare_folder(
             [source, *more[:-1]],
             more[-1],
+            audio_root=audio_root,
             language=language,
             min_seconds=min_seconds,
             max_seconds=max_seconds,

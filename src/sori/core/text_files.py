@@ -80,7 +80,8 @@ def lines(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[str]:
                 unpacked = ", decompressed" if isinstance(file.raw, _Unpacked) else ""
                 raise ValueError(
                     f"expected UTF-8 text in {path}, line {number}, got byte {line[error.start]:#04x} at position "
-                    f"{before + error.start} (counted from 0{unpacked}). Probably {_encoding(line, is_first=not before)}"
+                    f"{before + error.start} (counted from 0{unpacked}). Probably "
+                    f"{_encoding(line, is_first=not before)}"
                 ) from None
             yield text
             before += len(line)
@@ -121,7 +122,7 @@ class _Unpacked(io.RawIOBase):
             case ".gz":
                 self._stream: io.BufferedIOBase = gzip.GzipFile(fileobj=self._packed, mode="rb")
             case ".xz":
-                self._stream = lzma.LZMAFile(self._packed, "rb")
+                self._stream = lzma.LZMAFile(self._packed, "rb")  # noqa: SIM115
             case _:
                 self._stream = bz2.BZ2File(self._packed, "rb")
 
@@ -133,9 +134,9 @@ class _Unpacked(io.RawIOBase):
             count = self._stream.readinto(buffer)
         except _DAMAGED as error:
             raise ValueError(
-                f"expected compressed data in {self._path}, got damaged data after {self._produced} decompressed bytes: "
-                f"{error}. Probably it was truncated while copying or downloading, or has the wrong suffix; copy it "
-                "again or correct the suffix"
+                f"expected compressed data in {self._path}, got damaged data after {self._produced} decompressed "
+                f"bytes: {error}. Probably it was truncated while copying or downloading, or has the wrong suffix; copy "
+                "it again or correct the suffix"
             ) from None
         self._produced += count
         if self._produced > max(_UNCHECKED_BYTES, MOST_EXPANSION * self._packed.count):

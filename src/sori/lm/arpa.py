@@ -64,7 +64,7 @@ def read(path: Path) -> tuple[list[str], list[Level]]:
 
 
 class _Reader:
-    """Reader of an ARPA file in blocks of whole lines: header and 1-grams in Python, longer n-grams by compiled code."""
+    """Reader of an ARPA file in blocks of whole lines: longer n-grams by compiled code, the rest in Python."""
 
     def __init__(self, file: io.BufferedIOBase, path: Path) -> None:
         self.file, self.path = file, path
@@ -334,10 +334,8 @@ def _parse(text, position: int, words: _Words, level: Level, is_highest) -> tupl
         if start < stop:
             value = _number(text, start, stop)
             start, stop = _token(text, stop)
-            if not value < np.inf or start < stop:
-                return begin, row, 3
-            if is_highest and value != 0:
-                return begin, row, 5
+            if not value < np.inf or start < stop or (is_highest and value != 0):
+                return begin, row, 3 if not value < np.inf or start < stop else 5
             level.backoff[row] = max(value, -99.0) * 2.302585092994046
         position = stop + 1
     return position, len(level.ids), 0

@@ -32,6 +32,8 @@ from sori.data.sources.tables import SUFFIXES, read_table
 
 EXCLUDED, FLAGGED, REPORT, PLOT = "excluded.jsonl", "flagged.jsonl", "report.md", "report.png"
 
+_NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Tabs, line ends and control characters, which end a field or a line in files with ids."""
 _CORPUS = re.compile(r"([a-z][a-z0-9_]+):(.+)")
 
 
@@ -45,6 +47,7 @@ def prepare(
     sources: str | Path | Sequence[str | Path],
     into: str | Path,
     *,
+    audio_root: str | Path | None = None,
     language: str | None = None,
     min_seconds: float = 0.025,
     max_seconds: float = 30.0,
@@ -57,6 +60,8 @@ def prepare(
         sources: one or several of: a folder of recordings, a table (`.tsv`, `.csv`, `.jsonl`), or `NAME:FOLDER` with
             the name of a Lhotse corpus recipe.
         into: the folder to write; it must be new or empty.
+        audio_root: folder of the recordings that tables name, if it is not that of the table; paths are relative to it,
+            or are names of files below it.
         language: language of the recordings whose source does not name one (ISO 639-3, such as `eng`).
         min_seconds: shorter recordings are left out.
         max_seconds: longer recordings are cut at silences; with a transcript, which cannot be cut, they are left out.
@@ -78,7 +83,7 @@ def prepare(
     into = Path(into)
     listed = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     _check_target(into, listed, overwrite=overwrite)
-    found = _read_all(listed)
+    found = _read_all(listed, audio_root=None if audio_root is None else Path(audio_root))
     findings = _check_all(found.items, num_workers=num_workers, levels_over=max_seconds)
     rows, flags = _select(found, findings, _Limits(language, min_seconds, max_seconds))
     into.mkdir(parents=True, exist_ok=True)
@@ -112,11 +117,11 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
 
 
-def _read_all(sources: list[str]) -> Found:
-    """Read all sources into one list, with absolute paths and unique ids."""
+def _read_all(sources: list[str], *, audio_root: Path | None = None) -> Found:
+    """Read all sources into one list, with absolute paths and unique ids of one line."""
     found = Found([], [], Counter(), [])
     for source in sources:
-        one = _read_one(source)
+        one = _read_one(source, audio_root)
         found.items.extend(item._replace(path=str(Path(item.path).absolute())) for item in one.items)
         found.excluded.extend(row._replace(path=str(Path(row.path).absolute())) for row in one.excluded)
         found.others.update(one.others)
@@ -127,22 +132,23 @@ def _read_all(sources: list[str]) -> Found:
                 f"{source} contains no sound files (it contains {held}); expected .wav, .flac, .mp3, .ogg or .opus"
             )
     taken: set[str] = set()
+    numbers: dict[str, int] = {}
     for index, item in enumerate(found.items):
-        name, number = item.id, 1
+        name = plain = _NOT_IN_IDS.sub("_", item.id)
         while name in taken:
-            number += 1
-            name = f"{item.id}~{number}"
+            numbers[plain] = numbers.get(plain, 1) + 1
+            name = f"{plain}~{numbers[plain]}"
         taken.add(name)
         found.items[index] = item._replace(id=name)
     return found
 
 
-def _read_one(source: str) -> Found:
+def _read_one(source: str, audio_root: Path | None) -> Found:
     path = Path(source)
     if path.is_dir():
         return read_folder(path)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return read_table(path)
+        return read_table(path, audio_root=audio_root)
     if path.is_file():
         raise ValueError(f"{source}: expected a folder or a table ({', '.join(SUFFIXES)}), got a {path.suffix} file")
     if path.exists():

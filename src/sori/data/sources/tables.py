@@ -1,14 +1,13 @@
 """Read tables of recordings (`.tsv`, `.csv`, `.jsonl`): one row for each file or segment of a file."""
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sori.core.user_files import read_text
+from sori.core.text_files import json_lines
+from sori.data.sources.audio_paths import AudioPaths
+from sori.data.sources.delimited import delimited_rows
 from sori.data.sources.recordings import Found, Item
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -25,18 +24,26 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "duration": ("duration", "duration_seconds"),
 }
 """Accepted column names of each field, ignoring case; if several are present, the first one is used."""
+_NAMES = frozenset(name for names in COLUMNS.values() for name in names)
 
 
-def read_table(path: Path) -> Found:
+def read_table(path: Path, *, audio_root: Path | None = None) -> Found:
     """Read the rows of a table, in order.
 
-    Only the column of the sound file is required; its paths are relative to the folder of the table. `duration` is
-    used only together with `start`: a row without a start is the whole file.
+    Only the column of the sound file is required. Its paths are relative to the folder of the table or to `audio_root`,
+    or are names of files below it; see `audio_paths.py`. If none of the files exists and no `audio_root` is given, they
+    are looked for by name below the folder of the table. `duration` is used only together with `start`: a row without a
+    start is the whole file.
+
+    Args:
+        path: the table.
+        audio_root: folder of the recordings, if it is not that of the table.
 
     Raises:
         ValueError: the column of the sound file is missing, a row cannot be read, or none of the files exists.
     """
-    rows = list(_json_rows(path) if path.suffix.lower() == ".jsonl" else _text_rows(path))
+    is_json = path.suffix.lower() == ".jsonl"
+    rows = list(_json_rows(path) if is_json else delimited_rows(path, _NAMES))
     if not rows:
         raise ValueError(f"{path} has no rows")
     present = list(dict.fromkeys(name for _, row in rows for name in row))
@@ -49,22 +56,44 @@ def read_table(path: Path) -> Found:
             f"{path} has no column for the sound file: expected one named {', '.join(COLUMNS['audio'])}; got the "
             f"columns {', '.join(present)}. The first line of a .tsv or .csv must contain the column names"
         )
-    items = [_item(path, number, {f: row.get(n) for f, n in chosen.items() if n}) for number, row in rows]
-    if not any(Path(item.path).exists() for item in items):
-        raise ValueError(
-            f"none of the {len(items)} files in {path} exists; the first one was expected at {items[0].path}. Paths "
-            "are relative to the folder of the table; likely the table was moved without its recordings"
-        )
+    known = [(number, {f: row.get(n) for f, n in chosen.items() if n}) for number, row in rows]
+    items, notes = _items(path, known, audio_root)
     used = {name for name in chosen.values() if name}
-    unused = [name for name in present if name not in used]
-    notes = [f"{path.name}: these columns were ignored: {', '.join(unused)}"] if unused else []
+    if unused := [name for name in present if name not in used]:
+        notes.append(f"{path.name}: these columns were ignored: {', '.join(unused)}")
+    if not is_json and (several := [number for number, row in known if "\n" in (row.get("text") or "").strip()]):
+        notes.append(
+            f"{path.name}: {len(several)} texts contain line ends, the first one in line {several[0]}; if that is not "
+            "meant, a quotation mark is not closed there"
+        )
     return Found(items, [], Counter(), notes)
 
 
-def _item(table: Path, number: int, row: dict[str, Any]) -> Item:
+def _items(
+    table: Path, rows: list[tuple[int, dict[str, Any]]], audio_root: Path | None
+) -> tuple[list[Item], list[str]]:
+    """Return the items of the rows, and notes on where the files were found."""
+    paths = AudioPaths(table, audio_root)
+    items = [_item(table, number, row, paths) for number, row in rows]
+    if paths.any_exists():
+        return items, []
+    if audio_root is None:
+        paths = AudioPaths(table, table.parent)
+        by_name = [_item(table, number, row, paths) for number, row in rows]
+        if paths.any_exists():
+            return by_name, [f"{table.name}: its files were found by their names below {table.parent}"]
+    raise ValueError(
+        f"none of the {len(items)} files in {table} exists; the first one was expected at {items[0].path}. Paths are "
+        "relative to the folder of the table or to the audio root, or are names of files below it; likely the table "
+        "was moved without its recordings: name their folder with --audio-root"
+    )
+
+
+def _item(table: Path, number: int, row: dict[str, Any], paths: AudioPaths) -> Item:
     audio = _string(row, "audio", table, number)
-    if not audio:
-        raise ValueError(f"{table}, line {number}: expected a sound file, got an empty field")
+    if not audio or not Path(audio).name:
+        got = repr(audio) if audio else "an empty field"
+        raise ValueError(f"{table}, line {number}: expected a sound file, got {got}")
     start = _seconds(row, "start", table, number)
     duration = _seconds(row, "duration", table, number) if start is not None else None
     end = _seconds(row, "end", table, number)
@@ -77,7 +106,7 @@ def _item(table: Path, number: int, row: dict[str, Any]) -> Item:
     text = row.get("text")
     if text is not None and not isinstance(text, str):
         raise ValueError(f"{table}, line {number}: expected text or null, got {text!r}")
-    path = Path(audio) if Path(audio).is_absolute() else table.parent / audio
+    path = paths.find(audio, f"{table}, line {number}")
     name = _string(row, "id", table, number) or Path(audio).with_suffix("").as_posix()
     known = {field: _string(row, field, table, number) for field in ("speaker", "language", "split")}
     return Item(name, str(path), start or 0.0, duration, text, **known)
@@ -96,7 +125,7 @@ def _seconds(row: dict[str, Any], field: str, table: Path, number: int) -> float
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"{table}, line {number}: expected {field} in seconds, got {value!r}")
@@ -104,42 +133,9 @@ def _seconds(row: dict[str, Any], field: str, table: Path, number: int) -> float
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not JSON: {error}") from None
+    for number, row in json_lines(path):
         if not isinstance(row, dict):
             raise ValueError(  # noqa: TRY004 - user's
-                f'{path}, line {number}: expected an object such as {{"audio": "a.wav"}}, got {line[:40]!r}'
+                f'{path}, line {number}: expected an object such as {{"audio": "a.wav"}}, got {str(row)[:40]!r}'
             )
         yield number, row
-
-
-def _text_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    text = _text(path)
-    first = text.partition("\n")[0]
-    if path.suffix.lower() == ".tsv":
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        delimiter = ";" if first.count(";") > first.count(",") else ","
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
-    for values in reader:
-        if not any(values):
-            continue
-        if len(values) != len(header):
-            raise ValueError(
-                f"{path}, line {reader.line_num}: expected {len(header)} columns as in the first line, got "
-                f"{len(values)}; is the separator (tab in .tsv, comma or semicolon in .csv) inside an unquoted text?"
-            )
-        yield reader.line_num, dict(zip(header, values, strict=True))
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path, encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8") from None
