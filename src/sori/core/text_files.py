@@ -135,8 +135,8 @@ class _Unpacked(io.RawIOBase):
         except _DAMAGED as error:
             raise ValueError(
                 f"expected compressed data in {self._path}, got damaged data after {self._produced} decompressed "
-                f"bytes: {error}. Probably it was truncated while copying or downloading, or has the wrong suffix; copy "
-                "it again or correct the suffix"
+                f"bytes: {error}. Probably it was truncated while copying or downloading, or has the wrong suffix; "
+                "copy it again or correct the suffix"
             ) from None
         self._produced += count
         if self._produced > max(_UNCHECKED_BYTES, MOST_EXPANSION * self._packed.count):
