@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from sori.checkpoints import store
+from sori.cli import transcribe as transcribe_command
 from sori.core.audio import read
 from sori.inference import transcribe
 from sori.inference.transcript_files import plan
@@ -118,6 +119,30 @@ def test_files_need_no_folder_for_temporary_ones(call, folder, recogniser_run, m
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     code, _, err = call("transcribe", recogniser_run, folder / "one.wav")
     assert (code, err) == (0, "")
+
+
+def test_each_recording_is_one_line_whatever_its_name(call, folder, recogniser_run):
+    for name in ("two\nlines.wav", "tab\there.wav"):
+        shutil.copy(folder / "one.wav", name)
+    code, out, _ = call("transcribe", recogniser_run, "two\nlines.wav", "tab\there.wav")
+    assert code == 0
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["two\\nlines.wav", "tab\\there.wav"]
+
+
+@pytest.mark.parametrize("ending", ["failed", "interrupted"])
+def test_temporary_recordings_are_removed(call, folder, recogniser_run, monkeypatch, tmp_path, ending):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((folder / "one.wav").read_bytes())))
+
+    def fail(*_, **__):
+        assert list(scratch.rglob("stdin"))
+        raise (RuntimeError("broken") if ending == "failed" else KeyboardInterrupt)
+
+    monkeypatch.setattr(transcribe_command, "show_transcripts", fail)
+    assert call("transcribe", recogniser_run, "-")[0] == (1 if ending == "failed" else 130)
+    assert not list(scratch.iterdir())
 
 
 def test_words_of_a_known_text_are_found_in_order(call, folder, recogniser_run, tone_corpus):

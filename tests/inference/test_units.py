@@ -56,6 +56,15 @@ def test_the_file_is_streamed_and_renamed_when_complete(prepared_tones, tmp_path
     assert target.read_text().count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["tab\there", "two\nlines", "two\rlines", "two\u2028lines"])
+def test_ids_that_end_a_field_or_a_line_are_refused_before_anything_is_written(prepared_tones, tmp_path, name):
+    utterances = read_manifest(prepared_tones)[:2]
+    utterances[1] = utterances[1]._replace(id=name)
+    with pytest.raises(ValueError, match="expected ids without tabs and line ends"):
+        list(write_units(model(), utterances, tmp_path / "units.tsv"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_without_quantiser_is_refused(tmp_path):
     encoder = recipes.by_name("wav2vec2_smoke").system
     recogniser = factory.build(recipes.by_name("ctc_smoke").system, encoder=encoder, vocabulary=Vocabulary.fit(["ab"]))

@@ -1,9 +1,13 @@
 """The `sori` command: one verb for each public function of the package."""
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 from cyclopts import App
 
@@ -19,6 +23,7 @@ from sori.cli import (
     transcribe,
     words,
 )
+from sori.cli.output import problem
 from sori.core import log
 from sori.inference.transcript_files import STDIN
 
@@ -73,8 +78,9 @@ def main() -> None:
     debug = "--debug" in arguments
     log.show()
     try:
-        # cyclopts takes a single dash for an option.
-        app([str(STDIN) if argument == "-" else argument for argument in arguments if argument != "--debug"])
+        with _cleaning_up():
+            # cyclopts takes a single dash for an option.
+            app([str(STDIN) if argument == "-" else argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of the pipe has closed it
@@ -83,14 +89,35 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             traceback.print_exc()
-        print(log.printable(f"sori: {error}"), file=sys.stderr)
+        problem(f"sori: {error}")
         sys.exit(1 if isinstance(error, RuntimeError) else 2)
     except Exception as error:  # noqa: BLE001 - a fault of sori: one line for the user, the rest in a file
         if debug:
             traceback.print_exc()
         message = f"sori: unexpected error, {type(error).__name__}: {error}. This is a fault of sori; {_report_file()}"
-        print(log.printable(message), file=sys.stderr)
+        problem(message)
         sys.exit(70)  # EX_SOFTWARE
+
+
+@contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command like Ctrl-C, so that its temporary files are removed.
+
+    A signal that is ignored (`nohup`) stays ignored.
+    """
+
+    def leave(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # not on Windows
+    changed = [one for one in wanted if signal.getsignal(one) is signal.SIG_DFL]
+    for one in changed:
+        signal.signal(one, leave)
+    try:
+        yield
+    finally:
+        for one in changed:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _report_file() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cyclopts import Parameter
 
+from sori.cli.output import write
 from sori.evaluation.data_split import SplitBy
 from sori.experiments.comparison import study
 from sori.experiments.comparison.budget import SYSTEMS, LabConfig, Size
@@ -72,8 +73,8 @@ def lab(
         data, into=into, alignments=alignments, probe_data=probe_data, labels=labels, config=settings.config()
     )
     if results is not None:
-        print(results.table())
-        print(f"\nin {into}: lab.md, lab.json, lab.png")
+        write(results.table())
+        write(f"\nin {into}: lab.md, lab.json, lab.png")
 
 
 def _split(text: str) -> list[Any]:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from matplotlib.figure import Figure
 
 from sori.checkpoints import store
+from sori.cli.output import write
 from sori.cli.transcribe import GREEDY, Search
 from sori.core import distributed
 from sori.core.files import write_text
@@ -99,7 +100,7 @@ def score(
 def _output(
     found: scores.Scores, *, save: Path | None, report: Path | None, audio_minutes: float = AUDIO_MINUTES
 ) -> None:
-    print(found.table())
+    write(found.table())
     if save is not None:
         _write(save, json.dumps(found.to_data(), ensure_ascii=False, indent=1) + "\n")
     if report is not None:
@@ -146,15 +147,15 @@ def calibrate(
     about = {"data": [folder.name for folder in data], "split": split, "lm": search.lm.name if search.lm else None}
     confidence = calibrate_module.fit(words, decoder, about)
     calibrate_module.store(confidence, target, system)
-    print(f"fitted on {split}: {len(words.correct):,} words, {words.correct.mean():.1%} correct; stored in {target}")
+    write(f"fitted on {split}: {len(words.correct):,} words, {words.correct.mean():.1%} correct; stored in {target}")
     if judge_split is not None:
         others = transcribed(data, None if judge_split == "all" else judge_split)
         evaluation = calibrate_module.evaluate(confidence, calibrate_module.recognise(system, others, decoder))
-        print(f"evaluated on {judge_split}: {evaluation.table()}")
+        write(f"evaluated on {judge_split}: {evaluation.table()}")
         if plot is not None:
             plot.parent.mkdir(parents=True, exist_ok=True)
             save_figure(draw_reliability(evaluation), plot)
-            print(f"drawn: {plot}")
+            write(f"drawn: {plot}")
 
 
 def draw_reliability(evaluation: calibrate_module.Evaluation) -> Figure:
@@ -196,7 +197,7 @@ def build(
     if model and vocabulary is None:
         raise ValueError(f"{model} is not a recogniser: it has no output vocabulary to normalise the text for")
     report = build_lm(texts, order=order, into=into, vocabulary=vocabulary, unit=unit, prune=prune or ())
-    print(report.table())
+    write(report.table())
 
 
 def tune(
@@ -217,4 +218,4 @@ def tune(
     decoder = Search(lm=lm, beam_size=beam_size, unknown_words=unknown_words).decoder(system)
     assert decoder is not None  # noqa: S101 - there is a language model
     utterances = transcribed(data, None if split == "all" else split)
-    print(lm_fusion.tune(recognition.require_recogniser(system, model), decoder, utterances).table())
+    write(lm_fusion.tune(recognition.require_recogniser(system, model), decoder, utterances).table())

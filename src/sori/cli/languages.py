@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from sori.checkpoints import store
+from sori.cli.output import write
 from sori.data.utterances import utterances_of
 from sori.evaluation.unit_languages import count_units
 from sori.inference.units import require_quantizer
@@ -36,8 +37,8 @@ def languages(
     figure = draw(use.names, use.distances, use.between, use.owned)
     into.parent.mkdir(parents=True, exist_ok=True)
     save_figure(figure, into)
-    print("distances of code use, 0 alike to 1 without a code in common; diagonal: halves of one language")
-    print(" " * 8 + "".join(f"{name:>8}" for name in use.names) + "     own")
+    write("distances of code use, 0 alike to 1 without a code in common; diagonal: halves of one language")
+    write(" " * 8 + "".join(f"{name:>8}" for name in use.names) + "     own")
     for name, row, own in zip(use.names, use.between.tolist(), use.num_owned, strict=True):
-        print(f"{name:8}" + "".join(f"{distance:8.3f}" for distance in row) + f"{own:8}")
-    print(f"figure written to {into}")
+        write(f"{name:8}" + "".join(f"{distance:8.3f}" for distance in row) + f"{own:8}")
+    write(f"figure written to {into}")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sori.cli.output import write
 from sori.inference import masked_lm
 
 
@@ -18,7 +19,7 @@ def fill(model: str, *texts: str, number: int = 5) -> None:
     for text in texts:
         for place, fillings in enumerate(masked_lm.fill(model, text, number=number), start=1):
             for one in fillings:
-                print(f"{place}\t{one.probability:.3f}\t{one.piece}")
+                write(f"{place}\t{one.probability:.3f}\t{one.piece}")
 
 
 def classify(model: str, *texts: str, data: list[Path] | None = None, split: str | None = None) -> None:
@@ -35,8 +36,8 @@ def classify(model: str, *texts: str, data: list[Path] | None = None, split: str
     if bool(texts) == bool(data):
         raise ValueError("expected either texts after the model, or a table with --data")
     if data:
-        print(masked_lm.measure(model, data, split=split).table())
+        write(masked_lm.measure(model, data, split=split).table())
         return
     for found in masked_lm.classify(model, texts):
         for one in found:
-            print(f"{one.name or '-'}\t{one.probability:.3f}\t{one.what}")
+            write(f"{one.name or '-'}\t{one.probability:.3f}\t{one.what}")

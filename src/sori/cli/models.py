@@ -1,6 +1,5 @@
 """Commands that export from a model or a run: vectors, units, other formats, figures."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,11 @@ from sori.checkpoints.convert import Format as ModelFormat
 from sori.checkpoints.convert import Int8
 from sori.checkpoints.convert import convert as convert_model
 from sori.cli.exit_codes import leave_if, require_files
+from sori.cli.output import problem, write
 from sori.core import distributed
 from sori.core.audio import read
 from sori.core.files import atomic_write
+from sori.core.log import one_line
 from sori.core.run_folder import RunFolder
 from sori.data.utterances import utterances_of
 from sori.evaluation.recognition import onnx_score
@@ -52,11 +53,11 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
             found = embed_module.embed(system, path, layer=layer)
         except (ValueError, OSError) as error:
             failed = True
-            print(f"{path}: {error}", file=sys.stderr)
+            problem(f"{path}: {error}")
             continue
         with atomic_write(target) as partial:
             np.savez(partial, frames=found.frames.numpy(), times=found.times.numpy())
-        print(f"{target}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}", flush=True)
+        write(f"{one_line(str(target))}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}")
     leave_if(failed)
 
 
@@ -77,10 +78,10 @@ def units(model: str, *, data: list[Path], into: Path, split: str = "all", overw
     for found in write_units(system, utterances, into, overwrite=overwrite):
         if isinstance(found, transcribe.FailedRecording):
             failed = True
-            print(f"{found.path}: {found.reason}", file=sys.stderr)
+            problem(f"{found.path}: {found.reason}")
         else:
             num_frames += found.num_frames
-    print(f"{into}\t{num_frames} units")
+    write(f"{into}\t{num_frames} units")
     leave_if(failed)
 
 
@@ -113,7 +114,7 @@ def convert(
         raise ValueError("8-bit weights are written only after an evaluation: give transcribed speech with --data DIR")
     score = onnx_score(data or [], None if split == "all" else split) if int8 else None
     wanted = None if score is None else Int8(score, tolerance)
-    print(convert_model(source, target, to=to, language=language, int8=wanted).table())
+    write(convert_model(source, target, to=to, language=language, int8=wanted).table())
 
 
 def plot(source: Path, *, into: Path | None = None) -> None:
@@ -136,4 +137,4 @@ def plot(source: Path, *, into: Path | None = None) -> None:
         figure, target = features(waveform, frames), into or Path(f"{source.stem}.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     save_figure(figure, target)
-    print(f"drawn: {target}")
+    write(f"drawn: {target}")

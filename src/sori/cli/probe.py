@@ -6,6 +6,7 @@ from typing import Literal
 
 from cyclopts import Parameter
 
+from sori.cli.output import write
 from sori.core.log import logger
 from sori.evaluation import probing
 from sori.evaluation.abx import AbxConfig
@@ -96,10 +97,10 @@ def probe(
         if not low_resource.train(model, labels, into=recogniser, settings=low_resource.recipe(seed=options.seed)):
             return
         report = report._replace(errors=low_resource.errors(recogniser, labels))
-    print(report.table())
+    write(report.table())
     if save is not None:
         report.write(save)
     if figure is not None:
         figure.parent.mkdir(parents=True, exist_ok=True)
         save_figure(probing.draw(report), figure)
-        print(f"drawn: {figure}")
+        write(f"drawn: {figure}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from cyclopts import Parameter
 
+from sori.cli.output import write
 from sori.core.files import write_text
 from sori.embeddings import loading, projector_points, vector_files
 from sori.embeddings.space import unit
@@ -82,10 +83,10 @@ def projector(
     target = into or _default_path(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
-    print(f"{target}\t{len(points.labels):,} points, {target.stat().st_size / 1e6:.1f} MB")
+    write(f"{target}\t{len(points.labels):,} points, {target.stat().st_size / 1e6:.1f} MB")
     if tensorboard is not None:
         write_tensorboard(points, tensorboard)
-        print(f"{tensorboard}\tfor TensorBoard's projector")
+        write(f"{tensorboard}\tfor TensorBoard's projector")
 
 
 def pairs(source: str, *words: str, into: Path = Path("pairs.png"), data: list[Path] | None = None) -> None:
@@ -105,7 +106,7 @@ def pairs(source: str, *words: str, into: Path = Path("pairs.png"), data: list[P
     figure = word_pairs([(one, other) for one, other in word_lists], space.unit[rows])
     into.parent.mkdir(parents=True, exist_ok=True)
     save_figure(figure, into)
-    print(f"{into}\t{len(word_lists)} pairs")
+    write(f"{into}\t{len(word_lists)} pairs")
 
 
 def _default_path(source: str) -> Path:

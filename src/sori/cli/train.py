@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from sori import recipes
 from sori.checkpoints import resolve, store
+from sori.cli.output import write
 from sori.data.preparation.prepare import prepare as prepare_folder
 from sori.experiments import multi_seed
 from sori.experiments.demo import demo as demonstrate
@@ -42,7 +43,7 @@ def prepare(
     """
     if not more:
         raise ValueError(f"expected an output folder as the last argument: sori prepare {source} OUT")
-    print(
+    write(
         prepare_folder(
             [source, *more[:-1]],
             more[-1],
@@ -85,17 +86,17 @@ def train(
         return
     scores = multi_seed.train_seeds(settings, seeds=seeds, into=into, data=data, init=init)
     if scores is not None:
-        print(scores.table())
+        write(scores.table())
 
 
 def list_() -> None:
     """List the built-in recipes, and the models in ./runs."""
-    print("Recipes (sori show NAME, sori train NAME ...)")
+    write("Recipes (sori show NAME, sori train NAME ...)")
     for recipe in recipes.RECIPES:
-        print(f"  {recipe.__name__:20} {(recipe.__doc__ or '').splitlines()[0]}")
-    print("\nModels in runs/ (sori show NAME)")
+        write(f"  {recipe.__name__:20} {(recipe.__doc__ or '').splitlines()[0]}")
+    write("\nModels in runs/ (sori show NAME)")
     for name in resolve.list_models() or ["(none yet)"]:
-        print(f"  {name}")
+        write(f"  {name}")
 
 
 def show(name: str) -> None:
@@ -110,11 +111,11 @@ def show(name: str) -> None:
         if name.endswith((".yaml", ".yml")) or ".py:" in name:  # a recipe file: what is wrong with it
             raise
         try:
-            print(store.describe(name), end="")
+            write(store.describe(name), end="")
         except FileNotFoundError as unknown_model:
             raise ValueError(f"{unknown_recipe}\n{unknown_model}") from None
     else:
-        print(recipe.to_yaml(), end="")
+        write(recipe.to_yaml(), end="")
 
 
 def demo(

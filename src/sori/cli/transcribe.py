@@ -1,6 +1,5 @@
 """`sori transcribe` and `sori align`, and the decoding options shared with other commands."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 
 from sori.checkpoints import store
 from sori.cli.exit_codes import leave_if, require_files
+from sori.cli.output import problem, write
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, info
 from sori.core.user_files import read_text
@@ -116,9 +116,9 @@ def transcribe(
         for one in found:
             failed |= isinstance(one, transcribe_module.FailedRecording)
             if isinstance(one, transcribe_module.FailedRecording):
-                print(f"{one.path}: {one.reason}", file=sys.stderr)
+                problem(f"{one.path}: {one.reason}")
             else:
-                print(one, flush=True)
+                write(one)
     leave_if(failed)
 
 
@@ -137,7 +137,7 @@ def _confidence(
         )
         if file is not None:
             raise ValueError(missing)
-        print(f"no confidence is computed: {missing}", file=sys.stderr)
+        problem(f"no confidence is computed: {missing}")
     return found
 
 
@@ -163,12 +163,12 @@ def align(
     found = align_module.align(system, recording, read_text(text), skip_penalty=skip_penalty)
     if to is None:
         for word, confidence in zip(found.words, found.confidence, strict=True):
-            print(f"{word.start:.2f}\t{word.end:.2f}\t{confidence:.2f}\t{word.text}")
+            write(f"{word.start:.2f}\t{word.end:.2f}\t{confidence:.2f}\t{word.text}")
     else:
         spoken = " ".join(word.text for word in found.words)
         length = info(recording).num_samples / SAMPLE_RATE
-        print(render(Transcribed(spoken, found.words, length, recording.name, found.confidence), to), end="")
+        write(render(Transcribed(spoken, found.words, length, recording.name, found.confidence), to), end="")
     if found.skipped:
-        print(f"left out: {' '.join(found.skipped)}", file=sys.stderr)
+        problem(f"left out: {' '.join(found.skipped)}")
     if found.unwritable:
-        print(f"characters not in the recogniser's vocabulary: {' '.join(found.unwritable)}", file=sys.stderr)
+        problem(f"characters not in the recogniser's vocabulary: {' '.join(found.unwritable)}")

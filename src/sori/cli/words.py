@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sori.checkpoints import store
+from sori.cli.output import problem, write
 from sori.core import distributed
 from sori.core.files import write_text
 from sori.data.batches.segment_pairs import SegmentConfig
@@ -49,29 +50,29 @@ def query(
         try:
             _print(expressions.evaluate(space, line, number=number))
         except ValueError as error:
-            print(f"sori: {error}", file=sys.stderr)
+            problem(f"sori: {error}")
 
 
 def _input_lines(space: WordSpace) -> Iterator[str]:
     """Yield the lines of standard input, with a prompt if it is a terminal."""
     is_terminal = sys.stdin.isatty()
     if is_terminal:
-        print(f"{len(space):,} words of {space.dim} dimensions; enter a word or a sum of words, end with Ctrl-D")
+        write(f"{len(space):,} words of {space.dim} dimensions; enter a word or a sum of words, end with Ctrl-D")
     while True:
         if is_terminal:
-            print("> ", end="", flush=True)
+            write("> ", end="")
         line = sys.stdin.readline()
         if not line:
             break
         if line.strip():
             yield line.strip()
     if is_terminal:
-        print()
+        write()
 
 
 def _print(result: expressions.ExpressionResult) -> None:
     for one in result.nearest:
-        print(f"{one.cosine:.3f}\t{'-' if one.occurrences is None else one.occurrences}\t{one.word}", flush=True)
+        write(f"{one.cosine:.3f}\t{'-' if one.occurrences is None else one.occurrences}\t{one.word}")
 
 
 def align(model: str, *data: Path) -> None:
@@ -87,8 +88,8 @@ def align(model: str, *data: Path) -> None:
     for folder in data:
         found = spoken.align(system, folder)
         for one in found.failed:
-            print(f"{one.path}: {one.reason}", file=sys.stderr)
-        print(f"{found.file}\t{found.num_words} words; {len(found.failed)} utterances failed")
+            problem(f"{one.path}: {one.reason}")
+        write(f"{found.file}\t{found.num_words} words; {len(found.failed)} utterances failed")
 
 
 def vectors(
@@ -114,7 +115,7 @@ def vectors(
     vector_files.write(space, into)
     unit = "segments" if loading.is_spoken_source(model) else "in text"
     total = "" if space.counts is None else f" of {sum(space.counts):,} {unit}"
-    print(f"{into}\t{len(space):,} words{total}, {space.dim} dimensions")
+    write(f"{into}\t{len(space):,} words{total}, {space.dim} dimensions")
 
 
 def neighbours(
@@ -148,11 +149,11 @@ def neighbours(
     for one in found:
         example = one.example
         place = f"{example.utterance}@{example.start:.2f}-{example.end:.2f}"
-        print(f"{one.cosine:.3f}\t{one.num_segments}\t{example.word or '-'}\t{place}")
+        write(f"{one.cosine:.3f}\t{one.num_segments}\t{example.word or '-'}\t{place}")
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, spoken.neighbour_page(embedded, word, found))
-        print(f"listen: {page}", file=sys.stderr)
+        problem(f"listen: {page}")
 
 
 @Parameter(name="*")
@@ -208,7 +209,7 @@ def evaluate(
             min_letters=min_letters,
             across_speakers=across_speakers,
         )
-        print(found.table())
+        write(found.table())
     elif lists.analogies is None and not lists.similar:
         raise ValueError(
             "expected lists to evaluate on, got none: --analogies questions-words.txt, --similar EN-WS-353-ALL.txt"
@@ -223,7 +224,7 @@ def evaluate(
         fold=lists.fold,
         method=lists.method,
     )
-    print(scores.table())
+    write(scores.table())
 
 
 def _config(segments: Path | None) -> SegmentConfig | None:

@@ -4,6 +4,7 @@ The command line calls `show`; in your own program, add handlers to `logging.get
 """
 
 import logging
+import re
 import sys
 from unicodedata import category
 
@@ -12,6 +13,8 @@ from sori.core import distributed
 _CONTROL = ("Cc", "Cf", "Cs")
 _HARMLESS = "\n\t\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Persian and the scripts of India spell words with the joiners."""
+
+_LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 
 logger = logging.getLogger("sori")
 
@@ -39,6 +42,11 @@ def printable(text: str) -> str:
     Names and texts from data can hold sequences that clear a terminal, change its title or reverse what follows.
     """
     return "".join(repr(one)[1:-1] if category(one) in _CONTROL and one not in _HARMLESS else one for one in text)
+
+
+def one_line(name: str) -> str:
+    r"""Return a name as a field of a tab-separated line: its tabs and line ends are written as `\t`, `\n` and so on."""
+    return _LINE_ENDS.sub(lambda end: repr(end[0])[1:-1], name)
 
 
 def show(*, level: int = logging.INFO) -> None:

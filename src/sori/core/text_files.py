@@ -87,15 +87,16 @@ def lines(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[str]:
             before += len(line)
 
 
-def json_lines(path: Path, *, longest: int = LONGEST_JSON) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path, *, longest: int = LONGEST_JSON, allow_half_pairs: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield the number and the value of each line of a file with one JSON value a line; blank lines are skipped.
 
     Args:
         path: text file, plain or compressed.
         longest: maximum number of bytes in a line.
+        allow_half_pairs: whether strings may have half of a surrogate pair, which is no character.
 
     Raises:
-        ValueError: as `lines`; or a line is not JSON, or has half of a surrogate pair, which is no character.
+        ValueError: as `lines`; or a line is not JSON, or has half of a surrogate pair.
     """
     for number, line in enumerate(lines(path, longest=longest), 1):
         if not line.strip():
@@ -105,12 +106,19 @@ def json_lines(path: Path, *, longest: int = LONGEST_JSON) -> Iterator[tuple[int
         except (ValueError, RecursionError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else error
             raise ValueError(f"{path}, line {number} is not JSON: {reason}; got {line.strip()[:60]!r}") from None
-        if _HALF_PAIR_ESCAPED.search(line) and (half := _HALF_PAIR.search(json.dumps(value, ensure_ascii=False))):
-            raise ValueError(
-                f"{path}, line {number}: expected characters, got half of a surrogate pair (\\u{ord(half[0]):04x}); "
-                "likely an emoji that was cut in two when a text was shortened: remove the half, or the row"
-            )
+        is_checked = not allow_half_pairs and _HALF_PAIR_ESCAPED.search(line)
+        if is_checked and (half := half_pair(json.dumps(value, ensure_ascii=False))):
+            raise ValueError(f"{path}, line {number}: expected characters, got {half}")
         yield number, value
+
+
+def half_pair(text: str) -> str | None:
+    """Return a description of the first half of a surrogate pair in a text, with cause and cure, or None."""
+    found = _HALF_PAIR.search(text)
+    return found and (
+        f"half of a surrogate pair (\\u{ord(found[0]):04x}); likely an emoji that was cut in two when a text was "
+        "shortened: remove the half, or the row"
+    )
 
 
 class _Unpacked(io.RawIOBase):

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, info
 from sori.core.files import write_text
+from sori.core.log import one_line
 from sori.core.user_files import is_handed_over, open_bytes
 from sori.data.sources.recordings import AUDIO
 from sori.decoding.beam import BeamDecoder
@@ -116,7 +117,7 @@ def show(
     Args:
         model: a recogniser.
         sources: sound files, and folders, which are searched recursively.
-        to: format; with `txt` and several recordings, each line begins with the path of the recording.
+        to: format; with `txt` and several recordings, each line begins with the path of the recording (as `one_line`).
         times: with `txt`, add a line for each word: start, end, confidence where there is one, and the word. The n-best
             list of a decoder with several results follows, one line each: start and end of the chunk, rank, score, and
             text.
@@ -133,7 +134,7 @@ def show(
         elif to != "txt":
             yield _rendered(path, found, to).rstrip("\n")
         else:
-            lines = [found.text if len(paths) == 1 and not times else f"{path}\t{found.text}"]
+            lines = [found.text if len(paths) == 1 and not times else f"{one_line(str(path))}\t{found.text}"]
             if times:
                 lines += _word_lines(found)
             for chunk in found.alternatives or ():

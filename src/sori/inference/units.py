@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from sori.core.files import atomic_write
+from sori.core.log import one_line
 from sori.core.shapes import Int, Tensor
 from sori.core.user_files import open_bytes
 from sori.data.batches.loader import FileReader
@@ -62,11 +63,16 @@ def write_units(
         For each utterance, its number of units, or the reason of the failure.
 
     Raises:
-        ValueError: the model has no quantiser, or the file exists.
+        ValueError: the model has no quantiser, the file exists, or an id has a tab or a line end.
     """
     encoder = require_quantizer(model.eval(), "this model")
     if into.exists() and not overwrite:
         raise ValueError(f"{into} exists; replace it with --overwrite, or write to another file")
+    if torn := next((one.id for one in utterances if one_line(one.id) != one.id), None):
+        raise ValueError(
+            f"expected ids without tabs and line ends, which end a field and a line in {into}, got {torn!r}; likely "
+            "the name of its file has them: prepare the recordings again, which replaces them in ids"
+        )
     device = next(model.parameters()).device
     reader = FileReader(utterances)
     with atomic_write(into) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:

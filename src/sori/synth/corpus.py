@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import soundfile
 import torch
+from rich.console import Console
 from rich.progress import track
 
 from sori.core.seeds import derive
@@ -44,7 +45,9 @@ def speak_corpus(folder: Path, size: CorpusSize = CorpusSize(), *, seed: int = 0
     folder.mkdir(parents=True, exist_ok=True)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sentences are too short for several threads
-    for number, voice in enumerate(track(all_voices, description="synthesising speech", transient=True)):
+    for number, voice in enumerate(
+        track(all_voices, "synthesising speech", console=Console(stderr=True), transient=True)
+    ):
         generator = torch.Generator().manual_seed(derive(seed, "rooms", number))
         rank = number - size.num_test_voices
         if rank < 0:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -142,6 +143,26 @@ def test_full_scale_is_kept_and_larger_values_are_clipped(tmp_path):
     loud = [Utterance("loud", str(tmp_path / "loud.wav"), 0.0, 5, None, None, None, None)]
     reader = audio_cache.open_audio(loud, folder=tmp_path, policy="always")
     assert reader(0, 0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.5]
+
+
+def test_a_link_laid_at_the_name_of_the_unfinished_cache_is_not_followed(utterances, tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_text("secret")
+    build = audio_cache.FileReader
+
+    def lay_link(rows):
+        (partial,) = (tmp_path / audio_cache.FOLDER).glob("*.partial")
+        assert not partial.is_symlink()
+        return build(rows)
+
+    monkeypatch.setattr(audio_cache, "FileReader", lay_link)
+    cache = tmp_path / audio_cache.FOLDER
+    cache.mkdir()
+    digest = hashlib.blake2b(repr([audio_cache._key(u) for u in utterances]).encode(), digest_size=8).hexdigest()
+    (cache / f"{digest}.{os.getpid()}.partial").symlink_to(victim)
+    audio_cache.build(utterances, tmp_path)
+    assert victim.read_text() == "secret"
+    assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".json"]
 
 
 def test_unfinished_caches_of_killed_processes_are_removed_and_others_kept(utterances, tmp_path):

@@ -1,5 +1,6 @@
 """Lhotse's corpus recipes, run over small corpora laid out as their authors distribute them."""
 
+import tempfile
 import types
 
 import numpy as np
@@ -88,3 +89,23 @@ def test_recipes_that_need_more_arguments_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "_recipes", lambda: types.SimpleNamespace(prepare_pretended=prepare_pretended))
     with pytest.raises(ValueError, match=r"needs more than a folder \(transcript_dir\)"):
         read_corpus("pretended", tmp_path)
+
+
+def test_a_temporary_folder_is_made_only_for_recipes_that_write(tmp_path, monkeypatch):
+    sound(tmp_path / "a.wav")
+    made = []
+
+    def read_only(corpus_dir):
+        recordings = lhotse.RecordingSet.from_dir(corpus_dir, "*.wav")
+        return {"recordings": recordings}
+
+    def writing(corpus_dir, output_dir):
+        made.append(output_dir)
+        return read_only(corpus_dir)
+
+    module = types.SimpleNamespace(prepare_reading=read_only, prepare_writing=writing)
+    monkeypatch.setattr(corpora, "_recipes", lambda: module)
+    assert len(read_corpus("writing", tmp_path).items) == 1
+    assert made
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    assert len(read_corpus("reading", tmp_path).items) == 1

@@ -1,3 +1,4 @@
+import warnings
 import zipfile
 
 import numpy as np
@@ -60,11 +61,31 @@ def test_errors_name_the_file(folder, tmp_path_factory):
     with pytest.raises(FileNotFoundError, match="SPLIT/CLASS/FILE"):
         read_images(tmp_path_factory.mktemp("empty"))
     Image.new("RGB", (9, 8)).save(folder / "train" / "cat" / "99.png")
-    with pytest.raises(ValueError, match=r"got 8x8 \(test/bird/00.png\) and 9x8 \(train/cat/99.png\)"):
+    with pytest.raises(
+        ValueError, match=r"train/cat/99.png: expected images of one size, got 8x8 \(test/bird/00.png\) and 9x8"
+    ):
         read_images(folder)
     (folder / "train" / "cat" / "99.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"train/cat/99.png cannot be read"):
         read_images(folder)
+
+
+def test_large_images_and_archives_that_expand_without_end_are_refused_before_they_are_decoded(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "a/b/c.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with pytest.raises(ValueError, match=r"a/b/c\.png: expected at most 16,777,216 pixels, got 20000x20000"):
+            read_images(tmp_path)
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened, opened.open("a/b/c.png", "w") as file:
+        for _ in range(128):
+            file.write(bytes(1 << 20))
+    with pytest.raises(ValueError, match=r"images\.zip to expand at most 250 times, got 134,217,728 bytes"):
+        read_images(tmp_path)
+    archive.write_bytes(archive.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"images\.zip cannot be read as a zip archive"):
+        read_images(tmp_path)
 
 
 def test_batches_are_a_function_of_seed_and_number(folder):

@@ -106,11 +106,16 @@ def test_encodings_and_rows_that_are_refused_name_the_place_and_the_cure(tmp_pat
         rows_of(tmp_path / "t.csv", content)
 
 
-def test_half_a_surrogate_pair_names_the_line(tmp_path):
+def test_rows_with_half_a_surrogate_pair_are_left_out_and_named(tmp_path):
     touch(tmp_path, "a.wav")
-    (tmp_path / "t.jsonl").write_text('{"audio": "a.wav"}\n{"audio": "a.wav", "text": "nice \\ud83d"}\n')
-    with pytest.raises(ValueError, match=r"t\.jsonl, line 2: .*half of a surrogate pair"):
-        read_table(tmp_path / "t.jsonl")
+    rows = ['"text": "whole"', '"text": "nice \\ud83d"', '"id": "\\udc00"', '"note": "\\ud83d"']
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"audio": "a.wav", {row}}}\n' for row in rows))
+    found = read_table(tmp_path / "t.jsonl")
+    assert [item.text for item in found.items] == ["whole", None]
+    assert [row.reason for row in found.excluded] == ["broken text"] * 2
+    assert found.excluded[0].detail.startswith("t.jsonl, line 2: half of a surrogate pair (\\ud83d)")
+    assert found.excluded[1].detail.startswith("t.jsonl, line 3: half of a surrogate pair (\\udc00)")
+    str(found.excluded).encode()
 
 
 def test_line_ends_within_texts_are_noted(tmp_path):

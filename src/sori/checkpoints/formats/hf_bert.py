@@ -24,6 +24,7 @@ from sori.checkpoints.formats.hf_wordpiece import read_wordpiece, write_wordpiec
 from sori.checkpoints.formats.imported import Imported, Model
 from sori.checkpoints.formats.origin import MAX_LINES, HuggingFaceOrigin
 from sori.checkpoints.formats.tensors import Row, give, require_count, take
+from sori.core.archives import open_zip
 from sori.core.files import inside, write_tensors
 from sori.core.shapes import Tensor
 from sori.core.user_files import open_bytes
@@ -32,6 +33,8 @@ from sori.models.classifier import ClassifierConfig
 
 MODEL_TYPE = "bert"
 ORIGINAL_CONFIG = "bert_config.json"
+_MOST_EXPANSION = 20
+"""Maximum expansion of an archive of weights, which hardly compress."""
 
 _SAME = {
     "num_tokens": "vocab_size",
@@ -87,7 +90,7 @@ def read_original(path: Path) -> Imported:
     config = read_if_there(path.parent / ORIGINAL_CONFIG)
     if config is None:
         raise ValueError(f"expected {ORIGINAL_CONFIG} beside {path}, as in the original archive; got none")
-    with open_bytes(path) as file, np.load(file) as arrays:
+    with open_zip(path, most_expansion=_MOST_EXPANSION), open_bytes(path) as file, np.load(file) as arrays:
         weights = from_original({name: arrays[name] for name in arrays.files})
     # The original code computes the tanh approximation of GELU, also if its configuration says `gelu`.
     fields = checked(BertFields, config, path.parent / ORIGINAL_CONFIG).model_copy(update={"hidden_act": "gelu_new"})

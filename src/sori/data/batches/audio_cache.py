@@ -6,7 +6,6 @@ folder `pcm16` of the prepared folder and may be deleted at any time.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from rich.progress import Progress
 
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
-from sori.core.files import read_json
+from sori.core.files import read_json, write_json
 from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
 from sori.data.batches.loader import FileReader, Reader, prefetch
@@ -72,9 +71,10 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
     partial = target.with_suffix(f".{os.getpid()}.partial")
     stamps = _stamps(unique)
     _clear_abandoned(target.parent)
+    partial.unlink(missing_ok=True)
     index.unlink(missing_ok=True)
     try:
-        with partial.open("wb") as file, Progress(console=Console(stderr=True), disable=not _terminal()) as progress:
+        with partial.open("xb") as file, Progress(console=Console(stderr=True), disable=not _terminal()) as progress:
             bar = progress.add_task("decoding once", total=len(unique))
             whole = _Whole(FileReader(unique))
             for waveform in prefetch(whole, range(len(unique)), num_threads=os.cpu_count() or 1):
@@ -83,8 +83,7 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(samples)
-        partial.write_text(json.dumps({"utterances": keys, "files": stamps}), encoding="utf-8")
-        partial.replace(index)
+        write_json(index, {"utterances": keys, "files": stamps}, indent=None)
     finally:
         partial.unlink(missing_ok=True)
 

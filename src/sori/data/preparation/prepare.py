@@ -93,7 +93,10 @@ def prepare(
     report = write_report(into, rows, found, flags, sources=listed)
     if not rows:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
-        raise ValueError(f"none of the recordings can be used ({reasons}); each is listed in {into / EXCLUDED}")
+        first = f"the first one: {found.excluded[0].path}, {found.excluded[0].detail}" if found.excluded else ""
+        raise ValueError(
+            f"none of the recordings can be used ({reasons}); {first}. Each is listed in {into / EXCLUDED}"
+        )
     write_manifest(into, ((row.utterance, row.about) for row in rows))
     return report
 

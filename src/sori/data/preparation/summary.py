@@ -32,6 +32,7 @@ CURES = {
     "duplicate": "nothing: one copy of each is kept",
     "beyond the end": "check that start and end are in seconds, and that the table belongs to these files",
     "too long for its transcript": "give a table with start and end of each sentence, or raise `--max-seconds`",
+    "broken text": "repair the texts, which were likely cut in the middle of an emoji",
     "unreadable transcript": "convert it: `iconv -f OLD -t UTF-8`",
     "one channel of several": "save each channel as a separate file: `ffmpeg -i FILE -map_channel ...`",
     "decoder crashed": "convert them: `ffmpeg -i FILE FILE.flac`",

@@ -6,6 +6,7 @@ import inspect
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def read_corpus(name: str, folder: Path) -> Found:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; expected the {name} corpus there, as its authors distribute it")
     recipe = getattr(_recipes(), f"prepare_{name}")
-    with tempfile.TemporaryDirectory() as scratch:
-        manifests = _run(recipe, name, folder, scratch)
+    with _scratch(recipe) as options:
+        manifests = _run(recipe, name, folder, options)
         found = Found([], [], Counter(), [])
         for split, part in _parts(manifests, None):
             _add(part, split, found)
@@ -53,17 +54,31 @@ def _recipes() -> Any:
     return importlib.import_module("lhotse.recipes")  # takes over a second, so it is imported only if needed
 
 
-def _run(recipe: Any, name: str, folder: Path, scratch: str) -> Any:
-    first, *others = inspect.signature(recipe).parameters.values()
-    needed = [one.name for one in others if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
-    options = {"output_dir": scratch} if "output_dir" in needed else {}
+@contextmanager
+def _scratch(recipe: Any) -> Iterator[dict[str, str]]:
+    """Give the arguments of a recipe that writes its manifests: a temporary folder, made only if it is needed."""
+    if "output_dir" not in _needed(recipe):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield {"output_dir": folder}
+
+
+def _needed(recipe: Any) -> list[str]:
+    """Return the arguments without default, but for the first one, the folder of the corpus."""
+    others = list(inspect.signature(recipe).parameters.values())[1:]
+    return [one.name for one in others if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+
+
+def _run(recipe: Any, name: str, folder: Path, options: dict[str, str]) -> Any:
+    needed, first = _needed(recipe), next(iter(inspect.signature(recipe).parameters))
     if set(needed) - set(options):
         raise ValueError(
             f"Lhotse's recipe {name} needs more than a folder ({', '.join(needed)}); run `lhotse prepare` yourself, "
             "make cuts from its manifests and save them as OUT/cuts.jsonl.gz: every command can then read OUT"
         )
     try:
-        return recipe(**{first.name: folder}, **options)
+        return recipe(**{first: folder}, **options)
     except Exception as error:  # each recipe raises its own kinds of errors
         raise ValueError(
             f"Lhotse's recipe {name} cannot read {folder} ({type(error).__name__}: {error}); is it the top folder of "

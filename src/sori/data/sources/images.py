@@ -1,7 +1,6 @@
 """Read images from disk, and make batches of two views of each."""
 
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
@@ -11,14 +10,16 @@ import torch
 from PIL import Image
 from pydantic import Field
 
+from sori.core.archives import open_zip
 from sori.core.batch import ViewBatch
 from sori.core.config import Config
 from sori.core.seeds import derive
 from sori.core.shapes import Int, Tensor, UInt8
-from sori.core.user_files import open_bytes, read_bytes
+from sori.core.user_files import read_bytes
 from sori.data.batches.image_views import ImageViewsConfig, draw, view
 
 ARCHIVE = "images.zip"
+_MOST_PIXELS = 1 << 24
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -75,14 +76,10 @@ def read_images(folder: Path) -> Images:
     for name, data in _files(folder):
         try:
             with Image.open(io.BytesIO(data)) as image:
+                _check_size(image.size, pixels[0] if pixels else None, f"{folder}: {name}", names)
                 pixels.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
-        except OSError as error:
+        except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ValueError(f"{folder}: {name} cannot be read as an image ({error}); remove or replace it") from None
-        if pixels[-1].shape != pixels[0].shape:
-            raise ValueError(
-                f"{folder}: expected images of one size, got {_size(pixels[0])} ({names[0]}) and {_size(pixels[-1])} "
-                f"({name}); resize them to one size first"
-            )
         names.append(name)
         labels.append(name.split("/")[1])
     if not names:
@@ -115,7 +112,7 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents, sorted by name."""
     archive = folder / ARCHIVE
     if archive.is_file():
-        with open_bytes(archive) as file, zipfile.ZipFile(file) as opened:
+        with open_zip(archive) as opened:
             for name in sorted(opened.namelist()):
                 if _is_image(name):
                     yield name, opened.read(name)
@@ -130,8 +127,19 @@ def _is_image(name: str) -> bool:
     return name.count("/") == 2 and name.lower().endswith(_SUFFIXES)
 
 
-def _size(pixels: Tensor) -> str:
-    return f"{pixels.shape[2]}x{pixels.shape[1]}"
+def _check_size(size: tuple[int, int], first: Tensor | None, where: str, names: list[str]) -> None:
+    """Raise ValueError if an image is too large, or of another size than the first one, before it is decoded."""
+    width, height = size
+    if width * height > _MOST_PIXELS:
+        raise ValueError(
+            f"{where}: expected at most {_MOST_PIXELS:,} pixels, got {width}x{height}; likely the header is damaged: "
+            "remove the image, or resize all images"
+        )
+    if first is not None and (height, width) != tuple(first.shape[1:]):
+        raise ValueError(
+            f"{where}: expected images of one size, got {first.shape[2]}x{first.shape[1]} ({names[0]}) and "
+            f"{width}x{height}; resize them to one size first"
+        )
 
 
 @final

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sori.core.text_files import json_lines
+from sori.core.log import printable
+from sori.core.text_files import half_pair, json_lines
 from sori.data.sources.audio_paths import AudioPaths
 from sori.data.sources.delimited import delimited_rows
-from sori.data.sources.recordings import Found, Item
+from sori.data.sources.recordings import Excluded, Found, Item
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
@@ -35,6 +36,8 @@ def read_table(path: Path, *, audio_root: Path | None = None) -> Found:
     are looked for by name below the folder of the table. `duration` is used only together with `start`: a row without a
     start is the whole file.
 
+    Rows with half of a surrogate pair are excluded.
+
     Args:
         path: the table.
         audio_root: folder of the recordings, if it is not that of the table.
@@ -56,8 +59,10 @@ def read_table(path: Path, *, audio_root: Path | None = None) -> Found:
             f"{path} has no column for the sound file: expected one named {', '.join(COLUMNS['audio'])}; got the "
             f"columns {', '.join(present)}. The first line of a .tsv or .csv must contain the column names"
         )
-    known = [(number, {f: row.get(n) for f, n in chosen.items() if n}) for number, row in rows]
-    items, notes = _items(path, known, audio_root)
+    every = [(number, {f: row.get(n) for f, n in chosen.items() if n}) for number, row in rows]
+    excluded = [one for number, row in every if (one := _broken(path, number, row))]
+    known = [(number, row) for number, row in every if not _broken(path, number, row)] if excluded else every
+    items, notes = _items(path, known, audio_root) if known else ([], [])
     used = {name for name in chosen.values() if name}
     if unused := [name for name in present if name not in used]:
         notes.append(f"{path.name}: these columns were ignored: {', '.join(unused)}")
@@ -66,7 +71,16 @@ def read_table(path: Path, *, audio_root: Path | None = None) -> Found:
             f"{path.name}: {len(several)} texts contain line ends, the first one in line {several[0]}; if that is not "
             "meant, a quotation mark is not closed there"
         )
-    return Found(items, [], Counter(), notes)
+    return Found(items, excluded, Counter(), notes)
+
+
+def _broken(table: Path, number: int, row: dict[str, Any]) -> Excluded | None:
+    """Return the row as excluded if one of its texts or names is no text."""
+    half = next((half for value in row.values() if isinstance(value, str) and (half := half_pair(value))), None)
+    if half is None:
+        return None
+    name, audio = (printable(str(row.get(field) or "")) for field in ("id", "audio"))
+    return Excluded(name or audio, str(table.parent / audio), "broken text", f"{table.name}, line {number}: {half}")
 
 
 def _items(
@@ -133,7 +147,7 @@ def _seconds(row: dict[str, Any], field: str, table: Path, number: int) -> float
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, row in json_lines(path):
+    for number, row in json_lines(path, allow_half_pairs=True):
         if not isinstance(row, dict):
             raise ValueError(  # noqa: TRY004 - user's
                 f'{path}, line {number}: expected an object such as {{"audio": "a.wav"}}, got {str(row)[:40]!r}'
