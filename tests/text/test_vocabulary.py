@@ -7,14 +7,15 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sori.text.vocabulary import BLANK, Vocabulary, count_symbols, graphemes
+from sori.text.symbol_counts import count_symbols
+from sori.text.vocabulary import BLANK, Vocabulary, graphemes
 
 RULES = [
     Vocabulary(unit=unit, case=case, punctuation=punctuation, symbols=(BLANK,))
     for unit in ("grapheme", "jamo")
     for case in ("upper", "lower", "keep")
     for punctuation in ("drop", "keep")
-]
+] + [Vocabulary(normalisation=1, symbols=(BLANK,)), Vocabulary(casing="turkic", symbols=(BLANK,))]
 SCRIPTS = {
     "korean": "".join(map(chr, range(0xAC00, 0xD7A4))) + "ㅋㅠ 각",
     "devanagari": "".join(map(chr, range(0x0900, 0x0980))) + "\u200c\u200d ",
@@ -28,7 +29,9 @@ def text_in(script):
     return st.text(alphabet=SCRIPTS[script], max_size=30)
 
 
-@pytest.mark.parametrize("rules", RULES, ids=lambda r: f"{r.unit}-{r.case}-{r.punctuation}")
+@pytest.mark.parametrize(
+    "rules", RULES, ids=lambda r: f"{r.unit}-{r.case}-{r.casing}-{r.punctuation}-{r.normalisation}"
+)
 @pytest.mark.parametrize("script", [*SCRIPTS, "any"])
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
@@ -40,7 +43,7 @@ def test_normalising_is_stable_and_encoding_loses_nothing(rules, script, data):
     assert normal == " ".join(normal.split())
     symbols = rules.split(text)
     if symbols:
-        vocabulary = Vocabulary.fit([text], unit=rules.unit, case=rules.case, punctuation=rules.punctuation)
+        vocabulary = Vocabulary.fit([text], **rules.model_dump(exclude={"symbols"}))
         ids = vocabulary.encode(text)
         assert 0 not in ids
         assert vocabulary.decode(ids) == normal
@@ -49,7 +52,7 @@ def test_normalising_is_stable_and_encoding_loses_nothing(rules, script, data):
 @settings(max_examples=50, deadline=None)
 @given(text_in("korean"))
 def test_jamo_are_code_points_and_never_syllables(text):
-    for symbol in RULES[-1].split(text):
+    for symbol in RULES[11].split(text):
         assert not any(0xAC00 <= ord(c) <= 0xD7A3 for c in symbol)
 
 

@@ -5,13 +5,16 @@ transcript has an infinite loss; it is reported and left out before training.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
+from sori.core.log import logger
 from sori.core.seeds import derive
 from sori.data.manifest import Utterance
+from sori.text.normalise import Casing, casing_of_language
 from sori.text.vocabulary import Vocabulary, describe
 
 
@@ -75,6 +78,37 @@ def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int
             chosen.append(utterance)
         by_speaker = {speaker: left for speaker, left in by_speaker.items() if left}
     return chosen
+
+
+def choose_casing(utterances: Sequence[Utterance], setting: Literal["language", "root", "turkic"]) -> Casing:
+    """Return the rules of case for some transcripts; warns where they are unclear.
+
+    Args:
+        utterances: transcribed utterances.
+        setting: `language`: Turkic if all utterances are in such a language; else the rules themselves.
+    """
+    if setting != "language":
+        return setting
+    counts = Counter(casing_of_language(u.language) for u in utterances)
+    if len(counts) == 1:
+        (casing,) = counts
+        if casing == "root" and (example := next((u for u in utterances if _has_dotless_i(u.text or "")), None)):
+            logger.warning(
+                f"{example.id} has İ or ı, and the language is not given as one that has these letters: I becomes i, "  # noqa: RUF001 - Turkish
+                "İ becomes i and a dot. For Turkish or Azerbaijani, run `sori prepare` with --language tur or aze, or "
+                "train with --labels.casing turkic"
+            )
+        return casing
+    logger.warning(
+        f"{counts['turkic']} of {len(utterances)} transcripts are in Turkish or a language with the same letters: all "
+        "are changed to one case by the rules of the others, I to i. Train on one language, write these transcripts "
+        "in lower case, or use --labels.casing turkic"
+    )
+    return "root"
+
+
+def _has_dotless_i(text: str) -> bool:
+    return "İ" in text or "ı" in text  # noqa: RUF001 - Turkish
 
 
 def label(

@@ -290,7 +290,7 @@ class _Speller:
         self.plain = {c for c in vocabulary.symbols if _PLAIN.fullmatch(c) and vocabulary.split(c) == [c]}
 
     def normalise(self, word: str) -> str:
-        cased = {"upper": word.upper(), "lower": word.lower(), "keep": word}[self.vocabulary.case]
+        cased = self.vocabulary.change_case(word)
         return cased if self.plain.issuperset(cased) else self.vocabulary.normalise(word)
 
     def __call__(self, word: str) -> tuple[int, ...]:

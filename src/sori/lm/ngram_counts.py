@@ -86,7 +86,7 @@ def read(texts: Iterable[Path], *, rules: Vocabulary, unit: Unit) -> Tokens:
 
     Args:
         texts: UTF-8 files, one sentence or paragraph a line; .gz, .xz and .bz2 are decompressed while reading.
-        rules: rules of normalisation; its symbols are not used.
+        rules: vocabulary with the rules of normalisation.
         unit: `word`: separated by spaces. `character`: the symbols of `Vocabulary.split`.
 
     Raises:

@@ -41,6 +41,8 @@ class LabelConfig(Config):
     """Output symbols: grapheme clusters; `jamo` also splits Hangul syllables into letters."""
     case: Literal["upper", "lower", "keep"] = "lower"
     """Case of the transcripts; `keep` preserves capitals, which doubles the alphabet of a cased script."""
+    casing: Literal["language", "root", "turkic"] = "language"
+    """Rules of case: `turkic` for I and ı, İ and i as pairs; `language`: by the language of the transcripts."""  # noqa: RUF001 - Turkish
     punctuation: Literal["drop", "keep"] = "drop"
     """Punctuation of the transcripts; `drop` keeps only apostrophes and hyphens inside words."""
     speeds: tuple[float, ...] = (1.0,)

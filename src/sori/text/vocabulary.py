@@ -1,8 +1,10 @@
 r"""Conversion of transcripts to symbols and back, for any script.
 
-A transcript is normalised (NFC, one case, one punctuation policy, single spaces) and split into grapheme clusters
-(user-perceived characters: regex `\X`, Unicode annex 29); each cluster is one symbol. Hangul syllables are split
-further into their conjoining jamo, which NFC composes again, unless `unit` is `grapheme`.
+A transcript is normalised (NFC, one case, one punctuation policy, single spaces: `normalise.py`) and split into
+grapheme clusters (user-perceived characters: regex `\X`, Unicode annex 29); each cluster is one symbol. Hangul
+syllables are split further into their conjoining jamo, which NFC composes again, unless `unit` is `grapheme`. A cluster
+that is not in the vocabulary is spelled with smaller symbols that are, such as the code points of public recognisers
+(`spelling.py`).
 
 A vocabulary is fitted on training transcripts only: the recogniser can never predict a letter that occurs only in test
 transcripts, and the error rates should show that.
@@ -12,9 +14,9 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import regex
 from pydantic import model_validator
@@ -22,6 +24,9 @@ from pydantic import model_validator
 from sori.core.config import Config
 from sori.core.files import write_json
 from sori.core.user_files import read_text
+from sori.text import normalise_1
+from sori.text.normalise import Case, Casing, Punctuation, change_case, normalise
+from sori.text.spelling import Speller
 
 BLANK = "<blank>"
 """Symbol 0 of every vocabulary: the blank of CTC."""
@@ -32,19 +37,13 @@ ESCAPED_BAR = r"\|"
 
 SPECIAL = regex.compile(r"<\p{L}+>|</?s>")
 """Symbols that are not text: `<blank>`, and `<s>`, `</s>`, `<unk>` of external models."""
-_JOINERS = "\u200c\u200d"  # meaningful in Persian and Indic spelling, unlike every other format character
-_INVISIBLE = regex.compile(rf"[\p{{Cf}}\p{{Cs}}\p{{Co}}\p{{Cn}}--[{_JOINERS}]]", regex.VERSION1)
-_CONTROL = regex.compile(r"\p{Cc}")
-_DROPPED = regex.compile(r"[\p{P}\p{S}]")
-_IN_WORD = {"'": "'", "\u2019": "'", "\u2018": "'", "-": "-", "\u2010": "-", "\u2011": "-"}
-_WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}]")
 _HANGUL = regex.compile(r"\p{Script=Hangul}")
-_MARK = regex.compile(rf"[\p{{M}}{_JOINERS}]")
-_LETTER = regex.compile(r"\p{L}")
-_DIGIT = regex.compile(r"\p{N}")
-_CONFUSABLE_SCRIPTS = ("LATIN", "GREEK", "CYRILLIC")
-_TWINS = ("يی", "كک", "هہ", "'ʼʻ", "əǝә", "ɛε", "ʿʕ")  # noqa: RUF001 - look-alikes are the point
-_RARE_BELOW = 5
+_DOTLESS = {"lower": "ı", "upper": "İ", "keep": "ı"}  # noqa: RUF001 - Turkish
+
+Unit = Literal["grapheme", "jamo"]
+Version = Literal[1, 2]
+NEWEST: Version = 2
+"""Version of the rules of normalisation for new recognisers; `normalise_1.py` has the first."""
 
 
 class Vocabulary(Config):
@@ -55,15 +54,19 @@ class Vocabulary(Config):
     `decode`; they cannot be confused with text, where `<` is a symbol of its own.
     """
 
-    unit: Literal["grapheme", "jamo"] = "jamo"
+    unit: Unit = "jamo"
     """Type of the symbols: grapheme clusters; `jamo` splits Hangul syllables into letters (about 70 symbols instead of
     about a thousand), `grapheme` keeps them whole. No difference outside Hangul."""
-    case: Literal["upper", "lower", "keep"] = "lower"
+    case: Case = "lower"
     """Case of the symbols: `upper` as in the published English models (ß becomes SS); `keep` doubles the alphabet of a
     cased script."""
-    punctuation: Literal["drop", "keep"] = "drop"
+    casing: Casing = "root"
+    """Rules of case: `turkic` for the languages with dotted and dotless i, `root` for all others."""
+    punctuation: Punctuation = "drop"
     """`drop`: punctuation and symbols become word boundaries, except apostrophes and hyphens between two letters or
-    digits, which become ' and -. `keep`: all visible characters are kept."""
+    digits, which become ' and -, and the letter-like ones of some scripts. `keep`: all visible characters are kept."""
+    normalisation: Version = NEWEST
+    """Version of the rules of `normalise`: those that the recogniser was trained with."""
     symbols: tuple[str, ...]
     """Symbol of each class; the first is the blank."""
 
@@ -81,9 +84,11 @@ class Vocabulary(Config):
         cls,
         texts: Iterable[str],
         *,
-        unit: Literal["grapheme", "jamo"] = "jamo",
-        case: Literal["upper", "lower", "keep"] = "lower",
-        punctuation: Literal["drop", "keep"] = "drop",
+        unit: Unit = "jamo",
+        case: Case = "lower",
+        casing: Casing = "root",
+        punctuation: Punctuation = "drop",
+        normalisation: Version = NEWEST,
     ) -> "Vocabulary":
         """Build the vocabulary of all symbols of the training transcripts.
 
@@ -92,7 +97,14 @@ class Vocabulary(Config):
         Raises:
             ValueError: if no text is left after normalisation.
         """
-        rules = cls(unit=unit, case=case, punctuation=punctuation, symbols=(BLANK,))
+        rules = cls(
+            unit=unit,
+            case=case,
+            casing=casing,
+            punctuation=punctuation,
+            normalisation=normalisation,
+            symbols=(BLANK,),
+        )
         seen = {symbol for text in texts for symbol in rules.split(text)} - {WORD_BOUNDARY}
         if not seen:
             raise ValueError(
@@ -112,7 +124,16 @@ class Vocabulary(Config):
             data = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not readable as JSON: {error}") from None
-        return cls.from_data(data, origin=str(path))
+        return cls.from_stored(data, origin=str(path))
+
+    @classmethod
+    def from_stored(cls, data: Any, *, origin: str) -> "Vocabulary":
+        """Validate the data of a stored vocabulary, which has the first version of the rules if it names none.
+
+        Raises:
+            ValueError: if the data are invalid.
+        """
+        return cls.from_data({"normalisation": 1} | data if isinstance(data, dict) else data, origin=origin)
 
     def save(self, path: Path) -> None:
         """Write JSON, one symbol a line, letters readable as they are."""
@@ -126,26 +147,32 @@ class Vocabulary(Config):
 
         Error rates compare normalised references with normalised hypotheses.
         """
-        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", _CONTROL.sub(" ", text)))
-        if self.case != "keep":
-            text = unicodedata.normalize("NFC", text.upper() if self.case == "upper" else text.lower())
-        clusters = [_without_loose_marks(cluster) for cluster in graphemes(text)]
-        if self.punctuation == "drop":
-            clusters = _drop_punctuation(clusters)
-        return " ".join(unicodedata.normalize("NFC", "".join(clusters)).split())
+        if self.normalisation == 1:
+            return normalise_1.normalise(text, case=self.case, punctuation=self.punctuation)
+        return normalise(text, case=self.case, casing=self.casing, punctuation=self.punctuation)
+
+    def change_case(self, text: str) -> str:
+        """Return a text in the case of the symbols."""
+        return change_case(text, self.case, self.casing)
 
     def split(self, text: str) -> list[str]:
         """Normalise a text and split it into symbols, in the vocabulary or not."""
+        spell = _speller(self.symbols)
+        normal = self.normalise(text)
         symbols: list[str] = []
-        for cluster in graphemes(self.normalise(text)):
-            if cluster == " ":
+        # no cluster contains a space; the first version of the rules let some letters join one
+        for word in [normal] if self.normalisation == 1 else normal.split():
+            if symbols:
                 symbols.append(WORD_BOUNDARY)
-            elif cluster == WORD_BOUNDARY:
-                symbols.append(ESCAPED_BAR)
-            elif self.unit == "jamo" and _HANGUL.match(cluster):
-                symbols += unicodedata.normalize("NFD", cluster)
-            else:
-                symbols.append(cluster)
+            for cluster in graphemes(word):
+                if cluster == " ":
+                    symbols.append(WORD_BOUNDARY)
+                elif cluster == WORD_BOUNDARY:
+                    symbols.append(ESCAPED_BAR)
+                elif self.unit == "jamo" and _HANGUL.match(cluster):
+                    symbols += unicodedata.normalize("NFD", cluster)
+                else:
+                    symbols += spell(cluster)
         return symbols
 
     def unknown(self, text: str) -> list[str]:
@@ -180,6 +207,11 @@ class Vocabulary(Config):
         return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def casing_of_symbols(symbols: Iterable[str], case: Case) -> Casing:
+    """Return the rules of case of an alphabet: those with a dotless i, or a capital I with a dot, are Turkic."""
+    return "turkic" if _DOTLESS[case] in symbols else "root"
+
+
 def graphemes(text: str) -> list[str]:
     """Split a text into extended grapheme clusters (Unicode annex 29)."""
     return list(regex.findall(r"\X", text))
@@ -191,89 +223,6 @@ def describe(symbol: str) -> str:
     return f"{symbol} ({points})"
 
 
-def _without_loose_marks(cluster: str) -> str:
-    # a combining mark without a letter before it (at the start, or after a space) is not part of speech
-    if cluster[0].isspace():
-        return " "
-    return "" if _MARK.match(cluster) else cluster
-
-
-def _drop_punctuation(clusters: list[str]) -> list[str]:
-    kept: list[str] = []
-    for number, cluster in enumerate(clusters):
-        inside = (
-            cluster in _IN_WORD
-            and 0 < number < len(clusters) - 1
-            and _WORD_CHARACTER.match(clusters[number - 1])
-            and _WORD_CHARACTER.match(clusters[number + 1])
-        )
-        if inside:
-            kept.append(_IN_WORD[cluster])
-        else:
-            kept.append(" " if _DROPPED.match(cluster) else cluster)
-    return kept
-
-
-@dataclass(frozen=True)
-class SymbolCount:
-    """A symbol of a corpus with its count and remarks on possible mistakes."""
-
-    symbol: str
-    count: int
-    remarks: tuple[str, ...]
-
-
-def count_symbols(texts: Iterable[str], vocabulary: Vocabulary) -> list[SymbolCount]:
-    """Count every symbol of the transcripts, the most frequent first, with remarks on doubtful ones.
-
-    Remarks: rare (under five times, too few to learn), figures (speakers say words, not digits), a Latin, Greek or
-    Cyrillic letter in words mostly of another of these scripts, look-alike symbols that are both in use, and symbols
-    that are not in the vocabulary.
-
-    Args:
-        texts: raw transcripts.
-        vocabulary: vocabulary that defines the normalisation and the known symbols.
-    """
-    texts = list(texts)
-    counts = Counter(symbol for text in texts for symbol in vocabulary.split(text))
-    foreign = _foreign_letters(vocabulary.normalise(text) for text in texts)
-    known = set(vocabulary.symbols)
-    rows = []
-    for symbol, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        remarks = [] if symbol in known else ["not in the vocabulary"]
-        if count < _RARE_BELOW:
-            remarks.append("rare")
-        if _DIGIT.match(symbol):
-            remarks.append("figures: write numbers as they are spoken")
-        if symbol in foreign:
-            script, other, times = foreign[symbol]
-            remarks.append(f"{script} letter in {times} {other} words: should they be in one alphabet?")
-        remarks += [f"looks like {twin}, also in use" for twin in _twins(symbol) if twin in counts]
-        rows.append(SymbolCount(symbol, count, tuple(remarks)))
-    return rows
-
-
-def _foreign_letters(texts: Iterable[str]) -> dict[str, tuple[str, str, int]]:
-    """Return letters of a minor script in words of the main one: symbol to (its script, main script, word count)."""
-    words = Counter(word for text in texts for word in text.split())
-    scripts = {word: {c: _script(c) for c in graphemes(word)} for word in words}
-    tally = Counter[str]()
-    for word, count in words.items():
-        tally.update({script: count for script in scripts[word].values() if script in _CONFUSABLE_SCRIPTS})
-    if len(tally) < 2:
-        return {}
-    main = tally.most_common(1)[0][0]
-    found = Counter[str]()
-    for word, count in words.items():
-        if main in scripts[word].values():
-            found.update({c: count for c, s in scripts[word].items() if s in _CONFUSABLE_SCRIPTS and s != main})
-    return {c: (_script(c), main, times) for c, times in found.items()}
-
-
-def _script(symbol: str) -> str:
-    # for the scripts compared here, the first word of a letter's Unicode name is its script
-    return unicodedata.name(symbol[0], "?").split()[0] if _LETTER.match(symbol) else ""
-
-
-def _twins(symbol: str) -> list[str]:
-    return [other for group in _TWINS if symbol in group for other in group if other != symbol]
+@lru_cache(maxsize=8)
+def _speller(symbols: tuple[str, ...]) -> Speller:
+    return Speller(symbol for symbol in symbols if symbol not in (WORD_BOUNDARY, ESCAPED_BAR))

@@ -122,6 +122,6 @@ def classes_before(lines: list[str], rest: Any) -> Classes | None:
     """
     if not isinstance(rest, dict):
         return None
-    vocabulary = Vocabulary.from_data(rest, origin="the vocabulary in the checkpoint")
+    vocabulary = Vocabulary.from_stored(rest, origin="the vocabulary in the checkpoint")
     written = dictionary_of(vocabulary)
     return Classes(vocabulary, written.order[: len(vocabulary)]) if written.lines == lines else None

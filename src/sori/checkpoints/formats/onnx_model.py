@@ -1,6 +1,7 @@
 """Run an exported ONNX file in onnxruntime, and compare two files of one recogniser."""
 
 import importlib.util
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ class OnnxFacts(NamedTuple):
             sampling_rate=int(texts["sampling_rate"]),
             hop_samples=float(texts["hop_samples"]),
             shortest_samples=int(texts["shortest_samples"]),
-            vocabulary=Vocabulary.model_validate_json(texts["vocabulary"]) if "vocabulary" in texts else None,
+            vocabulary=_vocabulary(texts["vocabulary"]) if "vocabulary" in texts else None,
             sori_version=texts["sori_version"],
         )
 
@@ -120,6 +121,10 @@ class OnnxModel:
         self.seconds_taken += time.perf_counter() - start
         self.seconds_processed += float(lengths.sum()) / SAMPLE_RATE
         return Frames(torch.from_numpy(data), torch.from_numpy(data_lengths))
+
+
+def _vocabulary(text: str) -> Vocabulary:
+    return Vocabulary.from_stored(json.loads(text), origin="the vocabulary in the metadata")
 
 
 class ErrorRates(NamedTuple):

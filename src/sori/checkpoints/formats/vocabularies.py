@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import regex
 
-from sori.text.vocabulary import BLANK, ESCAPED_BAR, WORD_BOUNDARY, Vocabulary
+from sori.text.vocabulary import BLANK, ESCAPED_BAR, WORD_BOUNDARY, Vocabulary, casing_of_symbols
 
 _BRACKETED = regex.compile(r"[\[<](/?\p{L}+)[\]>]")
 _JAMO = regex.compile(r"[\u1100-\u11FF]")
@@ -47,7 +47,10 @@ def from_tokens(
         else:
             symbols.append(ESCAPED_BAR if token == WORD_BOUNDARY else token)
     text = "".join(s for s in symbols[1:] if s not in (WORD_BOUNDARY, ESCAPED_BAR) and not _BRACKETED.fullmatch(s))
-    data = {"unit": "jamo" if _JAMO.search(text) else "grapheme", "case": _case(text), "symbols": symbols}
+    case = _case(text)
+    casing = casing_of_symbols(text, case)
+    unit = "jamo" if _JAMO.search(text) else "grapheme"
+    data = {"unit": unit, "case": case, "casing": casing, "symbols": symbols}
     kept = regex.search(r"[\p{P}\p{S}--['\-]]", text, flags=regex.VERSION1)
     return Classes(
         Vocabulary.from_data({**data, "punctuation": "keep" if kept else "drop"}, origin=f"{origin}: the vocabulary"),

@@ -15,6 +15,8 @@ from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.files import atomic_write, write_text
 from sori.data.manifest import Utterance
 from sori.data.sources.recordings import Found
+from sori.text.character_changes import CharacterChange, changed_characters
+from sori.text.vocabulary import BLANK, Vocabulary
 
 CURES = {
     "missing": "restore the files, or remove their rows from the table",
@@ -78,6 +80,8 @@ class Report:
     """Number of warnings about recordings that are kept, by kind."""
     others: Counter[str]
     """Number of files that are neither sound nor transcripts, by suffix."""
+    changed: tuple[CharacterChange, ...] = ()
+    """Characters of the transcripts that a recogniser is not trained to write as they are."""
 
     def __str__(self) -> str:
         """Return a few lines for the screen."""
@@ -91,6 +95,10 @@ class Report:
         for title, counts in (("left out", self.excluded), ("kept, with a warning", self.flagged)):
             if counts:
                 lines.append(f"{title}: " + ", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
+        if letters := [change for change in self.changed if change.is_letter]:
+            shown = ", ".join(f"{change.count} x {_point(change.character)}" for change in letters[:_EXAMPLES])
+            more = f" and {len(letters) - _EXAMPLES} others" if len(letters) > _EXAMPLES else ""
+            lines.append(f"letters and marks that training loses: {shown}{more}")
         return "\n".join([*lines, f"details: {self.folder / 'report.md'}"])
 
 
@@ -116,6 +124,7 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
         excluded=Counter(row.reason for row in found.excluded),
         flagged=Counter(flag.warning for flag in flags),
         others=found.others,
+        changed=tuple(changed_characters((u.text or "" for u in utterances), Vocabulary(symbols=(BLANK,)))),
     )
     parts = [
         "# Prepared recordings",
@@ -127,6 +136,7 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
         with atomic_write(into / "report.png") as partial:
             _figure(rows).savefig(partial, dpi=120)
         parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(utterances)]
+        parts.append(_changes(report.changed))
     parts += [_left_out(found), _warnings(flags)]
     if found.others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(found.others.items()))
@@ -204,8 +214,8 @@ def _characters(utterances: Sequence[Utterance]) -> str:
     note = f" The table lists the {len(shown)} most frequent ones." if len(shown) < len(counts) else ""
     rows: list[list[object]] = [
         [
-            f"`{character}`",
-            f"U+{ord(character):04X}",
+            _shown(character),
+            _point(character),
             unicodedata.name(character, "-").lower(),
             count,
             f"{count / total:.2%}",
@@ -216,6 +226,42 @@ def _characters(utterances: Sequence[Utterance]) -> str:
         f"{len(texts)} transcripts, {words} words, {total} characters (NFC), {len(counts)} different characters.{note}"
     )
     return f"## Characters\n\n{head}\n\n" + _table(["character", "code point", "name", "count", "fraction"], rows)
+
+
+def _changes(changed: Sequence[CharacterChange]) -> str:
+    """Return a table of every character that is lost when a recogniser normalises the transcripts."""
+    if not changed:
+        return ""
+    rows = [
+        [
+            _shown(one.character),
+            _point(one.character),
+            unicodedata.name(one.character, "-").lower(),
+            one.count,
+            one.in_words or "-",
+            one.fate,
+        ]
+        for one in changed
+    ]
+    text = (
+        "The transcripts are listed as they are; a recogniser is trained on normalised ones (docs/prepare.md). "
+        "Characters that are not in these as they are, with the default settings:"
+    )
+    note = (
+        "A character that is used inside words may be a letter of the language: write it as a letter (for example ʼ "
+        "U+02BC instead of an apostrophe at the end of a word), or train with `--labels.punctuation keep`."
+    )
+    header = ["character", "code point", "name", "count", "between two letters", "becomes"]
+    parts = ["## Characters that normalisation changes", text, _table(header, rows)]
+    return "\n\n".join([*parts, note] if any(one.in_words for one in changed) else parts)
+
+
+def _shown(character: str) -> str:
+    return f"`{character}`" if character.isprintable() else "-"
+
+
+def _point(character: str) -> str:
+    return f"U+{ord(character):04X}"
 
 
 def _left_out(found: Found) -> str:

@@ -15,7 +15,7 @@ from sori.core.run_folder import RunFolder
 from sori.data import fingerprint
 from sori.data.batches.loader import TextBatches
 from sori.data.batches.speed import SpeedReader, speed_copies
-from sori.data.labels import Unusable, choose_minutes, label
+from sori.data.labels import Unusable, choose_casing, choose_minutes, label
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
@@ -26,7 +26,7 @@ from sori.nn.lengths import num_frames
 from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.runs.tasks.pretraining import audio, balanced
 from sori.runs.tasks.task import Task
-from sori.text.vocabulary import Vocabulary
+from sori.text.vocabulary import NEWEST, Vocabulary
 from sori.training import loop
 
 
@@ -44,9 +44,7 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
             logger.info(
                 f"{recipe.name} uses {labels.minutes:g} minutes of transcribed speech; there is less: using all of it"
             )
-    vocabulary = Vocabulary.fit(
-        (u.text or "" for u in chosen), unit=labels.unit, case=labels.case, punctuation=labels.punctuation
-    )
+    vocabulary = _vocabulary(labels, chosen, folder)
     system = _recogniser(recipe, vocabulary)
     encoder = factory.encoder_of(system)
 
@@ -66,6 +64,12 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
     _keep_excluded(folder, checked.unusable)
     if distributed.rank() == 0:
         vocabulary.save(folder.vocabulary)
+    if not checked.usable:
+        raise ValueError(
+            f"expected utterances to learn from, got {len(chosen)} transcribed ones, none of which can be used; all "
+            f"are listed with the reason in {folder.excluded}, such as {checked.unusable[0].utterance.id}: "
+            f"{checked.unusable[0].reason}. Likely the transcripts belong to other recordings: check some by ear"
+        )
     usable = [one.utterance for one in checked.usable]
     ids = [one.labels for one in checked.usable]
     reader = SpeedReader(audio(recipe, usable, folder), usable, labels.speeds)
@@ -80,6 +84,24 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         logger.info(f"language sampling: {batches.languages}")
     return Task(
         system, batches, _dev_evaluation(recipe, labels), fingerprint.of_utterances(usable, languages=balanced(recipe))
+    )
+
+
+def _vocabulary(labels: LabelConfig, chosen: Sequence[Utterance], folder: RunFolder) -> Vocabulary:
+    """Fit the vocabulary; a run that is continued keeps the rules of normalisation that it was started with."""
+    texts = (u.text or "" for u in chosen)
+    if folder.vocabulary.is_file():
+        started = Vocabulary.load(folder.vocabulary)
+        casing, normalisation = started.casing, started.normalisation
+    else:
+        casing, normalisation = choose_casing(chosen, labels.casing), NEWEST
+    return Vocabulary.fit(
+        texts,
+        unit=labels.unit,
+        case=labels.case,
+        casing=casing,
+        punctuation=labels.punctuation,
+        normalisation=normalisation,
     )
 
 
