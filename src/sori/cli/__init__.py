@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from cyclopts import App
+from pydantic import ValidationError
 
 from sori.cli import (
     comparison,
@@ -25,6 +26,7 @@ from sori.cli import (
 )
 from sori.cli.output import problem
 from sori.core import log
+from sori.core.config import explained
 from sori.inference.transcript_files import STDIN
 
 app = App(
@@ -89,7 +91,7 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             traceback.print_exc()
-        problem(f"sori: {error}")
+        problem(f"sori: {explained(error) if isinstance(error, ValidationError) else error}")
         sys.exit(1 if isinstance(error, RuntimeError) else 2)
     except Exception as error:  # noqa: BLE001 - a fault of sori: one line for the user, the rest in a file
         if debug:

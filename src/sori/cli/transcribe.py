@@ -11,7 +11,7 @@ from sori.cli.exit_codes import leave_if, require_files
 from sori.cli.output import problem, write
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, info
-from sori.core.user_files import read_text
+from sori.core.text_files import read_unicode
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import Confidence
 from sori.decoding.transcript_formats import Format, Transcribed, render
@@ -55,15 +55,16 @@ class Search:
 
     def decoder(self, model: factory.System, *, num_best: int = 1) -> BeamDecoder | None:
         """Return the beam search decoder for `transcribe` and `evaluate`, or None for greedy decoding."""
+        options = {
+            "lm_weight": self.lm_weight,
+            "word_score": self.word_score,
+            "beam_size": self.beam_size,
+            "hot_word_score": self.hot_word_score,
+            "num_best": num_best,
+        }
+        config = BeamConfig.from_data(options, origin="the set of decoding options")
         if self.lm is None and not self.hot_word and num_best == 1:
             return None
-        config = BeamConfig(
-            lm_weight=self.lm_weight,
-            word_score=self.word_score,
-            beam_size=self.beam_size,
-            hot_word_score=self.hot_word_score,
-            num_best=num_best,
-        )
         hot_words = self.hot_word or ()
         return lm_fusion.decoder(model, self.lm, config, known_words_only=not self.unknown_words, hot_words=hot_words)
 
@@ -160,7 +161,7 @@ def align(
             aligned.
     """
     system = store.load(model).to(distributed.device())
-    found = align_module.align(system, recording, read_text(text), skip_penalty=skip_penalty)
+    found = align_module.align(system, recording, read_unicode(text), skip_penalty=skip_penalty)
     if to is None:
         for word, confidence in zip(found.words, found.confidence, strict=True):
             write(f"{word.start:.2f}\t{word.end:.2f}\t{confidence:.2f}\t{word.text}")

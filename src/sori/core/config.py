@@ -40,8 +40,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            lines = [_explain(cls, problem) for problem in error.errors()]
-            raise ValueError(f"{origin} is not a valid {cls.__name__}:\n  " + "\n  ".join(lines)) from None
+            raise ValueError(f"{origin} is not a valid {cls.__name__}:{_lines(cls, error)}") from None
 
     @classmethod
     def from_yaml(cls: type[C], path: Path) -> C:
@@ -114,6 +113,15 @@ def leaves(data: dict[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def explained(error: ValidationError) -> str:
+    """Return the message of an error of a configuration that was not read from data, one line for each problem."""
+    return f"expected valid settings of {error.title}, got{_lines(Config, error)}"
+
+
+def _lines(model: type[BaseModel], error: ValidationError) -> str:
+    return "".join(f"\n  {_explain(model, problem)}" for problem in error.errors())
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:

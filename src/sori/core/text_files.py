@@ -87,6 +87,15 @@ def lines(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[str]:
             before += len(line)
 
 
+def read_unicode(path: Path) -> str:
+    r"""Return the text of a UTF-8 file without its byte order mark; a line ends in `\n` alone.
+
+    Raises:
+        ValueError: as `lines`.
+    """
+    return "".join(lines(path)).replace("\r\n", "\n").replace("\r", "\n")
+
+
 def json_lines(path: Path, *, longest: int = LONGEST_JSON, allow_half_pairs: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield the number and the value of each line of a file with one JSON value a line; blank lines are skipped.
 

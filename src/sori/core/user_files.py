@@ -61,8 +61,9 @@ def read_bytes(path: str | PathLike[str]) -> bytes:
 
 
 def read_text(path: str | PathLike[str], *, encoding: str = "utf-8", errors: str = "strict") -> str:
-    r"""The text of what `open_bytes` opens; as in `Path.read_text`, a line ends in `\n` alone."""
-    return read_bytes(path).decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")
+    r"""The text of what `open_bytes` opens, without a byte order mark; as in `Path.read_text`, lines end in `\n`."""
+    text = read_bytes(path).decode(encoding, errors).removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_handed_over(path: str | PathLike[str]) -> bool:

@@ -38,6 +38,8 @@ from sori.lm.ngram import NgramModel, empty
 from sori.text.vocabulary import SPECIAL, WORD_BOUNDARY, Vocabulary
 
 _PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that are always one grapheme
+_MOST_NATS = 1e6
+"""Scores beyond this would drown the acoustic score in rounding."""
 
 
 class BeamConfig(Config):
@@ -53,16 +55,16 @@ class BeamConfig(Config):
     symbol_threshold: float = Field(12.0, gt=0)
     """Symbols this far below the likeliest class of a frame (12 nats: 6e-6 of its probability) extend no prefix there,
     which makes frames that are almost certainly blank fast; `inf`: exact search."""
-    lm_weight: float = Field(0.8, ge=0)
+    lm_weight: float = Field(0.8, ge=0, le=_MOST_NATS)
     """Factor on the language model's log-probability."""
-    word_score: float = 0.0
+    word_score: float = Field(0.0, ge=-_MOST_NATS, le=_MOST_NATS)
     """Added for each word; values above 0 compensate the preference of language models for few words."""
-    unknown_score: float | None = None
+    unknown_score: float | None = Field(None, ge=-_MOST_NATS, le=_MOST_NATS)
     """Added for each word that is not in the lexicon; None: only words of the lexicon are allowed. Without a lexicon:
     added for each word that is not in the language model, None meaning 0."""
-    unknown_symbol_score: float = 0.0
+    unknown_symbol_score: float = Field(0.0, ge=-_MOST_NATS, le=_MOST_NATS)
     """Added for each symbol of such a word."""
-    hot_word_score: float = 5.0
+    hot_word_score: float = Field(5.0, ge=-_MOST_NATS, le=_MOST_NATS)
     """Added for each hot word."""
     log_add: bool = True
     """Sum over the alignments of a text, as CTC defines it; False: use only the best one (flashlight's default)."""

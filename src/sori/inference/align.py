@@ -31,10 +31,16 @@ def align(
         characters that are not in the recogniser's vocabulary.
 
     Raises:
-        ValueError: the model is not a recogniser, or the text has more characters than the speech has frames.
+        ValueError: the model is not a recogniser, or the text has no words, or more characters than the speech has
+            frames.
         FileNotFoundError: there is no such file.
     """
     recogniser, vocabulary = checked_recogniser(model)
+    if not vocabulary.split(text):
+        raise ValueError(
+            f"expected a text with words, got {text[:50]!r}, which is empty after normalisation; likely an empty file, "
+            "or one with punctuation only: give the words that are spoken"
+        )
     chunks = list(chunk_logits(recogniser.eval(), Path(source) if isinstance(source, str) else source))
     if not chunks:
         raise ValueError(f"{source} contains only silence; there is no speech to align the text with")

@@ -3,6 +3,7 @@
 KenLM, SRILM and IRSTLM differ in white space and in the fields that they omit; all their files are accepted.
 """
 
+import codecs
 import io
 import math
 import re
@@ -144,7 +145,7 @@ class _Reader:
         )
 
     def _counts(self) -> list[int]:
-        while (line := self._line()) != b"\\data\\":
+        while (line := self._line()) not in (b"\\data\\", codecs.BOM_UTF8 + b"\\data\\"):
             if line is None:
                 raise ValueError(
                     f"{self.path}: expected an ARPA file, got a file without the line \\data\\; likely text or "

@@ -35,9 +35,7 @@ _WITHOUT_CONJUNCTS = (
 )
 _JOINED = rf"[[\p{{L}}\p{{M}}]--[{_WITHOUT_CONJUNCTS}]]"
 _JOINER_RUN = regex.compile(rf"[{JOINERS}]+")
-_BESIDE_JOINED = regex.compile(
-    rf"(?<={_JOINED}[\p{{M}}{JOINERS}]*).|[{JOINERS}]+(?={_JOINED})", regex.VERSION1
-)
+_BESIDE_JOINED = regex.compile(rf"(?<={_JOINED}[\p{{M}}{JOINERS}]*).|[{JOINERS}]+(?={_JOINED})", regex.VERSION1)
 
 _LETTER_LIKE = (
     r"\u104C-\u104F"  # Burmese words that are written with one sign

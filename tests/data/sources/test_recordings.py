@@ -1,6 +1,7 @@
 """Folders and tables of recordings in the forms that users have them."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -148,3 +149,32 @@ def test_a_table_in_another_encoding_is_not_guessed(tmp_path):
     (tmp_path / "t.csv").write_bytes("audio,text\na.wav,grüße\n".encode("latin-1"))
     with pytest.raises(ValueError, match="line 2, got byte 0xfc"):
         read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(("sound", "text"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("suffix", [".txt", ".TXT"])
+def test_a_transcript_is_found_in_either_form_of_a_name(tmp_path, sound, text, suffix):
+    sound, text = (unicodedata.normalize(form, "café") for form in (sound, text))
+    touch(tmp_path, f"{sound}.wav")
+    (tmp_path / f"{text}{suffix}").write_text("un café", encoding="utf-8")
+    found = read_folder(tmp_path)
+    assert [item.text for item in found.items] == ["un café"]
+    assert not found.others
+
+
+@pytest.mark.parametrize(("disk", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_table_names_files_in_either_form(tmp_path, disk, listed):
+    disk, listed = (unicodedata.normalize(form, "été/café.wav") for form in (disk, listed))
+    touch(tmp_path, disk)
+    (tmp_path / "t.tsv").write_text(f"path\ttext\n{listed}\thello\n", encoding="utf-8")
+    assert [item.path for item in read_table(tmp_path / "t.tsv").items] == [str(tmp_path / disk)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1251"])
+def test_a_transcript_in_another_encoding_is_named_with_the_cure(tmp_path, encoding):
+    touch(tmp_path, "a.wav")
+    (tmp_path / "a.txt").write_text("привет мир", encoding=encoding)
+    (row,) = read_folder(tmp_path).excluded
+    assert row.reason == "unreadable transcript"
+    assert "iconv -f" in row.detail
+    assert ("UTF-16" in row.detail) == (encoding != "cp1251")

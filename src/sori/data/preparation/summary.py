@@ -248,7 +248,7 @@ def _changes(changed: Sequence[CharacterChange]) -> str:
         "Characters that are not in these as they are, with the default settings:"
     )
     note = (
-        "A character that is used inside words may be a letter of the language: write it as a letter (for example ʼ "
+        "A character that is used inside words may be a letter of the language: write it as a letter (for example "
         "U+02BC instead of an apostrophe at the end of a word), or train with `--labels.punctuation keep`."
     )
     header = ["character", "code point", "name", "count", "between two letters", "becomes"]

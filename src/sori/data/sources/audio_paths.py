@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePath
 
+from sori.core.file_names import existing
 from sori.data.sources.recordings import AUDIO, FOREIGN_AUDIO
 
 _MOST_FILES = 5_000_000
@@ -51,11 +52,11 @@ class AudioPaths:
         return any(_exists(path) for path in self._found.values())
 
     def _find(self, name: str, where: str) -> Path:
-        beside = self.table.parent / name  # an absolute path stays as it is
+        beside = _existing(self.table.parent / name)  # an absolute path stays as it is
         if self.root is None or _exists(beside):
             return beside
-        if _exists(self.root / name):
-            return self.root / name
+        if _exists(below := _existing(self.root / name)):
+            return below
         if self._below is None:
             self._below = _files_below(self.root)
         same = _nearest(self._below.get(_key(name)[-1], []), name)
@@ -65,6 +66,13 @@ class AudioPaths:
                 f"{', ...' if len(same) > 2 else ''}; write paths relative to {self.root} into the table"
             )
         return same[0] if same else beside
+
+
+def _existing(path: Path) -> Path:
+    try:
+        return existing(path)
+    except (OSError, ValueError):  # a name that no file can have
+        return path
 
 
 def _exists(path: Path) -> bool:

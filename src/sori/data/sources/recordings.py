@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sori.core.user_files import read_text
+from sori.core.file_names import same_name
+from sori.core.text_files import read_unicode
 
 AUDIO = frozenset(
     ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist".split()  # noqa: SIM905
@@ -93,24 +94,26 @@ def _folders(folder: Path, found: Found) -> Iterator[Path]:
 
 def _add_directory(directory: Path, names: list[str], folder: Path, found: Found) -> None:
     lines = _trans_lines(directory, names, found)
-    stems = {Path(name).stem for name in names if Path(name).suffix.lower() in AUDIO and not name.startswith(".")}
+    texts = {same_name(Path(name).stem): directory / name for name in names if Path(name).suffix.lower() == ".txt"}
+    sounds = (name for name in names if Path(name).suffix.lower() in AUDIO and not name.startswith("."))
+    stems = {same_name(Path(name).stem) for name in sounds}
     for name in names:
         path, suffix = directory / name, Path(name).suffix.lower()
         if name.startswith("."):
             found.others["hidden"] += 1
         elif suffix in AUDIO:
-            _add_file(path, folder, lines, found)
+            _add_file(path, folder, lines, texts.get(same_name(path.stem)), found)
         elif suffix in FOREIGN_AUDIO:
             detail = f"this format cannot be decoded; convert it: ffmpeg -i {name} {path.stem}.flac"
             found.excluded.append(Excluded(_name(path, folder), str(path), "unsupported format", detail))
-        elif not name.endswith(".trans.txt") and not (suffix == ".txt" and path.stem in stems):
+        elif not name.endswith(".trans.txt") and not (suffix == ".txt" and same_name(path.stem) in stems):
             found.others[suffix or "no suffix"] += 1
     for stem in sorted(lines.keys() - stems):
         detail = "listed in a .trans.txt, but there is no such sound file"
         found.excluded.append(Excluded(stem, str(directory / stem), "missing", detail))
 
 
-def _add_file(path: Path, folder: Path, lines: dict[str, str], found: Found) -> None:
+def _add_file(path: Path, folder: Path, lines: dict[str, str], beside: Path | None, found: Found) -> None:
     name = _name(path, folder)
     try:
         str(path).encode()
@@ -118,13 +121,12 @@ def _add_file(path: Path, folder: Path, lines: dict[str, str], found: Found) -> 
         detail = "the file name is not UTF-8; rename it"
         found.excluded.append(Excluded(_printable(name), _printable(str(path)), "wrongly named", detail))
         return
-    text = lines.get(path.stem)
-    beside = path.with_suffix(".txt")
+    text = lines.get(same_name(path.stem))
     try:
-        if beside.exists() and not beside.is_dir():
-            text = read_text(beside, encoding="utf-8-sig")
+        if beside is not None:
+            text = read_unicode(beside)
     except (OSError, ValueError) as error:
-        detail = _unreadable(beside, error)
+        detail = str(error)
         found.excluded.append(Excluded(name, str(path), "unreadable transcript", detail))
         return
     numbers = _LIBRISPEECH_NAME.fullmatch(path.stem)
@@ -137,22 +139,16 @@ def _trans_lines(directory: Path, names: list[str], found: Found) -> dict[str, s
     for name in names:
         if name.endswith(".trans.txt"):
             try:
-                text = read_text(directory / name, encoding="utf-8-sig")
+                text = read_unicode(directory / name)
             except (OSError, ValueError) as error:
-                detail = _unreadable(directory / name, error)
+                detail = str(error)
                 found.excluded.append(Excluded(name, str(directory / name), "unreadable transcript", detail))
                 continue
             for line in text.splitlines():
                 stem, _, transcript = line.strip().partition(" ")
                 if stem:
-                    lines[stem] = transcript
+                    lines[same_name(stem)] = transcript
     return lines
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"{path.name} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8"
-    return f"{path.name} cannot be read: {error}"
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -10,20 +10,18 @@
 All are UTF-8. An id without a text is an utterance with an empty text.
 """
 
-import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from sori.core.user_files import read_bytes
+from sori.core.text_files import read_unicode
 
 Format = Literal["txt", "tsv", "trn", "kaldi"]
 _ID_COLUMNS = ("id", "utt", "utt_id", "utterance", "utterance_id", "key", "file", "path")
 _TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence", "reference", "ref", "hypothesis", "hyp")
 _TRN = re.compile(r"(.*)\(([^()\s]+)\)\s*")
 _ALTERNATIVES = re.compile(r"\{[^{}]*\s/\s[^{}]*\}")
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_texts(path: Path, form: Format | None = None) -> dict[str, str]:
@@ -68,25 +66,11 @@ def _by_name(path: Path) -> Format:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {'is a folder, not a text file' if path.is_dir() else 'no such file'}")
-    data = read_bytes(path)
-    if not data.strip():
+    text = read_unicode(path)
+    if not text.strip():
         raise ValueError(f"{path} is empty; expected one line for each utterance. Did the step that wrote it fail?")
-    if data.startswith(_UTF16) or b"\0" in data:
-        raise ValueError(
-            f"{path}: expected UTF-8, got UTF-16 or binary data; convert it: "
-            f"`iconv -f UTF-16 -t UTF-8 {path.name} > utf8/{path.name}`"
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: expected UTF-8, got the byte 0x{data[error.start]:02x}; the file is probably in an "
-            f"older encoding of its language. Convert it, for example with `iconv -f LATIN1 -t UTF-8 {path.name} > "
-            f"utf8/{path.name}`, and check the letters afterwards"
-        ) from None
     # str.splitlines would also split at characters that may occur within a text
-    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+    return text.removesuffix("\n").split("\n")
 
 
 def _pairs(path: Path, lines: list[str], form: Format) -> Iterator[tuple[str, str, str]]:

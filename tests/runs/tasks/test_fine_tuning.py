@@ -1,0 +1,70 @@
+"""Vocabularies of recognisers: the case of the language, and the rules of a run that is continued."""
+
+import json
+import shutil
+
+import pytest
+
+from sori import recipes
+from sori.core.run_folder import RunFolder
+from sori.data.labels import choose_casing
+from sori.data.manifest import Utterance, read_manifest
+from sori.data.preparation.prepare import prepare
+from sori.runs import run
+from sori.runs.tasks.fine_tuning import recognition
+from sori.text.vocabulary import Vocabulary
+
+
+def said(text, language):
+    return Utterance(text, "a.wav", 0.0, 16_000, text=text, language=language)
+
+
+def test_the_case_is_that_of_the_language(caplog):
+    turkish, english = said("IŞIK", "tur"), said("LIGHT", "eng")
+    assert choose_casing([turkish, turkish], "language") == "turkic"
+    assert choose_casing([english], "language") == "root"
+    assert choose_casing([english], "turkic") == "turkic"
+    assert not caplog.records
+    assert choose_casing([turkish, english], "language") == "root"
+    assert "1 of 2 transcripts are in Turkish" in caplog.text
+    caplog.clear()
+    assert choose_casing([said("İki", None)], "language") == "root"
+    assert "--labels.casing turkic" in caplog.text
+
+
+@pytest.fixture
+def labelled(tone_corpus, tmp_path):
+    """Return a function that prepares two recordings with some transcripts."""
+
+    def prepared(*texts):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        for number, text in enumerate(texts):
+            shutil.copy(sorted((tone_corpus / "audio" / "anna").glob("*.wav"))[number], folder / f"{number}.wav")
+            (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+        prepare(folder, tmp_path / "prepared")
+        return tmp_path / "prepared"
+
+    return prepared
+
+
+def test_nothing_learnable_is_said(labelled, tmp_path):
+    data = labelled("word " * 300, "word " * 300)
+    recipe = recipes.by_name("ctc_smoke").override({"corpora": [str(data)]})
+    with pytest.raises(ValueError, match="2 transcribed ones, none of which can be used.*too short for its transcript"):
+        run.train(recipe, into=tmp_path / "run")
+
+
+def test_a_run_that_is_continued_keeps_its_rules(labelled, tmp_path):
+    data = labelled("\u1005\u102c", "\u1000\u102c")
+    recipe = recipes.by_name("ctc_smoke").override({"corpora": [str(data)]})
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    new = recognition(recipe, read_manifest(data), folder).system.vocabulary
+    assert (new.normalisation, new.symbols[2:]) == (2, ("\u1000", "\u1005", "\u102c"))
+    stored = json.loads(folder.vocabulary.read_text(encoding="utf-8"))
+    del stored["normalisation"], stored["casing"]  # as the first versions of sori wrote it
+    folder.vocabulary.write_text(json.dumps(stored), encoding="utf-8")
+    old = recognition(recipe, read_manifest(data), folder).system.vocabulary
+    assert (old.normalisation, old.symbols[2:]) == (1, ("\u1000", "\u1005"))
+    assert Vocabulary.load(folder.vocabulary) == old
