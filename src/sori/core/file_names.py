@@ -1,6 +1,5 @@
 """Compare names of files that look alike: macOS writes é as two characters (NFD), most other programs as one (NFC)."""
 
-import os
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
@@ -23,4 +22,4 @@ def existing(path: Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _names(folder: Path, _changed: int) -> dict[str, str]:
-    return {same_name(name): name for name in sorted(os.listdir(folder))}
+    return {same_name(path.name): path.name for path in sorted(folder.iterdir())}

@@ -1,7 +1,7 @@
 """Normalisation of transcripts, for any script: what a recogniser is trained to write.
 
 No letter, mark or digit is lost, except marks without a letter before them; `character_changes.py` counts what is
-changed in a text. docs/prepare.md describes the rules by script.
+changed in a text. docs/normalisation.md describes the rules by script.
 """
 
 import unicodedata

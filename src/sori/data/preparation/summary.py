@@ -244,7 +244,7 @@ def _changes(changed: Sequence[CharacterChange]) -> str:
         for one in changed
     ]
     text = (
-        "The transcripts are listed as they are; a recogniser is trained on normalised ones (docs/prepare.md). "
+        "The transcripts are listed as they are; a recogniser is trained on normalised ones (docs/normalisation.md). "
         "Characters that are not in these as they are, with the default settings:"
     )
     note = (
