@@ -51,7 +51,7 @@ def labelled(tone_corpus, tmp_path):
 def test_nothing_learnable_is_said(labelled, tmp_path):
     data = labelled("word " * 300, "word " * 300)
     recipe = recipes.by_name("ctc_smoke").override({"corpora": [str(data)]})
-    with pytest.raises(ValueError, match=r"2 transcribed ones, none of which can be used.*too short for its transcript"):
+    with pytest.raises(ValueError, match=r"2 transcribed ones, none of which can be used.*too short for its"):
         run.train(recipe, into=tmp_path / "run")
 
 
