@@ -166,3 +166,12 @@ def test_a_text_too_long_for_the_recording_is_refused(call, folder, recogniser_r
     code, _, err = call("align", recogniser_run, folder / "one.wav", "said.txt")
     assert code == 2
     assert "frames" in err
+
+
+def test_a_name_that_is_too_long_fails_alone(call, folder, recogniser_run):
+    long = folder / f"{'a' * 251}.wav"
+    shutil.copy(folder / "one.wav", long)
+    code, out, err = call("transcribe", recogniser_run, folder, "--into", "out", "--format", "TextGrid")
+    assert code == 1
+    assert out.splitlines() == ["out/deep/two.TextGrid", "out/one.TextGrid"]
+    assert "260 bytes, of at most 255; rename the recording" in err

@@ -44,6 +44,7 @@ def evaluate(
         data: Prepared folder; may be given several times.
         split: Split to use, or `all`. Folders without splits are used as a whole.
         against: Second recogniser to compare with, on the same recordings and with the same language model.
+        language: Language of the texts (ISO 639-3): with --case, I and İ are changed as in tur, aze and others.
         save: Write the error rates and every utterance to this JSON file.
         report: Write a web page with error rates, confusions, speakers, lengths, and every utterance with its errors
             and audio.
@@ -67,6 +68,7 @@ def score(
     speaker_of: str | None = None,
     case: scores.Case = "keep",
     punctuation: scores.Punctuation = "keep",
+    language: str | None = None,
     save: Path | None = None,
     report: Path | None = None,
 ) -> None:
@@ -93,6 +95,7 @@ def score(
         speaker_of=speaker_of,
         case=case,
         punctuation=punctuation,
+        language=language,
     )
     _output(found, save=save, report=report)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, info
-from sori.core.files import write_text
+from sori.core.files import MAX_NAME_BYTES, write_text
 from sori.core.log import one_line
 from sori.core.user_files import is_handed_over, open_bytes
 from sori.data.sources.recordings import AUDIO
@@ -92,6 +92,10 @@ def write(
         For each recording, the file that was written, or the reason of the failure.
     """
     for job in jobs:
+        if (length := len(os.fsencode(job.transcript.name))) > MAX_NAME_BYTES:
+            reason = f"the name of its transcript has {length} bytes, of at most {MAX_NAME_BYTES}; rename the recording"
+            yield FailedRecording(job.recording, reason)
+            continue
         if job.transcript.exists() and not overwrite:
             yield FailedRecording(job.recording, f"{job.transcript} exists; replace it with --overwrite")
             continue

@@ -202,3 +202,10 @@ def test_files_of_other_utterances_are_refused(small, tmp_path):
         scores.score(lines, fewer)
     with pytest.raises(ValueError, match="expected files with ids"):
         scores.score(lines, lines, speaker_of=SPEAKER)
+
+
+def test_turkish_texts_are_compared_in_their_own_case(tmp_path):
+    reference = write(tmp_path / "r.tsv", [("a", "IŞIK İki")])
+    hypothesis = write(tmp_path / "h.tsv", [("a", "ışık iki")])  # noqa: RUF001 - Turkish
+    assert scores.score(reference, hypothesis, case="lower", language="tur").reports[0].cer.rate == 0
+    assert scores.score(reference, hypothesis, case="lower").reports[0].cer.rate > 0

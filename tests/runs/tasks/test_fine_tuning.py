@@ -16,7 +16,7 @@ from sori.text.vocabulary import Vocabulary
 
 
 def said(text, language):
-    return Utterance(text, "a.wav", 0.0, 16_000, text=text, language=language)
+    return Utterance(text, "a.wav", 0.0, 16_000, text=text, speaker=None, language=language, split=None)
 
 
 def test_the_case_is_that_of_the_language(caplog):

@@ -15,6 +15,7 @@ from sori.evaluation.error_rate import Difference, ErrorReport, compare, error_r
 from sori.evaluation.report.transcript_pairs import Format, read_texts
 from sori.evaluation.report.verdict import Verdict, caution, verdict
 from sori.models.factory import System
+from sori.text.normalise import Casing, casing_of_language
 from sori.text.vocabulary import BLANK, Vocabulary
 
 Case = Literal["keep", "lower", "upper"]
@@ -85,6 +86,7 @@ def score(
     speaker_of: str | None = None,
     case: Case = "keep",
     punctuation: Punctuation = "keep",
+    language: str | None = None,
 ) -> Scores:
     """Return the error rates of text files from any recogniser.
 
@@ -97,6 +99,7 @@ def score(
             intervals are over speakers.
         case: keep the case, or convert to one case.
         punctuation: keep punctuation, or drop it as `Vocabulary` does.
+        language: language of the texts, which decides on the case of i in Turkish and Azerbaijani.
 
     Raises:
         FileNotFoundError: a file does not exist.
@@ -118,7 +121,8 @@ def score(
     texts = [list(references.values()), *hypotheses]
     notes = []
     if case != "keep" or punctuation != "keep":
-        rules = Vocabulary(symbols=(BLANK,), case=case, punctuation=punctuation)
+        casing = casing_of_language(language)
+        rules = Vocabulary(symbols=(BLANK,), case=case, casing=casing, punctuation=punctuation)
         texts = [[rules.normalise(text) for text in side] for side in texts]
         notes.append(f"before scoring, case: {case}, punctuation: {punctuation}")
     reports = tuple(error_rates(texts[0], side, speakers) for side in texts[1:])
@@ -149,7 +153,9 @@ def evaluate(
     spellings = {tuple(one.reference for one in report.utterances) for report in reports}
     notes = []
     if len(spellings) > 1:
-        reports = [_in_one_spelling(report, recordings) for report in reports]
+        casings = {system.vocabulary.casing for system, _ in systems if system.vocabulary}
+        casing: Casing = "turkic" if "turkic" in casings else "root"
+        reports = [_in_one_spelling(report, recordings, casing) for report in reports]
         notes.append("the two recognisers spell differently: both are compared in lower case without punctuation")
     ids = [one.id for one in recordings]
     names = _names([name for name, _, _ in recognisers])
@@ -168,8 +174,8 @@ def _scores(
     return Scores(names, reports, tuple(ids), tuple(recordings), difference, tuple(notes))
 
 
-def _in_one_spelling(report: ErrorReport, recordings: Sequence[Utterance]) -> ErrorReport:
-    rules = Vocabulary(symbols=(BLANK,), case="lower", punctuation="drop")
+def _in_one_spelling(report: ErrorReport, recordings: Sequence[Utterance], casing: Casing) -> ErrorReport:
+    rules = Vocabulary(symbols=(BLANK,), case="lower", casing=casing, punctuation="drop")
     references = [rules.normalise(one.text or "") for one in recordings]
     hypotheses = [rules.normalise(one.hypothesis) for one in report.utterances]
     return error_rates(references, hypotheses, [one.speaker for one in report.utterances])
