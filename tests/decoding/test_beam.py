@@ -316,3 +316,24 @@ def test_finds_what_flashlight_finds(order, tmp_path):
         text, score = flashlight_search(row, config, path, lexicon)
         assert best.text == text
         assert best.score == pytest.approx(score, abs=1e-3)
+
+
+def test_words_are_spelled_with_the_code_points_of_a_recogniser():
+    hindi = "हिन्दी"
+    vocabulary = Vocabulary(symbols=("<blank>", "|", *sorted(set(hindi))), unit="grapheme")
+    decoder = BeamDecoder(vocabulary, lexicon=[hindi, "हद"], hot_words=[hindi])
+    assert decoder.unspelled == []
+    logits = random_logits(frames=12, classes=len(vocabulary), seed=3)
+    assert {h.text for h in decoder.decode(logits)[0]} <= {hindi, "हद", f"{hindi} {hindi}", ""}
+
+
+def test_turkish_words_are_spelled_in_their_own_case():
+    vocabulary = Vocabulary.fit(["ışık iki"], casing="turkic")  # noqa: RUF001 - Turkish
+    assert BeamDecoder(vocabulary, lexicon=["IŞIK", "İKİ"]).unspelled == []
+
+
+@pytest.mark.parametrize("name", ["lm_weight", "word_score", "unknown_score", "unknown_symbol_score", "hot_word_score"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
+def test_scores_that_are_no_numbers_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        BeamConfig(**{name: value})

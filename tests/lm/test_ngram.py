@@ -261,3 +261,11 @@ def test_numbers_with_many_exponents_and_lines_without_end_are_errors(tmp_path, 
     monkeypatch.setattr(arpa, "_LONGEST_LINE", 100)
     with pytest.raises(ValueError, match=r"line 18: expected at most 100 bytes in a line, got '-0.5"):
         model_of(ARPA.replace("-0.5\tab ba", f"-0.5\tab {'ba' * 100}"), tmp_path)
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    plain, marked = tmp_path / "plain.arpa", tmp_path / "marked.arpa"
+    text = ARPA[ARPA.index("\\data") :]
+    plain.write_text(text, encoding="utf-8")
+    marked.write_text(text, encoding="utf-8-sig")
+    assert NgramModel.read(marked).words == NgramModel.read(plain).words

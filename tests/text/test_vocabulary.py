@@ -142,3 +142,10 @@ def test_real_transcripts_come_back(name, size, data_dir):
     vocabulary = Vocabulary.fit(texts)
     assert len(vocabulary) == size
     assert all(vocabulary.decode(vocabulary.encode(text)) == vocabulary.normalise(text) for text in texts[::20])
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    Vocabulary.fit(["abc"]).save(path)
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert Vocabulary.load(path) == Vocabulary.fit(["abc"])

@@ -44,7 +44,6 @@ def evaluate(
         data: Prepared folder; may be given several times.
         split: Split to use, or `all`. Folders without splits are used as a whole.
         against: Second recogniser to compare with, on the same recordings and with the same language model.
-        language: Language of the texts (ISO 639-3): with --case, I and İ are changed as in tur, aze and others.
         save: Write the error rates and every utterance to this JSON file.
         report: Write a web page with error rates, confusions, speakers, lengths, and every utterance with its errors
             and audio.
@@ -84,6 +83,7 @@ def score(
             intervals over speakers.
         case: Keep upper and lower case, or convert both texts to one case.
         punctuation: Keep punctuation, or remove it (apostrophes and hyphens within words are kept).
+        language: Language of the texts (ISO 639-3): with --case, I and İ are changed as in tur, aze and others.
         save: Write the error rates and every utterance to this JSON file.
         report: Write a web page with error rates, confusions, speakers, lengths, and every utterance with its errors.
     """

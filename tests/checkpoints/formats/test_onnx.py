@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 import sys
@@ -10,7 +11,7 @@ from torch import nn
 
 from sori.checkpoints.formats import onnx as conversion
 from sori.checkpoints.formats.onnx import TOLERANCE, export_onnx, quantize_onnx
-from sori.checkpoints.formats.onnx_model import ErrorRates, OnnxModel, gate, num_bytes, weights_beside
+from sori.checkpoints.formats.onnx_model import ErrorRates, OnnxFacts, OnnxModel, gate, num_bytes, weights_beside
 from sori.models.ctc import Ctc, CtcConfig
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.lengths import valid
@@ -328,3 +329,14 @@ def test_full_size(tmp_path):
         batch = waveforms(lengths)
         assert largest_difference(model.extract_features(*batch), from_torch(system, *batch)) < 1e-4
     assert quantize_onnx(path, into) < 0.35 * num_bytes(path)
+
+
+def test_the_vocabulary_of_an_older_file_has_the_first_rules():
+    facts = OnnxFacts("logits", 16_000, 320.0, 400, Vocabulary.fit(["ab"]), "0.1")
+    texts = facts.to_metadata()
+    assert OnnxFacts.from_metadata(texts) == facts
+    older = json.loads(texts["vocabulary"])
+    del older["normalisation"], older["casing"]
+    vocabulary = OnnxFacts.from_metadata(texts | {"vocabulary": json.dumps(older)}).vocabulary
+    assert vocabulary.normalisation == 1
+    assert vocabulary.symbols == facts.vocabulary.symbols

@@ -32,3 +32,9 @@ def test_fingerprints_of_different_texts_differ(tmp_path):
     assert fingerprint.of_texts([tmp_path / "a.txt"]) == before
     (tmp_path / "a.txt").write_text("one\n" * 699_999 + "two\n")
     assert fingerprint.of_texts([tmp_path / "a.txt"])["digest"] != before["digest"]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "marked.txt"
+    path.write_text("one\n\ufefftwo\n", encoding="utf-8-sig")
+    assert list(lines(path)) == ["one\n", "\ufefftwo\n"]
