@@ -25,7 +25,7 @@ def test_tensorboard_reads_what_was_written_and_drops_what_is_repeated(tmp_path)
 def test_a_full_disk_ends_the_event_files_with_one_warning(tmp_path, monkeypatch, caplog):
     board = Board(tmp_path, step=0)
     opened = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, *args: opened(Path("/dev/full"), *args))
+    monkeypatch.setattr(Path, "open", lambda _, *args: opened(Path("/dev/full"), *args))
     with caplog.at_level(logging.WARNING, "sori"):
         board.add(1, {"train/loss": 1.0})
         board.add(2, {"train/loss": 1.0})

@@ -66,6 +66,6 @@ class Board:
         restart = SessionLog(status=SessionLog.START)
         self._write(Event(wall_time=time.time(), step=self._step + 1, session_log=restart))
 
-    def _write(self, event: Any) -> None:  # noqa: ANN401 - protocol buffers have no types
+    def _write(self, event: Any) -> None:
         self._records.write(event.SerializeToString())
         self._file.flush()
