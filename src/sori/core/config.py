@@ -12,9 +12,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sori.core.foreign_values import shortened, shown
 from sori.core.user_files import read_text
 
 C = TypeVar("C", bound="Config")
+_MAX_PROBLEMS = 50
+"""Number of problems listed in a message."""
 
 
 class Config(BaseModel):
@@ -121,13 +124,16 @@ def explained(error: ValidationError) -> str:
 
 
 def _lines(model: type[BaseModel], error: ValidationError) -> str:
-    return "".join(f"\n  {_explain(model, problem)}" for problem in error.errors())
+    problems = error.errors()
+    lines = [_explain(model, problem) for problem in problems[:_MAX_PROBLEMS]]
+    lines += [f"and {len(problems) - len(lines):,} more"] if len(problems) > len(lines) else []
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(shortened(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg']} (got {problem['input']!r})"
+        return f"{where}: {problem['msg']} (got {shown(problem['input'])})"
     known = list(model.model_fields)
-    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+    near = difflib.get_close_matches(shortened(problem["loc"][-1]), known, n=1)
     return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")

@@ -21,13 +21,13 @@ from sori.checkpoints.formats.fairseq_text import (
     dictionary_of,
     read_lines,
 )
-from sori.checkpoints.formats.foreign_values import shortened
 from sori.checkpoints.formats.hf_files import is_tensors, without_values
 from sori.checkpoints.formats.imported import Imported, Model
 from sori.checkpoints.formats.origin import FairseqOrigin
 from sori.checkpoints.formats.pickles import read_pickle
 from sori.checkpoints.formats.tensors import Row, give, require_count, take
 from sori.checkpoints.formats.vocabularies import Classes
+from sori.core.foreign_values import shortened
 from sori.core.shapes import Tensor
 from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.models.wav2vec import Wav2VecConfig

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sori.checkpoints.formats.foreign_values import shown
 from sori.core.files import read_json
+from sori.core.foreign_values import shown
 
 MAX_BYTES = 100 << 20
 """Largest file. Published vocabularies have up to 10 MB."""

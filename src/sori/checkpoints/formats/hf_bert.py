@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from sori.checkpoints.formats.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
 from sori.checkpoints.formats.foreign_json import checked, read_if_there
-from sori.checkpoints.formats.foreign_values import shortened, shown
 from sori.checkpoints.formats.hf_files import CONFIG, WEIGHTS, TensorFiles, read_weights
 from sori.checkpoints.formats.hf_schemas import BertFields
 from sori.checkpoints.formats.hf_wordpiece import read_wordpiece, write_wordpiece
@@ -26,6 +25,7 @@ from sori.checkpoints.formats.origin import MAX_LINES, HuggingFaceOrigin
 from sori.checkpoints.formats.tensors import Row, give, require_count, take
 from sori.core.archives import open_zip
 from sori.core.files import inside, write_tensors
+from sori.core.foreign_values import shortened, shown
 from sori.core.shapes import Tensor
 from sori.core.user_files import open_bytes
 from sori.models.bert import BertConfig

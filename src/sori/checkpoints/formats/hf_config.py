@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sori.checkpoints.formats.foreign_json import checked, read_if_there
-from sori.checkpoints.formats.foreign_values import shown
 from sori.checkpoints.formats.hf_schemas import Kind, Preprocessor, Processor, Wav2Vec2Fields
 from sori.checkpoints.formats.imported import Model, own_parts, refuse
 from sori.checkpoints.formats.origin import HuggingFaceOrigin
 from sori.core.audio import SAMPLE_RATE
+from sori.core.foreign_values import shown
 from sori.models.ctc import CtcConfig
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig

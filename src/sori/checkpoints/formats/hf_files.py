@@ -8,9 +8,9 @@ import safetensors
 import safetensors.torch
 
 from sori.checkpoints.formats.foreign_json import checked, read_if_there
-from sori.checkpoints.formats.foreign_values import shortened, shown
 from sori.checkpoints.formats.hf_schemas import Index
 from sori.checkpoints.formats.pickles import read_pickle
+from sori.core.foreign_values import shortened, shown
 from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sori.checkpoints.formats.foreign_json import checked, read_if_there
-from sori.checkpoints.formats.foreign_values import shortened
 from sori.checkpoints.formats.hf_schemas import AddedToken, Languages, Numbers, Token, TokenizerFields, Tokens
 from sori.checkpoints.formats.origin import HuggingFaceOrigin, TokenizerFile
 from sori.checkpoints.formats.vocabularies import Classes, from_tokens, to_tokens
+from sori.core.foreign_values import shortened
 from sori.text.vocabulary import Vocabulary
 
 VOCAB: TokenizerFile = "vocab.json"

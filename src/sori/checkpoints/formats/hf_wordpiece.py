@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from sori.checkpoints.formats.foreign_json import checked, read_if_there
-from sori.checkpoints.formats.foreign_values import shown
 from sori.checkpoints.formats.hf_schemas import Normalizer, Step, TokenizerFields, WholeTokenizer
+from sori.core.foreign_values import shown
 from sori.core.user_files import read_text
 from sori.text.wordpiece import CLS, MASK, PAD, SEP, UNK, Spelling, WordPiece
 

@@ -8,7 +8,7 @@ from typing import IO, Any, ClassVar, cast
 
 import torch
 
-from sori.checkpoints.formats.foreign_values import shown
+from sori.core.foreign_values import shown
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from sori.checkpoints.formats.foreign_values import shown
 from sori.checkpoints.formats.pickle_records import Record, require_keys
+from sori.core.foreign_values import shown
 from sori.core.shapes import Tensor
 
 MAX_DEPTH = 64

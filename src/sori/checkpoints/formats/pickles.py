@@ -27,9 +27,9 @@ from typing import IO, Any, cast
 
 import torch
 
-from sori.checkpoints.formats.foreign_values import shortened, shown
 from sori.checkpoints.formats.pickle_records import RefusedError, unpickle
 from sori.checkpoints.formats.pickle_values import Plain
+from sori.core.foreign_values import shortened, shown
 from sori.core.shapes import Tensor
 from sori.core.user_files import open_bytes
 
