@@ -21,6 +21,7 @@ from sori.checkpoints.formats.fairseq_fields import (
 from sori.checkpoints.formats.imported import Model, own_parts, refuse
 from sori.checkpoints.formats.origin import FairseqOrigin
 from sori.core.audio import SAMPLE_RATE
+from sori.core.foreign_values import shown
 from sori.models.ctc import CtcConfig
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
@@ -62,18 +63,19 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
     c = resolved(inner["model"], origin=origin)
     head: dict[str, Any] = {}
     if kind == "wav2vec_ctc":
-        head = resolved_head(outer["model"], c)
+        head = resolved_head(outer["model"], c, origin=origin)
         c |= {name: head[name_outside] for name, name_outside in TUNED.items()}
     _refuse_foreign_parts(c, head, tensors, origin)
     normalize, source = normalisation(outer, inner, origin)
-    front = ConvConfig(
-        norm="layer" if c["extractor_mode"] == "layer_norm" else "group",
-        bias=c["conv_bias"],
-        dim=c["conv_feature_layers"][0][0],
-        kernels=tuple(kernel for _, kernel, _ in c["conv_feature_layers"]),
-        strides=tuple(stride for *_, stride in c["conv_feature_layers"]),
-        normalize=normalize,
-    )
+    front = {
+        "kind": "conv",
+        "norm": "layer" if c["extractor_mode"] == "layer_norm" else "group",
+        "bias": c["conv_bias"],
+        "dim": c["conv_feature_layers"][0][0],
+        "kernels": tuple(kernel for _, kernel, _ in c["conv_feature_layers"]),
+        "strides": tuple(stride for *_, stride in c["conv_feature_layers"]),
+        "normalize": normalize,
+    }
     fields = {ours: c[theirs] for ours, theirs in SAME.items()}
     fields |= dict(zip(("gumbel_start", "gumbel_end", "gumbel_decay"), c["latent_temp"], strict=True))
     mask = MaskConfig(**{ours: c[theirs] for ours, theirs in MASK.items()})
@@ -84,11 +86,11 @@ def read_settings(checkpoint: Mapping[str, Any], tensors: Sequence[str], *, orig
         gradient = fields.pop("feature_gradient")  # that of fine-tuning; that of pre-training is not stored
         ctc = CtcConfig(mask=mask, freeze_steps=head["freeze_finetune_updates"], feature_gradient=gradient)
     else:
-        diversity, penalty = loss_weights(_section(outer, "criterion"), origin=origin)
+        diversity, penalty = loss_weights(section(outer, "criterion"), origin=origin)
         fields |= {"mask": mask, "diversity_weight": diversity, "feature_penalty": penalty}
     return Settings(
         kind,
-        Wav2Vec2Config(front=front, **fields),
+        Wav2Vec2Config.from_data({"front": front, **fields}, origin=origin),
         ctc,
         has_objective=ctc is None and bool(c["quantize_targets"]),
         normalisation=f"{'mean 0, variance 1' if normalize else 'none'} ({source})",
@@ -124,13 +126,23 @@ def _encoder_sections(outer: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return inner
 
 
-def _section(sections: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return sections.get(name) or {}  # fairseq empties some (`criterion: null`)
+def section(sections: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a section of settings; empty if there is none.
+
+    Raises:
+        ValueError: It is no section.
+    """
+    found = sections.get(name) or {}  # fairseq empties some (`criterion: null`)
+    if not isinstance(found, dict):
+        raise ValueError(  # noqa: TRY004 - a fault of the file
+            f"expected a section `{name}` in the settings, got {shown(found)}; likely they were changed by hand"
+        )
+    return found
 
 
 def _remarks(c: Mapping[str, Any]) -> list[str]:
     return [
-        f"trained with {name} = {c[name]!r}, sori trains with {value!r}; the encoder's output is the same"
+        f"trained with {name} = {shown(c[name])}, sori trains with {value!r}; the encoder's output is the same"
         for name, value in {**TRAINING, "final_dropout": 0.0}.items()
         if c[name] != value
     ]
@@ -138,7 +150,7 @@ def _remarks(c: Mapping[str, Any]) -> list[str]:
 
 def _refuse_foreign_parts(c: Mapping[str, Any], head: Mapping[str, Any], tensors: Sequence[str], origin: str) -> None:
     problems = [
-        f"{name} is {fields[name]!r}, sori supports only {value!r}"
+        f"{name} is {shown(fields[name])}, sori supports only {value!r}"
         for fields in (c, head)
         for name, value in PARTS.items()
         if fields.get(name, value) != value
@@ -146,7 +158,7 @@ def _refuse_foreign_parts(c: Mapping[str, Any], head: Mapping[str, Any], tensors
     found = (next((name for name in tensors if f".{part}" in f".{name}"), None) for part in _FOREIGN)
     problems += [f"it has {name}, which sori does not support" for name in found if name]
     if c["extractor_mode"] not in ("default", "layer_norm"):
-        problems.append(f"extractor_mode is {c['extractor_mode']!r}, sori supports 'default' and 'layer_norm'")
+        problems.append(f"extractor_mode is {shown(c['extractor_mode'])}, sori supports 'default' and 'layer_norm'")
     channels = [layer[0] for layer in c["conv_feature_layers"]]
     if len(set(channels)) != 1:
         problems.append(f"the convolutions have {channels} channels, sori supports only the same number in each layer")
@@ -170,13 +182,13 @@ def normalisation(outer: Mapping[str, Any], inner: Mapping[str, Any], origin: st
     Raises:
         ValueError: The settings are contradictory, or the sampling rate differs from sori's.
     """
-    groups = {"task": _section(outer, "task"), "model": outer["model"]}
+    groups = {"task": section(outer, "task"), "model": outer["model"]}
     if inner is not outer:
-        groups |= {"w2v_args.task": _section(inner, "task"), "w2v_args.model": inner["model"]}
+        groups |= {"w2v_args.task": section(inner, "task"), "w2v_args.model": inner["model"]}
     for group, fields in groups.items():
         if (rate := fields.get("sample_rate")) not in (None, SAMPLE_RATE):
             raise ValueError(
-                f"{origin} expects audio at {rate} Hz ({group}.sample_rate), but sori processes all audio at "
+                f"{origin} expects audio at {shown(rate)} Hz ({group}.sample_rate), but sori processes all audio at "
                 f"{SAMPLE_RATE} Hz; its output would be wrong"
             )
     # References to another field (`${task.normalize}`) are ignored.
@@ -214,7 +226,7 @@ def write_settings(model: Model) -> dict[str, Any]:
     outer = source.get("model", {})
     below = outer.get("w2v_args", {}) if ctc else source
     before = resolved(below["model"], origin="this model") if source else {}
-    head_before = resolved_head(outer, before) if source and ctc else {}
+    head_before = resolved_head(outer, before, origin="this model") if source and ctc else {}
     fields = _encoder_fields(c, front)
     mask = ctc.mask if ctc else c.mask
     head: dict[str, Any] = {}
@@ -237,10 +249,10 @@ def write_settings(model: Model) -> dict[str, Any]:
     if isinstance(encoder.get("latent_temp"), str):
         encoder["latent_temp"] = fields["latent_temp"]
     audio = {"data": ".", "sample_rate": SAMPLE_RATE, "normalize": front.normalize}
-    inner = {**below, "model": encoder, "task": {**audio, **_section(below, "task"), "_name": "audio_pretraining"}}
+    inner = {**below, "model": encoder, "task": {**audio, **section(below, "task"), "_name": "audio_pretraining"}}
     # Fields that fairseq's defaults refer to (`${common.seed}`) must be present.
     extra = {"common": {"seed": 1, "tpu": False}, "distributed_training": {"ddp_backend": "legacy_ddp"}}
-    criterion = _section(source, "criterion")
+    criterion = section(source, "criterion")
     if ctc is None:
         weights = (c.diversity_weight, c.feature_penalty)
         is_text = isinstance(criterion.get("loss_weights"), str)
@@ -249,7 +261,7 @@ def write_settings(model: Model) -> dict[str, Any]:
         return {**extra, **inner, "criterion": {**criterion, "_name": "wav2vec"}}
     recogniser = {} if source else {"w2v_path": "", "final_dropout": 0.0, "data": ".", "normalize": front.normalize}
     recogniser |= {**_changed(outer, head_before, head), "_name": "wav2vec_ctc", "w2v_args": inner}
-    task = {**audio, **_section(source, "task"), "labels": "ltr", "_name": "audio_finetuning"}
+    task = {**audio, **section(source, "task"), "labels": "ltr", "_name": "audio_finetuning"}
     criterion = {"zero_infinity": True, **criterion, "_name": "ctc"}
     return {**extra, **source, "model": recogniser, "task": task, "criterion": criterion}
 

@@ -7,8 +7,13 @@ settings changed by fine-tuning (dropout, masks).
 
 import ast
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
+
+from sori.checkpoints.formats.fairseq_schemas import Encoder, Head
+from sori.checkpoints.formats.foreign_json import checked
+from sori.core.foreign_values import shown
 
 Architecture = Literal["wav2vec2", "wav2vec_ctc"]
 
@@ -210,6 +215,7 @@ def resolved(model: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
     c = {**DEFAULTS, **{name: value for name, value in model.items() if value is not None}}
     c["conv_feature_layers"] = layers_of(c, "conv_feature_layers", origin=origin)
     c["latent_temp"] = temperatures_of(c, "latent_temp", origin=origin)
+    checked(Encoder, c, origin, program="fairseq")
     c["final_dim"] = c["final_dim"] if c["final_dim"] > 0 else c["encoder_embed_dim"]
     c["latent_dim"] = c["latent_dim"] if c["latent_dim"] > 0 else c["final_dim"]
     return c
@@ -234,19 +240,30 @@ def temperatures_of(fields: Mapping[str, Any], name: str, *, origin: str) -> lis
         ValueError: The field is not a list of three numbers.
     """
     temperatures = literal(fields[name], name=name, origin=origin)
-    if not isinstance(temperatures, list | tuple) or len(temperatures) != 3:
+    if not isinstance(temperatures, list | tuple) or len(temperatures) != 3 or not all(map(_is_positive, temperatures)):
         raise _malformed(name, "(start, end, decay)", fields[name], origin)
     return [float(value) for value in temperatures]
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def _is_layer(layer: Any) -> bool:
     return isinstance(layer, list | tuple) and len(layer) == 3 and all(type(n) is int and n > 0 for n in layer)
 
 
-def resolved_head(model: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a recogniser; missing ones are taken from the inner settings, where fairseq copied them."""
+def resolved_head(model: Mapping[str, Any], inner: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
+    """Return the fields of a recogniser; missing ones are taken from the inner settings, where fairseq copied them.
+
+    Raises:
+        ValueError: A field is of another type than fairseq writes.
+    """
     given = {name: value for name, value in model.items() if value is not None}
-    return {**HEAD, **{outer: inner[name] for name, outer in TUNED.items()}, **given}
+    found = {**HEAD, **{outer: inner[name] for name, outer in TUNED.items()}, **given}
+    checked(Head, found, origin, program="fairseq")
+    checked(Encoder, {**inner, **{name: found[outer] for name, outer in TUNED.items()}}, origin, program="fairseq")
+    return found
 
 
 def loss_weights(criterion: Mapping[str, Any], *, origin: str) -> tuple[float, float]:
@@ -304,6 +321,6 @@ def _walk(node: ast.expr) -> Any:
 
 def _malformed(name: str, expected: str, value: Any, origin: str) -> ValueError:
     return ValueError(
-        f"{origin}: {name} should be {expected}, got {str(value)[:80]!r}; likely the file was changed by hand. "
+        f"{origin}: {name} should be {expected}, got {shown(value)}; likely the file was changed by hand. "
         "No code in it was executed"
     )

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sori.checkpoints.formats.certificate import MODEL_CARD, Certificate, Entry, licence_in, sha256
-from sori.checkpoints.formats.fairseq_config import history, normalisation, settings_in
-from sori.checkpoints.formats.fairseq_fields import layers_of, literal, sections, temperatures_of
+from sori.checkpoints.formats.fairseq_config import history, normalisation, section, settings_in
+from sori.checkpoints.formats.fairseq_fields import layers_of, literal, loss_weights, sections, temperatures_of
+from sori.checkpoints.formats.fairseq_schemas import First
+from sori.checkpoints.formats.foreign_json import checked
 from sori.checkpoints.formats.imported import Imported, Model, refuse
 from sori.checkpoints.formats.origin import FairseqOrigin
 from sori.checkpoints.formats.tensors import Row, give, take
+from sori.core.foreign_values import shown
 from sori.core.shapes import Tensor
 from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.models.wav2vec import Wav2VecConfig
@@ -177,11 +180,12 @@ def _settings(
     outer: Mapping[str, Any], weights: Mapping[str, Tensor], origin: str
 ) -> tuple[Wav2VecConfig | VqWav2VecConfig, list[str]]:
     c = {**DEFAULTS, **{name: value for name, value in outer["model"].items() if value is not None}}
+    checked(First, c, origin, program="fairseq")
     encoder = layers_of(c, "conv_feature_layers", origin=origin)
     context = layers_of(c, "conv_aggregator_layers", origin=origin)
     _refuse_foreign_parts(c, encoder, context, weights, origin)
     remarks = [
-        f"trained with {name} = {c[name]!r}, sori trains with {value!r}; the encoder's output is the same"
+        f"trained with {name} = {shown(c[name])}, sori trains with {value!r}; the encoder's output is the same"
         for name, value in _TRAINING.items()
         if c[name] != value
     ]
@@ -193,14 +197,15 @@ def _settings(
         "log_compression": bool(c["log_compression"]),
         "context_kernels": tuple(kernel for _, kernel, _ in context),
         "skip": bool(c["skip_connections_agg"]),
-        "num_ahead": int(c["prediction_steps"]) if steps is None else steps.shape[-1],
+        "num_ahead": c["prediction_steps"] if steps is None else (steps.shape or (0,))[-1],
         "offset": None if c["offset"] == "auto" else int(c["offset"]),
         "num_negatives": c["num_negatives"],
     }
     if not any(name.startswith(_QUANTIZER) for name in weights):
-        return Wav2VecConfig(**fields), remarks
-    quantizer, more = _quantizer(c, weights, outer.get("criterion") or {}, origin)
-    return VqWav2VecConfig(**fields, activation=c["activation"], **quantizer), remarks + more
+        return Wav2VecConfig.from_data(fields, origin=origin), remarks
+    quantizer, more = _quantizer(c, weights, section(outer, "criterion"), origin)
+    settings = {**fields, "activation": c["activation"], **quantizer}
+    return VqWav2VecConfig.from_data(settings, origin=origin), remarks + more
 
 
 def _quantizer(
@@ -225,8 +230,7 @@ def _quantizer(
     if shared != bool(c["combine_groups"]):
         has = "one codebook for all groups" if shared else "a codebook for each group"
         remarks.append(f"combine_groups is {c['combine_groups']!r}, but the tensors have {has}, which is used")
-    weight = literal(criterion.get("loss_weights"), name="loss_weights", origin=origin)
-    weight = weight[0] if isinstance(weight, list | tuple) and weight else weight
+    weight = None if criterion.get("loss_weights") is None else loss_weights(criterion, origin=origin)[0]
     found = {"num_groups": groups, "num_codes": entries, "shared": shared, "commitment": c["vq_gamma"]}
     if kmeans:
         return {**found, "quantizer": "kmeans", "kmeans_weight": 1.0 if weight is None else float(weight)}, remarks
@@ -254,7 +258,7 @@ def _refuse_foreign_parts(
     origin: str,
 ) -> None:
     different = {name: value for name, value in _PARTS.items() if c[name] != value}
-    problems = [f"{name} is {c[name]!r}, sori supports only {value!r}" for name, value in different.items()]
+    problems = [f"{name} is {shown(c[name])}, sori supports only {value!r}" for name, value in different.items()]
     channels = {layer[0] for layer in (*encoder, *context)}
     if len(channels) != 1:
         problems.append(f"the convolutions have {sorted(channels)} channels, sori supports only equal numbers")
@@ -264,9 +268,9 @@ def _refuse_foreign_parts(
         problems.append(f"vq_dim is {c['vq_dim']}, sori supports only the width of the convolutions ({encoder[-1][0]})")
     quantised = any(name.startswith(_QUANTIZER) for name in weights)
     if not quantised and c["activation"] != "relu":
-        problems.append(f"activation is {c['activation']!r}, sori without quantiser supports only 'relu'")
+        problems.append(f"activation is {shown(c['activation'])}, sori without quantiser supports only 'relu'")
     if quantised and c["activation"] not in ("relu", "gelu"):
-        problems.append(f"activation is {c['activation']!r}, sori supports 'relu' and 'gelu'")
+        problems.append(f"activation is {shown(c['activation'])}, sori supports 'relu' and 'gelu'")
     if f"{_QUANTIZER}weight_proj.2.weight" in weights:
         problems.append(f"vq_depth is {c['vq_depth']}, sori supports 1 and 2")
     for layers, part in ((encoder, "feature_extractor"), (context, "feature_aggregator")):

@@ -1,4 +1,4 @@
-"""Read JSON files of other programs as validated data: the fields that sori uses, of the types that it expects."""
+"""Read files of other programs as validated data: the fields that sori uses, of the types that it expects."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,13 +33,14 @@ def read_if_there(path: Path) -> Any:
     return read_json(path)
 
 
-def checked(kind: type[T], data: Any, path: Path) -> T:
+def checked(kind: type[T], data: Any, path: Path | str, *, program: str = "transformers") -> T:
     """Validate the content of a file.
 
     Args:
         kind: A subclass of `Foreign`, or a `RootModel`.
         data: Content of the file.
         path: The file, for the message.
+        program: What writes such files, for the message.
 
     Raises:
         ValueError: The content is of another type; the message names file, field, expected type and value.
@@ -49,7 +50,7 @@ def checked(kind: type[T], data: Any, path: Path) -> T:
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()[:_MAX_PROBLEMS]]
         raise ValueError(
-            f"{path} is not as transformers writes it; likely it was changed by hand or is damaged: copy it again\n  "
+            f"{path} is not as {program} writes it; likely it was changed by hand or is damaged: copy it again\n  "
             + "\n  ".join(lines)
         ) from None
 

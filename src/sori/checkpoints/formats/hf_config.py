@@ -84,12 +84,9 @@ def read_settings(c: Wav2Vec2Fields, preprocessor: Preprocessor | None, *, origi
     )
     architecture = architecture_of(c, origin=origin)
     is_ctc = architecture == "Wav2Vec2ForCTC"
-    encoder = Wav2Vec2Config(
-        front=front,
-        adapter_dim=c.adapter_attn_dim or 0,
-        mask=MaskConfig() if is_ctc else mask,
-        **{ours: getattr(c, theirs) for ours, theirs in _SAME.items()},
-    )
+    fields = {ours: getattr(c, theirs) for ours, theirs in _SAME.items()}
+    fields |= {"front": front, "adapter_dim": c.adapter_attn_dim or 0, "mask": MaskConfig() if is_ctc else mask}
+    encoder = Wav2Vec2Config.from_data(fields, origin=origin)
     ctc = CtcConfig(mask=mask) if is_ctc else None
     return Settings(architecture, encoder, ctc, c.vocab_size, c.pad_token_id, normalisation)
 
