@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from sori.cli import (
@@ -34,6 +34,7 @@ app = App(
     help="Self-supervised speech representations: from a folder of recordings to a recogniser.",
     help_epilogue="Add --debug to any command to print the full traceback of an error.",
     version_flags=["--version"],
+    default_parameter=Parameter(json_list=False, json_dict=False),  # `--data [v2]` is the name of a folder
 )
 app.command(train.prepare)
 app.command(train.train)

@@ -4,7 +4,6 @@ A line is `id TAB units`. Units are separated by spaces; a unit is the index in 
 such as `17-203`. Baevski et al. 2020 (arXiv 1910.05453), section 4, train BERT on such text.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import torch
 from sori.core.files import atomic_write
 from sori.core.log import one_line
 from sori.core.shapes import Int, Tensor
-from sori.core.user_files import open_bytes
+from sori.core.text_files import lines
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.inference.transcribe import FailedRecording
@@ -98,16 +97,15 @@ def read_units(path: Path) -> Iterator[tuple[str, Int[Tensor, "frame group"]]]:
     Raises:
         ValueError: a line is malformed; the message names it.
     """
-    with io.TextIOWrapper(open_bytes(path), encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            name, tab, text = line.rstrip("\n").partition("\t")
-            try:
-                units = torch.tensor([[int(index) for index in unit.split("-")] for unit in text.split()])
-            except ValueError:
-                units = torch.empty(0)
-            if not tab or units.ndim != 2:
-                raise ValueError(
-                    f"{path}, line {number}: expected `id TAB 17-203 17-9 ...`, got {line[:60]!r}; likely not a file "
-                    "of `sori units`"
-                )
-            yield name, units
+    for number, line in enumerate(lines(path), start=1):
+        name, tab, text = line.rstrip("\r\n").partition("\t")
+        try:
+            units = torch.tensor([[int(index) for index in unit.split("-")] for unit in text.split()])
+        except ValueError:
+            units = torch.empty(0)
+        if not tab or units.ndim != 2:
+            raise ValueError(
+                f"{path}, line {number}: expected `id TAB 17-203 17-9 ...`, got {line[:60]!r}; likely not a file of "
+                "`sori units`"
+            )
+        yield name, units

@@ -1,4 +1,3 @@
-import warnings
 import zipfile
 
 import numpy as np
@@ -72,10 +71,9 @@ def test_errors_name_the_file(folder, tmp_path_factory):
 
 def test_large_images_and_archives_that_expand_without_end_are_refused_before_they_are_decoded(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "a/b/c.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with pytest.raises(ValueError, match=r"a/b/c\.png: expected at most 16,777,216 pixels, got 20000x20000"):
+    for side, message in ((5_000, "expected at most 16,777,216 pixels, got 5000x5000"), (20_000, "cannot be read")):
+        Image.new("1", (side, side)).save(tmp_path / "a/b/c.png")
+        with pytest.raises(ValueError, match=f"a/b/c.png:? {message}"):
             read_images(tmp_path)
     archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened, opened.open("a/b/c.png", "w") as file:
