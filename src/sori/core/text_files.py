@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from sori.core.user_files import open_bytes
 
@@ -51,7 +51,7 @@ def open_unpacked(path: Path) -> Iterator[io.BufferedReader]:
             yield file
             return
         with io.BufferedReader(_Unpacked(path, file, kind), _BUFFER_BYTES) as unpacked:
-            yield unpacked
+            yield cast("io.BufferedReader", unpacked)
 
 
 def lines(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[str]:
@@ -135,13 +135,14 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, path: Path, file: io.BufferedReader, kind: str) -> None:
         self._path, self._packed, self._produced = path, _Counted(file), 0
+        packed = cast("IO[bytes]", self._packed)
         match kind:
             case ".gz":
-                self._stream: io.BufferedIOBase = gzip.GzipFile(fileobj=self._packed, mode="rb")
+                self._stream: io.BufferedIOBase = gzip.GzipFile(fileobj=packed, mode="rb")
             case ".xz":
-                self._stream = lzma.LZMAFile(self._packed, "rb")  # noqa: SIM115
+                self._stream = lzma.LZMAFile(packed, "rb")  # noqa: SIM115
             case _:
-                self._stream = bz2.BZ2File(self._packed, "rb")
+                self._stream = bz2.BZ2File(packed, "rb")
 
     def readable(self) -> bool:
         return True

@@ -102,7 +102,7 @@ class _Reader:
                 if blank or self.data.startswith(b"\\", self.last):
                     raise self._error(f"{number}, as the header counts them")
                 raise self._error(f"{_ERRORS[status]}, in {number}")
-            blocks.append(Level(*(array[:rows] for array in block)))
+            blocks.append(Level(block.ids[:rows], block.log_prob[:rows], block.backoff[:rows]))
         if missing:
             self._line()
             raise self._error(f"{order}-gram number {count - missing + 1} of {count}, as the header counts them")
