@@ -20,6 +20,9 @@ IN_WORD = {"'": "'", "\u2019": "'", "\u2018": "'", "\u055a": "'", "-": "-", "\u2
 _TURKIC = frozenset("tr tur az aze azj azb crh gag tt tat".split())  # noqa: SIM905
 """Languages with dotted and dotless i: Turkish, Azerbaijani, Crimean Tatar, Gagauz, Tatar."""
 
+_TURKIC_LOWER = str.maketrans("Iİ", "ıi")  # noqa: RUF001 - Turkish
+_TURKIC_UPPER = str.maketrans("ıi", "Iİ")  # noqa: RUF001 - Turkish
+
 _CONTROL = regex.compile(r"\p{Cc}")
 _MONGOLIAN_VOWEL_SEPARATOR = "\u180e"
 _INVISIBLE = regex.compile(rf"[\p{{Cf}}\p{{Cs}}\p{{Cn}}--[{JOINERS}{_MONGOLIAN_VOWEL_SEPARATOR}]]", regex.VERSION1)
@@ -84,7 +87,8 @@ def visible(text: str) -> str:
     if text.isascii():
         return text
     text = _INVISIBLE.sub("", _ZERO_WIDTH_SPACE.sub(_space_or_nothing, text))
-    return _JOINER_RUN.sub(_joiners_or_nothing, text)
+    text = _JOINER_RUN.sub(_joiners_or_nothing, text)
+    return text
 
 
 def change_case(text: str, case: Case, casing: Casing) -> str:
@@ -98,8 +102,7 @@ def change_case(text: str, case: Case, casing: Casing) -> str:
     if case == "keep":
         return text
     if casing == "turkic":
-        pairs = {"I": "ı", "İ": "i"} if case == "lower" else {"ı": "I", "i": "İ"}  # noqa: RUF001 - Turkish
-        text = text.translate(str.maketrans(pairs))
+        text = text.translate(_TURKIC_LOWER if case == "lower" else _TURKIC_UPPER)
     return unicodedata.normalize("NFC", text.upper() if case == "upper" else text.lower())
 
 
