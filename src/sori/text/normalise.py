@@ -87,8 +87,7 @@ def visible(text: str) -> str:
     if text.isascii():
         return text
     text = _INVISIBLE.sub("", _ZERO_WIDTH_SPACE.sub(_space_or_nothing, text))
-    text = _JOINER_RUN.sub(_joiners_or_nothing, text)
-    return text
+    return str(_JOINER_RUN.sub(_joiners_or_nothing, text))
 
 
 def change_case(text: str, case: Case, casing: Casing) -> str:
