@@ -98,3 +98,16 @@ def test_what_a_killed_process_left_of_a_file_is_removed_when_the_run_goes_on(tm
     with run.locked():
         assert not any(path.exists() for path in left)
         assert all(path.exists() for path in ours)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["a: &a [x, x]\nb: [*a, *a]\n", "a: [\n", "[" * 5000 + "]" * 5000],
+    ids=["aliases", "broken", "deep"],
+)
+def test_a_stored_recipe_that_is_not_plain_yaml_is_named(tmp_path, stored):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("name: a\n")
+    folder.recipe.write_text(stored)
+    with pytest.raises(ValueError, match=r"the recipe of the run in .*run is not readable as YAML"):
+        folder.begin("name: a\n")

@@ -15,7 +15,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from sori.core import distributed
+from sori.core.config import load_yaml
 from sori.core.files import read_json, remove_partial, write_json, write_text
+from sori.core.user_files import read_text
 
 FORMAT_VERSION = 1
 """Format version of the whole folder. Folders without `run.json` were made by version 0.1 and have version 0."""
@@ -148,7 +150,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._check_version()
         if self.recipe.exists():
-            _compare(self.path, self.recipe.read_text(encoding="utf-8"), recipe)
+            _compare(self.path, read_text(self.recipe), recipe)
         elif distributed.rank() == 0:
             write_text(self.recipe, recipe)  # first: a folder with a recipe belongs to a run
             write_json(self.about, {"format_version": FORMAT_VERSION})
@@ -194,7 +196,14 @@ class RunFolder:
 
 
 def _compare(folder: Path, stored: str, given: str) -> None:
-    before, now = (_flat(yaml.safe_load(text)) for text in (stored, given))
+    try:
+        before = _flat(load_yaml(stored))
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"the recipe of the run in {folder} is not readable as YAML: {error}; likely it was edited or damaged: "
+            "restore it, or choose another folder"
+        ) from None
+    now = _flat(load_yaml(given))
     different = [key for key in {**before, **now} if before.get(key, "absent") != now.get(key, "absent")]
     if different:
         lines = [f"  {key}: {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}\n" for key in different]
