@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import stat
 from types import SimpleNamespace
 
@@ -158,40 +157,6 @@ def test_a_missing_tensor_stops_the_conversion(tmp_path):
     with pytest.raises(ValueError, match=r"missing: project_q.bias\n  not accounted for: surprise \[3\]"):
         convert.convert(tmp_path / "theirs", tmp_path / "target")
     assert not (tmp_path / "target").exists()
-
-
-def test_a_hub_name_is_downloaded_and_read(tmp_path, monkeypatch):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    convert.convert(make("recogniser", tmp_path / "source"), tmp_path / "snapshot", to="huggingface")
-    requested = []
-
-    def snapshot_download(name, *, allow_patterns):
-        requested.append((name, allow_patterns))
-        return str(tmp_path / "snapshot")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    monkeypatch.chdir(tmp_path)
-    assert store.load("someone/a-model").vocabulary.symbols == store.load(tmp_path / "source").vocabulary.symbols
-    assert requested[0][0] == "someone/a-model"
-    assert "*.py" not in requested[0][1]
-
-
-def test_a_hub_name_without_a_network_or_the_library(tmp_path, monkeypatch):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-
-    def no_network(*_args, **_options):
-        raise ConnectionError("name resolution failed")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", no_network)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match=r"did not return a model.*name resolution failed.*network"):
-        store.load("someone/a-model")
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(FileNotFoundError, match=r"sori\[hub\]"):
-        store.load("someone/a-model")
-    shutil.os.makedirs("runs/x")
-    with pytest.raises(FileNotFoundError, match="no model called 'runs/y'"):
-        store.load("runs/y")
 
 
 def labelled(folder):

@@ -193,22 +193,6 @@ def test_the_front_end_is_trained_only_with_a_feature_gradient():
         assert all(p.requires_grad == bool(feature_gradient) for p in factory.encoder_of(system).front.parameters())
 
 
-@pytest.mark.parametrize("name", ["a/..", "../x", "./x", "a/.b", ".a/b", "a--b/c", "a/b..c", "a/b\n", "ä/b", "a/b-"])
-def test_invalid_hub_names_are_not_requested(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(resolve, "_download", lambda name: pytest.fail(f"requested {name!r}"))
-    with pytest.raises(FileNotFoundError, match="no model called"):
-        store.load(name)
-
-
-@pytest.mark.parametrize("name", ["facebook/wav2vec2-xls-r-300m", "a/b", "some_body/A.model_v1.0"])
-def test_hub_names_are_downloaded(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store.save(encoder(), tmp_path / "snapshot")
-    monkeypatch.setattr(resolve, "_download", lambda _: tmp_path / "snapshot")
-    assert resolve.find(name) == tmp_path / "snapshot"
-
-
 def test_saved_files_have_the_modes_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:

@@ -83,7 +83,7 @@ def load(model: str | Path, *, language: str | None = None) -> System:
 
     Args:
         model: Model folder, run folder, name of a run under `runs/`, folder written by transformers, fairseq checkpoint
-            (.pt), or name on the Hugging Face hub.
+            (.pt), or `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION` on the Hugging Face hub.
         language: Language to select from a foreign model with several.
 
     Raises:
@@ -140,7 +140,7 @@ def read_settings(model: str | Path, *, language: str | None = None) -> Stored:
 
 
 def _read(model: str | Path, language: str | None, *, values: bool) -> Stored:
-    place = find(model)
+    place = find(model, language=language)
     if place.is_file() or huggingface.is_huggingface(place):
         if place.suffix == ".npz":
             imported = hf_bert.read_original(place)

@@ -99,8 +99,8 @@ def convert(
     """Convert a model to another format, with a certificate that lists the source of every tensor.
 
     Args:
-        source: Folder, run folder or name of a model; a transformers folder, a fairseq checkpoint (.pt), or a name on
-            the Hugging Face hub.
+        source: Folder, run folder or name of a model; a transformers folder, a fairseq checkpoint (.pt), or
+            hf://OWNER/NAME (optionally with @REVISION) on the Hugging Face hub.
         target: Output folder.
         to: Output format: sori, huggingface (transformers), fairseq, or onnx.
         language: Language adapter to use from a source with several (MMS), such as `swh`.

@@ -73,7 +73,8 @@ def train(
         into: Run folder; the trained model is in its subfolder `model`.
         data: Training data; may be given several times. A prepared folder for speech; text files or folders for
             Word2Vec and BERT; tables for text classifiers; images for SimCLR. By default, the recipe's `corpora`.
-        init: Model to start from: folder, run folder or name. By default, random weights.
+        init: Model to start from: folder, run folder, name, or hf://OWNER/NAME on the Hugging Face hub. By default,
+            random weights.
         seeds: Number of times (at least 2) to train a recogniser, with the seeds `train.seed`, `train.seed + 1`, ... on
             the same transcripts, each in its folder `seed_N`. The best on the split `dev` becomes the model, and the
             spread over seeds is reported. The same command with more seeds adds the missing ones.
