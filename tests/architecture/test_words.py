@@ -79,6 +79,7 @@ BANNED = (
             r"--into (runs/)?lab\b|runs/lab\b|plot lab/|results/lab",  # folders in examples
             r"\bdef lab\(|\.lab\b|import lab\b|study import .*\blab\b|\blab\(",  # the function of the command
             r"│ lab +",  # the command in the list of commands
+            r'"comparison:lab"',  # its place in cli/
             r"runs\S* ?/ ?.lab.",  # the default folder of the command
             r"lab_\{name\}",  # names of recipes in run folders
         ),

@@ -13,6 +13,7 @@ from sori import cli
 from sori.checkpoints import convert, store
 from sori.checkpoints.formats import fairseq, huggingface
 from sori.checkpoints.formats.certificate import Certificate
+from sori.cli import models
 from sori.evaluation import recognition
 from sori.evaluation.recognition import onnx_score
 from sori.models import factory
@@ -205,7 +206,7 @@ def test_int8_without_transcribed_speech_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected format onnx for 8-bit weights"):
         convert.convert(source, tmp_path / "o", to="huggingface", int8=convert.Int8(lambda _: None))
     with pytest.raises(ValueError, match="give transcribed speech with --data"):
-        cli.models.convert(str(source), tmp_path / "o", to="onnx", int8=True)
+        models.convert(str(source), tmp_path / "o", to="onnx", int8=True)
 
 
 def test_a_model_card_that_is_a_link_is_not_copied_into_what_is_published(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sori.checkpoints import resolve, store
+from sori.runs import run
 
 
 def test_from_recordings_to_a_recogniser(call, tone_corpus):
@@ -160,6 +161,24 @@ def test_an_unexpected_error_is_one_line_and_a_file_with_the_traceback(call, mon
     (report,) = tmp_path.glob("sori-*.log")
     assert str(report) in err
     assert "Traceback" in report.read_text()
+
+
+@pytest.mark.parametrize("option", ["--into r", "--into=r"])
+def test_the_traceback_of_a_run_is_in_its_folder(call, monkeypatch, tmp_path, option):
+    def broken(*_, into, **__):
+        into.mkdir()
+        (into / "recipe.yaml").write_text("name: a\n")
+        raise AssertionError("first line, \x1b[2J" + 1000 * "x" + "\nsecond line")
+
+    monkeypatch.setattr(run, "train", broken)
+    code, _, err = call("train", "ctc_smoke", *option.split())
+    assert code == 70
+    assert "unexpected error, AssertionError: first line, \\x1b[2Jxxx" in err
+    assert len(err.strip().splitlines()) == 1
+    assert len(err) < 500
+    (report,) = (tmp_path / "r").glob("sori-*.log")
+    assert f"report it with r/{report.name}" in err or str(report) in err
+    assert "second line" in report.read_text()
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal(call):

@@ -1,33 +1,25 @@
 """The `sori` command: one verb for each public function of the package."""
 
+import itertools
 import os
 import signal
 import sys
-import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from cyclopts import App, Parameter
 from pydantic import ValidationError
 
-from sori.cli import (
-    comparison,
-    evaluate,
-    languages,
-    masked_lm,
-    models,
-    probe,
-    projector,
-    train,
-    transcribe,
-    words,
-)
 from sori.cli.output import problem
 from sori.core import log
 from sori.core.config import explained
-from sori.inference.transcript_files import STDIN
+
+STDIN = "/dev/stdin"
+"""Path that a dash among the arguments stands for, because cyclopts takes a single dash for an option."""
+
+_MAX_REASON = 200
 
 app = App(
     name="sori",
@@ -36,43 +28,85 @@ app = App(
     version_flags=["--version"],
     default_parameter=Parameter(json_list=False, json_dict=False),  # `--data [v2]` is the name of a folder
 )
-app.command(train.prepare)
-app.command(train.train)
-app.command(transcribe.transcribe)
-app.command(transcribe.align)
-app.command(evaluate.evaluate)
-app.command(evaluate.score)
-app.command(evaluate.calibrate)
-app.command(probe.probe)
-app.command(models.embed)
-app.command(models.units)
-app.command(models.convert)
-app.command(masked_lm.fill)
-app.command(masked_lm.classify)
-app.command(languages.languages)
-app.command(train.list_, name="list")
-app.command(train.show)
-app.command(train.demo)
-app.command(comparison.lab)
 
-plot_app = App(name="plot", help="Plot the training curves of a run, a recording, or vectors.")
-plot_app.default(models.plot)
-plot_app.command(projector.projector)
-plot_app.command(projector.pairs)
-app.command(plot_app)
+COMMANDS = (
+    (
+        "train:prepare",
+        "Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.",
+    ),
+    ("train:train", "Pre-train or fine-tune a model; the same command continues an interrupted run."),
+    ("transcribe:transcribe", "Transcribe sound files of any length."),
+    (
+        "transcribe:align",
+        "Align a recording with its text: start and end in seconds, confidence and word, one line each.",
+    ),
+    ("evaluate:evaluate", "Compute word and character error rates of a recogniser on transcribed recordings."),
+    ("evaluate:score", "Compute word and character error rates of text files."),
+    (
+        "evaluate:calibrate",
+        "Fit word confidence, the probability that a word is correct, for `sori transcribe` with the same options.",
+    ),
+    (
+        "probe:probe",
+        (
+            "Probe each layer of a model for phones, speakers, ABX discrimination, units and text.\n\n"
+            "Log-mel and MFCC features are probed as baselines."
+        ),
+    ),
+    (
+        "models:embed",
+        "Write the frame vectors of sound files, one `.npz` file each, with the arrays `frames` and `times` (seconds).",
+    ),
+    (
+        "models:units",
+        "Write the discrete units of a corpus, one line per utterance: id, tab, and units such as `17-203`.",
+    ),
+    (
+        "models:convert",
+        "Convert a model to another format, with a certificate that lists the source of every tensor.",
+    ),
+    (
+        "masked_lm:fill",
+        "Predict masked words with BERT: number of the mask, probability and word piece, one line each.",
+    ),
+    (
+        "masked_lm:classify",
+        (
+            "Classify texts or their words, or measure accuracy and F1 on a labelled table.\n\n"
+            "Prints class, probability and text, one line for each text or word."
+        ),
+    ),
+    (
+        "languages:languages",
+        "Compare how languages use the discrete units of a model: distances, a map, and units used by one language.",
+    ),
+    ("train:list_", "List the built-in recipes, and the models in ./runs."),
+    ("train:show", "Print a recipe as YAML, which can be edited and trained from, or describe a model."),
+    (
+        "train:demo",
+        (
+            "Train two recognisers, with and without pre-training, and compare them in a report on a web page.\n\n"
+            "The same command continues an interrupted demo."
+        ),
+    ),
+    (
+        "comparison:lab",
+        (
+            "Train all systems on the same amount of audio and compare them with the same probes.\n\n"
+            "The same command continues an interrupted comparison."
+        ),
+    ),
+    ("projector:plot", "Plot the training curves of a run, a recording, or vectors."),
+    ("evaluate:lm", "Build a language model from text, or tune its weight."),
+    ("words:words", "Query, export and evaluate vectors of written or spoken words."),
+)
+"""Module and function of each command, and its description, which is that of the function.
 
-lm_app = App(name="lm", help="Build a language model from text, or tune its weight.")
-lm_app.command(evaluate.build)
-lm_app.command(evaluate.tune)
-app.command(lm_app)
+A module is imported when its command is called, because torch, numba and matplotlib take seconds.
+"""
 
-words_app = App(name="words", help="Query, export and evaluate vectors of written or spoken words.")
-words_app.default(words.query)
-words_app.command(words.align)
-words_app.command(words.vectors)
-words_app.command(words.neighbours)
-words_app.command(words.evaluate)
-app.command(words_app)
+for _place, _description in COMMANDS:
+    app.command(f"sori.cli.{_place}", name=_place.partition(":")[2].rstrip("_"), help=_description)
 
 
 def main() -> None:
@@ -80,10 +114,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     log.show()
+    _unwind_on_signals()
     try:
-        with _cleaning_up():
-            # cyclopts takes a single dash for an option.
-            app([str(STDIN) if argument == "-" else argument for argument in arguments if argument != "--debug"])
+        app([STDIN if argument == "-" else argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of the pipe has closed it
@@ -97,37 +130,48 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a fault of sori: one line for the user, the rest in a file
         if debug:
             traceback.print_exc()
-        message = f"sori: unexpected error, {type(error).__name__}: {error}. This is a fault of sori; {_report_file()}"
-        problem(message)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:_MAX_REASON]
+        problem(f"sori: unexpected error, {reason}. This is a fault of sori; {_report()}")
         sys.exit(70)  # EX_SOFTWARE
 
 
-@contextmanager
-def _cleaning_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command like Ctrl-C, so that its temporary files are removed.
+def _unwind_on_signals() -> None:
+    """End on SIGTERM and SIGHUP as on Ctrl-C, so that temporary files and processes are removed; `nohup` stays."""
 
-    A signal that is ignored (`nohup`) stays ignored.
-    """
-
-    def leave(number: int, _: object) -> NoReturn:
+    def end(number: int, _: object) -> None:
         sys.exit(128 + number)
 
-    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # not on Windows
-    changed = [one for one in wanted if signal.getsignal(one) is signal.SIG_DFL]
-    for one in changed:
-        signal.signal(one, leave)
-    try:
-        yield
-    finally:
-        for one in changed:
-            signal.signal(one, signal.SIG_DFL)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
 
 
-def _report_file() -> str:
-    """Write the traceback of the current error to a file, and say where it is."""
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="sori-", suffix=".log", delete=False, encoding="utf-8") as file:
-            file.write(f"{' '.join(sys.argv)}\n{traceback.format_exc()}")
-    except OSError:
-        return "repeat the command with --debug and report what it prints"
-    return f"please report it with {file.name}"
+def _report() -> str:
+    """Write the traceback of the current error to a file, in the run folder if there is one, and say where it is."""
+    text = f"{' '.join(sys.argv)}\n{traceback.format_exc()}"
+    for folder in (_run_folder(), None):
+        with (
+            suppress(OSError),
+            NamedTemporaryFile(
+                "w",
+                prefix="sori-",
+                suffix=".log",
+                delete=False,
+                encoding="utf-8",
+                errors="backslashreplace",
+                dir=folder,
+            ) as file,
+        ):
+            file.write(text)
+            return f"please report it with {file.name}"
+    return "repeat the command with --debug and report what it prints"
+
+
+def _run_folder() -> Path | None:
+    """Return the run folder that the command writes to, or None."""
+    from sori.core.run_folder import RunFolder
+
+    words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
+    into = [value for option, value in itertools.pairwise(words) if option == "--into"]
+    return Path(into[-1]) if into and RunFolder(Path(into[-1])).is_begun else None

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from matplotlib.figure import Figure
 
 from sori.checkpoints import store
@@ -222,3 +222,8 @@ def tune(
     assert decoder is not None  # noqa: S101 - there is a language model
     utterances = transcribed(data, None if split == "all" else split)
     write(lm_fusion.tune(recognition.require_recogniser(system, model), decoder, utterances).table())
+
+
+lm = App(name="lm", help="Build a language model from text, or tune its weight.")
+lm.command(build)
+lm.command(tune)

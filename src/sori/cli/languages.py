@@ -2,15 +2,7 @@
 
 from pathlib import Path
 
-import torch
-
-from sori.checkpoints import store
 from sori.cli.output import write
-from sori.data.utterances import utterances_of
-from sori.evaluation.unit_languages import count_units
-from sori.inference.units import require_quantizer
-from sori.plots.language_map import languages as draw
-from sori.plots.style import save_figure
 
 
 def languages(
@@ -25,6 +17,15 @@ def languages(
         minutes: Maximum amount of audio of each language, in minutes.
         into: Figure to write (.png, .svg, .pdf).
     """
+    import torch
+
+    from sori.checkpoints import store
+    from sori.data.utterances import utterances_of
+    from sori.evaluation.unit_languages import count_units
+    from sori.inference.units import require_quantizer
+    from sori.plots.language_map import languages as draw
+    from sori.plots.style import save_figure
+
     encoder = require_quantizer(store.load(model), model).eval()
     with torch.no_grad():
         use = count_units(

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from sori.cli.output import write
-from sori.inference import masked_lm
 
 
 def fill(model: str, *texts: str, number: int = 5) -> None:
@@ -14,6 +13,8 @@ def fill(model: str, *texts: str, number: int = 5) -> None:
         texts: Texts with [MASK] for each masked word, such as "The capital of France is [MASK]."
         number: Number of predictions for each mask.
     """
+    from sori.inference import masked_lm
+
     if not texts:
         raise ValueError('expected a text after the model, such as "The capital of France is [MASK]."')
     for text in texts:
@@ -33,6 +34,8 @@ def classify(model: str, *texts: str, data: list[Path] | None = None, split: str
         data: Table of texts and labels (.tsv, .jsonl) to evaluate on instead; may be given several times.
         split: Split of the table to evaluate on; `all` uses all rows. By default, the rows held out from training.
     """
+    from sori.inference import masked_lm
+
     if bool(texts) == bool(data):
         raise ValueError("expected either texts after the model, or a table with --data")
     if data:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
+from sori.cli import models
 from sori.cli.output import write
 from sori.core.files import write_text
 from sori.embeddings import loading, projector_points, vector_files
@@ -115,3 +116,9 @@ def _default_path(source: str) -> Path:
     name = Path(source).name
     stem = name.removesuffix(".gz").rsplit(".", 1)[0] if vector_files.is_word_file(name) else name
     return Path(f"{stem}.projector.html")
+
+
+plot = App(name="plot", help="Plot the training curves of a run, a recording, or vectors.")
+plot.default(models.plot)
+plot.command(projector)
+plot.command(pairs)

@@ -7,15 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sori import recipes
-from sori.checkpoints import resolve, store
 from sori.cli.output import write
-from sori.data.preparation.prepare import prepare as prepare_folder
-from sori.experiments import multi_seed
-from sori.experiments.demo import demo as demonstrate
-from sori.recipes.recipe import Recipe
-from sori.recipes.word2vec import WordRecipe
-from sori.runs import run
 
 
 def prepare(
@@ -41,6 +33,8 @@ def prepare(
         num_workers: Number of decoding processes. By default one per core.
         overwrite: Replace the lists of a folder that is already prepared.
     """
+    from sori.data.preparation.prepare import prepare as prepare_folder
+
     if not more:
         raise ValueError(f"expected an output folder as the last argument: sori prepare {source} OUT")
     write(
@@ -79,6 +73,11 @@ def train(
             the same transcripts, each in its folder `seed_N`. The best on the split `dev` becomes the model, and the
             spread over seeds is reported. The same command with more seeds adds the missing ones.
     """
+    from sori import recipes
+    from sori.experiments import multi_seed
+    from sori.recipes.word2vec import WordRecipe
+    from sori.runs import run
+
     settings = recipes.by_name(recipe).override(_changes(changes))
     if seeds is None or isinstance(settings, WordRecipe):
         if seeds is not None:
@@ -92,6 +91,9 @@ def train(
 
 def list_() -> None:
     """List the built-in recipes, and the models in ./runs."""
+    from sori import recipes
+    from sori.checkpoints import resolve
+
     write("Recipes (sori show NAME, sori train NAME ...)")
     for recipe in recipes.RECIPES:
         write(f"  {recipe.__name__:20} {(recipe.__doc__ or '').splitlines()[0]}")
@@ -106,6 +108,9 @@ def show(name: str) -> None:
     Args:
         name: Recipe (as for `sori train`) or model (folder, run folder or name).
     """
+    from sori import recipes
+    from sori.checkpoints import store
+
     try:
         recipe = recipes.by_name(name)
     except ValueError as unknown_recipe:
@@ -133,11 +138,16 @@ def demo(
         minutes: Maximum amount of your transcribed speech to train on, in minutes.
         smoke: Use toy models and a toy corpus, to test in seconds whether everything runs.
     """
+    from sori.experiments.demo import demo as demonstrate
+
     demonstrate(into, data=data, minutes=minutes, smoke=smoke)
 
 
 def _changes(tokens: Sequence[str]) -> dict[str, str]:
     """Parse `--optim.lr 3e-4` and `--optim.lr=3e-4`; dashes in names become underscores."""
+    from sori.recipes.recipe import Recipe
+    from sori.recipes.word2vec import WordRecipe
+
     changes: dict[str, str] = {}
     rest = list(tokens)
     while rest:

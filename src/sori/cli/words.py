@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from sori.checkpoints import store
 from sori.cli.output import problem, write
@@ -229,3 +229,11 @@ def evaluate(
 
 def _config(segments: Path | None) -> SegmentConfig | None:
     return None if segments is None else SegmentConfig(file=str(segments))
+
+
+words = App(name="words", help="Query, export and evaluate vectors of written or spoken words.")
+words.default(query)
+words.command(align)
+words.command(vectors)
+words.command(neighbours)
+words.command(evaluate)

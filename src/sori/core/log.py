@@ -8,8 +8,6 @@ import re
 import sys
 from unicodedata import category
 
-from sori.core import distributed
-
 _CONTROL = ("Cc", "Cf", "Cs")
 _HARMLESS = "\n\t\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Persian and the scripts of India spell words with the joiners."""
@@ -27,13 +25,19 @@ class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the message without time or level; of several processes, only the first one writes."""
-        if distributed.rank() == 0:
+        if _is_first_process():
             self.stream = sys.stderr
             super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message as it may reach a terminal."""
         return printable(super().format(record))
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the first of several processes, without importing torch only to find out."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is None or not distributed.is_initialized() or distributed.get_rank() == 0
 
 
 def printable(text: str) -> str:

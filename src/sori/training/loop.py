@@ -393,6 +393,7 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
+            hangup = [s for s in hangup if signal.getsignal(s) is not signal.SIG_IGN]  # as `nohup` sets it
             self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT, *hangup)}
         return self
 

@@ -1,0 +1,69 @@
+"""What takes seconds to import (torch, numba, matplotlib, lhotse) is imported when a command runs, not before."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import sori
+from sori import cli
+
+SLOW = ("torch", "numba", "matplotlib", "lhotse", "numpy", "soundfile", "sori.models")
+QUICK = (
+    [],
+    *([name] for name in ("prepare", "train", "list", "show", "demo", "languages", "fill", "classify")),
+)
+
+
+def imported(program, *arguments):
+    """Return which of the slow modules a program has imported at its end."""
+    program = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print('\\nslow:', *(name for name in {SLOW} if name in sys.modules)))\n{program}"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.rpartition("slow:")[2].split()
+
+
+def test_the_package_is_imported_without_slow_libraries():
+    assert imported("import sori; assert 'transcribe' in dir(sori)") == []
+
+
+@pytest.mark.parametrize("words", QUICK, ids=" ".join)
+def test_help_is_printed_without_slow_libraries(words):
+    assert imported("from sori.__main__ import main; main()", *words, "--help") == []
+
+
+def test_the_version_is_printed_without_slow_libraries():
+    assert imported("from sori.__main__ import main; main()", "--version") == []
+
+
+@pytest.mark.parametrize("name", sori.__all__)
+def test_public_names_are_those_of_their_modules(name):
+    found = getattr(sori, name)
+    if inspect.isfunction(found) or inspect.isclass(found):
+        assert found is getattr(importlib.import_module(found.__module__), name)
+    assert name in dir(sori)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="module 'sori' has no attribute 'transcibe'"):
+        _ = sori.transcibe
+    with pytest.raises(ImportError):
+        from sori import transcibe  # noqa: F401
+
+
+@pytest.mark.parametrize(("place", "description"), cli.COMMANDS, ids=lambda one: one.split("\n")[0][:30])
+def test_the_list_of_commands_describes_them_as_they_do(place, description):
+    module, function = place.split(":")
+    command = getattr(importlib.import_module(f"sori.cli.{module}"), function)
+    if not inspect.isfunction(command):
+        assert command.help == description
+        return
+    paragraphs = inspect.getdoc(command).partition("\n\nArgs:")[0].split("\n\n")
+    assert "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs) == description
