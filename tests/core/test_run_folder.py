@@ -27,7 +27,8 @@ def test_a_folder_serves_one_run_at_a_time_and_a_killed_one_lets_go(tmp_path):
             pass
         other.kill()
     with RunFolder(folder).locked():
-        assert (folder / "lock").exists()
+        assert RunFolder(folder).lock.exists()
+    assert not RunFolder(folder).lock.exists()
     with RunFolder(folder).locked():
         pass
 

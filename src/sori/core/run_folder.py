@@ -6,17 +6,17 @@ A run folder belongs to one run. It holds its recipe, what it was trained on, it
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from sori.core import distributed
 from sori.core.config import load_yaml
 from sori.core.files import read_json, remove_partial, write_json, write_text
+from sori.core.locks import LockedError, locked
 from sori.core.user_files import read_text
 
 FORMAT_VERSION = 1
@@ -100,6 +100,11 @@ class RunFolder:
         return self.path / "tokens.int32"
 
     @property
+    def lock(self) -> Path:
+        """Process that is training here, while it does."""
+        return self.path / "sori.lock"
+
+    @property
     def is_begun(self) -> bool:
         """Whether a run has stored its recipe here."""
         return os.path.lexists(self.recipe)
@@ -168,7 +173,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this run; the system releases the lock whenever the process ends.
+        """Lock the folder for this run; the lock of a process that has ended does not count.
 
         Of several processes of one run, the first holds the lock for all.
 
@@ -179,20 +184,18 @@ class RunFolder:
         if distributed.rank() != 0:
             yield
             return
-        lock = FileLock(self.path / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise ValueError(
-                f"expected {self.path} for this run alone, but another one is training there now (the same command in "
-                "another window, or in the background?); wait for it, stop it, or choose another folder"
-            ) from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.lock))
+            except LockedError as error:
+                raise ValueError(
+                    f"expected {self.path} for this run alone, but another one is training there now: {error} (the "
+                    "same command in another window, in the background, or on another machine?); wait for it, stop it, "
+                    "or choose another folder"
+                ) from None
             for folder in (self.path, self.earlier):
                 remove_partial(folder)
             yield
-        finally:
-            lock.release()
 
 
 def _compare(folder: Path, stored: str, given: str) -> None:

@@ -165,18 +165,44 @@ def test_a_link_laid_at_the_name_of_the_unfinished_cache_is_not_followed(utteran
     assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".json"]
 
 
-def test_unfinished_caches_of_killed_processes_are_removed_and_others_kept(utterances, tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+def test_unfinished_caches_are_removed_by_the_next_builder_and_other_files_kept(utterances, tmp_path):
     (tmp_path / audio_cache.FOLDER).mkdir()
-    dead, living = (tmp_path / audio_cache.FOLDER / f"abc.{pid}.partial" for pid in (gone.pid, os.getppid()))
-    dead.touch()
-    living.touch()
-    names = ("thesis.partial", f"my.{gone.pid}.partial", "a.b.partial")
-    others = [tmp_path / audio_cache.FOLDER / name for name in names]
-    for other in others:
-        other.touch()
-    audio_cache.build(utterances, tmp_path)
+    abandoned = tmp_path / audio_cache.FOLDER / "abc.123.partial"
+    others = [tmp_path / audio_cache.FOLDER / name for name in ("thesis.partial", "my.123.partial", "a.b.partial")]
+    for file in (abandoned, *others):
+        file.touch()
+    audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
     assert all(other.exists() for other in others)
-    assert not dead.exists()
-    assert living.exists()
+    assert not abandoned.exists()
+
+
+BUILD = """
+import sys, time
+from pathlib import Path
+from sori.data.batches import audio_cache
+from sori.data.manifest import Utterance
+
+build = audio_cache.build
+def slow(utterances, folder):
+    print("building", flush=True)
+    time.sleep(1.5)
+    build(utterances, folder)
+audio_cache.build = slow
+utterances = [Utterance(*eval(line)) for line in sys.stdin]
+audio_cache.open_audio(utterances, folder=Path(sys.argv[1]), policy="always")
+"""
+
+
+def test_of_two_builders_the_second_waits_and_uses_the_cache_of_the_first(utterances, tmp_path, monkeypatch):
+    command = [sys.executable, "-c", BUILD, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as first:
+        first.stdin.write("".join(f"{tuple(utterance)!r}\n" for utterance in utterances))
+        first.stdin.close()
+        assert first.stdout.readline() == "building\n"
+        partial = tmp_path / audio_cache.FOLDER / f"abc.{first.pid}.partial"
+        partial.touch()
+        monkeypatch.setattr(audio_cache, "build", lambda *_: pytest.fail("built again"))
+        reader = audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+        assert isinstance(reader, audio_cache.PcmReader)
+        assert first.wait(timeout=60) == 0

@@ -22,6 +22,7 @@ from rich.progress import Progress
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
 from sori.core.files import read_json, write_json
+from sori.core.locks import locked
 from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
 from sori.data.batches.loader import FileReader, Reader, prefetch
@@ -32,8 +33,10 @@ FAST_ENOUGH = 3_000.0
 """Decoding speed of one thread, in multiples of real time, above which no cache is needed. Plain WAV files are faster,
 and take about 2 % of a step that trains at 100x real time on two cores; FLAC (1,400x), Opus (100x) and everything that
 is resampled are slower."""
-_PARTIAL = re.compile(r"[0-9a-f]+\.(\d+)\.partial")
-"""Name of an unfinished cache, with the id of the process that builds it."""
+_LOCK = "sori.lock"
+"""Held while a cache is built: an unfinished cache that another process finds when it holds the lock is abandoned."""
+_PARTIAL = re.compile(r"[0-9a-f]+\.\d+\.partial")
+"""Name of an unfinished cache, with the id of the process that built it."""
 
 Key = tuple[str, float, int]
 """Path, start in seconds and length in samples, which identify the audio of an utterance."""
@@ -56,13 +59,16 @@ def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal
     if policy == "never":
         return files
     if distributed.rank() == 0 and _find(folder, utterances) is None and _wanted(files, folder, policy):
-        build(utterances, folder)
+        with locked(folder / FOLDER / _LOCK, wait=True):
+            _clear_abandoned(folder / FOLDER)
+            if _find(folder, utterances) is None:  # another process may have built it meanwhile
+                build(utterances, folder)
     distributed.barrier()
     return _find(folder, utterances) or files
 
 
 def build(utterances: Sequence[Utterance], folder: Path) -> None:
-    """Decode all utterances into a new cache, with a progress bar on a terminal."""
+    """Decode all utterances into a new cache, with a progress bar on a terminal; one process at a time."""
     unique = list({_key(u): u for u in utterances}.values())
     keys = [_key(u) for u in unique]
     target = folder / FOLDER / hashlib.blake2b(repr(keys).encode(), digest_size=8).hexdigest()
@@ -70,7 +76,6 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
     samples, index = target.with_suffix(".bin"), target.with_suffix(".json")
     partial = target.with_suffix(f".{os.getpid()}.partial")
     stamps = _stamps(unique)
-    _clear_abandoned(target.parent)
     partial.unlink(missing_ok=True)
     index.unlink(missing_ok=True)
     try:
@@ -89,16 +94,10 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
 
 
 def _clear_abandoned(folder: Path) -> None:
-    """Remove unfinished caches of processes that no longer run; those of running processes are kept."""
+    """Remove unfinished caches; to be called while holding the lock."""
     for partial in folder.iterdir():
-        if (match := _PARTIAL.fullmatch(partial.name)) is None:
-            continue
-        try:
-            os.kill(int(match[1]), 0)
-        except ProcessLookupError:
+        if _PARTIAL.fullmatch(partial.name):
             partial.unlink(missing_ok=True)
-        except PermissionError:
-            continue
 
 
 @final
