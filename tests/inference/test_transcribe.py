@@ -1,14 +1,16 @@
 """Vectors and text from files and waveforms."""
 
+import functools
 from pathlib import Path
 
 import pytest
 import soundfile
+import soxr
 import torch
 
 from sori.checkpoints import store
 from sori.core.audio import read
-from sori.inference import embed, transcribe
+from sori.inference import align, embed, transcribe
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +77,33 @@ def test_the_times_follow_a_click(encoder):
     assert float(after.times[change.argmax()]) == pytest.approx(1.0, abs=0.03)
 
 
-@pytest.mark.parametrize("sample_rate", [None, 44_100])
-def test_a_waveform_must_state_its_rate(encoder, sample_rate):
-    with pytest.raises(ValueError, match="sample_rate=16000"):
-        embed.embed(encoder, torch.zeros(16_000), sample_rate=sample_rate)
+@pytest.mark.parametrize("sample_rate", [None, 0, -16_000, 10**9])
+def test_a_waveform_must_state_its_rate(encoder, recogniser, sample_rate):
+    functions = (
+        functools.partial(embed.embed, encoder),
+        functools.partial(transcribe.transcribe, recogniser),
+        functools.partial(align.align, recogniser, text="a"),
+    )
+    for function in functions:
+        with pytest.raises(ValueError, match=rf"such as sample_rate=16000 .* got sample_rate={sample_rate}"):
+            function(source=torch.zeros(16_000), sample_rate=sample_rate)
+
+
+def test_a_waveform_of_another_rate_is_resampled(encoder, recogniser, speech):
+    waveform = read(speech)
+    other = torch.from_numpy(soxr.resample(waveform.numpy(), 16_000, 44_100, quality="HQ"))
+    expected = embed.embed(encoder, waveform, sample_rate=16_000)
+    found = embed.embed(encoder, other, sample_rate=44_100)
+    assert torch.equal(found.times, expected.times)
+    assert float((found.frames - expected.frames).norm() / expected.frames.norm()) < 0.1
+    text = transcribe.transcribe(recogniser, waveform, sample_rate=16_000).text
+    words = [
+        align.align(recogniser, one, text, sample_rate=rate).words
+        for one, rate in ((waveform, 16_000), (other, 44_100))
+    ]
+    assert [word.text for word in words[0]] == [word.text for word in words[1]]
+    for one, another in zip(*words, strict=True):
+        assert one.start == pytest.approx(another.start, abs=0.05)
 
 
 def test_too_short_a_recording_is_named(encoder, tmp_path):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sori.checkpoints import store
 from sori.core import distributed
-from sori.core.audio import read
+from sori.core.audio import SAMPLE_RATE, read
 from sori.core.batch import SegmentBatch
 from sori.core.counts import require_count
 from sori.core.shapes import Float, Frames, Tensor
@@ -142,7 +142,7 @@ def align(model: factory.System, folder: Path) -> Aligned:
     for row, u in enumerate(utterances):
         text = model.vocabulary.normalise(u.text or "")
         try:
-            words = align_module.align(model, reader(row, 0, u.num_samples), text).words
+            words = align_module.align(model, reader(row, 0, u.num_samples), text, sample_rate=SAMPLE_RATE).words
         except ValueError as error:
             failed.append(transcribe.FailedRecording(Path(u.path), str(error)))
             continue

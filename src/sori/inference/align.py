@@ -7,13 +7,18 @@ import torch
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Tensor
 from sori.decoding.forced_alignment import AlignedWords, align_words
-from sori.inference.inputs import checked_recogniser
-from sori.inference.long_form import chunk_logits
+from sori.inference.inputs import checked_recogniser, checked_source
+from sori.inference.long_form import MAX_SECONDS, chunk_logits
 from sori.models.factory import System
 
 
 def align(
-    model: System, source: str | Path | Float[Tensor, " sample"], text: str, *, skip_penalty: float | None = None
+    model: System,
+    source: str | Path | Float[Tensor, " sample"],
+    text: str,
+    *,
+    sample_rate: int | None = None,
+    skip_penalty: float | None = None,
 ) -> AlignedWords:
     """Align a known text with a recording: when each word is spoken.
 
@@ -21,8 +26,9 @@ def align(
 
     Args:
         model: a recogniser from `load`.
-        source: a sound file, or a waveform at 16 kHz.
+        source: a sound file, or a waveform.
         text: complete transcript, in the order in which it is spoken.
+        sample_rate: sampling rate of a waveform, which is resampled to 16 kHz; leave it out for a file.
         skip_penalty: cost of leaving out a word, in nats, for texts with words that are not spoken; with 20, few spoken
             words are left out. None: every word must be aligned.
 
@@ -31,8 +37,8 @@ def align(
         characters that are not in the recogniser's vocabulary.
 
     Raises:
-        ValueError: the model is not a recogniser, or the text has no words, or more characters than the speech has
-            frames.
+        ValueError: the model is not a recogniser, a waveform comes without its rate, audio is shorter than one frame,
+            or the text has no words, or more characters than the speech has frames.
         FileNotFoundError: there is no such file.
     """
     recogniser, vocabulary = checked_recogniser(model)
@@ -41,9 +47,11 @@ def align(
             f"expected a text with words, got {text[:50]!r}, which is empty after normalisation; likely an empty file, "
             "or one with punctuation only: give the words that are spoken"
         )
-    chunks = list(chunk_logits(recogniser.eval(), Path(source) if isinstance(source, str) else source))
+    checked = checked_source(recogniser, source, sample_rate, max_seconds=MAX_SECONDS)
+    chunks = list(chunk_logits(recogniser.eval(), checked))
     if not chunks:
-        raise ValueError(f"{source} contains only silence; there is no speech to align the text with")
+        name = "the waveform" if isinstance(source, Tensor) else source
+        raise ValueError(f"{name} contains only silence; there is no speech to align the text with")
     step = recogniser.logit_hop_samples / SAMPLE_RATE
     times = torch.cat([chunk.start + step * torch.arange(len(chunk.logits)) for chunk in chunks])
     # Silence between chunks has no frames, so align in frame numbers first and convert them to seconds afterwards.

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import soxr
 import torch
 
-from sori.core.audio import SAMPLE_RATE, read
+from sori.core.audio import SAMPLE_RATE, info, read
 from sori.core.shapes import Float, Int, Tensor
 from sori.models.ctc import Ctc
 from sori.models.factory import System, encoder_of
 from sori.text.vocabulary import Vocabulary
+
+MIN_RATE, MAX_RATE = 1_000, 768_000
+"""Possible sampling rates of waveforms, in Hz."""
 
 
 def checked_recogniser(model: System) -> tuple[Ctc, Vocabulary]:
@@ -30,21 +34,52 @@ def as_lengths(waveform: Float[Tensor, " sample"]) -> Int[Tensor, " batch"]:
     return torch.tensor([len(waveform)], device=waveform.device)
 
 
+def checked_source(
+    model: System, source: str | Path | Tensor, sample_rate: int | None, *, max_seconds: float
+) -> Path | Float[Tensor, " sample"]:
+    """Return the samples of a waveform or of a short file, checked; a longer file is to be read part by part.
+
+    Args:
+        model: model that will process it.
+        source: sound file, or waveform.
+        sample_rate: sampling rate of a waveform.
+        max_seconds: length of the longest file to be read whole.
+
+    Raises:
+        ValueError, FileNotFoundError: see `checked_waveform`.
+    """
+    if isinstance(source, Tensor) or info(source).num_samples <= max_seconds * SAMPLE_RATE:
+        return checked_waveform(model, source, sample_rate)
+    return Path(source)
+
+
+def at_16_khz(waveform: Float[Tensor, " sample"], sample_rate: int | None) -> Float[Tensor, " sample"]:
+    """Resample a waveform of known sampling rate.
+
+    Raises:
+        ValueError: the rate is missing or impossible.
+    """
+    if sample_rate is None or not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise ValueError(
+            f"expected the sampling rate of the waveform in Hz, such as sample_rate={SAMPLE_RATE} for the result of "
+            f"`sori.read`, got sample_rate={sample_rate}; samples carry no sampling rate, and at a wrong one the "
+            "result is wrong"
+        )
+    if sample_rate == SAMPLE_RATE:
+        return waveform
+    resampled = soxr.resample(waveform.cpu().float().numpy(), sample_rate, SAMPLE_RATE, quality="HQ")
+    return torch.from_numpy(resampled).to(waveform.device)
+
+
 def checked_waveform(model: System, source: str | Path | Tensor, sample_rate: int | None) -> Float[Tensor, " sample"]:
     """Return 16 kHz samples on the model's device, long enough for a frame.
 
     Raises:
-        ValueError: a waveform comes without its rate or at another one, is too short, or is not finite.
+        ValueError: a waveform comes without its rate, is too short, or is not finite.
         FileNotFoundError: there is no such file.
     """
     if isinstance(source, Tensor):
-        if sample_rate != SAMPLE_RATE:
-            raise ValueError(
-                f"expected a waveform with sample_rate={SAMPLE_RATE}, got sample_rate={sample_rate}; samples carry no "
-                "sampling rate, and at a wrong one the result is wrong: pass the result of `sori.read` with "
-                f"sample_rate={SAMPLE_RATE}, or pass the file, which is resampled"
-            )
-        waveform, name = source, "the waveform"
+        waveform, name = at_16_khz(source, sample_rate), "the waveform"
     else:
         waveform, name = read(source), str(source)
     shortest = encoder_of(model).field_samples

@@ -7,17 +7,17 @@ speech without a pause) is processed in overlapping windows, which are joined at
 import contextlib
 import ctypes
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from sori.core import audio
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Frames, Tensor
 from sori.data.preparation.segments import Levels, cut
+from sori.inference.windows import Reader, Waveform, open_reader
 from sori.models import factory
 from sori.models.ctc import BLANK, Ctc
 
@@ -29,10 +29,6 @@ OVERLAP_SECONDS = 2.0
 """Context on either side of a cut that is not at a silence."""
 _LEVEL_SAMPLES = SAMPLE_RATE // 100
 _BLOCK_SECONDS = 60.0
-
-Waveform = Float[Tensor, " sample"]
-Reader = Callable[[int, int], Waveform]
-"""Returns samples `first` to `stop` of a recording."""
 
 
 class ChunkLogits(NamedTuple):
@@ -57,17 +53,7 @@ def chunk_logits(model: Ctc, source: Path | Waveform, *, max_seconds: float = MA
     """
     if max_seconds < LEAST_SECONDS:
         raise ValueError(f"expected windows of {LEAST_SECONDS:g} s or more, got {max_seconds:g} s")
-    if isinstance(source, Tensor):
-        waveform, num_samples = source, len(source)
-
-        def read(first: int, stop: int) -> Waveform:
-            return waveform[first:stop]
-    else:
-        path, num_samples = source, audio.info(source).num_samples
-
-        def read(first: int, stop: int) -> Waveform:
-            return audio.read(path, start=first / SAMPLE_RATE, duration=(stop - first) / SAMPLE_RATE)
-
+    read, num_samples = open_reader(source)
     if num_samples <= max_seconds * SAMPLE_RATE:
         yield ChunkLogits(_logits(model, read(0, num_samples)), 0.0)
         return

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sori.core.audio import SAMPLE_RATE, info
+from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Frames, Tensor
 from sori.decoding.beam import BeamDecoder, Hypothesis
 from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_features, word_model
 from sori.decoding.greedy import Character, Word, characters, greedy, words
 from sori.decoding.transcript_formats import Alternatives
-from sori.inference.inputs import checked_recogniser, checked_waveform
+from sori.inference.inputs import checked_recogniser, checked_source
 from sori.inference.long_form import MAX_SECONDS, chunk_logits
 from sori.models.factory import System
 
@@ -69,7 +69,7 @@ def transcribe(
     Args:
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
-        sample_rate: sampling rate of a waveform, which must be 16 kHz; leave it out for a file.
+        sample_rate: sampling rate of a waveform, which is resampled to 16 kHz; leave it out for a file.
         decoder: beam search with a language model (`lm_fusion.decoder`); None: greedy decoding.
         confidence: fitted for this model and this decoder (`calibrate.choose`); None: no confidence is computed.
 
@@ -112,18 +112,17 @@ def transcribe_chunks(
     Args:
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
-        sample_rate: sampling rate of a waveform, which must be 16 kHz; leave it out for a file.
+        sample_rate: sampling rate of a waveform, which is resampled to 16 kHz; leave it out for a file.
         decoder: beam search; None: greedy decoding.
         features: whether to compute the inputs of the confidence model.
     """
     model, vocabulary = checked_recogniser(model)
-    if isinstance(source, Tensor) or info(source).num_samples <= MAX_SECONDS * SAMPLE_RATE:
-        source = checked_waveform(model, source, sample_rate)
+    checked = checked_source(model, source, sample_rate, max_seconds=MAX_SECONDS)
     model.eval()
     hop, search, wanted = model.logit_hop_samples, decoder, 1 if decoder is None else decoder.config.num_best
     if decoder is not None and features and wanted < NUM_BEST:
         search = decoder.with_config(decoder.config.model_copy(update={"num_best": NUM_BEST}))
-    for chunk in chunk_logits(model, Path(source) if isinstance(source, str) else source):
+    for chunk in chunk_logits(model, checked):
         frames, start = Frames(chunk.logits[None], torch.tensor([len(chunk.logits)])), chunk.start
         best = list[Hypothesis]() if search is None else search.decode(frames)[0]
         path = best[0].path if best else greedy(frames)[0]

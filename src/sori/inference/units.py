@@ -17,6 +17,7 @@ from sori.core.text_files import lines
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.inference.transcribe import FailedRecording
+from sori.inference.windows import frames_of
 from sori.models import factory
 from sori.models.encoders import Quantizing, has_units
 
@@ -49,7 +50,8 @@ def write_units(
 ) -> Iterator[UtteranceUnits | FailedRecording]:
     """Write the units of utterances one by one, continuing after an utterance that cannot be read.
 
-    Each utterance is processed as a whole and alone, so that its units do not depend on the others. The file is renamed
+    Each utterance is processed alone, so that its units do not depend on the others, and those of more than 30 s in
+    overlapping windows (`windows.py`). The file is renamed
     to its final name when it is complete; only one utterance at a time is kept in memory.
 
     Args:
@@ -77,8 +79,13 @@ def write_units(
     with atomic_write(into) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row, utterance in enumerate(utterances):
             try:
-                waveform = reader(row, 0, utterance.num_samples)
-                units = encoder.units(waveform[None].to(device), torch.tensor([len(waveform)], device=device)).data[0]
+                units = frames_of(
+                    lambda part: encoder.units(part[None].to(device), torch.tensor([len(part)], device=device)).data[0],
+                    lambda first, stop, row=row: reader(row, first, stop - first),
+                    utterance.num_samples,
+                    hop_samples=encoder.hop_samples,
+                    field_samples=encoder.field_samples,
+                )
             except (ValueError, OSError) as error:
                 yield FailedRecording(Path(utterance.path), f"{utterance.id}: {error}")
                 continue
