@@ -1,5 +1,6 @@
 import pytest
 
+from sori.core.text_files import lines
 from sori.data import fingerprint
 from sori.data.sources.plain_text import paragraphs, text_files
 
