@@ -90,7 +90,7 @@ def test_markup_in_names_and_options_is_text(call, tmp_path, monkeypatch):
             ("show", name),
             ("transcribe", "model", "a.wav", "--num-best", name),
             ("prepare", name, f"{name}/out"),
-            ("train", "ctc_smoke", "--data", name, "--into", f"{name}/run", "--train.num-steps", name),
+            ("train", "ctc_smoke", "--data", name, "--into", f"{name}/run"),
             ("train", "ctc_smoke", "--into", name, f"--{name}"),
             (name,),
         ):

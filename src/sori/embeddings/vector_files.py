@@ -112,7 +112,7 @@ class _Rows:
     def __init__(self, path: Path, dim: int, announced: int | None, limit: int | None) -> None:
         self.path, self.words = path, list[str]()
         self.most = min(x for x in (announced, limit, 1 << 62) if x is not None)
-        believed = announced is not None and not path.name.endswith(".gz")  # `_check` knows only the packed size
+        believed = announced is not None and not path.name.endswith(".gz")  # `_check` has only the packed size
         self.vectors: Vectors = np.empty((self.most if believed else min(self.most, 1 << 12), dim), np.float32)
         self.places = dict[bytes, int]()
 

@@ -1,6 +1,6 @@
 """Read tables with a separator between the columns, by RFC 4180: a quotation mark is around a whole field or nowhere.
 
-In a `.tsv` with tabs, quotation marks are letters, as in Common Voice. Any separator that divides the first line into
+In a `.tsv` with tabs, quotation marks are letters. Any separator that divides the first line into
 known column names is accepted.
 """
 
