@@ -53,7 +53,7 @@ def checked_source(
     return Path(source)
 
 
-def at_16_khz(waveform: Float[Tensor, " sample"], sample_rate: int | None) -> Float[Tensor, " sample"]:
+def at_16_khz(waveform: Float[Tensor, " given"], sample_rate: int | None) -> Float[Tensor, " sample"]:
     """Resample a waveform of known sampling rate.
 
     Raises:
