@@ -4,6 +4,7 @@ A line is `id TAB units`. Units are separated by spaces; a unit is the index in 
 such as `17-203`. Baevski et al. 2020 (arXiv 1910.05453), section 4, train BERT on such text.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import torch
 
 from sori.core.files import atomic_write
 from sori.core.log import one_line
-from sori.core.shapes import Int, Tensor
+from sori.core.shapes import Float, Int, Tensor
 from sori.core.text_files import lines
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
@@ -81,7 +82,7 @@ def write_units(
             try:
                 units = frames_of(
                     lambda part: encoder.units(part[None].to(device), torch.tensor([len(part)], device=device)).data[0],
-                    lambda first, stop, row=row: reader(row, first, stop - first),
+                    functools.partial(_part, reader, row),
                     utterance.num_samples,
                     hop_samples=encoder.hop_samples,
                     field_samples=encoder.field_samples,
@@ -91,6 +92,10 @@ def write_units(
                 continue
             file.write(f"{utterance.id}\t{as_text(units)}\n")
             yield UtteranceUnits(utterance.id, len(units))
+
+
+def _part(reader: FileReader, row: int, first: int, stop: int) -> Float[Tensor, " sample"]:
+    return reader(row, first, stop - first)
 
 
 def as_text(units: Int[Tensor, "frame group"]) -> str:
