@@ -5,6 +5,7 @@ maximum length, and compressed files a maximum expansion, so that no file can fi
 """
 
 import bz2
+import codecs
 import gzip
 import io
 import json
@@ -31,6 +32,7 @@ MOST_EXPANSION = 250
 _UNCHECKED_BYTES = 1 << 26  # decompressed, before the expansion is looked at
 _BUFFER_BYTES = 1 << 18
 _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error)  # bz2 raises OSError for damaged data, gzip a subclass of it
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _HALF_PAIR_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -195,14 +197,15 @@ def _compression(path: Path, head: bytes) -> str | None:
 def _decoded(line: bytes, *, is_first: bool) -> str:
     if not is_first:
         return line.decode("utf-8")
+    if line.startswith(_UTF16):
+        raise UnicodeDecodeError("utf-8", line, 0, 1, "byte order mark of UTF-16")
     if (zero := line.find(b"\0")) >= 0:  # without a byte order mark, ASCII text in UTF-16 is also valid UTF-8
         raise UnicodeDecodeError("utf-8", line, zero, zero + 1, "zero byte")
     return line.decode("utf-8-sig")
 
 
 def _encoding(line: bytes, *, is_first: bool) -> str:
-    utf16 = line[:2] in (b"\xff\xfe", b"\xfe\xff") or not any(line[:64:2]) or not any(line[1:64:2])
-    if is_first and utf16 and len(line) > 1:
+    if is_first and (line.startswith(_UTF16) or _is_utf16(line)):
         return "it was saved as UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
     if is_first and b"\0" in line:
         return (
@@ -210,3 +213,15 @@ def _encoding(line: bytes, *, is_first: bool) -> str:
             "the suffix .gz, .xz or .bz2."
         )
     return "it was saved in an older encoding such as Windows-1252; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)."
+
+
+def _is_utf16(line: bytes) -> bool:
+    """Return whether the beginning of a line with zero bytes is printable text in UTF-16 without a byte order mark."""
+    head = line[: min(64, len(line) // 2 * 2)]
+    if b"\0" not in line:
+        return False
+    texts = [head.decode(encoding, errors="replace").rstrip("\r\n\ufffd") for encoding in ("utf-16-le", "utf-16-be")]
+    # A zero byte is half of an ASCII character there, at least of a space.
+    return any(
+        any(map(str.isascii, text)) and text.replace("\t", " ").isprintable() and "\ufffd" not in text for text in texts
+    )

@@ -50,12 +50,13 @@ INSIDE_WORDS = "\u055b\u055c\u055e\u055f\u1807\u180a"
 _WITHOUT_INSIDE_WORDS = dict.fromkeys(map(ord, INSIDE_WORDS))
 _MARK = rf"[\p{{M}}{JOINERS}]"
 _WORD = rf"[\p{{L}}\p{{N}}\p{{Co}}{_LETTER_LIKE}]"
+_HEBREW = r"[\p{Hebrew}&&\p{L}]"  # the script also has punctuation of its own
 _DROPPED = regex.compile(rf"([\p{{P}}\p{{S}}--[{_LETTER_LIKE}]]){_MARK}*", regex.VERSION1)
 _AFTER = {
     **dict.fromkeys(IN_WORD, regex.compile(rf"(?<={_WORD}{_MARK}*).{_MARK}*(?={_WORD})", regex.VERSION1)),
     "\u00b7": regex.compile(rf"(?<=\p{{Latin}}{_MARK}*).{_MARK}*(?=\p{{Latin}})"),  # Catalan col·legi
-    "\u05f3": regex.compile(rf"(?<=\p{{Hebrew}}{_MARK}*)."),  # geresh, also at the end of a word
-    **dict.fromkeys('\u05f4"\u201d', regex.compile(rf"(?<=\p{{Hebrew}}{_MARK}*).{_MARK}*(?=\p{{Hebrew}})")),
+    "\u05f3": regex.compile(rf"(?<={_HEBREW}{_MARK}*).", regex.VERSION1),  # geresh, also at the end of a word
+    **dict.fromkeys('\u05f4"\u201d', regex.compile(rf"(?<={_HEBREW}{_MARK}*).{_MARK}*(?={_HEBREW})", regex.VERSION1)),
 }
 """Where punctuation is part of a word."""
 _WRITTEN = IN_WORD | {'"': "\u05f4", "\u201d": "\u05f4"}
