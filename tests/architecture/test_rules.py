@@ -22,6 +22,8 @@ OPTIONAL_EXTRAS = {
     "huggingface_hub",
     "transformers",
     "umap",
+    "pyarrow.ipc",
+    "pyarrow.parquet",
 }
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OUTER = {"src", "docs", "tests", "benchmarks", "tools"}

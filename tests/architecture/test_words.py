@@ -125,6 +125,7 @@ BANNED = (
         uses=(
             r"(synthetic|espeak\S*|synthesised) (\w+ )?voices?",
             r"voice engine",
+            r"common[ _-]voice[\w-]*",  # the corpus
         ),
         places=(  # espeak-ng's voices
             "src/sori/synth/",

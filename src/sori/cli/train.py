@@ -2,23 +2,56 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from sori.cli.exit_codes import leave_if
 from sori.cli.output import write
+from sori.data.sources.reading import Reading
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ReadingOptions:
+    """Options of how folders of recordings are read."""
+
+    layout: str | None = None
+    """Layout of the folders, such as common_voice, or folder for none. By default it is recognised."""
+    tier: Annotated[list[str] | None, Parameter(negative=())] = None
+    """Name, type or speaker of a tier with transcripts in ELAN and Praat files; may be given several times."""
+    transcript_rules: Path | None = None
+    """File of rules (.toml) for conventions of annotators such as [laughs], instead of the built-in ones."""
+
+    audio_root: Path | None = None
+    """Folder of the recordings that tables name, if it is not that of the table."""
+
+    def reading(self) -> Reading:
+        """Return the settings of the library."""
+        return Reading(
+            layout=self.layout,
+            tier=tuple(self.tier or ()),
+            transcript_rules=self.transcript_rules,
+            audio_root=self.audio_root,
+        )
+
+
+READING = ReadingOptions()
 
 
 def prepare(
     source: str,
     *more: str,
-    audio_root: Path | None = None,
     language: str | None = None,
     min_seconds: float = 0.025,
     max_seconds: float = 30.0,
     num_workers: int | None = None,
     overwrite: bool = False,
+    relative_to: Path | None = None,
+    check: Annotated[bool, Parameter(negative=())] = False,
+    options: ReadingOptions = READING,
 ) -> None:
     """Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.
 
@@ -26,27 +59,37 @@ def prepare(
         source: Folder of recordings, table (.tsv, .csv, .jsonl), or CORPUS:FOLDER with a corpus supported by Lhotse.
         more: Further sources and, last, the folder to write: the list of utterances, `report.md`, and `excluded.jsonl`
             with the reason for each excluded file.
-        audio_root: Folder of the recordings that tables name, if it is not that of the table.
         language: Language of recordings whose source does not name one, such as `eng`.
         min_seconds: Minimum length in seconds; shorter recordings are excluded.
         max_seconds: Maximum length of an utterance in seconds; longer recordings are cut at silences.
         num_workers: Number of decoding processes. By default one per core.
         overwrite: Replace the lists of a folder that is already prepared.
+        relative_to: Folder above all recordings, to which paths are relative, for recordings that are elsewhere on
+            other machines; there, set SORI_RECORDINGS. By default, paths are relative to the output folder.
+        check: Only check whether the recordings of prepared folders exist, and list missing ones.
+        options: How folders are read.
     """
+    from sori.data.preparation.check_folder import check_folder
     from sori.data.preparation.prepare import prepare as prepare_folder
 
+    if check:
+        checks = [check_folder(Path(folder)) for folder in (source, *more)]
+        write("\n".join(map(str, checks)))
+        leave_if(any(one.missing for one in checks))
+        return
     if not more:
         raise ValueError(f"expected an output folder as the last argument: sori prepare {source} OUT")
     write(
         prepare_folder(
             [source, *more[:-1]],
             more[-1],
-            audio_root=audio_root,
             language=language,
             min_seconds=min_seconds,
             max_seconds=max_seconds,
             num_workers=num_workers,
             overwrite=overwrite,
+            reading=options.reading(),
+            relative_to=relative_to,
         )
     )
 

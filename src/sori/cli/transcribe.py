@@ -89,7 +89,8 @@ def transcribe(
     Args:
         model: Folder, run folder or name of a recogniser.
         files: Sound files of any format, folders of sound files, or `-` for standard input.
-        to: Output format: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), or ctm (scoring).
+        to: Output format: txt, json, srt or vtt (captions), TextGrid (Praat), eaf (ELAN), audacity (a label
+            track), or ctm (scoring).
         into: Folder to write one transcript per recording to, such as NAME.txt. By default, print to the screen.
         overwrite: Replace existing transcripts in that folder.
         times: On the screen, print one line for each word: start and end in seconds, confidence if calibrated, word.

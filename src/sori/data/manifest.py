@@ -2,10 +2,15 @@
 
 The lines are read and written directly rather than through Lhotse's objects: 100,000 utterances load in about a second.
 Any Lhotse manifest of cuts can be read, provided that each cut uses all channels of one sound file.
+
+Each cut has the path of its sound file twice: absolute, as Lhotse expects it, and relative to the prepared folder or to
+a root of the user, so that folders can be moved together with the recordings.
 """
 
 import gzip
+import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +21,13 @@ from sori.core.text_files import json_lines
 
 CUTS = "cuts.jsonl.gz"
 """Name of the file that marks a prepared folder."""
+
+
+ROOT_VARIABLE = "SORI_RECORDINGS"
+"""Environment variable with the folder that replaces the root given to `sori prepare --relative-to`."""
+_RELATIVE, _ROOT = "path", "relative_to"
+_TRIED = 20
+"""Recordings that are looked up to find out whether the relative paths are valid."""
 
 
 class Utterance(NamedTuple):
@@ -43,7 +55,8 @@ class Utterance(NamedTuple):
 def read_manifest(folder: Path) -> list[Utterance]:
     """Read the utterances of a prepared folder, in the order of the file.
 
-    A Lhotse cut with several supervisions gives one utterance for each of them.
+    A Lhotse cut with several supervisions gives one utterance for each of them. Relative paths are used if one of the
+    first recordings exists there, otherwise absolute ones.
 
     Raises:
         ValueError: the folder is not prepared, its list is damaged or empty, or a cut is not part of one sound file
@@ -57,9 +70,12 @@ def read_manifest(folder: Path) -> list[Utterance]:
         )
     utterances: list[Utterance] = []
     ids: set[str] = set()
-    for number, cut in _lines(path):
+    lines = iter(_lines(path))
+    first = list(itertools.islice(lines, _TRIED))
+    base = _base(folder, [cut for _, cut in first])
+    for number, cut in itertools.chain(first, lines):
         try:
-            found = list(_utterances(cut))
+            found = list(_utterances(cut, base))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}, line {number}: not a Lhotse cut ({error!r} is missing or of the wrong type)"
@@ -78,7 +94,9 @@ def read_manifest(folder: Path) -> list[Utterance]:
     return utterances
 
 
-def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) -> None:
+def write_manifest(
+    folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]], *, relative_to: Path | None = None
+) -> None:
     """Write utterances as Lhotse cuts; equal rows give equal bytes.
 
     The file is written under another name and then renamed, so it is never incomplete.
@@ -86,6 +104,10 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) ->
     Args:
         folder: an existing folder; an existing list is replaced.
         rows: each utterance with the header of its file (the length is the decoded one).
+        relative_to: root of the relative paths; None: the folder itself.
+
+    Raises:
+        ValueError: a recording is not below `relative_to`.
     """
     with (
         atomic_write(folder / CUTS) as partial,
@@ -93,7 +115,7 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]]) ->
         gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file,
     ):
         for utterance, about in rows:
-            file.write(json.dumps(_cut(utterance, about), ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(_cut(utterance, about, folder, relative_to), ensure_ascii=False).encode() + b"\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -103,9 +125,29 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise ValueError(f"{path} is damaged ({error}); prepare the folder again") from None
 
 
-def _utterances(cut: dict[str, Any]) -> Iterator[Utterance]:
+def _base(folder: Path, cuts: list[Any]) -> Path | None:
+    """Return the folder at which relative paths start, or None if the absolute ones are to be used."""
+    custom = [cut.get("custom") or {} for cut in cuts if isinstance(cut, dict)]
+    paths = [(one[_RELATIVE], _ROOT in one) for one in custom if isinstance(one, dict) and _RELATIVE in one]
+    root = os.environ.get(ROOT_VARIABLE)
+    for path, has_root in paths:
+        base = (Path(root) if root else None) if has_root else folder.absolute()
+        if base is not None and _joined(base, path).exists():
+            return base
+    return None
+
+
+def _joined(base: Path, path: str) -> Path:
+    # Without following links, as the relative path was made.
+    return Path(os.path.normpath(base.absolute() / path))
+
+
+def _utterances(cut: dict[str, Any], base: Path | None) -> Iterator[Utterance]:
     path = _sound_file(cut)
-    split = (cut.get("custom") or {}).get("split")
+    custom = cut.get("custom") or {}
+    if base is not None and _RELATIVE in custom:
+        path = str(_joined(base, custom[_RELATIVE]))
+    split = custom.get("split")
     supervisions = cut.get("supervisions", [])
     if len(supervisions) <= 1:
         about = supervisions[0] if supervisions else {}
@@ -152,7 +194,29 @@ def _sound_file(cut: dict[str, Any]) -> str:
     return path
 
 
-def _cut(utterance: Utterance, about: AudioInfo) -> dict[str, Any]:
+def relative_path(path: str, folder: Path, relative_to: Path | None) -> dict[str, Any]:
+    """Return the relative path of a recording, as custom fields of its cut.
+
+    Args:
+        path: absolute path of the recording.
+        folder: the prepared folder.
+        relative_to: as for `write_manifest`.
+
+    Raises:
+        ValueError: the recording is not below `relative_to`.
+    """
+    if relative_to is None:
+        return {_RELATIVE: Path(os.path.relpath(path, folder.absolute())).as_posix()}
+    below = os.path.relpath(path, relative_to.absolute())
+    if Path(below).parts[:1] == (os.pardir,):
+        raise ValueError(
+            f"{path} is not below {relative_to}, to which all paths should be relative; name a folder above all of the "
+            "recordings"
+        )
+    return {_RELATIVE: Path(below).as_posix(), _ROOT: True}
+
+
+def _cut(utterance: Utterance, about: AudioInfo, folder: Path, relative_to: Path | None) -> dict[str, Any]:
     duration = about.num_frames / about.sample_rate
     length = min(utterance.duration_seconds, duration - utterance.start)
     if utterance.start == 0 and utterance.num_samples == about.num_samples:
@@ -172,6 +236,6 @@ def _cut(utterance: Utterance, about: AudioInfo) -> dict[str, Any]:
     }
     cut = {"id": utterance.id, "start": utterance.start, "duration": length, "channel": channel}
     cut |= {"supervisions": [supervision], "recording": recording}
-    if utterance.split is not None:
-        cut["custom"] = {"split": utterance.split}
+    custom = {"split": utterance.split} if utterance.split is not None else {}
+    cut["custom"] = custom | relative_path(utterance.path, folder, relative_to)
     return cut | {"type": "MonoCut" if about.num_channels == 1 else "MultiCut"}

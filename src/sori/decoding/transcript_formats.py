@@ -22,9 +22,9 @@ from xml.etree import ElementTree as ET
 from sori.decoding.greedy import Character, Word
 from sori.text.vocabulary import graphemes
 
-Format = Literal["txt", "json", "srt", "vtt", "TextGrid", "eaf", "ctm"]
+Format = Literal["txt", "json", "srt", "vtt", "TextGrid", "eaf", "audacity", "ctm"]
 FORMATS: tuple[str, ...] = get_args(Format)
-"""Names of the formats, which are also their usual file name extensions."""
+"""Names of the formats, which are also their usual file name extensions, except for Audacity's label tracks."""
 
 PAUSE_SECONDS = 0.8
 """Shortest silence that ends a caption or utterance; CTC ends words early, so shorter gaps are unreliable."""
@@ -33,6 +33,11 @@ _LINE_WIDTH, _CAPTION_MS, _SHOWN_MS = 42, 7000, 1000
 _BLANKS = re.compile(r"[^\S\u00a0\u2007\u202f]+")  # white space except non-breaking spaces
 # not allowed in XML or UTF-8
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def extension(to: Format) -> str:
+    """Return the file name extension of a format, without the dot."""
+    return "txt" if to == "audacity" else to
 
 
 class Alternatives(NamedTuple):
@@ -80,7 +85,8 @@ def render(transcribed: Transcribed, to: str) -> str:
     Args:
         transcribed: Text and words of one recording.
         to: `txt`: the text; `json`: everything; `srt` or `vtt`: captions of at most two lines; `TextGrid`: words and
-            silences, for Praat; `eaf`: words within utterances, for ELAN; `ctm`: one line per word, for scoring.
+            silences, for Praat; `eaf`: words within utterances, for ELAN; `audacity`: a label track of utterances;
+            `ctm`: one line per word, for scoring.
 
     Raises:
         ValueError: The format is unknown, the duration is less than 1 ms, times are not finite, not in order or beyond
@@ -101,6 +107,8 @@ def render(transcribed: Transcribed, to: str) -> str:
             rendered = _textgrid(timed, transcribed.duration)
         case "eaf":
             rendered = _eaf(timed, name)
+        case "audacity":
+            rendered = _labels(timed)
         case "ctm":
             rendered = _ctm(timed, name)
         case _:
@@ -321,6 +329,22 @@ def _textgrid(timed: list[_Timed], duration: float) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _utterances(timed: list[_Timed]) -> list[_Timed]:
+    """Join words that no pause separates."""
+    groups: list[list[_Timed]] = []
+    for word in timed:
+        if groups and not _paused(groups[-1][-1], word):
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    return [_Timed(" ".join(w.text for w in group), group[0].start, group[-1].end, None) for group in groups]
+
+
+def _labels(timed: list[_Timed]) -> str:
+    rows = (f"{one.start / 1000:.6f}\t{one.end / 1000:.6f}\t{one.text}\n" for one in _utterances(timed))
+    return "".join(rows)
+
+
 def _eaf(timed: list[_Timed], name: str) -> str:
     date = datetime.now(UTC).isoformat(timespec="seconds")
     root = ET.Element("ANNOTATION_DOCUMENT", AUTHOR="sori", DATE=date, FORMAT="3.0", VERSION="3.0")
@@ -331,13 +355,7 @@ def _eaf(timed: list[_Timed], name: str) -> str:
     media = {"MEDIA_URL": f"file:./{name}", "MIME_TYPE": mime, "RELATIVE_MEDIA_URL": f"./{name}"}
     if name:
         ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
-    utterances: list[list[_Timed]] = []
-    for word in timed:
-        if utterances and not _paused(utterances[-1][-1], word):
-            utterances[-1].append(word)
-        else:
-            utterances.append([word])
-    spans = [_Timed(" ".join(w.text for w in u), u[0].start, u[-1].end, None) for u in utterances]
+    spans = _utterances(timed)
     ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(spans) + len(timed))
     order = ET.SubElement(root, "TIME_ORDER")
     slots: list[tuple[int, str]] = []

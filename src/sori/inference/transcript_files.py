@@ -19,7 +19,7 @@ from sori.core.user_files import is_handed_over, open_bytes
 from sori.data.sources.recordings import AUDIO
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import Confidence
-from sori.decoding.transcript_formats import Format, Transcribed, render
+from sori.decoding.transcript_formats import Format, Transcribed, extension, render
 from sori.inference.transcribe import FailedRecording, Transcript, transcribe_files
 from sori.models.factory import System
 
@@ -45,7 +45,7 @@ def plan(sources: Sequence[Path], *, into: Path, to: Format) -> list[Job]:
         FileNotFoundError: there is no such file or folder, or a folder contains no sound files.
         ValueError: two recordings would have the same transcript path.
     """
-    jobs = [Job(path, into / name.with_suffix(f".{to}")) for path, name in _recordings(sources)]
+    jobs = [Job(path, into / name.with_suffix(f".{extension(to)}")) for path, name in _recordings(sources)]
     first: dict[Path, Path] = {}
     for job in jobs:
         other = first.setdefault(job.transcript, job.recording)

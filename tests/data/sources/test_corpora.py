@@ -27,7 +27,7 @@ def test_librispeech_as_it_is_distributed(tmp_path):
     (folder / "1089-134686.trans.txt").write_text("1089-134686-0000 HE HOPED\n1089-134686-0001 STUFF IT\n")
     found = read_corpus("librispeech", tmp_path / "LibriSpeech")
     expected = [
-        Item(f"1089-134686-000{number}", path, 0.0, None, text, "1089", "English", "dev-clean")
+        Item(f"1089-134686-000{number}", path, 0.0, None, text, "1089", "English", "dev-clean", is_official=True)
         for number, (path, text) in enumerate(zip(paths, ["HE HOPED", "STUFF IT"], strict=True))
     ]
     assert sorted(found.items) == expected
@@ -60,8 +60,8 @@ def test_segments_channels_and_unsupported_sources(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "_recipes", lambda: types.SimpleNamespace(prepare_pretended=prepare_pretended))
     found = read_corpus("pretended", tmp_path)
     assert found.items == [
-        Item("s1", one, 0.5, 1.0, "hi", "x", None, "test"),
-        Item("alone", str(tmp_path / "alone.wav"), split="test"),
+        Item("s1", one, 0.5, 1.0, "hi", "x", None, "test", is_official=True),
+        Item("alone", str(tmp_path / "alone.wav"), split="test", is_official=True),
     ]
     assert {(row.id, row.reason) for row in found.excluded} == {
         ("s2", "one channel of several"),

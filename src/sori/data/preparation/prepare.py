@@ -5,6 +5,7 @@ in `cuts.jsonl.gz`, unusable ones in `excluded.jsonl` with the reason; `flagged.
 """
 
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -21,12 +22,16 @@ from sori.core.counts import require_count
 from sori.core.files import write_text
 from sori.core.user_files import require_file
 from sori.data.batches.audio_cache import FOLDER as CACHE
-from sori.data.manifest import CUTS, Utterance, write_manifest
+from sori.data.manifest import CUTS, Utterance, relative_path, write_manifest
 from sori.data.preparation import segments
 from sori.data.preparation.checks import LEVELS_PER_SECOND, SHORTEST_SAMPLES, Finding
 from sori.data.preparation.summary import Flag, Report, Row, write_report
+from sori.data.preparation.transcript_rules import Tagged, apply_rules, read_rules
 from sori.data.preparation.workers import MOST_WORKERS, check_files
 from sori.data.sources.corpora import read_corpus
+from sori.data.sources.layouts.audiofolder import EMBEDDED
+from sori.data.sources.layouts.choose import find_layout, read_json, read_layout
+from sori.data.sources.reading import Reading
 from sori.data.sources.recordings import Excluded, Found, Item, read_folder
 from sori.data.sources.tables import SUFFIXES, read_table
 
@@ -34,6 +39,8 @@ EXCLUDED, FLAGGED, REPORT, PLOT = "excluded.jsonl", "flagged.jsonl", "report.md"
 
 _NOT_IN_IDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Tabs, line ends and control characters, which end a field or a line in files with ids."""
+_KEPT_IF_OFFICIAL = ("too short", "too long for its transcript", "duplicate")
+"""Reasons that do not remove an utterance from an official test or development set: results would not compare."""
 _CORPUS = re.compile(r"([a-z][a-z0-9_]+):(.+)")
 
 
@@ -43,16 +50,24 @@ class _Limits(NamedTuple):
     max_seconds: float
 
 
+class _Checks(NamedTuple):
+    findings: list[Finding]
+    """What was found out about each item."""
+    pieces: dict[int, list[tuple[int, int]]]
+    """First and last 10 ms of each piece, for items that are cut."""
+
+
 def prepare(
     sources: str | Path | Sequence[str | Path],
     into: str | Path,
     *,
-    audio_root: str | Path | None = None,
     language: str | None = None,
     min_seconds: float = 0.025,
     max_seconds: float = 30.0,
     num_workers: int | None = None,
     overwrite: bool = False,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+    relative_to: Path | None = None,
 ) -> Report:
     """Check every recording and write a prepared folder.
 
@@ -60,13 +75,13 @@ def prepare(
         sources: one or several of: a folder of recordings, a table (`.tsv`, `.csv`, `.jsonl`), or `NAME:FOLDER` with
             the name of a Lhotse corpus recipe.
         into: the folder to write; it must be new or empty.
-        audio_root: folder of the recordings that tables name, if it is not that of the table; paths are relative to it,
-            or are names of files below it.
         language: language of the recordings whose source does not name one (ISO 639-3, such as `eng`).
         min_seconds: shorter recordings are left out.
         max_seconds: longer recordings are cut at silences; with a transcript, which cannot be cut, they are left out.
         num_workers: number of decoding processes; None: one for each core.
         overwrite: replace the lists of a folder that was prepared before.
+        reading: how the sources are read.
+        relative_to: a folder above all recordings, to which paths are relative; None: the output folder.
 
     Returns:
         The main figures of `report.md`.
@@ -83,21 +98,25 @@ def prepare(
     into = Path(into)
     listed = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     _check_target(into, listed, overwrite=overwrite)
-    found = _read_all(listed, audio_root=None if audio_root is None else Path(audio_root))
-    findings = _check_all(found.items, num_workers=num_workers, levels_over=max_seconds)
-    rows, flags = _select(found, findings, _Limits(language, min_seconds, max_seconds))
+    rules = read_rules(reading.transcript_rules)
+    found = _read_all(listed, reading, into)
+    for item in found.items:
+        relative_path(item.path, into, relative_to)  # to fail before hours of decoding
+    tagged = apply_rules(found.items, rules)
+    checks = _check_all(found.items, num_workers=num_workers, max_seconds=max_seconds)
+    rows, flags = _select(found, checks, _Limits(language, min_seconds, max_seconds), tagged)
     into.mkdir(parents=True, exist_ok=True)
     (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder: removed first, written last
     _write_lines(into / EXCLUDED, [row._asdict() for row in found.excluded])
     _write_lines(into / FLAGGED, [flag._asdict() for flag in flags])
-    report = write_report(into, rows, found, flags, sources=listed)
+    report = write_report(into, rows, found, flags, tags=tagged.counts, sources=listed)
     if not rows:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
         first = f"the first one: {found.excluded[0].path}, {found.excluded[0].detail}" if found.excluded else ""
         raise ValueError(
             f"none of the recordings can be used ({reasons}); {first}. Each is listed in {into / EXCLUDED}"
         )
-    write_manifest(into, ((row.utterance, row.about) for row in rows))
+    write_manifest(into, ((row.utterance, row.about) for row in rows), relative_to=relative_to)
     return report
 
 
@@ -105,13 +124,13 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
     for source in sources:
         if Path(source).is_dir() and into.resolve().is_relative_to(Path(source).resolve()):
             raise ValueError(f"{into} is inside {source}, which must not be changed; choose an output folder elsewhere")
-    ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT, CACHE}
+    ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT, CACHE, EMBEDDED}
     held = {path.name for path in into.iterdir() if path.suffix != ".partial"} if into.is_dir() else set()
     if into.exists() and not into.is_dir():
         raise ValueError(f"{into} is a file; expected a folder for the output")
     if held - ours:
         raise ValueError(f"{into} contains other files ({', '.join(sorted(held - ours)[:5])}); choose a new folder")
-    if (lists := held - {CACHE}) and EXCLUDED not in lists:
+    if (lists := held - {CACHE, EMBEDDED}) and EXCLUDED not in lists:
         raise ValueError(
             f"{into} contains {', '.join(sorted(lists))} but no {EXCLUDED}, so it was not made by `sori prepare`; it "
             "is left unchanged: choose a new folder"
@@ -120,11 +139,11 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
 
 
-def _read_all(sources: list[str], *, audio_root: Path | None = None) -> Found:
+def _read_all(sources: list[str], reading: Reading, into: Path) -> Found:
     """Read all sources into one list, with absolute paths and unique ids of one line."""
     found = Found([], [], Counter(), [])
     for source in sources:
-        one = _read_one(source, audio_root)
+        one = _read_one(source, reading, into)
         found.items.extend(item._replace(path=str(Path(item.path).absolute())) for item in one.items)
         found.excluded.extend(row._replace(path=str(Path(row.path).absolute())) for row in one.excluded)
         found.others.update(one.others)
@@ -134,24 +153,34 @@ def _read_all(sources: list[str], *, audio_root: Path | None = None) -> Found:
             raise ValueError(
                 f"{source} contains no sound files (it contains {held}); expected .wav, .flac, .mp3, .ogg or .opus"
             )
+    _make_unique(found.items)
+    return found
+
+
+def _make_unique(items: list[Item]) -> None:
+    """Make ids one line each, and append `~2`, `~3`, ... to those that occurred before, in linear time."""
     taken: set[str] = set()
     numbers: dict[str, int] = {}
-    for index, item in enumerate(found.items):
+    for index, item in enumerate(items):
         name = plain = _NOT_IN_IDS.sub("_", item.id)
         while name in taken:
             numbers[plain] = numbers.get(plain, 1) + 1
             name = f"{plain}~{numbers[plain]}"
         taken.add(name)
-        found.items[index] = item._replace(id=name)
-    return found
+        items[index] = item._replace(id=name)
 
 
-def _read_one(source: str, audio_root: Path | None) -> Found:
+def _read_one(source: str, reading: Reading, into: Path) -> Found:
     path = Path(source)
     if path.is_dir():
-        return read_folder(path)
+        layout = find_layout(path, reading.layout)
+        if layout is None:
+            return read_folder(path, reading.tier)
+        return read_layout(path, layout, into / EMBEDDED, reading.tier)
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return read_table(path, audio_root=audio_root)
+        return read_table(path, audio_root=reading.audio_root)
+    if path.is_file() and path.suffix.lower() == ".json":
+        return read_json(path)
     if path.is_file():
         raise ValueError(f"{source}: expected a folder or a table ({', '.join(SUFFIXES)}), got a {path.suffix} file")
     if path.exists():
@@ -165,43 +194,62 @@ def _read_one(source: str, audio_root: Path | None) -> Found:
     )
 
 
-def _check_all(items: list[Item], *, num_workers: int, levels_over: float) -> list[Finding]:
+def _check_all(items: list[Item], *, num_workers: int, max_seconds: float) -> _Checks:
+    # Official sets and transcribed recordings are not cut, so that their levels are not needed.
     requests: list[dict[str, Any]] = [
-        {"path": item.path, "start": item.start, "duration": item.duration, "levels_over": levels_over}
+        {
+            "path": item.path,
+            "start": item.start,
+            "duration": item.duration,
+            "levels_over": math.inf if item.is_official or (item.text or "").strip() else max_seconds,
+        }
         for item in items
     ]
-    findings = [Finding()] * len(items)
+    checks = _Checks([Finding()] * len(items), {})
     results = check_files(requests, num_workers=num_workers)
     console = Console(stderr=True)
     for index, finding in track(results, "Checking recordings", total=len(items), console=console):
-        findings[index] = finding
-    return findings
+        checks.findings[index] = finding._replace(levels=())  # levels are large: 360,000 for each hour
+        if finding.levels:
+            levels = np.asarray(finding.levels, dtype=np.float64)
+            checks.pieces[index] = segments.cut(levels, max_frames=int(max_seconds * LEVELS_PER_SECOND))
+    return checks
 
 
-def _select(found: Found, findings: list[Finding], limits: _Limits) -> tuple[list[Row], list[Flag]]:
+def _select(found: Found, checks: _Checks, limits: _Limits, tagged: Tagged) -> tuple[list[Row], list[Flag]]:
     """Return the rows to keep, in the order of the sources; extends `found.excluded` and `found.notes`."""
-    kept: dict[int, Item] = {}
+    findings, kept = checks.findings, dict[int, Item]()
     owners: dict[str, str] = {}
-    # Among duplicates, a recording with a transcript is kept if there is one.
-    for index in sorted(range(len(findings)), key=lambda i: (not found.items[i].text, i)):
+    official: dict[int, str] = {}
+    # Among duplicates, one of an official set is kept if there is one, else one with a transcript.
+    order = sorted(range(len(findings)), key=lambda i: (not found.items[i].is_official, not found.items[i].text, i))
+    for index in order:
         item, finding = found.items[index], findings[index]
         reason, detail = _exclusion(item, finding, limits, owners)
-        if reason:
+        if reason in _KEPT_IF_OFFICIAL and item.is_official and not finding.reason:
+            official[index] = f"{reason}, kept as part of an official set: {detail}"
+        elif reason:
             found.excluded.append(Excluded(item.id, item.path, reason, detail))
             continue
-        owners[finding.digest] = item.id
+        owners.setdefault(finding.digest, item.id)
         text = " ".join(item.text.split()) if item.text else None
         kept[index] = item._replace(text=text or None, language=item.language or limits.language)
     found.excluded.sort(key=lambda row: (row.path, row.id))
     rows: list[Row] = []
+    pieces: list[Row] = []
     flags: list[Flag] = []
     for index, item in sorted(kept.items()):
-        warnings = list(findings[index].warnings)
+        warnings = list(findings[index].warnings) + ([official[index]] if index in official else [])
+        if item.id in tagged.details:
+            warnings.append(f"annotation tags: {tagged.details[item.id]}")
         if found.items[index].text is not None and item.text is None:
             warnings.append("empty transcript: kept as untranscribed")
         flags += [Flag(item.id, item.path, *warning.split(": ", 1)) for warning in warnings]
-        rows += _rows(item, findings[index], limits.max_seconds)
-    _note_cuts(found, [findings[index] for index in kept], rows, limits.max_seconds)
+        utterances = _rows(item, findings[index], checks.pieces.get(index))
+        rows += utterances
+        pieces += utterances if index in checks.pieces else []
+    long = [findings[index].seconds for index in kept if index in checks.pieces]
+    _note_cuts(found, long, pieces, limits.max_seconds)
     return rows, flags
 
 
@@ -220,7 +268,7 @@ def _exclusion(item: Item, finding: Finding, limits: _Limits, owners: dict[str, 
     return None, ""
 
 
-def _rows(item: Item, finding: Finding, max_seconds: float) -> list[Row]:
+def _rows(item: Item, finding: Finding, pieces: list[tuple[int, int]] | None) -> list[Row]:
     about = AudioInfo(finding.sample_rate, finding.num_frames, finding.num_channels, finding.format)
     first = round(item.start * SAMPLE_RATE)
     last = min(about.num_samples, first + int(finding.seconds * SAMPLE_RATE + 1e-3))
@@ -229,11 +277,9 @@ def _rows(item: Item, finding: Finding, max_seconds: float) -> list[Row]:
         known = (item.text, item.speaker, item.language, item.split)
         return Row(Utterance(name, item.path, start / SAMPLE_RATE, stop - start, *known), about, finding.level_db)
 
-    if not finding.levels:
+    if pieces is None:
         return [row(item.id, first, last)]
     hop = SAMPLE_RATE // LEVELS_PER_SECOND
-    levels = np.asarray(finding.levels, dtype=np.float64)
-    pieces = segments.cut(levels, max_frames=int(max_seconds * LEVELS_PER_SECOND))
     borders = [(first + start * hop, min(last, first + stop * hop)) for start, stop in pieces]
     return [
         row(f"{item.id}-{number:04d}", start, stop)
@@ -242,15 +288,12 @@ def _rows(item: Item, finding: Finding, max_seconds: float) -> list[Row]:
     ]
 
 
-def _note_cuts(found: Found, findings: list[Finding], rows: list[Row], max_seconds: float) -> None:
-    long = [finding.seconds for finding in findings if finding.levels]
+def _note_cuts(found: Found, long: list[float], pieces: list[Row], max_seconds: float) -> None:
     if long:
-        kept = sum(row.utterance.num_samples for row in rows) / SAMPLE_RATE
-        dropped = sum(finding.seconds for finding in findings) - kept
-        num_pieces = len(rows) - (len(findings) - len(long))
+        dropped = sum(long) - sum(row.utterance.num_samples for row in pieces) / SAMPLE_RATE
         found.notes.append(
             f"recordings longer than {max_seconds:g} s: {len(long)} ({sum(long) / 3600:.2f} h), cut at silences into "
-            f"{num_pieces} pieces; {dropped / 3600:.2f} h of silence were dropped"
+            f"{len(pieces)} pieces; {dropped / 3600:.2f} h of silence were dropped"
         )
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.files import atomic_write, write_text
 from sori.data.manifest import Utterance
+from sori.data.preparation.transcript_rules import Rule, Tag
 from sori.data.sources.recordings import Found
 from sori.text.character_changes import CharacterChange, changed_characters
 from sori.text.vocabulary import BLANK, Vocabulary
@@ -36,12 +37,15 @@ CURES = {
     "too long for its transcript": "give a table with start and end of each sentence, or raise `--max-seconds`",
     "broken text": "repair the texts, which were likely cut in the middle of an emoji",
     "unreadable transcript": "convert it: `iconv -f OLD -t UTF-8`",
+    "no transcript tier": "name the tier with `--tier`",
+    "no duration": "correct the stretch in the annotation",
     "one channel of several": "save each channel as a separate file: `ffmpeg -i FILE -map_channel ...`",
     "decoder crashed": "convert them: `ffmpeg -i FILE FILE.flac`",
     "decoder stalled": "convert them: `ffmpeg -i FILE FILE.flac`",
 }
 _MOST_CHARACTERS = 200
 _EXAMPLES = 3
+_MOST_TAGS = 20
 
 
 class Row(NamedTuple):
@@ -102,7 +106,9 @@ class Report:
         return "\n".join([*lines, f"details: {self.folder / 'report.md'}"])
 
 
-def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[Flag], *, sources: list[str]) -> Report:
+def write_report(
+    into: Path, rows: Sequence[Row], found: Found, flags: Sequence[Flag], *, tags: Counter[Tag], sources: list[str]
+) -> Report:
     """Write `report.md` and `report.png` into a folder.
 
     Args:
@@ -110,6 +116,7 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
         rows: the utterances that are kept.
         found: everything in the sources, with what was left out.
         flags: warnings about recordings that are kept.
+        tags: conventions of annotators in the transcripts.
         sources: the sources as the user named them.
     """
     utterances = [row.utterance for row in rows]
@@ -137,6 +144,7 @@ def write_report(into: Path, rows: Sequence[Row], found: Found, flags: Sequence[
             _figure(rows).savefig(partial, dpi=120)
         parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(utterances)]
         parts.append(_changes(report.changed))
+    parts += [_tags(tags)] if tags else []
     parts += [_left_out(found), _warnings(flags)]
     if found.others:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(found.others.items()))
@@ -262,6 +270,26 @@ def _shown(character: str) -> str:
 
 def _point(character: str) -> str:
     return f"U+{ord(character):04X}"
+
+
+def _tags(tags: Counter[Tag]) -> str:
+    groups: dict[Rule, Counter[str]] = defaultdict(Counter)
+    for tag, count in tags.items():
+        groups[tag.rule][tag.text] += count
+    rows: list[list[object]] = [
+        [
+            rule.name,
+            rule.action,
+            found.total(),
+            ", ".join(f"`{text}` {count}" for text, count in found.most_common(_MOST_TAGS)),
+        ]
+        for rule, found in sorted(groups.items(), key=lambda pair: -pair[1].total())
+    ]
+    text = (
+        "Conventions of annotators in the transcripts, and what was done with them. To change the rules, copy them "
+        "from docs/prepare-annotations.md, edit them, and give the file with `--transcript-rules`."
+    )
+    return f"## Annotators' tags\n\n{text}\n\n" + _table(["rule", "action", "count", "most frequent"], rows)
 
 
 def _left_out(found: Found) -> str:

@@ -173,5 +173,14 @@ def _from_textgrid(path: Path) -> Alignment:
     phones = next((last[name] for name in _PHONE_TIERS if name in last), None)
     if phones is None:
         raise ValueError(f"{path}: expected a tier named {' or '.join(_PHONE_TIERS)}, got {', '.join(tiers) or 'none'}")
-    words = tiers[last["words"]] if "words" in last else []
-    return Alignment(_intervals(tiers[phones]), _intervals(words))
+    words = last.get("words")
+    found = []
+    for name in (phones, words):
+        try:
+            found.append(_intervals(tiers[name]) if name is not None else ())
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, tier {name!r}: expected intervals in order of time that overlap by at most "
+                f"{1000 * _OVERLAP_SECONDS:g} ms, got {error}; correct the boundary in Praat"
+            ) from None
+    return Alignment(*found)

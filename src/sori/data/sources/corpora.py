@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sori.data.sources.layouts.parts import is_official
 from sori.data.sources.recordings import Excluded, Found, Item
 
 
@@ -112,11 +113,13 @@ def _add(part: dict[str, Any], split: str | None, found: Found) -> None:
         elif path:
             is_whole = one.start == 0 and one.duration >= recording.duration - 0.01
             start, duration = (0.0, None) if is_whole else (one.start, one.duration)
-            found.items.append(Item(one.id, path, start, duration, one.text, one.speaker, one.language, split))
+            known = (one.text, one.speaker, one.language, split)
+            item = Item(one.id, path, start, duration, *known, is_official=is_official((split or "").lower()))
+            found.items.append(item)
     for name, recording in recordings.items():
         path = _path(recording, found) if name not in supervised else None
         if path:
-            found.items.append(Item(name, path, split=split))
+            found.items.append(Item(name, path, split=split, is_official=is_official((split or "").lower())))
 
 
 def _path(recording: Any, found: Found) -> str | None:

@@ -1,14 +1,17 @@
 """Read a folder of recordings into a list of items; the types that all sources of recordings share."""
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sori.core.file_names import same_name
+from sori.core.file_names import existing, same_name
 from sori.core.text_files import read_unicode
+from sori.data.sources.annotations.annotation_files import SAYMORE, SUFFIXES, read_annotation
+from sori.data.sources.annotations.audacity import is_label_track
+from sori.data.sources.annotations.stretches import NoTierError
+from sori.data.sources.walk import Listing, listings
 
 AUDIO = frozenset(
     ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist".split()  # noqa: SIM905
@@ -16,6 +19,12 @@ AUDIO = frozenset(
 """Suffixes of sound files that are checked."""
 FOREIGN_AUDIO = frozenset(".m4a .mp4 .aac .wma .webm .mkv .mov .amr .3gp .m4b .ra .ape .wv .shn .spx".split())  # noqa: SIM905
 """Suffixes of sound files that libsndfile cannot decode."""
+
+
+def is_sound_name(name: str) -> bool:
+    """Return whether a file of this name is taken for a sound file; hidden files are not (macOS writes `._a.wav`)."""
+    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO
+
 
 _LIBRISPEECH_NAME = re.compile(r"(\d+)-\d+-\d+")
 
@@ -33,6 +42,8 @@ class Item(NamedTuple):
     speaker: str | None = None
     language: str | None = None
     split: str | None = None
+    is_official: bool = False
+    """Part of an official development or test set, which is never left out or cut because of its length."""
 
 
 class Excluded(NamedTuple):
@@ -56,104 +67,216 @@ class Found(NamedTuple):
     """Notes for the user about how the source was read."""
 
 
-def read_folder(folder: Path) -> Found:
+def read_folder(folder: Path, tiers: Sequence[str] = ()) -> Found:
     """Read all sound files below a folder, sorted by path.
 
-    A transcript is `NAME.txt` beside `NAME.wav` (or another sound file), or the line of `NAME` in a `*.trans.txt` of
-    the same folder, as in LibriSpeech. The speaker is the first number of a LibriSpeech name (`1089-134686-0000`),
-    otherwise the name of the folder that contains the file; files directly in `folder` have no speaker.
+    A transcript is `NAME.txt` beside `NAME.wav` (or another sound file), the line of `NAME` in a `*.trans.txt` of the
+    same folder, as in LibriSpeech, or an annotation file of the same name (ELAN, Praat, Audacity and others), whose
+    stretches become utterances. The speaker is that of the annotation, the first number of a LibriSpeech name
+    (`1089-134686-0000`), or the name of the folder that contains the file; files directly in `folder` have none.
+
+    Args:
+        folder: the folder.
+        tiers: names, types or speakers of the tiers with transcripts, in annotation formats with tiers; if given,
+            annotations are preferred to text files.
     """
-    found = Found([], [], Counter(), [])
-    for directory in _folders(folder, found):
-        names = sorted(entry.name for entry in os.scandir(directory) if not entry.is_dir())
-        _add_directory(directory, names, folder, found)
+    reader = _FolderReader(folder, tiers)
+    for listing in listings(folder):
+        reader.add(listing)
+    reader.finish()
     if (folder / "manifest.jsonl").is_file():
-        found.notes.append(f"{folder}/manifest.jsonl was not used; to use it, pass its path instead of the folder")
+        note = f"{folder}/manifest.jsonl was not used; to use it, pass its path instead of the folder"
+        reader.found.notes.append(note)
+    return reader.found
+
+
+class _FolderReader:
+    """What is found in the folders so far."""
+
+    def __init__(self, folder: Path, tiers: Sequence[str]) -> None:
+        self.folder, self.tiers = folder, tiers
+        self.found = Found([], [], Counter(), [])
+        self.stray: list[Path] = []
+        """Annotation files without a sound file of the same name beside them."""
+        self.annotated: Counter[str] = Counter()
+        self.tier_names: Counter[str] = Counter()
+        self.num_texts_preferred = 0
+
+    def add(self, listing: Listing) -> None:
+        """Add the files of one folder."""
+        here, found = listing.folder, self.found
+        if listing.error is not None:
+            found.excluded.append(Excluded(self.name(here), str(here), "unreadable", listing.error))
+            return
+        if here != self.folder and here.suffix.lower() in AUDIO:
+            detail = "a folder named like a sound file; the files in it were checked"
+            found.excluded.append(Excluded(self.name(here), str(here), "wrongly named", detail))
+        found.others.update({"hidden folders and trash": len(listing.skipped)} if listing.skipped else {})
+        lines = _trans_lines(here, listing.names, found)
+        annotations = _annotations_by_name(listing.names)
+        stems = {same_name(Path(name).stem) for name in listing.names if is_sound_name(name)}
+        used = set[str]()
+        for name in listing.names:
+            path, suffix = here / name, Path(name).suffix.lower()
+            if name.startswith("."):
+                found.others["hidden"] += 1
+            elif is_sound_name(name):
+                beside = annotations.get(name + SAYMORE) or annotations.get(same_name(path.stem))
+                used |= {beside} if beside else set()
+                self.add_file(path, lines, here / beside if beside else None)
+            elif suffix in FOREIGN_AUDIO:
+                detail = f"this format cannot be decoded; convert it: ffmpeg -i {name} {path.stem}.flac"
+                found.excluded.append(Excluded(self.name(path), str(path), "unsupported format", detail))
+            elif (
+                suffix not in SUFFIXES
+                and not name.endswith(".trans.txt")
+                and (suffix != ".txt" or same_name(path.stem) not in stems)
+            ):
+                found.others[suffix or "no suffix"] += 1
+        self.stray += [here / name for name in annotations.values() if name not in used]
+        others = {name for name in listing.names if Path(name).suffix.lower() in SUFFIXES} - set(annotations.values())
+        found.others.update(f"{Path(name).suffix}, beside another annotation" for name in others)
+        for stem in sorted(lines.keys() - stems):
+            detail = "listed in a .trans.txt, but there is no such sound file"
+            found.excluded.append(Excluded(stem, str(here / stem), "missing", detail))
+
+    def add_file(self, path: Path, lines: dict[str, str], annotation: Path | None) -> None:
+        """Add a sound file with its transcript or annotation."""
+        name = self.name(path)
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            detail = "the file name is not UTF-8; rename it"
+            self.found.excluded.append(Excluded(_printable(name), _printable(str(path)), "wrongly named", detail))
+            return
+        speaker = speaker_in(path.stem) or (path.parent.name if path.parent != self.folder else None)
+        item = Item(name, str(path), text=lines.get(same_name(path.stem)), speaker=speaker)
+        text = read_transcript(path.with_suffix(".txt"))
+        if isinstance(text, str) and is_label_track(text):
+            annotation, text = annotation or path.with_suffix(".txt"), None
+        if annotation is not None and (self.tiers or text is None):
+            self.annotate(item, annotation)
+        elif isinstance(text, Excluded):
+            self.found.excluded.append(text._replace(id=name, path=str(path)))
+        else:
+            self.num_texts_preferred += annotation is not None
+            self.found.items.append(item if text is None else item._replace(text=text))
+
+    def annotate(self, item: Item, path: Path) -> None:
+        """Add the stretches of an annotation file as utterances of a recording."""
+        try:
+            annotation = read_annotation(path, self.tiers)
+        except NoTierError as error:
+            self.found.excluded.append(Excluded(item.id, item.path, "no transcript tier", f"{path.name}: {error}"))
+            return
+        except (OSError, ValueError) as error:
+            self.found.excluded.append(Excluded(item.id, item.path, "unreadable transcript", str(error)))
+            return
+        self.annotated[path.suffix.lower()] += 1
+        self.tier_names.update(annotation.tiers)
+        for number, one in enumerate(annotation.stretches, 1):
+            name = f"{item.id}-{number:04d}"
+            if one.end <= one.start:
+                detail = f"{path.name}: a stretch from {one.start:g} s to {one.end:g} s"
+                self.found.excluded.append(Excluded(name, item.path, "no duration", detail))
+                continue
+            row = item._replace(id=name, start=one.start, duration=one.end - one.start, text=one.text)
+            self.found.items.append(row if one.speaker is None else row._replace(speaker=one.speaker))
+
+    def finish(self) -> None:
+        """Attach annotation files to sound files elsewhere, by their name or the name in them, and add notes."""
+        if self.stray:
+            self._attach()
+        if self.annotated:
+            formats = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(self.annotated.items()))
+            tiers = ", ".join(f"{name} ({count})" for name, count in self.tier_names.most_common(10))
+            note = f"{self.folder}: transcripts of recordings were read from annotations: {formats}"
+            self.found.notes.append(note + (f"; tiers: {tiers}" if tiers else ""))
+        if self.num_texts_preferred:
+            self.found.notes.append(
+                f"{self.num_texts_preferred} recordings have both NAME.txt and an annotation; the text was used: to "
+                "use the annotations, remove the text files or name the tiers with --tier"
+            )
+
+    def _attach(self) -> None:
+        files: dict[str, list[int]] = {}
+        for index, item in enumerate(self.found.items):
+            if item.text is None and item.duration is None:
+                for name in {Path(item.path).stem, Path(item.path).name}:
+                    files.setdefault(name, []).append(index)
+        attached: set[int] = set()
+        for path in self.stray:
+            matching = files.get(path.stem) or next((files[m] for m in _media(path, self.tiers) if m in files), [])
+            if len(matching) == 1 and matching[0] not in attached:
+                attached.add(matching[0])
+                self.annotate(self.found.items[matching[0]], path)
+            else:
+                self.found.others[f"{path.suffix} without a sound file"] += 1
+        self.found.items[:] = [item for index, item in enumerate(self.found.items) if index not in attached]
+
+    def name(self, path: Path) -> str:
+        """Return the path relative to the folder, without its suffix."""
+        return path.relative_to(self.folder).with_suffix("").as_posix() if path != self.folder else path.name
+
+
+def _annotations_by_name(names: Sequence[str]) -> dict[str, str]:
+    """Return annotation files by the name of their recording; of several, the first in the order of `SUFFIXES`."""
+    found: dict[str, str] = {}
+    for name in sorted((n for n in names if not n.startswith(".")), key=lambda n: (_order(n), n)):
+        if name.endswith(SAYMORE):
+            found[name] = name
+        elif Path(name).suffix.lower() in SUFFIXES:
+            found.setdefault(same_name(Path(name).stem), name)
     return found
 
 
-def _folders(folder: Path, found: Found) -> Iterator[Path]:
-    """Yield the folder and all folders below it; links are followed once."""
-    waiting, seen = [folder], set()
-    while waiting:
-        directory = waiting.pop()
+def _order(name: str) -> int:
+    suffix = Path(name).suffix.lower()
+    return SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES)
+
+
+def _media(path: Path, tiers: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the recording that an annotation file contains; none if it cannot be read."""
+    try:
+        return read_annotation(path, tiers).media
+    except (OSError, ValueError):
+        return ()
+
+
+def speaker_in(name: str) -> str | None:
+    """Return the first number of a LibriSpeech name (`1089-134686-0000`), or None for other names."""
+    found = _LIBRISPEECH_NAME.fullmatch(name)
+    return found[1] if found else None
+
+
+def read_transcript(path: Path) -> str | Excluded | None:
+    """Return the text of a UTF-8 file, None if there is none, or the reason why it cannot be read.
+
+    The suffix may be in capitals (`.TXT`).
+    """
+    for place in (path, path.with_suffix(path.suffix.upper()), path.with_suffix(path.suffix.lower().capitalize())):
         try:
-            inner = sorted((entry.name for entry in os.scandir(directory) if entry.is_dir()), reverse=True)
-        except OSError as error:
-            found.excluded.append(Excluded(_name(directory, folder), str(directory), "unreadable", str(error)))
-            continue
-        if directory.resolve() in seen:
-            continue
-        seen.add(directory.resolve())
-        if directory != folder and directory.suffix.lower() in AUDIO:
-            detail = "a folder named like a sound file; the files in it were checked"
-            found.excluded.append(Excluded(_name(directory, folder), str(directory), "wrongly named", detail))
-        yield directory
-        waiting += [directory / name for name in inner]
-
-
-def _add_directory(directory: Path, names: list[str], folder: Path, found: Found) -> None:
-    lines = _trans_lines(directory, names, found)
-    texts = {same_name(Path(name).stem): directory / name for name in names if Path(name).suffix.lower() == ".txt"}
-    sounds = (name for name in names if Path(name).suffix.lower() in AUDIO and not name.startswith("."))
-    stems = {same_name(Path(name).stem) for name in sounds}
-    for name in names:
-        path, suffix = directory / name, Path(name).suffix.lower()
-        if name.startswith("."):
-            found.others["hidden"] += 1
-        elif suffix in AUDIO:
-            _add_file(path, folder, lines, texts.get(same_name(path.stem)), found)
-        elif suffix in FOREIGN_AUDIO:
-            detail = f"this format cannot be decoded; convert it: ffmpeg -i {name} {path.stem}.flac"
-            found.excluded.append(Excluded(_name(path, folder), str(path), "unsupported format", detail))
-        elif not name.endswith(".trans.txt") and not (suffix == ".txt" and same_name(path.stem) in stems):
-            found.others[suffix or "no suffix"] += 1
-    for stem in sorted(lines.keys() - stems):
-        detail = "listed in a .trans.txt, but there is no such sound file"
-        found.excluded.append(Excluded(stem, str(directory / stem), "missing", detail))
-
-
-def _add_file(path: Path, folder: Path, lines: dict[str, str], beside: Path | None, found: Found) -> None:
-    name = _name(path, folder)
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        detail = "the file name is not UTF-8; rename it"
-        found.excluded.append(Excluded(_printable(name), _printable(str(path)), "wrongly named", detail))
-        return
-    text = lines.get(same_name(path.stem))
-    try:
-        if beside is not None:
-            text = read_unicode(beside)
-    except (OSError, ValueError) as error:
-        detail = str(error)
-        found.excluded.append(Excluded(name, str(path), "unreadable transcript", detail))
-        return
-    numbers = _LIBRISPEECH_NAME.fullmatch(path.stem)
-    speaker = numbers[1] if numbers else path.parent.name if path.parent != folder else None
-    found.items.append(Item(name, str(path), text=text, speaker=speaker))
+            file = existing(place)
+            if file.exists() and not file.is_dir():
+                return read_unicode(file)
+        except (OSError, ValueError) as error:
+            return Excluded(path.stem, str(path), "unreadable transcript", str(error))
+    return None
 
 
 def _trans_lines(directory: Path, names: list[str], found: Found) -> dict[str, str]:
     lines: dict[str, str] = {}
     for name in names:
         if name.endswith(".trans.txt"):
-            try:
-                text = read_unicode(directory / name)
-            except (OSError, ValueError) as error:
-                detail = str(error)
-                found.excluded.append(Excluded(name, str(directory / name), "unreadable transcript", detail))
+            text = read_transcript(directory / name)
+            if isinstance(text, Excluded):
+                found.excluded.append(text._replace(id=name))
                 continue
-            for line in text.splitlines():
+            for line in (text or "").split("\n"):
                 stem, _, transcript = line.strip().partition(" ")
                 if stem:
                     lines[same_name(stem)] = transcript
     return lines
-
-
-def _name(path: Path, folder: Path) -> str:
-    """Return the path relative to the folder, without its suffix."""
-    return path.relative_to(folder).with_suffix("").as_posix() if path != folder else path.name
 
 
 def _printable(text: str) -> str:

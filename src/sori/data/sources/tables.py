@@ -122,8 +122,8 @@ def _item(table: Path, number: int, row: dict[str, Any], paths: AudioPaths) -> I
         raise ValueError(f"{table}, line {number}: expected text or null, got {text!r}")
     path = paths.find(audio, f"{table}, line {number}")
     name = _string(row, "id", table, number) or Path(audio).with_suffix("").as_posix()
-    known = {field: _string(row, field, table, number) for field in ("speaker", "language", "split")}
-    return Item(name, str(path), start or 0.0, duration, text, **known)
+    speaker, language, split = (_string(row, field, table, number) for field in ("speaker", "language", "split"))
+    return Item(name, str(path), start or 0.0, duration, text, speaker, language, split)
 
 
 def _string(row: dict[str, Any], field: str, table: Path, number: int) -> str | None:

@@ -1,0 +1,1 @@
+"""Read annotated stretches of recordings as transcripts: ELAN, Praat, Audacity, Transcriber, CHAT, subtitles."""
