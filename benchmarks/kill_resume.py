@@ -99,7 +99,7 @@ def compare(folder: Path, *, num_kills: int, rng: random.Random) -> dict[str, An
 def kill(command: list[str], run: RunFolder, data: Path, phase: str, rng: random.Random) -> None:
     """Start a run and kill it in a phase; start it again if it has left the phase before the signal arrived."""
     for _ in range(20):
-        for left in (*run.path.glob(".*.partial*.*"), *(data / CACHE).glob("*.partial")):
+        for left in (*run.path.glob(".*.partial*.*"), *(data / CACHE).glob(".*.partial*")):
             if left.is_file():
                 left.unlink()  # of the previous kill; removed before the start, to see the next one
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -127,7 +127,7 @@ def starts(_run: RunFolder, _data: Path, late: float, _before: int) -> bool:
 
 def builds_cache(_run: RunFolder, data: Path, _late: float, _before: int) -> bool:
     """Whether the audio cache is being written."""
-    return any((data / CACHE).glob("*.partial*"))
+    return any((data / CACHE).glob(".*.partial*"))
 
 
 def trains(run: RunFolder, _data: Path, _late: float, before: int) -> bool:

@@ -13,6 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 OPTIONAL_EXTRAS = {
     "sori.cli",  # in __main__: Ctrl-C during imports ends quietly
     "fcntl",  # absent on Windows
+    "av",  # takes a fifth of a second, and may be removed where its licence is a problem
     "espeakng_loader",
     "torch.utils.tensorboard",
     "tensorboard",

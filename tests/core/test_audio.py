@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 from sori.core import audio
+from sori.core.sound.decoders import open_decoder
 
 SLICES = [(0.0, 1.0), (0.5, 0.7), (1.23456, 1.5), (2.9, 0.05), (0.0001, 0.01), (2.75, 0.25)]
 
@@ -67,6 +69,38 @@ def test_frequencies_above_half_the_rate_are_removed(tmp_path):
     assert float(waveform[1_000:-1_000].abs().max()) < 1e-4
 
 
+@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000, 44_099])
+def test_blocks_are_joined_without_a_trace(tmp_path, rate):
+    noise = RNG.standard_normal(9 * rate) * 0.1
+    waveform = audio.read(write(tmp_path / "a.wav", noise, rate))
+    expected = torch.from_numpy(soxr.resample(noise.astype("f4"), rate, 16_000, quality="HQ"))
+    assert len(waveform) == len(expected)
+    assert decibel(waveform - expected, expected) < -90
+
+
+def test_channels_of_opposite_phase_do_not_cancel_out(tmp_path):
+    left = RNG.standard_normal(90_000).astype(np.float32) * 0.1
+    path = write(tmp_path / "a.wav", np.stack([0.9 * left, -left], axis=1), 16_000)
+    assert audio.info(path).channel == 1
+    assert torch.equal(audio.read(path), torch.from_numpy(-left))
+    assert torch.equal(audio.read(path, start=1.0, duration=0.5), torch.from_numpy(-left[16_000:24_000]))
+    assert torch.equal(audio.read(path, channel=0), torch.from_numpy(np.float32(0.9) * left))
+    assert float(audio.read(path, channel="average").abs().max()) < 0.05
+    with pytest.raises(ValueError, match="expected channel 2, counted from 0, got a file with 2 channels"):
+        audio.read(path, channel=2)
+
+
+def test_stretches_of_a_file_that_is_read_forward_decode_it_once(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp3", RNG.standard_normal(60 * 22_050) * 0.1, 22_050, "MP3", "MPEG_LAYER_III")
+    opened = []
+    monkeypatch.setattr(audio, "open_decoder", lambda path: opened.append(path) or open_decoder(path))
+    whole = audio.read(path)
+    for start in range(0, 59, 2):
+        part = audio.read(path, start=float(start), duration=2.5 if start < 57 else 1.0)
+        assert torch.equal(part, whole[start * 16_000 : start * 16_000 + len(part)])
+    assert len(opened) <= 2
+
+
 def test_channels_are_averaged(tmp_path):
     channels = RNG.standard_normal((5_000, 3)).astype(np.float32) * 0.1
     waveform = audio.read(write(tmp_path / "a.wav", channels, 16_000))
@@ -85,9 +119,7 @@ def test_a_part_equals_the_slice_of_the_whole(tmp_path, suffix, container, codin
         first = round(start * 16_000)
         expected = whole[first : first + round(duration * 16_000)]
         assert part.shape == expected.shape
-        if rate == 16_000 and suffix in ("wav", "flac"):
-            assert torch.equal(part, expected)
-        assert decibel(part - expected, whole) < -90, (start, duration)
+        assert torch.equal(part, expected), (start, duration)
 
 
 @pytest.mark.parametrize("rate", [11_111, 44_099])
@@ -95,7 +127,7 @@ def test_parts_of_odd_rates_stay_on_the_grid_of_the_whole(tmp_path, rate):
     path = write(tmp_path / "a.wav", RNG.standard_normal(rate * 7) * 0.1, rate)
     whole = audio.read(path)
     part = audio.read(path, start=4.0001, duration=2.5)
-    assert decibel(part - whole[64_002 : 64_002 + 40_000], whole) < -90
+    assert torch.equal(part, whole[64_002 : 64_002 + 40_000])
 
 
 def test_the_last_page_of_a_long_vorbis_file_is_where_it_should_be(tmp_path):
@@ -103,7 +135,7 @@ def test_the_last_page_of_a_long_vorbis_file_is_where_it_should_be(tmp_path):
     whole = audio.read(path)
     for start in (2.0, 39.0, 44.9, 44.99):
         part = audio.read(path, start=start)
-        assert decibel(part - whole[round(start * 16_000) :], whole) < -90
+        assert torch.equal(part, whole[round(start * 16_000) :])
 
 
 def test_without_duration_the_rest_is_read(tmp_path):
@@ -123,7 +155,7 @@ def test_a_part_past_the_end_says_where_the_sound_ends(tmp_path):
 def test_a_part_missing_from_a_truncated_file_is_an_error(tmp_path):
     path = write(tmp_path / "a.flac", RNG.standard_normal(64_000) * 0.1, 16_000, "FLAC", "PCM_16")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert audio.info(path).num_samples == 64_000
+    assert 20_000 < audio.info(path).num_samples < 40_000
     with pytest.raises(ValueError, match="truncated"):
         audio.read(path, start=3.0, duration=0.5)
 
@@ -133,5 +165,7 @@ def test_a_missing_file_and_a_text_file_are_named(tmp_path):
         audio.read(tmp_path / "gone.wav")
     text = tmp_path / "note.wav"
     text.write_text("not a sound at all")
-    with pytest.raises(ValueError, match=r"note\.wav: expected a sound file.*18 bytes.*ffmpeg -i note\.wav"):
+    with pytest.raises(
+        ValueError, match=r"note\.wav: expected a sound file.*18 bytes.*the content is text.*ffmpeg -i note\.wav"
+    ):
         audio.info(text)

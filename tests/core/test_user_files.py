@@ -110,7 +110,6 @@ OURS = {
     "plots/projector_page.py": "belongs to the package",
     "evaluation/report/error_page.py": "belongs to the package",
     "core/compiled.py": "belongs to the package, or was written by it",
-    "data/preparation/checks.py": "imports nothing, has its own",
     "core/files.py": "writes",
     "core/folders.py": "what a save left",
     "core/user_files.py": "the one place",

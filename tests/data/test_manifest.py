@@ -119,7 +119,7 @@ def test_a_foreign_cut_without_supervision_is_untranscribed(tmp_path):
     ("changes", "message"),
     [
         ({"type": "MixedCut"}, "got a MixedCut"),
-        ({"channel": 1}, r"uses channel \[1\] of \[0\]"),
+        ({"channel": 1}, r"uses channels \[1\] of \[0\]"),
         ({"recording": cut()["recording"] | {"sources": [{"type": "url", "channels": [0], "source": "s"}]}}, "url"),
         ({"recording": cut()["recording"] | {"transforms": [{"name": "Speed", "kwargs": {}}]}}, "augmentations"),
         ({"recording": 3}, "not a Lhotse cut"),

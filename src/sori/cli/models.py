@@ -14,7 +14,6 @@ from sori.checkpoints.convert import convert as convert_model
 from sori.cli.exit_codes import leave_if, require_files
 from sori.cli.output import problem, write
 from sori.core import distributed
-from sori.core.audio import read
 from sori.core.files import atomic_write
 from sori.core.log import one_line
 from sori.core.run_folder import RunFolder
@@ -22,6 +21,7 @@ from sori.data.utterances import utterances_of
 from sori.evaluation.recognition import onnx_score
 from sori.inference import embed as embed_module
 from sori.inference import transcribe
+from sori.inference.inputs import read_whole, reason_of, recordings_in
 from sori.inference.units import require_quantizer, write_units
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
@@ -29,18 +29,21 @@ from sori.plots.style import save_figure
 from sori.plots.training_curves import curves
 from sori.training.metrics import read_metrics
 
+_MOST_PLOTTED_SECONDS = 600.0
+
 
 def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> None:
     """Write the frame vectors of sound files, one `.npz` file each, with the arrays `frames` and `times` (seconds).
 
     Args:
         model: Folder, run folder or name of an encoder or recogniser.
-        files: Sound files of any format.
+        files: Sound files of any format, or folders of them.
         into: Output folder.
         layer: Layer of the encoder; 0 is the input of the first block. By default, the output of the last block.
     """
     require_files(files)
-    targets = [into / f"{path.stem}.npz" for path in files]
+    sources = list(recordings_in(files))
+    targets = [into / name.with_suffix(".npz") for _, name in sources]
     if twice := {str(target) for target in targets if targets.count(target) > 1}:
         raise ValueError(
             f"several files would be written to {', '.join(sorted(twice))}; write them into different folders"
@@ -48,13 +51,14 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
     system = store.load(model).to(distributed.device())
     into.mkdir(parents=True, exist_ok=True)
     failed = False
-    for path, target in zip(files, targets, strict=True):
+    for (path, _), target in zip(sources, targets, strict=True):
         try:
             found = embed_module.embed(system, path, layer=layer)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - costs this recording only
             failed = True
-            problem(f"{path}: {error}")
+            problem(f"{path}: {reason_of(error)}")
             continue
+        target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as partial:
             np.savez(partial, frames=found.frames.numpy(), times=found.times.numpy())
         write(f"{one_line(str(target))}\t{found.frames.shape[0]} frames of {found.frames.shape[1]}")
@@ -132,7 +136,7 @@ def plot(source: Path, *, into: Path | None = None) -> None:
             raise ValueError(f"{source} contains no metrics ({metrics.name}); expected the folder of a run")
         figure, target = curves(rows), into or source / "curves.png"
     else:
-        waveform = read(source)
+        waveform = read_whole(source, most_seconds=_MOST_PLOTTED_SECONDS)
         frames = LogMel(LogMelConfig(stack=1))(waveform[None], torch.tensor([len(waveform)])).data[0]
         figure, target = features(waveform, frames), into or Path(f"{source.stem}.png")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -24,9 +24,12 @@ class ReadingOptions:
     """Name, type or speaker of a tier with transcripts in ELAN and Praat files; may be given several times."""
     transcript_rules: Path | None = None
     """File of rules (.toml) for conventions of annotators such as [laughs], instead of the built-in ones."""
-
     audio_root: Path | None = None
     """Folder of the recordings that tables name, if it is not that of the table."""
+    channels: Literal["average", "separate"] = "average"
+    """separate makes each channel a recording of its own: telephone calls, interviews with one speaker on each."""
+    keep_truncated: bool = False
+    """Keep what is there of recordings that are cut off, instead of excluding them."""
 
     def reading(self) -> Reading:
         """Return the settings of the library."""
@@ -35,6 +38,8 @@ class ReadingOptions:
             tier=tuple(self.tier or ()),
             transcript_rules=self.transcript_rules,
             audio_root=self.audio_root,
+            channels=self.channels,
+            keep_truncated=self.keep_truncated,
         )
 
 

@@ -1,48 +1,48 @@
-"""Reading of sound files as 16 kHz mono waveforms: any rate, any number of channels, whole files or parts of them.
+"""Reading of sound files as 16 kHz mono waveforms: any common format, rate and number of channels, whole or in part.
 
-libsndfile decodes (WAV, FLAC, OGG/Vorbis, OGG/Opus, MP3, AIFF and others), and soxr resamples ("HQ").
-
-A file gives the same samples read whole or in parts. For lossless files at 16 kHz this is exact. Resampled parts agree
-with the whole within -90 dB, because a margin around the part is resampled with it. MP3, Vorbis and Opus decoders
-restart after a seek and agree within the tolerance of the codec.
+libsndfile decodes what it decodes well, ffmpeg (PyAV) the rest, and soxr resamples ("HQ"); see `core/sound/`. The
+length of a file is what its decoder delivers, not what its header states. A stretch of a file has the same samples, bit
+for bit, as the same stretch of the whole, in every format.
 """
 
-import math
-from os import PathLike
+import threading
+from functools import lru_cache
+from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
-import soundfile
-import soxr
 import torch
 
+from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
+from sori.core.sound.decoders import Decoder, open_decoder
+from sori.core.sound.phases import Phases
+from sori.core.sound.sound_error import SoundError
+from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
+from sori.core.sound.waveforms import SAMPLE_RATE as SAMPLE_RATE  # noqa: PLC0414 - exported from here
+from sori.core.sound.waveforms import Waveform
 from sori.core.user_files import require_file
 
-SAMPLE_RATE = 16_000
-"""Samples per second of every waveform inside the package."""
+Channel = int | Literal["average"] | None
+"""A channel, numbered from 0; the average of all; None: the average, except that of a file whose two channels are of
+opposite phase and would cancel each other out, one is used."""
 
-_MARGIN_SECONDS = 0.05
-"""Margin before and after a resampled part: longer than soxr's filter, so that the edges have no effect."""
-
-_VORBIS_TAIL_SECONDS = 40
-"""Tail of a Vorbis file that is decoded rather than sought, because libvorbisfile's seeks into the last page of a file
-are some milliseconds off. A page has at most 255 packets, 32 s of sound at 8 kHz."""
-
-_BLOCK_FRAMES = 1 << 20
-"""Frames read at once, so that a wrong length in a header cannot cause a huge allocation."""
+_SCANNED_FRAMES = 1 << 18
+_KEPT_OPEN = 4
+"""Files that cannot be positioned are kept open where reading stopped, because the next stretch usually follows."""
 
 
 class AudioInfo(NamedTuple):
-    """Format and length of a sound file, from its header."""
+    """Format and length of a sound file."""
 
     sample_rate: int
     num_frames: int
-    """Number of samples per channel at the file's own rate."""
+    """Number of samples per channel at the file's own rate, as decoded."""
     num_channels: int
     format: str
-    """Container and encoding by libsndfile's names, such as `WAV/PCM_16`."""
+    """Container and encoding, such as `WAV/PCM_16`."""
+    channel: int | None = None
+    """The channel to use, where the average would cancel out; None: the average of all."""
 
     @property
     def num_samples(self) -> int:
@@ -51,108 +51,143 @@ class AudioInfo(NamedTuple):
 
 
 def info(path: str | PathLike[str]) -> AudioInfo:
-    """Return rate, length and format of a sound file, from its header alone.
+    """Return rate, length and format of a sound file.
+
+    Files whose header cannot be relied on, and stereo files, are decoded to the end; the result is remembered while the
+    file stays the same.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be decoded.
     """
-    with _open(path) as file:
-        return _info(file)
+    _require_sound(path)
+    about = Path(path).stat()
+    try:
+        return _scan(fspath(path), about.st_size, about.st_mtime_ns)
+    except SoundError as error:
+        raise ValueError(_unusable(path, error)) from None
 
 
-def read(path: str | PathLike[str], *, start: float = 0.0, duration: float | None = None) -> Float[Tensor, " sample"]:
-    """Decode a sound file, average its channels and resample it.
+def read(
+    path: str | PathLike[str], *, start: float = 0.0, duration: float | None = None, channel: Channel = None
+) -> Float[Tensor, " sample"]:
+    """Decode a sound file, mix its channels and resample it.
 
     Args:
         path: sound file.
         start: seconds to skip, rounded to the nearest sample at 16 kHz.
         duration: seconds to read, rounded likewise; None: to the end.
+        channel: see `Channel`.
 
     Returns:
-        Waveform at 16 kHz, float32, full scale at 1.
+        Waveform at 16 kHz, float32. Full scale is 1; files with float samples may exceed it.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file cannot be decoded, or ends before the requested part.
+        ValueError: if the file cannot be decoded, has no such channel, or ends before the requested part.
     """
     first = round(start * SAMPLE_RATE)
     if first < 0 or (duration is not None and duration < 0):
         raise ValueError(f"expected start and duration of 0 s or more, got start={start} and duration={duration}")
-    with _open(path) as file:
-        about = _info(file)
-        stop = about.num_samples if duration is None else first + round(duration * SAMPLE_RATE)
-        if stop > about.num_samples or first > stop:
-            raise ValueError(_too_late(path, start, duration, about.num_samples))
-        try:
-            waveform = _resampled(file, about, first, stop)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(_undecodable(path, str(error))) from None
-    if duration is not None and len(waveform) < stop - first:
-        raise ValueError(_too_late(path, start, duration, first + len(waveform)))
+    stop = None if duration is None else first + round(duration * SAMPLE_RATE)
+    _require_sound(path)
+    try:
+        with _Borrowed(path, channel, first) as opened:
+            waveform = opened.read(first, stop)
+            missing = opened.decoder.missing
+    except SoundError as error:
+        raise ValueError(_unusable(path, error)) from None
+    is_short = stop is not None and len(waveform) < stop - first
+    if is_short or (not len(waveform) and first > 0 and first > info(path).num_samples):
+        raise ValueError(_too_late(path, start, duration))
+    if missing is not None and stop is None:
+        logger.warning("%s is truncated (%s): only what is there is used", path, missing)
     return torch.from_numpy(waveform)
 
 
-def _open(path: str | PathLike[str]) -> soundfile.SoundFile:
+@lru_cache(4096)
+def _scan(path: str, _size: int, _modified: int) -> AudioInfo:
+    """Decode a file to its end, unless its length is certain and it has no two channels to compare."""
+    decoder = open_decoder(path)
+    try:
+        num_frames, phases = decoder.num_frames, Phases()
+        if num_frames is None or decoder.num_channels == 2:
+            num_frames = 0
+            while len(block := decoder.read(_SCANNED_FRAMES)):
+                num_frames += len(block)
+                phases.add(block)
+        return AudioInfo(decoder.sample_rate, num_frames, decoder.num_channels, decoder.format, phases.channel)
+    finally:
+        decoder.close()
+
+
+class _Borrowed:
+    """Context manager of an open file: one that was kept open, or a new one."""
+
+    idle: list[tuple[tuple[object, ...], Waveform]] = []  # noqa: RUF012 - shared by design, guarded by `lock`
+    lock = threading.Lock()
+
+    def __init__(self, path: str | PathLike[str], channel: Channel, first: int) -> None:
+        about = Path(path).stat()
+        self.path, self.channel, self.first = path, channel, first
+        self.key = (fspath(path), about.st_size, about.st_mtime_ns, channel)
+
+    def __enter__(self) -> Waveform:
+        with self.lock:
+            usable = [one for one in self.idle if one[0] == self.key]
+            if usable:
+                chosen = max(usable, key=lambda one: (one[1].position <= self.first, one[1].position))
+                self.idle.remove(chosen)
+                self.waveform = chosen[1]
+                return self.waveform
+        self.waveform = Waveform(*_opened(self.path, self.channel))
+        return self.waveform
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        closed = [self.waveform]
+        if kind is None and not self.waveform.decoder.can_seek:
+            with self.lock:
+                self.idle.append((self.key, self.waveform))
+                closed = [waveform for _, waveform in self.idle[:-_KEPT_OPEN]]
+                del self.idle[:-_KEPT_OPEN]
+        for waveform in closed:
+            waveform.decoder.close()
+
+
+def _opened(path: str | PathLike[str], channel: Channel) -> tuple[Decoder, int | None]:
+    decoder = open_decoder(path)
+    if channel == "average":
+        return decoder, None
+    if channel is None:
+        return decoder, info(path).channel if decoder.num_channels == 2 else None
+    if not 0 <= channel < decoder.num_channels:
+        decoder.close()
+        raise ValueError(
+            f"{path}: expected channel {channel}, counted from 0, got a file with {decoder.num_channels} channels; "
+            "likely replaced after `sori prepare`: prepare it again"
+        )
+    return decoder, channel
+
+
+def _require_sound(path: str | PathLike[str]) -> None:
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file; if it was moved after `sori prepare`, prepare it again")
     require_file(path)
-    try:
-        return soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a raw file, whose rate is unknown
-        raise ValueError(_undecodable(path, str(error))) from None
 
 
-def _info(file: soundfile.SoundFile) -> AudioInfo:
-    return AudioInfo(file.samplerate, file.frames, file.channels, f"{file.format}/{file.subtype}")
-
-
-def _resampled(file: soundfile.SoundFile, about: AudioInfo, first: int, stop: int) -> np.ndarray:
-    """Return the 16 kHz samples `first` to `stop`; fewer if the file is shorter than its header states."""
-    rate = about.sample_rate
-    if rate == SAMPLE_RATE:
-        return _mono(file, first, stop)
-    # `down` frames of the file last exactly as long as `up` samples at 16 kHz. Reading from a multiple of `down` aligns
-    # the resampled part with the sampling grid of the resampled whole.
-    divisor = math.gcd(rate, SAMPLE_RATE)
-    up, down = SAMPLE_RATE // divisor, rate // divisor
-    margin = math.ceil(_MARGIN_SECONDS * SAMPLE_RATE / up)
-    skip = max(0, first // up - margin)
-    end = min(about.num_frames, (math.ceil(stop / up) + margin) * down)
-    waveform = soxr.resample(_mono(file, skip * down, end), rate, SAMPLE_RATE, quality="HQ")
-    return np.ascontiguousarray(waveform[first - skip * up : stop - skip * up])
-
-
-def _mono(file: soundfile.SoundFile, first: int, stop: int) -> np.ndarray:
-    """Return frames `first` to `stop` at the file's own rate, channels averaged; fewer if the file ends early."""
-    entry = first
-    if file.subtype == "VORBIS":
-        entry = max(0, min(first, file.frames - _VORBIS_TAIL_SECONDS * file.samplerate))
-    if entry > 0:
-        file.seek(entry)
-    blocks = [np.zeros(0, dtype=np.float32)]
-    remaining = stop - entry
-    while remaining > 0:
-        block = file.read(min(remaining, _BLOCK_FRAMES), dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
-        remaining -= len(block)
-    return np.concatenate(blocks)[first - entry :]
-
-
-def _undecodable(path: str | PathLike[str], reason: str) -> str:
+def _unusable(path: str | PathLike[str], error: SoundError) -> str:
     name, size = Path(path), Path(path).stat().st_size
     return (
-        f"{path}: expected a sound file, got something that cannot be decoded ({name.suffix or 'no suffix'}, {size} "
-        f"bytes): {reason} Likely truncated or damaged, wrongly named, or in a format outside WAV, FLAC, OGG and MP3; "
-        f"convert the last with `ffmpeg -i {name.name} {name.stem}.converted.flac`"
+        f"{path}: expected a sound file, got something that cannot be used ({name.suffix or 'no suffix'}, {size} "
+        f"bytes): {error}. Likely truncated or damaged, wrongly named, or in a format other than {COMMON_SUFFIXES}; "
+        f"if it can be played, convert it with `ffmpeg -i {name.name} {name.stem}.converted.flac`"
     )
 
 
-def _too_late(path: str | PathLike[str], start: float, duration: float | None, num_samples: int) -> str:
+def _too_late(path: str | PathLike[str], start: float, duration: float | None) -> str:
     wanted = "the rest" if duration is None else f"{duration:g} s"
+    ends = info(path).num_samples / SAMPLE_RATE
     return (
-        f"{path}: expected {wanted} from {start:g} s on, but the sound ends at {num_samples / SAMPLE_RATE:g} s; likely "
-        "truncated, or changed after `sori prepare`: prepare it again"
+        f"{path}: expected {wanted} from {start:g} s on, but the sound ends at {ends:g} s; likely truncated or changed "
+        "after `sori prepare`: prepare it again"
     )

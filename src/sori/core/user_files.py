@@ -1,7 +1,6 @@
 """Reading what users name: regular files only, so that nothing waits for a pipe or reads a device without end.
 
 A pipe that this process was handed (`<(...)`, the standard input) is read as well: who hands it over also fills it.
-`data/preparation/checks.py`, which is a program of its own, does likewise.
 """
 
 import io

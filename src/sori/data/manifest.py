@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.audio import SAMPLE_RATE, AudioInfo, Channel
 from sori.core.files import atomic_write
 from sori.core.text_files import json_lines
 
@@ -45,22 +45,30 @@ class Utterance(NamedTuple):
     language: str | None
     """ISO 639-3 code by convention."""
     split: str | None
+    channel: int | None = None
+    """Channel of the file, numbered from 0; None: the average of all."""
 
     @property
     def duration_seconds(self) -> float:
         """Length in seconds."""
         return self.num_samples / SAMPLE_RATE
 
+    @property
+    def mix(self) -> Channel:
+        """What `audio.read` makes of the channels of the file."""
+        return "average" if self.channel is None else self.channel
+
 
 def read_manifest(folder: Path) -> list[Utterance]:
     """Read the utterances of a prepared folder, in the order of the file.
 
-    A Lhotse cut with several supervisions gives one utterance for each of them. Relative paths are used if one of the
-    first recordings exists there, otherwise absolute ones.
+    A Lhotse cut with several supervisions gives one utterance for each of them; a cut of one channel of several gives
+    an utterance of that channel. Relative paths are used if one of the first recordings exists there, otherwise
+    absolute ones.
 
     Raises:
         ValueError: the folder is not prepared, its list is damaged or empty, or a cut is not part of one sound file
-            (mixtures, single channels, features only, augmented recordings).
+            (mixtures, some of several channels, features only, augmented recordings).
     """
     path = folder / CUTS
     if not path.is_file():
@@ -143,7 +151,7 @@ def _joined(base: Path, path: str) -> Path:
 
 
 def _utterances(cut: dict[str, Any], base: Path | None) -> Iterator[Utterance]:
-    path = _sound_file(cut)
+    path, channel = _sound_file(cut)
     custom = cut.get("custom") or {}
     if base is not None and _RELATIVE in custom:
         path = str(_joined(base, custom[_RELATIVE]))
@@ -151,12 +159,13 @@ def _utterances(cut: dict[str, Any], base: Path | None) -> Iterator[Utterance]:
     supervisions = cut.get("supervisions", [])
     if len(supervisions) <= 1:
         about = supervisions[0] if supervisions else {}
-        yield _utterance(cut["id"], path, cut["start"], cut["duration"], about, split)
+        yield _utterance(cut["id"], path, cut["start"], cut["duration"], about, split)._replace(channel=channel)
         return
     for one in supervisions:
         start = max(0.0, one["start"])
         duration = min(one["start"] + one["duration"], cut["duration"]) - start
-        yield _utterance(one["id"], path, cut["start"] + start, duration, one, split)
+        found = _utterance(one["id"], path, cut["start"] + start, duration, one, split)
+        yield found._replace(channel=channel)
 
 
 def _utterance(
@@ -170,7 +179,8 @@ def _utterance(
     )
 
 
-def _sound_file(cut: dict[str, Any]) -> str:
+def _sound_file(cut: dict[str, Any]) -> tuple[str, int | None]:
+    """Return the path of a cut, and its channel; None: all of them."""
     if cut["type"] not in ("MonoCut", "MultiCut"):
         raise ValueError(f"expected a cut of one recording, got a {cut['type']}; save it as a sound file first")
     if "recording" not in cut:
@@ -185,13 +195,15 @@ def _sound_file(cut: dict[str, Any]) -> str:
     if any(transform["name"] != "Resample" for transform in recording.get("transforms") or []):
         raise ValueError(f"recording {recording['id']!r} has augmentations; save the augmented audio first")
     used = cut["channel"] if isinstance(cut["channel"], list) else [cut["channel"]]
-    if sorted(used) != sorted(sources[0]["channels"]):
-        raise ValueError(
-            f"cut {cut['id']!r} uses channel {used} of {sources[0]['channels']}; sori averages all channels of a file, "
-            "so save each channel as a separate file first"
-        )
     path: str = sources[0]["source"]
-    return path
+    if sorted(used) == sorted(sources[0]["channels"]):
+        return path, None
+    if len(used) != 1 or used[0] not in sources[0]["channels"]:
+        raise ValueError(
+            f"cut {cut['id']!r} uses channels {used} of {sources[0]['channels']}; expected one channel or all, which "
+            "are averaged: save the others as a separate file first"
+        )
+    return path, int(used[0])
 
 
 def relative_path(path: str, folder: Path, relative_to: Path | None) -> dict[str, Any]:
@@ -222,7 +234,9 @@ def _cut(utterance: Utterance, about: AudioInfo, folder: Path, relative_to: Path
     if utterance.start == 0 and utterance.num_samples == about.num_samples:
         length = duration
     channels = list(range(about.num_channels))
-    channel = 0 if about.num_channels == 1 else channels
+    channel: int | list[int] = channels
+    if utterance.channel is not None or about.num_channels == 1:
+        channel = utterance.channel or 0
     known = {"text": utterance.text, "language": utterance.language, "speaker": utterance.speaker}
     supervision = {"id": utterance.id, "recording_id": utterance.path, "start": 0.0, "duration": length}
     supervision |= {"channel": channel} | {key: value for key, value in known.items() if value is not None}
@@ -238,4 +252,4 @@ def _cut(utterance: Utterance, about: AudioInfo, folder: Path, relative_to: Path
     cut |= {"supervisions": [supervision], "recording": recording}
     custom = {"split": utterance.split} if utterance.split is not None else {}
     cut["custom"] = custom | relative_path(utterance.path, folder, relative_to)
-    return cut | {"type": "MonoCut" if about.num_channels == 1 else "MultiCut"}
+    return cut | {"type": "MonoCut" if isinstance(channel, int) else "MultiCut"}

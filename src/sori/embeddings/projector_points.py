@@ -216,7 +216,7 @@ class _Sound(NamedTuple):
         one = self.utterance
         start = max(0.0, self.at.start - _CONTEXT_SECONDS)
         end = min(one.duration_seconds, self.at.end + _CONTEXT_SECONDS)
-        return read(one.path, start=one.start + start, duration=end - start)
+        return read(one.path, start=one.start + start, duration=end - start, channel=one.mix)
 
 
 def _sounds(encoder: Encoder, name: str, recordings: list[_Recording], show: Show, config: ProjectorConfig) -> Points:

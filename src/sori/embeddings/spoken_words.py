@@ -56,7 +56,7 @@ class SpokenSegments(NamedTuple):
         """Read the audio of a segment at 16 kHz."""
         u = self.utterances[segment.utterance]
         end = min(segment.end, u.duration_seconds)
-        return read(u.path, start=u.start + segment.start, duration=end - segment.start)
+        return read(u.path, start=u.start + segment.start, duration=end - segment.start, channel=u.mix)
 
 
 class Neighbour(NamedTuple):

@@ -1,18 +1,70 @@
 """Checks of the inputs of inference: recordings, waveforms, recognisers."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import soxr
 import torch
 
 from sori.core.audio import SAMPLE_RATE, info, read
+from sori.core.log import logger
 from sori.core.shapes import Float, Int, Tensor
+from sori.core.sound.sound_suffixes import COMMON_SUFFIXES, sound_files_below
 from sori.models.ctc import Ctc
 from sori.models.factory import System, encoder_of
 from sori.text.vocabulary import Vocabulary
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
 """Possible sampling rates of waveforms, in Hz."""
+MOST_SECONDS = 3600.0
+"""Longest recording that is read in one piece, where a result for all of it at once is wanted."""
+
+
+def recordings_in(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield every sound file, and its path below the folder that was given (the name of a file that was given).
+
+    Files that are left out because their names are not those of sound files are counted in a message.
+
+    Raises:
+        FileNotFoundError: a folder contains no sound files.
+    """
+    for source in sources:
+        if not source.is_dir():
+            yield source, Path(source.name)
+            continue
+        found, others, unreadable = sound_files_below(source)
+        for folder, error in unreadable.items():
+            logger.warning("%s cannot be listed and is left out: %s", folder, error)
+        if not found:
+            raise FileNotFoundError(f"{source} contains no sound files ({COMMON_SUFFIXES} and the like)")
+        listed = ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common())
+        logger.info("%s: %d sound files; other files, which are left out: %s", source, len(found), listed or "none")
+        yield from ((path, path.relative_to(source)) for path in found)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a recording cannot be processed, in a sentence; any error costs its own recording only."""
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return f"not enough memory ({error}); likely a very long recording: cut it with `sori prepare`"
+    return f"{type(error).__name__}: {error}"
+
+
+def read_whole(path: str | Path, *, most_seconds: float = MOST_SECONDS) -> Float[Tensor, " sample"]:
+    """Read a sound file in one piece.
+
+    Raises:
+        ValueError: it cannot be decoded, or is too long.
+        FileNotFoundError: there is no such file.
+    """
+    seconds = info(path).num_samples / SAMPLE_RATE
+    if seconds > most_seconds:
+        raise ValueError(
+            f"{path}: expected a recording of up to {most_seconds / 60:g} min, got {seconds / 60:.1f} min; likely a "
+            "whole session: cut it with `sori prepare`, or use `sori transcribe`, which takes any length"
+        )
+    return read(path)
 
 
 def checked_recogniser(model: System) -> tuple[Ctc, Vocabulary]:
@@ -75,13 +127,14 @@ def checked_waveform(model: System, source: str | Path | Tensor, sample_rate: in
     """Return 16 kHz samples on the model's device, long enough for a frame.
 
     Raises:
-        ValueError: a waveform comes without its rate, is too short, or is not finite.
+        ValueError: a waveform comes without its rate, is too short, or is not finite; a file is too long or cannot be
+            decoded.
         FileNotFoundError: there is no such file.
     """
     if isinstance(source, Tensor):
         waveform, name = at_16_khz(source, sample_rate), "the waveform"
     else:
-        waveform, name = read(source), str(source)
+        waveform, name = read_whole(source), str(source)
     shortest = encoder_of(model).field_samples
     if len(waveform) < shortest:
         raise ValueError(

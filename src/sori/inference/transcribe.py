@@ -14,7 +14,7 @@ from sori.decoding.beam import BeamDecoder, Hypothesis
 from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_features, word_model
 from sori.decoding.greedy import Character, Word, characters, greedy, words
 from sori.decoding.transcript_formats import Alternatives
-from sori.inference.inputs import checked_recogniser, checked_source
+from sori.inference.inputs import checked_recogniser, checked_source, reason_of
 from sori.inference.long_form import MAX_SECONDS, chunk_logits
 from sori.models.factory import System
 
@@ -159,5 +159,5 @@ def transcribe_files(
     for path in map(Path, paths):
         try:
             yield path, transcribe(model, path, decoder=decoder, confidence=confidence)
-        except (ValueError, OSError) as error:
-            yield path, FailedRecording(path, str(error))
+        except Exception as error:  # noqa: BLE001 - costs this recording only
+            yield path, FailedRecording(path, reason_of(error))

@@ -16,10 +16,10 @@ from sori.core.audio import SAMPLE_RATE, info
 from sori.core.files import MAX_NAME_BYTES, write_text
 from sori.core.log import one_line
 from sori.core.user_files import is_handed_over, open_bytes
-from sori.data.sources.recordings import AUDIO
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import Confidence
 from sori.decoding.transcript_formats import Format, Transcribed, extension, render
+from sori.inference.inputs import recordings_in
 from sori.inference.transcribe import FailedRecording, Transcript, transcribe_files
 from sori.models.factory import System
 
@@ -45,7 +45,7 @@ def plan(sources: Sequence[Path], *, into: Path, to: Format) -> list[Job]:
         FileNotFoundError: there is no such file or folder, or a folder contains no sound files.
         ValueError: two recordings would have the same transcript path.
     """
-    jobs = [Job(path, into / name.with_suffix(f".{extension(to)}")) for path, name in _recordings(sources)]
+    jobs = [Job(path, into / name.with_suffix(f".{extension(to)}")) for path, name in recordings_in(sources)]
     first: dict[Path, Path] = {}
     for job in jobs:
         other = first.setdefault(job.transcript, job.recording)
@@ -55,17 +55,6 @@ def plan(sources: Sequence[Path], *, into: Path, to: Format) -> list[Job]:
                 "different folders, or rename one"
             )
     return jobs
-
-
-def _recordings(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    for source in sources:
-        if not source.is_dir():
-            yield source, Path(source.name)
-            continue
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO and path.is_file())
-        if not found:
-            raise FileNotFoundError(f"{source} contains no sound files ({', '.join(sorted(AUDIO))})")
-        yield from ((path, path.relative_to(source)) for path in found)
 
 
 def write(
@@ -131,7 +120,7 @@ def show(
     Yields:
         For each recording, its transcript, or the reason of the failure.
     """
-    paths = [path for path, _ in _recordings(sources)]
+    paths = [path for path, _ in recordings_in(sources)]
     for path, found in transcribe_files(model, paths, decoder=decoder, confidence=confidence):
         if isinstance(found, FailedRecording):
             yield found

@@ -17,6 +17,7 @@ from sori.core.shapes import Float, Int, Tensor
 from sori.core.text_files import lines
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
+from sori.inference.inputs import reason_of
 from sori.inference.transcribe import FailedRecording
 from sori.inference.windows import frames_of
 from sori.models import factory
@@ -87,8 +88,8 @@ def write_units(
                     hop_samples=encoder.hop_samples,
                     field_samples=encoder.field_samples,
                 )
-            except (ValueError, OSError) as error:
-                yield FailedRecording(Path(utterance.path), f"{utterance.id}: {error}")
+            except Exception as error:  # noqa: BLE001 - costs this recording only
+                yield FailedRecording(Path(utterance.path), f"{utterance.id}: {reason_of(error)}")
                 continue
             file.write(f"{utterance.id}\t{as_text(units)}\n")
             yield UtteranceUnits(utterance.id, len(units))

@@ -1,4 +1,4 @@
-import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -138,42 +138,68 @@ def test_measuring_the_decoding_speed_ends_in_time(utterances, decoded):
     assert decoded == [0, 1, 2]
 
 
-def test_full_scale_is_kept_and_larger_values_are_clipped(tmp_path):
-    soundfile.write(tmp_path / "loud.wav", np.array([1.0, -1.0, 1.5, -2.0, 0.5]), RATE, subtype="FLOAT")
-    loud = [Utterance("loud", str(tmp_path / "loud.wav"), 0.0, 5, None, None, None, None)]
-    reader = audio_cache.open_audio(loud, folder=tmp_path, policy="always")
-    assert reader(0, 0, 5).tolist() == [32767 / 32768, -1.0, 32767 / 32768, -1.0, 0.5]
+@pytest.mark.parametrize("peak_db", [18.0, 12.0, 0.0, -60.0, -90.0])
+@pytest.mark.parametrize("coding", ["FLOAT", "PCM_24"])
+def test_no_level_is_clipped_or_loses_resolution(tmp_path, peak_db, coding):
+    if coding == "PCM_24" and (peak_db > 0 or peak_db < -60):
+        pytest.skip("24 bits hold less")
+    noise = np.random.default_rng(1).standard_normal(RATE)
+    soundfile.write(tmp_path / "a.wav", noise / np.abs(noise).max() * 10 ** (peak_db / 20), RATE, subtype=coding)
+    utterances = [Utterance("a", str(tmp_path / "a.wav"), 0.0, RATE, None, None, None, None)]
+    reader = audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+    expected = FileReader(utterances)(0, 0, RATE)
+    error = (reader(0, 0, RATE) - expected).square().mean() / expected.square().mean()
+    assert 10 * float(error.log10()) < -60
 
 
-def test_a_link_laid_at_the_name_of_the_unfinished_cache_is_not_followed(utterances, tmp_path, monkeypatch):
-    victim = tmp_path / "victim"
-    victim.write_text("secret")
-    build = audio_cache.FileReader
+@pytest.mark.parametrize("values", [[-32768, 1, 3], [-32768, 32767, 1], [-5, 4, 3], [0, 0, 0], [1, 0, 0], [-1, 0, 0]])
+def test_16_bit_samples_stay_what_they_are(tmp_path, values):
+    soundfile.write(tmp_path / "a.wav", np.array(values * 200, dtype=np.int16), RATE)
+    utterances = [Utterance("a", str(tmp_path / "a.wav"), 0.0, 600, None, None, None, None)]
+    reader = audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+    assert torch.equal(reader(0, 0, 600), FileReader(utterances)(0, 0, 600))
 
-    def lay_link(rows):
-        (partial,) = (tmp_path / audio_cache.FOLDER).glob("*.partial")
-        assert not partial.is_symlink()
-        return build(rows)
 
-    monkeypatch.setattr(audio_cache, "FileReader", lay_link)
-    cache = tmp_path / audio_cache.FOLDER
-    cache.mkdir()
-    digest = hashlib.blake2b(repr([audio_cache._key(u) for u in utterances]).encode(), digest_size=8).hexdigest()
-    (cache / f"{digest}.{os.getpid()}.partial").symlink_to(victim)
+def test_channels_of_a_file_are_cached_apart_and_files_in_any_order(tmp_path):
+    both = np.random.default_rng(2).integers(-3000, 3000, (2 * RATE, 2)).astype(np.int16)
+    soundfile.write(tmp_path / "b.wav", both, RATE)
+    soundfile.write(tmp_path / "a.mp3", both[:, 0], RATE)
+    rows = [("b.wav", 1.0, 1), ("a.mp3", 1.0, None), ("b.wav", 1.0, 0), ("a.mp3", 0.0, None), ("b.wav", 0.5, None)]
+    utterances = [
+        Utterance(str(n), str(tmp_path / name), start, 9000, None, None, None, None, channel)
+        for n, (name, start, channel) in enumerate(rows)
+    ]
+    reader = audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
+    assert isinstance(reader, audio_cache.PcmReader)
+    files = FileReader(utterances)
+    for row in (0, 2, 4):
+        torch.testing.assert_close(reader(row, 10, 500), files(row, 10, 500), atol=2**-16, rtol=0)
+    for row in (1, 3):
+        assert (reader(row, 10, 500) - files(row, 10, 500)).abs().max() < 2**-16
+    assert torch.equal(reader(2, 0, 9000), torch.from_numpy(both[RATE : RATE + 9000, 0] / np.float32(32768)))
+
+
+def test_a_cache_of_version_0_1_is_read(utterances, tmp_path):
     audio_cache.build(utterances, tmp_path)
-    assert victim.read_text() == "secret"
-    assert sorted(path.suffix for path in cache.iterdir()) == [".bin", ".json"]
+    (index,) = (tmp_path / audio_cache.FOLDER).glob("*.json")
+    held = json.loads(index.read_text())
+    held["utterances"] = [row[:3] for row in held["utterances"]]
+    del held["exponents"]
+    index.write_text(json.dumps(held))
+    reader = audio_cache._find(tmp_path, utterances)
+    assert torch.equal(reader(1, 5, 100), FileReader(utterances)(1, 5, 100))
 
 
 def test_unfinished_caches_are_removed_by_the_next_builder_and_other_files_kept(utterances, tmp_path):
     (tmp_path / audio_cache.FOLDER).mkdir()
-    abandoned = tmp_path / audio_cache.FOLDER / "abc.123.partial"
+    left = ("abc.123.partial", ".0123456789ab.partial.bin")
+    abandoned = [tmp_path / audio_cache.FOLDER / name for name in left]
     others = [tmp_path / audio_cache.FOLDER / name for name in ("thesis.partial", "my.123.partial", "a.b.partial")]
-    for file in (abandoned, *others):
+    for file in (*abandoned, *others):
         file.touch()
     audio_cache.open_audio(utterances, folder=tmp_path, policy="always")
     assert all(other.exists() for other in others)
-    assert not abandoned.exists()
+    assert not any(path.exists() for path in abandoned)
 
 
 BUILD = """

@@ -11,8 +11,13 @@ import pytest
 import soundfile
 
 from sori.core import audio
+from sori.core.sound.decoders import open_decoder
+from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance, read_manifest
+from sori.data.preparation import checks
+from sori.data.preparation.checks import Segment
 from sori.data.preparation.prepare import prepare
+from sori.data.sources.reading import Reading
 
 RATE = 16_000
 
@@ -234,6 +239,88 @@ def test_recordings_with_a_warning_are_kept_and_flagged(tmp_path):
     names = ("offset", "mostly zeros", "some clipping", "telephone")
     assert flags == {("quiet", "very quiet"), *((name, name) for name in names)}
     assert len(read_manifest(tmp_path / "out")) == 6
+
+
+def two_channels(path, first, second, rate=RATE):
+    soundfile.write(path, np.stack([first, second], axis=1), rate)
+
+
+def test_separate_channels_are_recordings_of_their_own(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "bo").mkdir(parents=True)
+    two_channels(folder / "bo/call.wav", noise(3.0, 1), noise(3.0, 2))
+    (folder / "bo/call.txt").write_text("hello")
+    two_channels(folder / "half.wav", noise(1.0, 3), np.zeros(RATE))
+    soundfile.write(folder / "mono.wav", noise(1.0, 4), RATE)
+    prepare(folder, tmp_path / "out", reading=Reading(channels="separate"), max_seconds=2.0)
+    found = read_manifest(tmp_path / "out")
+    assert {(u.id, u.channel, u.speaker, u.text) for u in found if u.id.startswith("bo")} == {
+        (f"bo/call-ch{channel}-000{part}", channel, f"bo-ch{channel}", None) for channel in (0, 1) for part in (1, 2)
+    }
+    assert [(u.id, u.channel) for u in found if not u.id.startswith("bo")] == [("half-ch0", 0), ("mono", None)]
+    (row,) = lines(tmp_path / "out/excluded.jsonl")
+    assert (row["id"], row["reason"]) == ("half-ch1", "silent")
+    assert [flag["warning"] for flag in lines(tmp_path / "out/flagged.jsonl")] == ["transcript not used"] * 2
+    second = next(u for u in found if u.id == "bo/call-ch1-0001")
+    expected = soundfile.read(folder / "bo/call.wav", dtype="float32")[0][: second.num_samples, 1]
+    assert FileReader([second])(0, 0, second.num_samples).tolist() == expected.tolist()
+
+
+def test_stereo_of_opposite_phase_is_noticed_and_one_channel_taken(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    two_channels(folder / "opposite.wav", noise(2.0, 1), -noise(2.0, 1) / 2)
+    two_channels(folder / "usual.wav", noise(2.0, 2), noise(2.0, 3))
+    prepare(folder, tmp_path / "out")
+    assert [(u.id, u.channel) for u in read_manifest(tmp_path / "out")] == [("opposite", 0), ("usual", None)]
+    (flag,) = lines(tmp_path / "out/flagged.jsonl")
+    assert (flag["id"], flag["warning"]) == ("opposite", "opposite phase")
+
+
+def test_segments_of_one_file_are_decoded_once(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    soundfile.write(folder / "a.mp3", noise(30.0, 1), RATE)
+    rows = "".join(f"a.mp3,{start / 4},{start / 4 + 0.5}\n" for start in range(0, 116, 3))
+    (folder / "rows.csv").write_text("audio,start,end\n" + rows)
+    decoder = open_decoder(folder / "a.mp3")
+    prepare(folder / "rows.csv", tmp_path / "out", num_workers=1)
+    whole = audio.read(folder / "a.mp3")
+    found = read_manifest(tmp_path / "out")
+    assert len(found) == 39
+    for utterance in found:
+        waveform = FileReader([utterance])(0, 0, utterance.num_samples)
+        assert waveform.equal(whole[round(utterance.start * RATE) :][: utterance.num_samples])
+    segments = [Segment(u.start, u.duration_seconds) for u in found]
+    reads = []
+    monkeypatched = pytest.MonkeyPatch()
+    monkeypatched.setattr(checks, "open_decoder", lambda _: reads.append(1) or decoder)
+    assert len(checks.check(str(folder / "a.mp3"), segments=segments)) == 39
+    monkeypatched.undo()
+    assert len(reads) == 1
+
+
+def test_float_recordings_above_full_scale_are_not_clipped(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    speech = noise(2.0, 1) / np.abs(noise(2.0, 1)).max()
+    soundfile.write(folder / "plus18.wav", speech * 8, RATE, subtype="FLOAT")
+    soundfile.write(folder / "clipped.wav", np.clip(speech * 8, -1, 1), RATE, subtype="FLOAT")
+    soundfile.write(folder / "clipped16.wav", np.clip(speech * 9, -1, 1), RATE, subtype="PCM_16")
+    prepare(folder, tmp_path / "out")
+    assert [u.id for u in read_manifest(tmp_path / "out")] == ["plus18"]
+    assert {row["id"]: row["reason"] for row in lines(tmp_path / "out/excluded.jsonl")} == {
+        "clipped": "clipped",
+        "clipped16": "clipped",
+    }
+    assert lines(tmp_path / "out/flagged.jsonl") == []
+
+
+def test_common_voice_clips_come_in_whole(data_dir, tmp_path):
+    report = prepare(data_dir / "common-voice-mini", tmp_path / "out")
+    assert report.num_files == 118
+    assert report.excluded == {}
+    assert report.hours == pytest.approx(428.5 / 3600, abs=1e-4)
 
 
 def test_real_recordings(data_dir, tmp_path):

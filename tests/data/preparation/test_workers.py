@@ -1,11 +1,12 @@
 """A decoder that crashes or hangs costs the file that it was decoding and nothing else."""
 
+import subprocess
 import sys
 import time
 
 import pytest
 
-from sori.data.preparation.workers import check_files
+from sori.data.preparation.workers import PROGRAM, check_files
 
 FAKE_WORKER = """
 import json, os, sys, time
@@ -23,14 +24,18 @@ for line in sys.stdin:
         open(os.path.join(folder, str(os.getpid())), "w").close()
         while len(os.listdir(folder)) < 2:
             time.sleep(0.01)
-    print(json.dumps({"detail": f"{path} by {os.getpid()}", "warnings": [], "levels": [1, 2]}), flush=True)
+    if "slow" in path:
+        for _ in range(10):
+            time.sleep(0.5)
+            print("alive", flush=True)
+    print(json.dumps([{"detail": f"{path} by {os.getpid()}", "warnings": [], "levels": [1, 2]}]), flush=True)
 """
 
 
 def findings(names, **options):
     program = (sys.executable, "-c", FAKE_WORKER)
     results = check_files([{"path": name} for name in names], program=program, **options)
-    return [finding for _, finding in sorted(results)]
+    return [finding for _, (finding,) in sorted(results)]
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -44,6 +49,18 @@ def test_a_crash_and_a_hang_cost_one_file_each(num_workers):
     assert found[3].detail == "no answer within 3 s"
     assert [found[i].detail.split(" by ")[0] for i in (0, 2, 4, 7)] == ["a", "b", "c", "d"]
     assert found[0].levels == (1, 2)
+
+
+def test_a_long_file_may_take_long_while_it_is_being_decoded():
+    (found,) = findings(["slow"], num_workers=1, seconds_per_file=3.0)
+    assert found.reason is None
+
+
+def test_the_process_imports_no_torch():
+    code = "import runpy, sys; sys.stdin = open('/dev/null'); "
+    code += f"runpy.run_path({PROGRAM[-1]!r}, run_name='__main__'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["ready", "False"]
 
 
 def test_several_processes_work_at_the_same_time(tmp_path):
@@ -87,14 +104,14 @@ def test_whatever_a_request_holds_is_a_finding(name, tmp_path):
     assert [one.reason for one in found[::2]] == [None, None]
     assert found[1].reason == ("unreadable" if name in (7, None, "babble") else None)
     real = dict(check_files([{"path": name}, {"path": str(tmp_path / "none")}], num_workers=1))
-    assert real[0].reason in ("unreadable", "missing")
-    assert real[1].reason == "missing"
+    assert real[0][0].reason in ("unreadable", "missing")
+    assert real[1][0].reason == "missing"
 
 
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("request_", [{"path": "a", "unknown": 1}, {}, {"path": "a", "start": {1, 2}}])
 def test_a_request_that_nobody_understands_is_a_finding(request_):
-    (found,) = dict(check_files([request_], num_workers=1)).values()
+    ((found,),) = dict(check_files([request_], num_workers=1)).values()
     assert found.reason in ("unreadable", "missing")
 
 

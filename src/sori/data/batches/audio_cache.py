@@ -1,18 +1,21 @@
 """Cache decoded audio on disk as 16-bit samples, in case decoding is too slow for training.
 
-A cache is one file of samples, utterance after utterance, and one JSON file that lists them. The JSON file is written
+A cache is one file of samples, utterance after utterance, and one JSON file that lists them. The samples of an
+utterance are multiplied by the power of two that brings its peak just below full scale: float recordings above full
+scale are not clipped, quiet ones keep their resolution, and 16-bit samples stay what they are. The JSON file is written
 last, and both files are renamed into place, so an interrupted build is never used as a cache. Caches are stored in the
 folder `pcm16` of the prepared folder and may be deleted at any time.
 """
 
 import hashlib
+import math
 import os
 import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from rich.progress import Progress
 
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
-from sori.core.files import read_json, write_json
+from sori.core.files import atomic_write, read_json, remove_partial, write_json
 from sori.core.locks import locked
 from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
@@ -36,10 +39,23 @@ is resampled are slower."""
 _LOCK = "sori.lock"
 """Held while a cache is built: an unfinished cache that another process finds when it holds the lock is abandoned."""
 _PARTIAL = re.compile(r"[0-9a-f]+\.\d+\.partial")
-"""Name of an unfinished cache, with the id of the process that built it."""
+"""Name of an unfinished cache of version 0.1, with the id of the process that built it."""
 
-Key = tuple[str, float, int]
-"""Path, start in seconds and length in samples, which identify the audio of an utterance."""
+_LARGEST_EXPONENT = 30
+_SECONDS_AT_ONCE = 600.0
+"""Length of the longest run of utterances of one file that is decoded at once."""
+
+Key = tuple[str, float, int, int | None]
+"""Path, start in seconds, length in samples and channel, which identify the audio of an utterance."""
+
+
+class _Index(NamedTuple):
+    """What the JSON file of a cache lists."""
+
+    keys: list[Key]
+    exponents: list[int]
+    """The samples of an utterance were multiplied by two to the power of this."""
+    stamps: dict[str, list[int]]
 
 
 def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal["auto", "always", "never"]) -> Reader:
@@ -69,32 +85,33 @@ def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal
 
 def build(utterances: Sequence[Utterance], folder: Path) -> None:
     """Decode all utterances into a new cache, with a progress bar on a terminal; one process at a time."""
-    unique = list({_key(u): u for u in utterances}.values())
+    # In the order of the files, so that each is decoded once from its beginning to its end.
+    unique = sorted({_key(u): u for u in utterances}.values(), key=lambda u: (u.path, u.channel or 0, u.start))
     keys = [_key(u) for u in unique]
+    exponents: list[int] = []
     target = folder / FOLDER / hashlib.blake2b(repr(keys).encode(), digest_size=8).hexdigest()
     target.parent.mkdir(parents=True, exist_ok=True)
     samples, index = target.with_suffix(".bin"), target.with_suffix(".json")
-    partial = target.with_suffix(f".{os.getpid()}.partial")
     stamps = _stamps(unique)
-    partial.unlink(missing_ok=True)
     index.unlink(missing_ok=True)
-    try:
-        with partial.open("xb") as file, Progress(console=Console(stderr=True), disable=not _terminal()) as progress:
-            bar = progress.add_task("decoding once", total=len(unique))
-            whole = _Whole(FileReader(unique))
-            for waveform in prefetch(whole, range(len(unique)), num_threads=os.cpu_count() or 1):
-                file.write(waveform.tobytes())
+    with (
+        atomic_write(samples) as partial,
+        partial.open("wb") as file,
+        Progress(console=Console(stderr=True), disable=not _terminal()) as progress,
+    ):
+        bar = progress.add_task("decoding once", total=len(unique))
+        runs = _Runs(FileReader(unique))
+        for run in prefetch(runs, range(len(runs.rows)), num_threads=os.cpu_count() or 1):
+            for exponent, samples_of_one in run:
+                exponents.append(exponent)
+                file.write(samples_of_one.tobytes())
                 progress.advance(bar)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(samples)
-        write_json(index, {"utterances": keys, "files": stamps}, indent=None)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_json(index, {"utterances": keys, "exponents": exponents, "files": stamps}, indent=None)
 
 
 def _clear_abandoned(folder: Path) -> None:
     """Remove unfinished caches; to be called while holding the lock."""
+    remove_partial(folder)
     for partial in folder.iterdir():
         if _PARTIAL.fullmatch(partial.name):
             partial.unlink(missing_ok=True)
@@ -106,31 +123,56 @@ class PcmReader:
 
     Args:
         path: file of the samples.
-        offsets: first sample of each utterance's audio.
+        places: first sample of each utterance's audio, and its exponent.
         utterances: the utterances to which row numbers refer.
     """
 
-    def __init__(self, path: Path, offsets: Mapping[Key, int], utterances: Sequence[Utterance]) -> None:
+    def __init__(self, path: Path, places: Mapping[Key, tuple[int, int]], utterances: Sequence[Utterance]) -> None:
         self._samples = np.memmap(path, dtype="<i2", mode="r")
-        self._offsets = np.array([offsets[_key(u)] for u in utterances], dtype=np.int64)
+        self._places = np.array([places[_key(u)] for u in utterances], dtype=np.int64)
 
     def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
         """See `loader.Reader`."""
-        begin = int(self._offsets[row]) + first
-        part = self._samples[begin : begin + num_samples].astype(np.float32)
-        return torch.from_numpy(part).mul_(1 / 32768)
+        offset, exponent = self._places[row].tolist()
+        part = self._samples[offset + first : offset + first + num_samples].astype(np.float32)
+        return torch.from_numpy(part).mul_(2.0 ** (-15 - exponent))
 
 
 @final
-class _Whole:
-    """Utterances by number, as 16-bit samples; values above full scale are clipped, as in any 16-bit file."""
+class _Runs:
+    """Runs of utterances of the same file by number: exponents and 16-bit samples of each."""
 
     def __init__(self, reader: FileReader) -> None:
         self.reader = reader
+        self.rows: list[list[int]] = []
+        """Rows of each run."""
+        last, seconds = "", 0.0
+        for row, utterance in enumerate(reader.utterances):
+            seconds += utterance.duration_seconds
+            if utterance.path != last or seconds > _SECONDS_AT_ONCE:
+                self.rows.append([])
+                last, seconds = utterance.path, utterance.duration_seconds
+            self.rows[-1].append(row)
 
-    def __getitem__(self, row: int) -> np.ndarray:
+    def __getitem__(self, number: int) -> list[tuple[int, np.ndarray]]:
+        return [self._samples(row) for row in self.rows[number]]
+
+    def _samples(self, row: int) -> tuple[int, np.ndarray]:
         waveform = self.reader(row, 0, self.reader.utterances[row].num_samples)
-        return waveform.mul(32768).round_().clamp_(-32768, 32767).to(torch.int16).numpy().astype("<i2", copy=False)
+        exponent = _exponent(waveform)
+        samples = waveform.mul(2.0 ** (15 + exponent)).round_().clamp_(-32768, 32767)
+        return exponent, samples.to(torch.int16).numpy().astype("<i2", copy=False)
+
+
+def _exponent(waveform: Float[Tensor, " sample"]) -> int:
+    """Return the largest exponent with which all samples fit into 16 bits, which go from -32768 to 32767."""
+    if not len(waveform) or not bool(waveform.any()) or not bool(waveform.isfinite().all()):
+        return 0
+    highest, lowest = float(waveform.max()), float(waveform.min())
+    exponent = -math.frexp(max(highest, -lowest))[1]
+    if math.ldexp(-lowest, exponent) == 0.5 and math.ldexp(highest, exponent + 16) <= 32767:
+        exponent += 1
+    return max(-_LARGEST_EXPONENT, min(_LARGEST_EXPONENT, exponent))
 
 
 def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
@@ -138,33 +180,37 @@ def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
     wanted = {_key(u) for u in utterances}
     now: dict[str, list[int]] | None = None
     for index in sorted((folder / FOLDER).glob("*.json")):
-        keys, stamps = _read_index(index)
+        keys, exponents, stamps = _read_index(index)
         samples = index.with_suffix(".bin")
-        lengths = np.array([num_samples for _, _, num_samples in keys], dtype=np.int64)
+        lengths = np.array([num_samples for _, _, num_samples, _ in keys], dtype=np.int64)
         if not wanted <= set(keys) or not samples.is_file() or samples.stat().st_size != 2 * int(lengths.sum()):
             continue
         now = _stamps(utterances) if now is None else now
         # Files that were removed are ignored: the cache is used without them.
         if all(stamps.get(path) == stamp for path, stamp in now.items()):
-            offsets = dict(zip(keys, (np.cumsum(lengths) - lengths).tolist(), strict=True))
-            return PcmReader(samples, offsets, utterances)
+            offsets = (np.cumsum(lengths) - lengths).tolist()
+            return PcmReader(samples, dict(zip(keys, zip(offsets, exponents, strict=True), strict=True)), utterances)
     return None
 
 
-def _read_index(index: Path) -> tuple[list[Key], dict[str, list[int]]]:
+def _read_index(index: Path) -> _Index:
     """Return the utterances and the files of a cache; none of a damaged one, which is then built again."""
     try:
         held = read_json(index)
-        keys = [(str(path), float(start), int(num_samples)) for path, start, num_samples in held["utterances"]]
-        return keys, dict(held["files"])
+        keys: list[Key] = [
+            (str(path), float(start), int(num_samples), channel[0] if channel else None)
+            for path, start, num_samples, *channel in held["utterances"]  # without channels up to version 0.1
+        ]
+        exponents = [int(exponent) for exponent in held.get("exponents", [0] * len(keys))]
+        return _Index([key for key, _ in zip(keys, exponents, strict=True)], exponents, dict(held["files"]))
     except (ValueError, TypeError, KeyError) as error:
         logger.warning("%s is damaged (%s): the recordings are decoded again", index, error)
-        return [], {}
+        return _Index([], [], {})
 
 
 def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) -> bool:
     """Return whether to build a cache; log the reason and the size."""
-    needed = 2 * sum(num_samples for _, _, num_samples in {_key(u) for u in files.utterances})
+    needed = 2 * sum(num_samples for _, _, num_samples, _ in {_key(u) for u in files.utterances})
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     sizes = f"{needed / 1e9:.2f} GB of {free / 1e9:.1f} GB free in {folder / FOLDER}"
@@ -197,7 +243,7 @@ def decoding_speed(files: FileReader, *, num_tried: int = 8, max_seconds: float 
 
 
 def _key(utterance: Utterance) -> Key:
-    return utterance.path, utterance.start, utterance.num_samples
+    return utterance.path, utterance.start, utterance.num_samples, utterance.channel
 
 
 def _stamps(utterances: Sequence[Utterance]) -> dict[str, list[int]]:

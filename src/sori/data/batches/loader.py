@@ -50,7 +50,7 @@ class FileReader:
         """Return samples; see `Reader`."""
         utterance = self.utterances[row]
         start = utterance.start + first / SAMPLE_RATE
-        return read(utterance.path, start=start, duration=num_samples / SAMPLE_RATE)
+        return read(utterance.path, start=start, duration=num_samples / SAMPLE_RATE, channel=utterance.mix)
 
 
 @final

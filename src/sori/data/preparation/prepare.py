@@ -20,11 +20,13 @@ from rich.progress import track
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.counts import require_count
 from sori.core.files import write_text
+from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
 from sori.core.user_files import require_file
 from sori.data.batches.audio_cache import FOLDER as CACHE
 from sori.data.manifest import CUTS, Utterance, relative_path, write_manifest
 from sori.data.preparation import segments
-from sori.data.preparation.checks import LEVELS_PER_SECOND, SHORTEST_SAMPLES, Finding
+from sori.data.preparation.checks import Finding
+from sori.data.preparation.sound_statistics import LEVELS_PER_SECOND, SHORTEST_SAMPLES
 from sori.data.preparation.summary import Flag, Report, Row, write_report
 from sori.data.preparation.transcript_rules import Tagged, apply_rules, read_rules
 from sori.data.preparation.workers import MOST_WORKERS, check_files
@@ -50,11 +52,11 @@ class _Limits(NamedTuple):
     max_seconds: float
 
 
-class _Checks(NamedTuple):
-    findings: list[Finding]
-    """What was found out about each item."""
-    pieces: dict[int, list[tuple[int, int]]]
-    """First and last 10 ms of each piece, for items that are cut."""
+class _Checked(NamedTuple):
+    finding: Finding
+    """What decoding has shown, without the levels."""
+    pieces: list[tuple[int, int]] | None
+    """First and last 10 ms of each piece; None: it is not cut."""
 
 
 def prepare(
@@ -103,7 +105,7 @@ def prepare(
     for item in found.items:
         relative_path(item.path, into, relative_to)  # to fail before hours of decoding
     tagged = apply_rules(found.items, rules)
-    checks = _check_all(found.items, num_workers=num_workers, max_seconds=max_seconds)
+    checks = _check_all(found, reading, num_workers=num_workers, max_seconds=max_seconds)
     rows, flags = _select(found, checks, _Limits(language, min_seconds, max_seconds), tagged)
     into.mkdir(parents=True, exist_ok=True)
     (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder: removed first, written last
@@ -151,7 +153,7 @@ def _read_all(sources: list[str], reading: Reading, into: Path) -> Found:
         if not one.items and not one.excluded:
             held = ", ".join(f"{count} x {suffix}" for suffix, count in one.others.most_common(5)) or "nothing"
             raise ValueError(
-                f"{source} contains no sound files (it contains {held}); expected .wav, .flac, .mp3, .ogg or .opus"
+                f"{source} contains no sound files (it contains {held}); expected {COMMON_SUFFIXES} and the like"
             )
     _make_unique(found.items)
     return found
@@ -194,31 +196,67 @@ def _read_one(source: str, reading: Reading, into: Path) -> Found:
     )
 
 
-def _check_all(items: list[Item], *, num_workers: int, max_seconds: float) -> _Checks:
-    # Official sets and transcribed recordings are not cut, so that their levels are not needed.
+def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds: float) -> list[_Checked]:
+    """Return what was found out about each item; each file is decoded once. Separate channels become items."""
+    items = found.items
+    by_path: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        by_path.setdefault(item.path, []).append(index)
     requests: list[dict[str, Any]] = [
         {
-            "path": item.path,
-            "start": item.start,
-            "duration": item.duration,
-            "levels_over": math.inf if item.is_official or (item.text or "").strip() else max_seconds,
+            "path": path,
+            "segments": [(items[row].start, items[row].duration, items[row].channel) for row in rows],
+            "levels_over": max_seconds if any(_may_be_cut(items[row]) for row in rows) else math.inf,
+            "channels": reading.channels,
+            "keep_truncated": reading.keep_truncated,
         }
-        for item in items
+        for path, rows in by_path.items()
     ]
-    checks = _Checks([Finding()] * len(items), {})
+    listed: list[list[_Checked]] = [[] for _ in items]
+    rows_of = list(by_path.values())
     results = check_files(requests, num_workers=num_workers)
     console = Console(stderr=True)
-    for index, finding in track(results, "Checking recordings", total=len(items), console=console):
-        checks.findings[index] = finding._replace(levels=())  # levels are large: 360,000 for each hour
-        if finding.levels:
-            levels = np.asarray(finding.levels, dtype=np.float64)
-            checks.pieces[index] = segments.cut(levels, max_frames=int(max_seconds * LEVELS_PER_SECOND))
-    return checks
+    for index, findings in track(results, "Checking recordings", total=len(requests), console=console):
+        for finding in findings:
+            row = rows_of[index][finding.segment]
+            listed[row].append(_with_pieces(finding, max_seconds if _may_be_cut(items[row]) else math.inf))
+    pairs = [pair for item, checks in zip(items, listed, strict=True) for pair in _by_channel(item, checks)]
+    found.items[:] = [item for item, _ in pairs]
+    return [check for _, check in pairs]
 
 
-def _select(found: Found, checks: _Checks, limits: _Limits, tagged: Tagged) -> tuple[list[Row], list[Flag]]:
+def _may_be_cut(item: Item) -> bool:
+    """Return whether an item may be cut at silences: official sets and transcribed recordings are not."""
+    return not item.is_official and not (item.text or "").strip()
+
+
+def _with_pieces(finding: Finding, max_seconds: float) -> _Checked:
+    """Cut a long recording, and drop its levels, which are large: 360,000 for each hour."""
+    pieces = None
+    if finding.levels and math.isfinite(max_seconds):
+        levels = np.asarray(finding.levels, dtype=np.float64)
+        pieces = segments.cut(levels, max_frames=int(max_seconds * LEVELS_PER_SECOND))
+    return _Checked(finding._replace(levels=()), pieces)
+
+
+def _by_channel(item: Item, checks: list[_Checked]) -> list[tuple[Item, _Checked]]:
+    """Return an item with its finding, or an item for each channel: without the transcript, which is that of all."""
+    if len(checks) == 1:
+        return [(item._replace(channel=checks[0].finding.channel), checks[0])]
+    pairs = []
+    remark = "transcript not used: it belongs to all channels; give a table with a row for each channel"
+    for check in checks:
+        finding = check.finding
+        name, speaker = f"{item.id}-ch{finding.channel}", item.speaker and f"{item.speaker}-ch{finding.channel}"
+        warnings = (*finding.warnings, remark) if item.text else finding.warnings
+        one = item._replace(id=name, speaker=speaker, text=None, channel=finding.channel)
+        pairs.append((one, check._replace(finding=finding._replace(warnings=warnings))))
+    return pairs
+
+
+def _select(found: Found, checks: list[_Checked], limits: _Limits, tagged: Tagged) -> tuple[list[Row], list[Flag]]:
     """Return the rows to keep, in the order of the sources; extends `found.excluded` and `found.notes`."""
-    findings, kept = checks.findings, dict[int, Item]()
+    findings, kept = [check.finding for check in checks], dict[int, Item]()
     owners: dict[str, str] = {}
     official: dict[int, str] = {}
     # Among duplicates, one of an official set is kept if there is one, else one with a transcript.
@@ -245,10 +283,10 @@ def _select(found: Found, checks: _Checks, limits: _Limits, tagged: Tagged) -> t
         if found.items[index].text is not None and item.text is None:
             warnings.append("empty transcript: kept as untranscribed")
         flags += [Flag(item.id, item.path, *warning.split(": ", 1)) for warning in warnings]
-        utterances = _rows(item, findings[index], checks.pieces.get(index))
+        utterances = _rows(item, *checks[index])
         rows += utterances
-        pieces += utterances if index in checks.pieces else []
-    long = [findings[index].seconds for index in kept if index in checks.pieces]
+        pieces += [] if checks[index].pieces is None else utterances
+    long = [findings[index].seconds for index in kept if checks[index].pieces is not None]
     _note_cuts(found, long, pieces, limits.max_seconds)
     return rows, flags
 
@@ -275,7 +313,8 @@ def _rows(item: Item, finding: Finding, pieces: list[tuple[int, int]] | None) ->
 
     def row(name: str, start: int, stop: int) -> Row:
         known = (item.text, item.speaker, item.language, item.split)
-        return Row(Utterance(name, item.path, start / SAMPLE_RATE, stop - start, *known), about, finding.level_db)
+        span = (start / SAMPLE_RATE, stop - start)
+        return Row(Utterance(name, item.path, *span, *known, channel=item.channel), about, finding.level_db)
 
     if pieces is None:
         return [row(item.id, first, last)]

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sori.core.counts import require_count
-from sori.data.preparation.checks import GREETING, Finding
+from sori.data.preparation.check_process import ALIVE, GREETING
+from sori.data.preparation.checks import Finding, from_json
 
-PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("checks.py")))
+PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("check_process.py")))
 MOST_WORKERS = 1024
 SECONDS_PER_FILE = 60.0
 BYTES_PER_SECOND = 250_000
@@ -31,18 +32,19 @@ def check_files(
     num_workers: int,
     program: Sequence[str] = PROGRAM,
     seconds_per_file: float = SECONDS_PER_FILE,
-) -> Iterator[tuple[int, Finding]]:
-    """Findings for requests, as they become ready; one for each, whatever happens.
+) -> Iterator[tuple[int, list[Finding]]]:
+    """Findings for requests, as they become ready; a list for each, whatever happens.
 
     Args:
         requests: arguments of `checks.check`.
         num_workers: child processes, 1 to `MOST_WORKERS`.
         program: the command line of a worker.
-        seconds_per_file: time limit for one file, to which a second is added for each 250 kB.
+        seconds_per_file: time limit for one file, or between two signs that it is being decoded; a second is added for
+            each 250 kB.
 
     Yields:
-        The index of a request and its finding. Where the child died the reason is "decoder crashed", where it had to be
-        stopped "decoder stalled"; a new child continues with the next request.
+        The index of a request and its findings. Where the child died the reason is "decoder crashed", where it had to
+        be stopped "decoder stalled"; a new child continues with the next request.
 
     Raises:
         ValueError: the number of workers.
@@ -52,7 +54,7 @@ def check_files(
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(len(requests)):
         waiting.put(index)
-    ready: queue.SimpleQueue[tuple[int, Finding] | Exception] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[int, list[Finding]] | Exception] = queue.SimpleQueue()
     workers = [_Worker(program, seconds_per_file) for _ in range(min(num_workers, len(requests)))]
     threads = [threading.Thread(target=_work, args=(worker, requests, waiting, ready)) for worker in workers]
     for thread in threads:
@@ -74,7 +76,7 @@ def _work(
     worker: "_Worker",
     requests: Sequence[dict[str, Any]],
     waiting: "queue.SimpleQueue[int]",
-    ready: "queue.SimpleQueue[tuple[int, Finding] | Exception]",
+    ready: "queue.SimpleQueue[tuple[int, list[Finding]] | Exception]",
 ) -> None:
     """One thread: hand requests to one child until none are left; what ends it early is handed on."""
     try:
@@ -89,14 +91,18 @@ def _work(
         worker.close()
 
 
-def _finding(worker: "_Worker", request: dict[str, Any]) -> Finding:
+def _finding(worker: "_Worker", request: dict[str, Any]) -> list[Finding]:
     """What a child finds; a request that cannot even be put is a finding too."""
     worker.start()
     try:
         return worker.ask(request)
     except Exception as error:  # noqa: BLE001 - no file may keep the others from being looked at
         worker.close()  # whatever it may still answer belongs to this request
-        return Finding("unreadable", f"{type(error).__name__}: {error}")
+        return _for_each_segment(request, "unreadable", f"{type(error).__name__}: {error}")
+
+
+def _for_each_segment(request: dict[str, Any], reason: str, detail: str) -> list[Finding]:
+    return [Finding(reason, detail, segment=number) for number in range(len(request.get("segments", [()])))]
 
 
 class _Worker:
@@ -109,8 +115,8 @@ class _Worker:
         self.is_stopped = False
         self.lock = threading.Lock()
 
-    def ask(self, request: dict[str, Any]) -> Finding:
-        """The child's finding, or what became of the child."""
+    def ask(self, request: dict[str, Any]) -> list[Finding]:
+        """The child's findings, or what became of the child."""
         process = self.start()
         limit = self.seconds_per_file + _size(request["path"]) / BYTES_PER_SECOND
         is_stalled = threading.Event()
@@ -119,20 +125,24 @@ class _Worker:
             is_stalled.set()
             process.kill()
 
-        timer = threading.Timer(limit, give_up)
-        timer.start()
-        try:
-            answer = _exchange(process, json.dumps(request))
-        finally:
-            timer.cancel()
+        message: str | None = json.dumps(request)
+        while True:
+            timer = threading.Timer(limit, give_up)
+            timer.start()
+            try:
+                answer = _exchange(process, message)
+            finally:
+                timer.cancel()
+            if answer.strip() != ALIVE:
+                break
+            message = None
         if answer and not is_stalled.is_set():
-            found = json.loads(answer)
-            return Finding(**(found | {"warnings": tuple(found["warnings"]), "levels": tuple(found["levels"])}))
+            return [from_json(found) for found in json.loads(answer)]
         status = process.wait()
         self.close()
         if is_stalled.is_set():
-            return Finding("decoder stalled", f"no answer within {limit:.0f} s")
-        return Finding("decoder crashed", f"its process ended with status {status}")
+            return _for_each_segment(request, "decoder stalled", f"no answer within {limit:.0f} s")
+        return _for_each_segment(request, "decoder crashed", f"its process ended with status {status}")
 
     def stop(self) -> None:
         """Kill the child, from another thread; it is not started again."""

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path, PurePath
 
 from sori.core.file_names import existing
-from sori.data.sources.recordings import AUDIO, FOREIGN_AUDIO
+from sori.core.sound.sound_suffixes import SOUND_SUFFIXES
 
 _MOST_FILES = 5_000_000
 
@@ -92,7 +92,7 @@ def _files_below(folder: Path) -> dict[str, list[Path]]:
                 "itself as audio root"
             )
         for name in names:
-            if PurePath(name).suffix.lower() in AUDIO | FOREIGN_AUDIO:
+            if PurePath(name).suffix.lower() in SOUND_SUFFIXES:
                 path = Path(directory, name)
                 found[_key(name)[-1]].append(path)
     return found
@@ -109,7 +109,7 @@ def _nearest(paths: list[Path], name: str) -> list[Path]:
 def _key(path: str | PurePath) -> tuple[str, ...]:
     """Return the parts of a path in one normal form, the last one without the suffix of a sound file."""
     *folders, name = PurePath(path).parts or ("",)
-    stem = PurePath(name).stem if PurePath(name).suffix.lower() in AUDIO | FOREIGN_AUDIO else name
+    stem = PurePath(name).stem if PurePath(name).suffix.lower() in SOUND_SUFFIXES else name
     return tuple(unicodedata.normalize("NFC", part) for part in (*folders, stem))
 
 

@@ -7,24 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sori.core.file_names import existing, same_name
+from sori.core.sound.sound_suffixes import SOUND_SUFFIXES, is_sound_name
 from sori.core.text_files import read_unicode
+from sori.core.walk import Listing, listings
 from sori.data.sources.annotations.annotation_files import SAYMORE, SUFFIXES, read_annotation
 from sori.data.sources.annotations.audacity import is_label_track
 from sori.data.sources.annotations.stretches import NoTierError
-from sori.data.sources.walk import Listing, listings
-
-AUDIO = frozenset(
-    ".wav .wave .flac .mp3 .ogg .oga .opus .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist".split()  # noqa: SIM905
-)
-"""Suffixes of sound files that are checked."""
-FOREIGN_AUDIO = frozenset(".m4a .mp4 .aac .wma .webm .mkv .mov .amr .3gp .m4b .ra .ape .wv .shn .spx".split())  # noqa: SIM905
-"""Suffixes of sound files that libsndfile cannot decode."""
-
-
-def is_sound_name(name: str) -> bool:
-    """Return whether a file of this name is taken for a sound file; hidden files are not (macOS writes `._a.wav`)."""
-    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO
-
 
 _LIBRISPEECH_NAME = re.compile(r"(\d+)-\d+-\d+")
 
@@ -44,6 +32,8 @@ class Item(NamedTuple):
     split: str | None = None
     is_official: bool = False
     """Part of an official development or test set, which is never left out or cut because of its length."""
+    channel: int | None = None
+    """Channel, numbered from 0; None: all, averaged or separate, by the option of `prepare`."""
 
 
 class Excluded(NamedTuple):
@@ -108,7 +98,7 @@ class _FolderReader:
         if listing.error is not None:
             found.excluded.append(Excluded(self.name(here), str(here), "unreadable", listing.error))
             return
-        if here != self.folder and here.suffix.lower() in AUDIO:
+        if here != self.folder and here.suffix.lower() in SOUND_SUFFIXES:
             detail = "a folder named like a sound file; the files in it were checked"
             found.excluded.append(Excluded(self.name(here), str(here), "wrongly named", detail))
         found.others.update({"hidden folders and trash": len(listing.skipped)} if listing.skipped else {})
@@ -124,9 +114,6 @@ class _FolderReader:
                 beside = annotations.get(name + SAYMORE) or annotations.get(same_name(path.stem))
                 used |= {beside} if beside else set()
                 self.add_file(path, lines, here / beside if beside else None)
-            elif suffix in FOREIGN_AUDIO:
-                detail = f"this format cannot be decoded; convert it: ffmpeg -i {name} {path.stem}.flac"
-                found.excluded.append(Excluded(self.name(path), str(path), "unsupported format", detail))
             elif (
                 suffix not in SUFFIXES
                 and not name.endswith(".trans.txt")

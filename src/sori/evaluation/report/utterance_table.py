@@ -138,7 +138,9 @@ def _utterance(
 
 
 def _player(recording: Utterance) -> str:
-    waveform = audio.read(recording.path, start=recording.start, duration=recording.duration_seconds)
+    waveform = audio.read(
+        recording.path, start=recording.start, duration=recording.duration_seconds, channel=recording.mix
+    )
     return blocks.audio(waveform, small=True)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sori.core.files import atomic_write
+from sori.core.walk import entries, folders_below
 from sori.data.sources.layouts.parts import Entry, Note, is_official, split_of
 from sori.data.sources.recordings import Excluded, Item
 from sori.data.sources.tables import COLUMNS, read_table
-from sori.data.sources.walk import entries, folders_below
 
 EMBEDDED = "sori-embedded-audio"
 """Folder in the prepared folder for sound files that were embedded in a dataset."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sori.core.sound.sound_suffixes import is_sound_name
+from sori.core.walk import listings
 from sori.data.sources.layouts import (
     audiofolder,
     common_voice,
@@ -24,8 +26,7 @@ from sori.data.sources.layouts import (
     voxforge,
 )
 from sori.data.sources.layouts.parts import Entry, Note
-from sori.data.sources.recordings import Excluded, Found, is_sound_name
-from sori.data.sources.walk import listings
+from sori.data.sources.recordings import Excluded, Found
 
 PLAIN = "folder"
 """Name of the layout without tables: sound files with transcripts or annotations of the same name beside them."""

@@ -11,10 +11,10 @@ Lhotse's recipe reads 24 of the languages, only their official sets, and opens e
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import folders_below
 from sori.data.sources.language_codes import iso639_3
 from sori.data.sources.layouts.parts import Entry, Note, sound_files, text_lines
 from sori.data.sources.recordings import Item
-from sori.data.sources.walk import folders_below
 
 _OFFICIAL = ("train", "dev", "test")
 _TABLES = (*_OFFICIAL, "validated", "other", "invalidated")

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.sound.sound_suffixes import is_sound_name
 from sori.core.user_files import read_text
+from sori.core.walk import folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, split_of
-from sori.data.sources.recordings import Excluded, Item, is_sound_name
-from sori.data.sources.walk import folders_below
+from sori.data.sources.recordings import Excluded, Item
 
 _START = b'"utts"'
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sori.core.walk import folders_below
 from sori.data.sources.language_codes import iso639_3
 from sori.data.sources.layouts.parts import Entry, is_official, sound_files, text_lines
 from sori.data.sources.recordings import Item
-from sori.data.sources.walk import folders_below
 
 _SPLITS = ("train", "dev", "test")
 

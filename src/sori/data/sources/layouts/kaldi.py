@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import folders_below
 from sori.data.sources.language_codes import iso639_3
 from sori.data.sources.layouts.parts import Entry, is_official, split_of, text_lines
 from sori.data.sources.recordings import Excluded, Item
-from sori.data.sources.walk import folders_below
 
 _ARCHIVE = re.compile(r".*\.ark:\d+")
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, sound_files, split_of, text_lines
 from sori.data.sources.recordings import Excluded, Item
-from sori.data.sources.walk import folders_below
 
 _PART = re.compile(r"(train|dev|test)-(clean|other)(-\d+)?")
 

@@ -6,9 +6,9 @@ Lhotse's recipe requires `metainfo.txt` and opens every file; this reads the tra
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, sound_files, text_lines
 from sori.data.sources.recordings import Excluded, Item
-from sori.data.sources.walk import folders_below
 
 _SPLITS = ("train", "dev", "test")
 _LANGUAGES = {

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.walk import entries, folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, split_of, text_lines
 from sori.data.sources.recordings import Excluded, Item
-from sori.data.sources.walk import entries, folders_below
 
 _SUFFIXES = (".json", ".jsonl")
 

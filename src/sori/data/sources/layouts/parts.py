@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sori.core.sound.sound_suffixes import is_sound_name
 from sori.core.user_files import read_text
-from sori.data.sources.recordings import Excluded, Item, is_sound_name
-from sori.data.sources.walk import listings
+from sori.core.walk import listings
+from sori.data.sources.recordings import Excluded, Item
 
 _SPLIT = re.compile(r"(train|dev|test|valid|eval)(?:ing|elopment|idation|ation|uation)?(?![a-z])")
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import entries, folders_below
 from sori.data.sources.layouts.parts import Entry, sound_files
 from sori.data.sources.recordings import Excluded, Item, read_transcript
-from sori.data.sources.walk import entries, folders_below
 
 _NAME = re.compile(r"\d{8}(P\d{5}[A-Z])\d{4}")
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.sound.sound_suffixes import is_sound_name
+from sori.core.walk import entries, folders_below, listings
 from sori.data.sources.layouts.parts import Entry, is_official
-from sori.data.sources.recordings import Excluded, Item, is_sound_name, read_transcript
-from sori.data.sources.walk import entries, folders_below, listings
+from sori.data.sources.recordings import Excluded, Item, read_transcript
 
 _SPEAKER = re.compile(r"[fm][a-z]{3}\d", re.IGNORECASE)
 _REGION = re.compile(r"dr[1-8]", re.IGNORECASE)

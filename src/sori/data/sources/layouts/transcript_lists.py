@@ -9,9 +9,10 @@ the first number of a LibriSpeech name.
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.sound.sound_suffixes import is_sound_name
+from sori.core.walk import listings
 from sori.data.sources.layouts.parts import Entry, Note, is_official, sound_files, split_of
-from sori.data.sources.recordings import Excluded, Item, is_sound_name, read_transcript, speaker_in
-from sori.data.sources.walk import listings
+from sori.data.sources.recordings import Excluded, Item, read_transcript, speaker_in
 
 _NAMES = ("trans", "text", "prompt", "sentence", "content", "label")
 _SUFFIXES = ("", ".txt", ".tsv", ".lst", ".list", ".trn", ".transcription")

@@ -7,9 +7,9 @@ uses the first microphone, which is complete, and keeps speaker p315, who has no
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import folders_below
 from sori.data.sources.layouts.parts import Entry, Note, sound_files
 from sori.data.sources.recordings import Excluded, Item, read_transcript
-from sori.data.sources.walk import folders_below
 
 _AUDIO = ("wav48_silence_trimmed", "wav48", "wav16")
 _FIRST, _SECOND = "_mic1", "_mic2"

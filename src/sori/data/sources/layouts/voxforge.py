@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.walk import folders_below
 from sori.data.sources.language_codes import iso639_3
 from sori.data.sources.layouts.parts import Entry, sound_files
 from sori.data.sources.recordings import Excluded, Item, read_transcript
-from sori.data.sources.walk import folders_below
 
 _SUBMISSION = re.compile(r"(.+?)-(\d{8})-?(\w*)")
 _LANGUAGE = re.compile(r"^Language:[ \t]*([A-Za-z_-]+)", re.MULTILINE)

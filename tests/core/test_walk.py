@@ -1,7 +1,7 @@
 """Walking through folders: hidden ones and trash are left out, links are followed once."""
 
+from sori.core.walk import folders_below, listings
 from sori.data.sources.recordings import read_folder
-from sori.data.sources.walk import folders_below, listings
 
 
 def touch(folder, *names):
