@@ -9,7 +9,7 @@ PACKAGE = ROOT / "src" / "sori"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 MAX_LAYERS = 12
 
-PAPERS = {path.stem for path in (PACKAGE / "models").glob("*.py")} - {"encoders", "factory", "protocols"}
+PAPERS = {path.stem for path in (PACKAGE / "models").glob("*.py")} - {"encoders", "factory", "protocols", "skeleton"}
 SAME_MEANING = {
     **dict.fromkeys(PAPERS, "the model of a paper in models/, its settings in recipes/"),
     "transcribe": "the commands in cli/, their functions in inference/",

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import sori
-from sori import cli
 from sori.cli.output import problem, write
 from sori.core.log import one_line
 
@@ -98,7 +98,7 @@ def test_markup_in_names_and_options_is_text(call, tmp_path, monkeypatch):
             assert code != 0
             assert "Traceback" not in err
             assert "unexpected error" not in err
-            assert name in "".join((out + err).replace("│", " ").split())
+            assert re.sub("/+", "/", name) in re.sub("/+", "/", "".join((out + err).replace("│", " ").split()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -122,14 +122,3 @@ def test_a_signal_ends_a_command_with_its_temporary_files_removed(number, tmp_pa
     assert process.wait(timeout=30) == 128 + number
     assert not folder.exists()
     process.stdout.close()
-
-
-def test_an_ignored_signal_stays_ignored_and_handlers_are_put_back():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with cli._cleaning_up():
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGHUP, before)

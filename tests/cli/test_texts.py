@@ -25,7 +25,7 @@ def test_align_reads_texts_with_a_byte_order_mark(call, recogniser_run, sound, t
     ("content", "message"),
     [
         ("abel".encode("utf-16"), "iconv -f UTF-16"),
-        ("été".encode("latin-1"), "line 1: expected UTF-8, got the byte 0xe9"),
+        ("été".encode("latin-1"), "line 1, got byte 0xe9"),
         (b"", "expected a text with words, got ''"),
         (b"\xef\xbb\xbf\n\n", "empty after normalisation"),
         (b"... -- ?!", "punctuation only"),

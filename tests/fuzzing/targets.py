@@ -23,6 +23,7 @@ from sori.data.manifest import read_manifest
 from sori.data.preparation.checks import check
 from sori.data.preparation.prepare import prepare
 from sori.data.sources.alignments import read_alignments
+from sori.data.sources.annotations.annotation_files import read_annotation
 from sori.data.sources.images import read_images
 from sori.data.sources.labelled_texts import read_labelled
 from sori.data.sources.tables import read_table
@@ -145,6 +146,24 @@ item []:
             xmax = 0.5
             text = "a"
 """
+LABELS = "0.0\t0.2\tab cd\n0.2\t0.5\tef\n"
+SUBTITLES = "1\n00:00:00,000 --> 00:00:00,200\nab cd\n\n2\n00:00:00,200 --> 00:00:00,500\n<i>ef</i>\n"
+CAPTIONS = "WEBVTT\n\n00:00.000 --> 00:00.200\n<v Ana>ab cd</v>\n\n00:00.200 --> 00:00.500 align:start\nef\n"
+CHAT = (
+    "@UTF8\n@Begin\n@Participants:\tCHI Child\n@Media:\ta, audio\n*CHI:\tab (be)cd [//] . \x150_200\x15\n"
+    "*CHI:\t&=laughs ef . \x15200_500\x15\n@End\n"
+)
+TRANSCRIBER = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE Trans SYSTEM "trans-14.dtd">
+<Trans audio_filename="a" version="1">
+<Speakers><Speaker id="spk1" name="Ana"/></Speakers>
+<Episode><Section type="report" startTime="0" endTime="0.5">
+<Turn speaker="spk1" startTime="0" endTime="0.5"><Sync time="0"/>
+ab cd
+<Sync time="0.2"/>
+ef <Event desc="laughs" type="noise" extent="instantaneous"/>
+</Turn></Section></Episode></Trans>
+"""
 ALIGNMENTS = (
     '{"id": "a", "phones": [[0.0, 0.1, "h"], [0.1, 0.3, "a"]], "words": [[0.0, 0.3, "ha"]]}\n'
     '{"id": "b", "phones": [[0.0, 0.2, "o"]]}\n'
@@ -227,6 +246,32 @@ def _images(path: Path) -> None:
                 Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(file, format="PNG")
 
 
+def _elan(path: Path) -> None:
+    from pympi.Elan import Eaf
+
+    file = Eaf(author="x")
+    file.add_linked_file("a.wav", mimetype="audio/x-wav")
+    file.add_tier("transcription", part="Ana")
+    file.add_annotation("transcription", 0, 200, "ab cd")
+    file.add_annotation("transcription", 200, 500, "ef")
+    file.to_file(str(path))
+
+
+def _aac(path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone()[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        for one in (frame, None):
+            container.mux(stream.encode(one))
+
+
+def _annotation(path: Path) -> None:
+    read_annotation(path, ())
+
+
 def _vectors(path: Path) -> None:
     vectors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
     vector_files.write(WordSpace(["the", "house", "한국", "a", "b"], vectors), path)
@@ -249,6 +294,8 @@ TARGETS = (
     Target("opus", "a.opus", _sound("OPUS", 48_000), _hear),
     Target("mp3", "a.mp3", _sound(rate=32_000), _hear),
     Target("aiff", "a.aiff", _sound("PCM_24"), _hear),
+    Target("aac", "a.m4a", _aac, _hear),
+    Target("matroska", "a.mka", _aac, _hear),
     Target("checks", "a.flac", _sound(), lambda path: check(str(path))),
     Target("fairseq_pickle", "model/checkpoint.pt", _converted("fairseq"), store.load, mutations.of_zip),
     Target("run_checkpoint", "checkpoint.safetensors", _checkpoint, checkpoint.load, mutations.of_safetensors),
@@ -273,6 +320,13 @@ TARGETS = (
     Target("transcripts", "t.tsv", _text(PAIRS), read_texts),
     Target("transcripts_trn", "t.trn", _text("ab cd (a)\nef (b)\n"), read_texts),
     Target("textgrid", "a.TextGrid", _text(TEXTGRID), read_alignments),
+    Target("elan", "a.eaf", _elan, _annotation),
+    Target("praat", "a.TextGrid", _text(TEXTGRID), _annotation),
+    Target("transcriber", "a.trs", _text(TRANSCRIBER), _annotation),
+    Target("chat", "a.cha", _text(CHAT), _annotation),
+    Target("audacity", "a.txt", _text(LABELS), _annotation),
+    Target("srt", "a.srt", _text(SUBTITLES), _annotation),
+    Target("vtt", "a.vtt", _text(CAPTIONS), _annotation),
     Target("alignments", "a.jsonl", _text(ALIGNMENTS), read_alignments, mutations.of_json_lines),
     Target("segments", "segments.jsonl", _text(SEGMENTS), read_segments, mutations.of_json_lines),
     Target(

@@ -152,7 +152,7 @@ def _read(model: str | Path, language: str | None, *, values: bool) -> Stored:
         stored = Stored(imported.model, place, provenance, imported.certificate)
     else:
         stored = _read_ours(place, values=values)
-    # Before anybody builds a model of these settings.
+    # Before a model of these settings is built.
     require_tensors_of(lambda: _build(stored.model), stored.model.weights, origin=str(place))
     return stored
 

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -28,7 +29,7 @@ class Board:
         self._records: Any = None
         self._off = importlib.util.find_spec("tensorboard") is None
 
-    def add(self, step: int, values: dict[str, float]) -> None:
+    def add(self, step: int, values: Mapping[str, float | int]) -> None:
         """Write numbers by name."""
         if self._off:
             return

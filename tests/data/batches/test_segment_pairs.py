@@ -164,7 +164,7 @@ def test_segments_come_back_from_their_file(tmp_path):
         ('{"id": "u0", "start": 0.1, "end": 0.2, "word": 7}', "must be text"),
         ('{"id": "u0", "start": "x", "end": 0.2}', "could not convert"),
         ("[1, 2]", "line 2: expected"),
-        ("u0 0.1 0.2", "line 2: expected"),
+        ("u0 0.1 0.2", "line 2 is not JSON"),
     ],
 )
 def test_lines_that_are_not_segments_are_named(tmp_path, line, message):

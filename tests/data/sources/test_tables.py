@@ -8,6 +8,7 @@ import pytest
 
 from sori.data.preparation.prepare import _read_all
 from sori.data.sources.delimited import delimited_rows
+from sori.data.sources.reading import Reading
 from sori.data.sources.tables import read_table
 
 NAMES = {"audio", "text", "path", "sentence", "speaker"}
@@ -179,7 +180,7 @@ def test_equal_ids_are_renamed_in_linear_time(tmp_path):
     touch(tmp_path, "a.wav")
     rows = "a.wav\t0\t1\n" * 50_000
     (tmp_path / "t.tsv").write_text("audio\tstart\tend\n" + rows)
-    items = _read_all([str(tmp_path / "t.tsv")]).items
+    items = _read_all([str(tmp_path / "t.tsv")], Reading(), tmp_path / "out").items
     assert [items[n].id for n in (0, 1, 49_999)] == ["a", "a~2", "a~50000"]
 
 
@@ -188,5 +189,5 @@ def test_ids_are_unique_and_of_one_line(tmp_path):
     (tmp_path / "t.jsonl").write_text(
         "".join(f'{{"audio": "a.wav", "id": "{name}"}}\n' for name in ("a~2", "a", "a", "a\\tb", "a\\nb", "a\\u001bb"))
     )
-    ids = [item.id for item in _read_all([str(tmp_path / "t.jsonl")]).items]
+    ids = [item.id for item in _read_all([str(tmp_path / "t.jsonl")], Reading(), tmp_path / "out").items]
     assert ids == ["a~2", "a", "a~3", "a_b", "a_b~2", "a_b~3"]

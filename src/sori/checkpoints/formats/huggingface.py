@@ -36,6 +36,7 @@ from sori.checkpoints.formats.hf_text import (
 from sori.checkpoints.formats.imported import Imported, Model
 from sori.checkpoints.formats.origin import HuggingFaceOrigin
 from sori.checkpoints.formats.tensors import Row, give, require_count, take
+from sori.checkpoints.formats.vocabularies import Classes
 from sori.core.files import inside, write_tensors
 from sori.core.shapes import Tensor
 from sori.models.ctc import CtcConfig
@@ -97,18 +98,12 @@ def read(folder: Path, *, language: str | None = None, values: bool = True) -> I
     layout = rows(settings.encoder, settings.architecture, order=classes.order if classes else None)
     ours, entries = take({**weights, **fresh}, layout, dropped=dropped, origin=str(folder))
     entries = [_as_in_file(entry, names, fresh) for entry in entries]
-    about = {
-        "config": config,
-        "preprocessor": preprocessor,
-        "tokenizer": tokenizer_files(folder, language) if classes else {},
-        "order": classes.order if classes else None,
-    }
     model = Model(
         system=settings.ctc or settings.encoder,
         encoder=settings.encoder if settings.ctc else None,
         vocabulary=classes.vocabulary if classes else None,
         weights=ours,
-        origin=HuggingFaceOrigin.from_data(about, origin=str(folder)),
+        origin=_origin(folder, config, preprocessor, classes, language),
     )
     certificate = Certificate(
         source=str(folder),
@@ -122,6 +117,19 @@ def read(folder: Path, *, language: str | None = None, values: bool = True) -> I
         notes=tuple(remarks),
     )
     return Imported(model, certificate)
+
+
+def _origin(
+    folder: Path, config: Any, preprocessor: Any, classes: Classes | None, language: str | None
+) -> HuggingFaceOrigin:
+    """Return the files of the folder that a model converted back needs."""
+    about = {
+        "config": config,
+        "preprocessor": preprocessor,
+        "tokenizer": tokenizer_files(folder, language) if classes else {},
+        "order": classes.order if classes else None,
+    }
+    return HuggingFaceOrigin.from_data(about, origin=str(folder))
 
 
 def write(model: Model, folder: Path) -> list[Entry]:

@@ -102,8 +102,7 @@ def prepare(
     _check_target(into, listed, overwrite=overwrite)
     rules = read_rules(reading.transcript_rules)
     found = _read_all(listed, reading, into)
-    for item in found.items:
-        relative_path(item.path, into, relative_to)  # to fail before hours of decoding
+    _require_below(found.items, into, relative_to)
     tagged = apply_rules(found.items, rules)
     checks = _check_all(found, reading, num_workers=num_workers, max_seconds=max_seconds)
     rows, flags = _select(found, checks, _Limits(language, min_seconds, max_seconds), tagged)
@@ -120,6 +119,12 @@ def prepare(
         )
     write_manifest(into, ((row.utterance, row.about) for row in rows), relative_to=relative_to)
     return report
+
+
+def _require_below(items: list[Item], into: Path, relative_to: Path | None) -> None:
+    """Refuse recordings that have no path relative to `relative_to`, before hours of decoding."""
+    for item in items:
+        relative_path(item.path, into, relative_to)
 
 
 def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
@@ -198,7 +203,7 @@ def _read_one(source: str, reading: Reading, into: Path) -> Found:
 
 def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds: float) -> list[_Checked]:
     """Return what was found out about each item; each file is decoded once. Separate channels become items."""
-    items = found.items
+    items, divides = found.items, reading.channels == "separate"
     by_path: dict[str, list[int]] = {}
     for index, item in enumerate(items):
         by_path.setdefault(item.path, []).append(index)
@@ -206,7 +211,7 @@ def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds:
         {
             "path": path,
             "segments": [(items[row].start, items[row].duration, items[row].channel) for row in rows],
-            "levels_over": max_seconds if any(_may_be_cut(items[row]) for row in rows) else math.inf,
+            "levels_over": max_seconds if divides or any(_may_be_cut(items[row]) for row in rows) else math.inf,
             "channels": reading.channels,
             "keep_truncated": reading.keep_truncated,
         }
@@ -219,7 +224,8 @@ def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds:
     for index, findings in track(results, "Checking recordings", total=len(requests), console=console):
         for finding in findings:
             row = rows_of[index][finding.segment]
-            listed[row].append(_with_pieces(finding, max_seconds if _may_be_cut(items[row]) else math.inf))
+            is_apart = divides and items[row].channel is None and finding.channel is not None
+            listed[row].append(_with_pieces(finding, max_seconds, is_cut=is_apart or _may_be_cut(items[row])))
     pairs = [pair for item, checks in zip(items, listed, strict=True) for pair in _by_channel(item, checks)]
     found.items[:] = [item for item, _ in pairs]
     return [check for _, check in pairs]
@@ -230,10 +236,10 @@ def _may_be_cut(item: Item) -> bool:
     return not item.is_official and not (item.text or "").strip()
 
 
-def _with_pieces(finding: Finding, max_seconds: float) -> _Checked:
+def _with_pieces(finding: Finding, max_seconds: float, *, is_cut: bool) -> _Checked:
     """Cut a long recording, and drop its levels, which are large: 360,000 for each hour."""
     pieces = None
-    if finding.levels and math.isfinite(max_seconds):
+    if finding.levels and is_cut:
         levels = np.asarray(finding.levels, dtype=np.float64)
         pieces = segments.cut(levels, max_frames=int(max_seconds * LEVELS_PER_SECOND))
     return _Checked(finding._replace(levels=()), pieces)

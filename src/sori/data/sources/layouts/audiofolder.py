@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sori.core.files import atomic_write
+from sori.core.user_files import open_bytes
 from sori.core.walk import entries, folders_below
 from sori.data.sources.layouts.parts import Entry, Note, is_official, split_of
 from sori.data.sources.recordings import Excluded, Item
@@ -60,7 +61,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _has_file_name(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return b"file_name" in file.readline(1 << 16)
 
 

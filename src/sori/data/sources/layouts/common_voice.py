@@ -11,6 +11,7 @@ Lhotse's recipe reads 24 of the languages, only their official sets, and opens e
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.user_files import open_bytes
 from sori.core.walk import folders_below
 from sori.data.sources.language_codes import iso639_3
 from sori.data.sources.layouts.parts import Entry, Note, sound_files, text_lines
@@ -53,7 +54,7 @@ def _languages(folder: Path) -> Iterator[Path]:
 def _is_table(path: Path) -> bool:
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         columns = file.readline(4096).removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\t")
     return b"client_id" in columns and b"path" in columns
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sori.core.sound.sound_suffixes import is_sound_name
-from sori.core.user_files import read_text
+from sori.core.user_files import open_bytes, read_text
 from sori.core.walk import folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, split_of
 from sori.data.sources.recordings import Excluded, Item
@@ -30,7 +30,7 @@ def read(folder: Path) -> Iterator[Entry]:
 
 def is_data_json(path: Path) -> bool:
     """Return whether a file begins as ESPnet's data.json does."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return file.read(64).replace(b" ", b"").replace(b"\n", b"").startswith(b"{" + _START)
 
 

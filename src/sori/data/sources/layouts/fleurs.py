@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sori.core.user_files import open_bytes
 from sori.core.walk import folders_below
 from sori.data.sources.language_codes import iso639_3
 from sori.data.sources.layouts.parts import Entry, is_official, sound_files, text_lines
@@ -60,6 +61,6 @@ def _parts(folder: Path) -> Iterator[_Part]:
 
 
 def _is_table(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         fields = file.readline(1 << 16).rstrip().split(b"\t")
     return len(fields) >= 4 and fields[0].isdigit() and fields[1].endswith((b".wav", b".flac"))

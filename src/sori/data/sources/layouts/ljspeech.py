@@ -7,6 +7,7 @@ Lhotse's recipe uses the second column, with the digits, and accepts lines of ex
 from collections.abc import Iterator
 from pathlib import Path
 
+from sori.core.user_files import open_bytes
 from sori.data.sources.layouts.parts import Entry, sound_files, text_lines
 from sori.data.sources.recordings import Excluded, Item
 
@@ -18,7 +19,7 @@ def recognise(folder: Path) -> bool:
     table = folder / "metadata.csv"
     if not (table.is_file() and (folder / "wavs").is_dir()):
         return False
-    with table.open("rb") as file:
+    with open_bytes(table) as file:
         return b"|" in file.readline(1 << 16)
 
 

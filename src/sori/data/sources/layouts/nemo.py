@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.user_files import open_bytes
 from sori.core.walk import entries, folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, split_of, text_lines
 from sori.data.sources.recordings import Excluded, Item
@@ -28,7 +29,7 @@ def read(folder: Path) -> Iterator[Entry]:
 
 def is_manifest(path: Path) -> bool:
     """Return whether the first line of a file is a row of a NeMo manifest."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         first = file.readline(1 << 20)
     try:
         row = json.loads(first)
