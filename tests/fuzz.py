@@ -176,7 +176,6 @@ def serve(pipe: Connection, folder: Path, own: Path, names: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.setrecursionlimit(1000)
     torch.set_num_threads(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libmpg123 writes notes to it
     files = {}
     for target in targets.TARGETS:
         if target.name in names:
@@ -184,6 +183,7 @@ def serve(pipe: Connection, folder: Path, own: Path, names: list[str]) -> None:
             path = Path(shutil.copytree(folder / target.name, own / target.name)) / target.file
             target.read(path)
             files[target.name] = (target, path, path.read_bytes())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libmpg123 writes notes to it
     base = peak_bytes()
     pipe.send("ready")
     while True:

@@ -24,6 +24,7 @@ from sori.data.preparation.checks import check
 from sori.data.preparation.prepare import prepare
 from sori.data.sources.alignments import read_alignments
 from sori.data.sources.annotations.annotation_files import read_annotation
+from sori.data.sources.annotations.stretches import NoTierError
 from sori.data.sources.images import read_images
 from sori.data.sources.labelled_texts import read_labelled
 from sori.data.sources.tables import read_table
@@ -269,7 +270,10 @@ def _aac(path: Path) -> None:
 
 
 def _annotation(path: Path) -> None:
-    read_annotation(path, ())
+    try:
+        read_annotation(path, ())
+    except NoTierError as error:  # its caller names the file
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _vectors(path: Path) -> None:
@@ -321,7 +325,7 @@ TARGETS = (
     Target("transcripts_trn", "t.trn", _text("ab cd (a)\nef (b)\n"), read_texts),
     Target("textgrid", "a.TextGrid", _text(TEXTGRID), read_alignments),
     Target("elan", "a.eaf", _elan, _annotation),
-    Target("praat", "a.TextGrid", _text(TEXTGRID), _annotation),
+    Target("praat", "a.TextGrid", _text(TEXTGRID.replace("phones", "utterances")), _annotation),
     Target("transcriber", "a.trs", _text(TRANSCRIBER), _annotation),
     Target("chat", "a.cha", _text(CHAT), _annotation),
     Target("audacity", "a.txt", _text(LABELS), _annotation),

@@ -1,5 +1,6 @@
 """Open zip archives of users, whose members may expand without bounds."""
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -35,7 +36,15 @@ def open_zip(path: Path, *, most_expansion: int = MOST_EXPANSION) -> Iterator[zi
                 )
             yield archive
     except _DAMAGED as error:
-        raise ValueError(
-            f"{path} cannot be read as a zip archive ({error}); likely it was truncated while copying or downloading, "
-            "or has a password: get it again"
-        ) from None
+        raise ValueError(_unreadable(path, error)) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a position before the beginning, which damaged archives state
+            raise
+        raise ValueError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return (
+        f"{path} cannot be read as a zip archive ({error}); likely it was truncated while copying or downloading, or "
+        "has a password: get it again"
+    )

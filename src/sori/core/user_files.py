@@ -60,8 +60,15 @@ def read_bytes(path: str | PathLike[str]) -> bytes:
 
 
 def read_text(path: str | PathLike[str], *, encoding: str = "utf-8", errors: str = "strict") -> str:
-    r"""The text of what `open_bytes` opens, without a byte order mark; as in `Path.read_text`, lines end in `\n`."""
-    text = read_bytes(path).decode(encoding, errors).removeprefix("\ufeff")
+    r"""Return the text of what `open_bytes` opens, without a byte order mark; lines end in `\n` alone.
+
+    Raises:
+        OSError, ValueError: as `read_bytes`; or ValueError: it is in another encoding.
+    """
+    try:
+        text = read_bytes(path).decode(encoding, errors).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fspath(path)} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

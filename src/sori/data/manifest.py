@@ -10,6 +10,7 @@ a root of the user, so that folders can be moved together with the recordings.
 import gzip
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -83,8 +84,8 @@ def read_manifest(folder: Path) -> list[Utterance]:
     base = _base(folder, [cut for _, cut in first])
     for number, cut in itertools.chain(first, lines):
         try:
-            found = list(_utterances(cut, base))
-        except (KeyError, TypeError, AttributeError) as error:
+            found = [_checked(one) for one in _utterances(cut, base)]
+        except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
                 f"{path}, line {number}: not a Lhotse cut ({error!r} is missing or of the wrong type)"
             ) from None
@@ -136,7 +137,11 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 def _base(folder: Path, cuts: list[Any]) -> Path | None:
     """Return the folder at which relative paths start, or None if the absolute ones are to be used."""
     custom = [cut.get("custom") or {} for cut in cuts if isinstance(cut, dict)]
-    paths = [(one[_RELATIVE], _ROOT in one) for one in custom if isinstance(one, dict) and _RELATIVE in one]
+    paths = [
+        (one[_RELATIVE], _ROOT in one)
+        for one in custom
+        if isinstance(one, dict) and isinstance(one.get(_RELATIVE), str)
+    ]
     root = os.environ.get(ROOT_VARIABLE)
     for path, has_root in paths:
         base = (Path(root) if root else None) if has_root else folder.absolute()
@@ -177,6 +182,19 @@ def _utterance(
     return Utterance(
         name, path, start, num_samples, about.get("text"), about.get("speaker"), about.get("language"), split
     )
+
+
+def _checked(utterance: Utterance) -> Utterance:
+    """Refuse values of the wrong type, which foreign lists have."""
+    names = (utterance.id, utterance.path)
+    optional = (utterance.text, utterance.speaker, utterance.language, utterance.split)
+    if not all(isinstance(one, str) for one in names) or not all(
+        one is None or isinstance(one, str) for one in optional
+    ):
+        raise TypeError("id, path, text, speaker, language or split, which should be strings,")
+    if not 0 <= utterance.start < math.inf or utterance.num_samples < 0:
+        raise ValueError(f"expected start and duration of 0 s or more, got {utterance.start} and a negative duration")
+    return utterance
 
 
 def _sound_file(cut: dict[str, Any]) -> tuple[str, int | None]:

@@ -59,7 +59,7 @@ def read_word_counts(path: Path) -> WordCounts:
     try:
         data = json.loads(read_text(path))
         found = WordCounts(tuple(data["words"]), np.array(data["counts"], dtype=np.int64))
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: expected words and their counts, got damaged data ({error}); copy it again"
         ) from None

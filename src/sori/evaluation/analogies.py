@@ -98,11 +98,7 @@ def read_questions(path: Path) -> list[Section]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected analogies, four words in each line")
     found = list[Section]()
-    try:
-        lines = read_text(path, encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}); expected analogies, four words in each line") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()
         if line.startswith(":"):
             found.append(Section(line[1:].strip(), []))

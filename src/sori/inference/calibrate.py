@@ -188,7 +188,7 @@ def read(path: Path, model: Ctc) -> Calibration:
         data = json.loads(read_text(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; `sori calibrate` makes one") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not readable as JSON ({error}); likely damaged: repeat `sori calibrate`") from None
     found = Calibration.from_data(data, origin=str(path))
     if found.recogniser != digest(model):

@@ -101,7 +101,13 @@ def load(path: Path) -> Checkpoint:
             f"{path}: expected a checkpoint of format {FORMAT}, got {metadata.get('format', 'none')}; likely written "
             "by another version of sori: continue with that version or start in a new folder"
         )
-    return Checkpoint(tensors, json.loads(metadata["state"]))
+    try:
+        return Checkpoint(tensors, json.loads(metadata["state"]))
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} has no readable state of a run ({error}); it was damaged after it was written: remove it to start "
+            "again"
+        ) from None
 
 
 def restore(checkpoint: Checkpoint, *, system: nn.Module, optimizer: torch.optim.Optimizer) -> None:

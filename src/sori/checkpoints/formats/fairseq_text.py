@@ -40,10 +40,7 @@ def read_lines(path: Path, *, needed_by: Path) -> list[str]:
             "published with the checkpoint, or that of the data it was fine-tuned on, to this path, or give the path "
             "of the dictionary"
         )
-    try:
-        text = read_text(path)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 and not a dictionary of fairseq; copy it again") from None
+    text = read_text(path)
     # Not `splitlines`, which would also split at characters such as U+2028.
     return text.removesuffix("\n").split("\n") if text.strip() else []
 

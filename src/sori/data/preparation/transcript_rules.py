@@ -61,7 +61,7 @@ def read_rules(path: Path | None) -> Rules:
     path = path or BUILT_IN
     try:
         data = tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(
             f"{path} is not readable as TOML: {error}; start from the built-in rules in docs/prepare-annotations.md"
         ) from None

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -74,12 +75,12 @@ def read_images(folder: Path) -> Images:
     """
     pixels, labels, names = list[Tensor](), list[str](), list[str]()
     for name, data in _files(folder):
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                _check_size(image.size, pixels[0] if pixels else None, f"{folder}: {name}", names)
-                pixels.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
-        except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ValueError(f"{folder}: {name} cannot be read as an image ({error}); remove or replace it") from None
+        where = f"{folder}: {name}"
+        with _readable(where):
+            image = Image.open(io.BytesIO(data))
+        _check_size(image.size, pixels[0] if pixels else None, where, names)
+        with _readable(where):
+            pixels.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
         names.append(name)
         labels.append(name.split("/")[1])
     if not names:
@@ -125,6 +126,14 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _is_image(name: str) -> bool:
     return name.count("/") == 2 and name.lower().endswith(_SUFFIXES)
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{where} cannot be read as an image ({error}); remove or replace it") from None
 
 
 def _check_size(size: tuple[int, int], first: Tensor | None, where: str, names: list[str]) -> None:

@@ -27,19 +27,16 @@ def read_annotation(path: Path, wanted: Sequence[str]) -> Annotation:
     Raises:
         ValueError: the file is damaged or in another format, or has no such tier.
     """
-    try:
-        match path.suffix.lower():
-            case ".eaf":
-                return read_eaf(path, wanted)
-            case ".textgrid":
-                return read_praat(path, wanted)
-            case ".trs":
-                return read_transcriber(path)
-            case ".cha":
-                return read_chat(path)
-            case ".srt" | ".vtt":
-                return read_subtitles(path)
-            case _:
-                return read_labels(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8") from None
+    match path.suffix.lower():
+        case ".eaf":
+            return read_eaf(path, wanted)
+        case ".textgrid":
+            return read_praat(path, wanted)
+        case ".trs":
+            return read_transcriber(path)
+        case ".cha":
+            return read_chat(path)
+        case ".srt" | ".vtt":
+            return read_subtitles(path)
+        case _:
+            return read_labels(path)

@@ -65,7 +65,7 @@ def read_eaf(path: Path, wanted: Sequence[str]) -> Annotation:
         slots = {slot.attrib["TIME_SLOT_ID"]: slot.get("TIME_VALUE") for slot in root.iterfind("TIME_ORDER/TIME_SLOT")}
         tiers = [_tier(element) for element in root.iterfind("TIER")]
         times = _all_times(tiers, {name: int(value) / 1000 for name, value in slots.items() if value is not None})
-    except (ET.ParseError, KeyError, ValueError) as error:
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{path} is not a complete file of ELAN: {error}; open it in ELAN and save it again") from None
     with_notes = [tier for tier in tiers if tier.notes]
     chosen = choose_tiers([tier.about for tier in with_notes], wanted)

@@ -22,7 +22,7 @@ def read_transcriber(path: Path) -> Annotation:
         names = {one.attrib["id"]: one.get("name") or one.attrib["id"] for one in root.iter("Speaker")}
         sections = [section for section in root.iter("Section") if section.get("type") != "nontrans"]
         stretches = [one for section in sections for turn in section.iter("Turn") for one in _turn(turn, names)]
-    except (ET.ParseError, KeyError, ValueError) as error:
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{path} is not a complete file of Transcriber ({error}); save it again") from None
     if root.tag != "Trans":
         raise ValueError(f"{path}: expected a file of Transcriber with the element Trans, got {root.tag}")

@@ -29,11 +29,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         ValueError: the file is not UTF-8.
     """
-    try:
-        text = read_text(path, encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8") from None
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             yield number, line
 
