@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def fuzz(names: list[str], folder: Path, *, minutes: float, workers: int, seed: int) -> dict[str, Tally]:
-    """Give changed files to processes until the time is over.
+    """Give changed files to processes until the time is over, at least one of each target.
 
     Args:
         names: targets, each in turn.
@@ -89,7 +89,7 @@ def fuzz(names: list[str], folder: Path, *, minutes: float, workers: int, seed: 
     pool = [Worker(folder, number, names) for number in range(workers)]
     ends = time.monotonic() + 60 * minutes
     number = 0
-    while time.monotonic() < ends:
+    while number < len(names) or time.monotonic() < ends:
         for worker in pool:
             if worker.is_busy:
                 worker.collect(tallies, kept)
