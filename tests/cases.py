@@ -2,9 +2,9 @@
 
     python tests/cases.py FOLDER [FOLDER ...] [--only 03 20] [--seconds 600]
 
-A script shows a fault if it prints a line with FAULT or a traceback, if a command in it crashes, or if it does not end
-in time. `sori` is taken from the environment of this Python; the scripts find data through `SORI_DATA`. Ends with 1 if
-there was a fault.
+A script whose last line is OK shows none. Another shows a fault if it prints a line with FAULT or a traceback, if a
+command in it crashes, or if it does not end in time. `sori` is taken from the environment of this Python; the scripts
+find data through `SORI_DATA`. Ends with 1 if there was a fault.
 """
 
 import argparse
@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of names")
     parser.add_argument("--seconds", type=float, default=600, help="limit for each script")
     arguments = parser.parse_args()
+    if "SORI_DATA" not in os.environ:
+        parser.error("expected SORI_DATA, the folder of the data that the scripts use, in the environment")
     chosen = tuple(arguments.only)
     scripts = [script for folder in arguments.folders for script in sorted(folder.glob("*.sh"))]
     faults = 0
@@ -63,6 +65,8 @@ def run(script: Path, seconds: float) -> str | None:
         process.communicate()
         return f"more than {seconds:.0f} s"
     lines = output.decode("utf-8", "replace").splitlines()
+    if lines[-1:] == ["OK"] and not any(line.startswith("FAULT") for line in lines):
+        return None  # the script's own verdict
     return next((line.strip()[:150] for line in lines if FAULT.search(line)), None)
 
 
