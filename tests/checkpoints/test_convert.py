@@ -176,6 +176,7 @@ def labelled(folder):
     return folder / "prepared"
 
 
+@pytest.mark.slow
 def test_8_bit_weights_are_accepted_or_refused_by_their_error_rates(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     source, data = make("recogniser", tmp_path / "source", "lv60k"), labelled(tmp_path / "data")

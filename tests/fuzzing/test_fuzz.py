@@ -72,6 +72,7 @@ def test_planted_faults_are_found(tmp_path):
     assert "refuse" not in faults
 
 
+@pytest.mark.slow
 def test_readers_end_in_messages():
     found = run(
         str(TESTS / "fuzz.py"), "--minutes", "0.05", "--workers", "1", "--targets", "recipe", "table_csv", "elan", "wav"

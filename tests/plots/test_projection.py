@@ -58,6 +58,7 @@ def test_ties_are_in_row_order_and_few_points_have_few_neighbours():
     assert neighbours(x, number=10).rows.tolist() == [[1, 2, 3], [2, 3, 0], [1, 3, 0], [1, 2, 0]]
 
 
+@pytest.mark.slow
 def test_umap_missing_or_with_too_few_points_is_refused(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "umap", None)

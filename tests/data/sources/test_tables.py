@@ -176,12 +176,12 @@ def test_without_a_root_the_folder_of_the_table_is_searched_if_no_file_is_there(
 
 
 def test_equal_ids_are_renamed_in_linear_time(tmp_path):
-    """Comparing every id with all of its name would take 10^9 steps, minutes."""
+    """Comparing every id with all of its name would take 5 * 10^7 steps."""
     touch(tmp_path, "a.wav")
-    rows = "a.wav\t0\t1\n" * 50_000
+    rows = "a.wav\t0\t1\n" * 10_000
     (tmp_path / "t.tsv").write_text("audio\tstart\tend\n" + rows)
     items = _read_all([str(tmp_path / "t.tsv")], Reading(), tmp_path / "out").items
-    assert [items[n].id for n in (0, 1, 49_999)] == ["a", "a~2", "a~50000"]
+    assert [items[n].id for n in (0, 1, 9_999)] == ["a", "a~2", "a~10000"]
 
 
 def test_ids_are_unique_and_of_one_line(tmp_path):
