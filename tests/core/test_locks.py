@@ -171,3 +171,15 @@ def test_a_lost_lock_is_reported(path, caplog):
             assert time.monotonic() < end
             time.sleep(0.1)
     assert path.exists()  # it is another's now
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(locks.SoftFileLease, "acquire", fail)
+    with (
+        pytest.raises(OSError, match=r"cannot write .*run\.lock: No space left on device"),
+        locked(tmp_path / "run.lock"),
+    ):
+        pass

@@ -46,7 +46,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def _acquire(lease: SoftFileLease, path: Path, *, wait: bool) -> None:
-    if _attempt(lease, _ATTEMPT_SECONDS):
+    if _attempt(lease, path, _ATTEMPT_SECONDS):
         return
     owner = lease.owner
     if not wait and owner is not None and owner.hostname == _this_host(path):  # a process that has ended is passed over
@@ -54,7 +54,7 @@ def _acquire(lease: SoftFileLease, path: Path, *, wait: bool) -> None:
     logger.info(f"{path} is locked by {_holder(lease, path)}; waiting to see whether it is still running")
     while True:
         before = _signature(path)
-        if _attempt(lease, 1.25 * LEASE_SECONDS):
+        if _attempt(lease, path, 1.25 * LEASE_SECONDS):
             return
         if before is not None and before == _signature(path) and lease.owner is None:
             lease.force_break()  # an empty file, as a crash of the machine leaves it
@@ -62,11 +62,15 @@ def _acquire(lease: SoftFileLease, path: Path, *, wait: bool) -> None:
             raise LockedError(_holder(lease, path))
 
 
-def _attempt(lease: SoftFileLease, seconds: float) -> bool:
+def _attempt(lease: SoftFileLease, path: Path, seconds: float) -> bool:
     try:
         lease.acquire(timeout=seconds, poll_interval=_POLL_SECONDS)
     except Timeout:
         return False
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(f"cannot write {path}: {error.strerror or error}. Make room or choose another place") from error
     return True
 
 
