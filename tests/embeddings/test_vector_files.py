@@ -131,6 +131,7 @@ def test_errors_of_reading_and_writing(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".vec", ".bin"])
+@pytest.mark.slow
 def test_memory_is_that_of_the_vectors_kept(tmp_path, ending):
     """20,000 vectors of 100 dimensions take 8 MB, 1,000 of them 0.4 MB."""
     path = tmp_path / f"many{ending}"

@@ -81,6 +81,7 @@ def test_the_fine_tuned_recogniser_is_listed_below(call, encoder_run, prepared_t
         assert "needs" in err
 
 
+@pytest.mark.slow
 def test_the_function_is_repeatable_and_a_layer_alone_scores_as_among_all(encoder_run, prepared_tones, tone_alignments):
     def make(**changes):
         return probing.probe(encoder_run, prepared_tones, tone_alignments, config=probing.ProbingConfig(**changes))

@@ -200,6 +200,7 @@ def test_only_matrices_are_quantised(pair, tmp_path):
     assert 0 < largest_difference(exact, rounded) < 0.1 * exact.data.abs().max()
 
 
+@pytest.mark.slow
 def test_large_models_have_external_weights_and_nothing_is_printed(tmp_path, monkeypatch, capfd, caplog):
     monkeypatch.setattr(conversion, "_SINGLE_FILE_BYTES", 10_000)
     system, path, into = recogniser("smoke"), tmp_path / "new" / "model.onnx", tmp_path / "new" / "int8.onnx"

@@ -92,6 +92,7 @@ def test_nothing_is_fetched(nasty):
         assert reader in made
 
 
+@pytest.mark.slow
 def test_counts_on_the_page_are_those_of_the_table(data_dir):
     reference, one, _ = paths(data_dir, RECOGNISERS[0])
     _, other, _ = paths(data_dir, RECOGNISERS[2])

@@ -112,6 +112,7 @@ def test_the_budget_is_met_and_the_cost_is_reported(done):
     assert found.rows[0].scores["CER"].value == errors.cer.rate
 
 
+@pytest.mark.slow
 def test_nothing_is_done_again_and_systems_can_be_added(done, study_of, monkeypatch):
     folder, found = done
     probed = []
@@ -163,6 +164,7 @@ def test_the_cost_of_interrupted_training_is_added_up(prepared_tones, tmp_path, 
     assert set(found.rows[0].scores) == {"speaker/frame"}
 
 
+@pytest.mark.slow
 def test_a_system_that_fails_does_not_stop_the_others(study_of, tmp_path, monkeypatch):
     train = run.train
 
