@@ -139,7 +139,10 @@ def test_what_a_crash_of_the_machine_leaves_blocks_nobody_for_ever(path, content
     path.parent.mkdir()
     path.write_text(content)
     with locked(path):
-        pass
+        assert path.read_text() != content
+        with pytest.raises(LockedError), locked(path):
+            pass
+    assert not path.exists()
 
 
 def test_waiting_lasts_as_long_as_the_holder(path, renewed):

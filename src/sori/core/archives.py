@@ -11,7 +11,9 @@ from sori.core.text_files import MOST_EXPANSION
 from sori.core.user_files import open_bytes
 
 _UNCHECKED_BYTES = 1 << 26
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # also encrypted ones
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # the last: an unknown compression
+_ENCRYPTED = 1
+"""Bit of a member's flags."""
 
 
 @contextmanager
@@ -27,6 +29,8 @@ def open_zip(path: Path, *, most_expansion: int = MOST_EXPANSION) -> Iterator[zi
     """
     try:
         with open_bytes(path) as file, zipfile.ZipFile(file) as archive:
+            if any(member.flag_bits & _ENCRYPTED for member in archive.infolist()):
+                raise ValueError(f"expected {path} without a password, got an encrypted archive; unpack it first")
             packed = path.stat().st_size
             unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > max(_UNCHECKED_BYTES, most_expansion * packed):
@@ -45,6 +49,6 @@ def open_zip(path: Path, *, most_expansion: int = MOST_EXPANSION) -> Iterator[zi
 
 def _unreadable(path: Path, error: Exception) -> str:
     return (
-        f"{path} cannot be read as a zip archive ({error}); likely it was truncated while copying or downloading, or "
-        "has a password: get it again"
+        f"{path} cannot be read as a zip archive ({error}); likely it was truncated while copying or "
+        "downloading: get it again"
     )
