@@ -12,6 +12,7 @@ import torch
 from sori.core import distributed
 from sori.core.seeds import Rng, derive
 from sori.training import checkpoint as checkpoint_module
+from sori.training import precision
 from sori.training.metrics import read_metrics
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -196,12 +197,25 @@ def test_evaluations_run_in_eval_mode_and_change_nothing(toy, tmp_path, whole):
     assert rows == [{"kind": "evaluation", "step": step, "dev/error": 0.5} for step in (15, 30, 40)]
 
 
-def test_bfloat16_stays_near_float32(toy, tmp_path):
+def test_bfloat16_stays_near_float32(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
     toy.run(tmp_path / "bf16", num_steps=5, precision="bfloat16")
     toy.run(tmp_path / "fp32", num_steps=5)
     (half,), (single,) = reports(tmp_path / "bf16"), reports(tmp_path / "fp32")
     assert half["loss"] != single["loss"]
     assert half["loss"] == pytest.approx(single["loss"], rel=0.02)
+
+
+def test_a_run_keeps_the_precision_that_it_began_with(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
+    toy.run(tmp_path / "whole", num_steps=6, precision="bfloat16")
+    with failing(toy, monkeypatch, 4):
+        toy.run(tmp_path / "run", num_steps=6, precision="bfloat16", save_every_steps=1)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
+    toy.run(tmp_path / "run", num_steps=6, precision="bfloat16")
+    assert reports(tmp_path / "run")[-1]["loss"] == reports(tmp_path / "whole")[-1]["loss"]
+    toy.run(tmp_path / "other", num_steps=6, precision="bfloat16")
+    assert reports(tmp_path / "other")[-1]["loss"] != reports(tmp_path / "whole")[-1]["loss"]
 
 
 def test_learning_rate_factors_come_from_the_system(toy, tmp_path):

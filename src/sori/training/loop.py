@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from pydantic import Field
@@ -36,6 +36,7 @@ from sori.data.batches.loader import Batches, prefetch
 from sori.training import checkpoint
 from sori.training.metrics import Reporter, Window, read_metrics
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
+from sori.training.precision import Precision, chosen
 from sori.training.schedule import ScheduleConfig, factor
 from sori.training.watch import (
     Diverged,
@@ -60,8 +61,9 @@ class TrainConfig(Config):
     """Number of updates of the weights in the whole run."""
     num_accumulate: int = Field(default=1, ge=1)
     """Number of micro-batches that a process accumulates per update. 2 is equivalent to two processes with 1 each."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """`bfloat16`: matrix products in bfloat16 (autocast), weights and sums in float32."""
+    precision: Precision = "bfloat16"
+    """`bfloat16`: matrix products in bfloat16 (autocast), weights and sums in float32, where the device computes in
+    bfloat16 when the run begins; otherwise all in float32, which is faster there. A run keeps what it began with."""
     seed: int = 0
     """Seed of all random numbers and of the order of the data."""
     max_skipped: int = Field(default=5, ge=1)
@@ -116,15 +118,14 @@ def train(
     """
     run = _Run(system, train=train, optim=optim, schedule=schedule, folder=folder, watch=watch)
     run.resume()
-    main = distributed.rank() == 0
-    with Reporter(folder, step=run.step, facts=run.watch.facts, active=main) as reporter, StopSignals() as stop:
+    is_first = distributed.rank() == 0
+    with Reporter(folder, step=run.step, facts=run.watch.facts, active=is_first) as reporter, StopSignals() as stop:
         if run.step and _due(train.evaluate_every, run.step, train.num_steps):
             run.evaluate(evaluations, reporter, once=True)  # the run may have been stopped before its evaluation
         if run.step >= train.num_steps:
             reporter.message(f"{folder.path} is finished ({run.step} updates); nothing to do")
             return True
-        if run.step:
-            reporter.message(f"continuing {folder.path} after update {run.step}")
+        reporter.message(run.beginning())
         with contextlib.closing(prefetch(batches, run.indices(), num_threads=train.num_loader_threads)) as stream:
             while run.step < train.num_steps:
                 stopping = run.update(stream, stop_requested=stop.requested)
@@ -169,11 +170,22 @@ class _Run:
         self.watch = Watch(watch, Facts(train.num_steps, *facts))
         self.window = Window()
         self.step, self.seconds, self.skipped_in_row = 0, 0.0, 0
+        self.precision = chosen(train.precision, self.device)
         self.lr = self.waited = 0.0
         self.saved_step = 0
         self.saved_at = time.monotonic()
         self.reported = (self.saved_at, 0, 0.0)
         """Time of this process's last report (or start), and `step` and `seconds` then: for the speeds."""
+
+    def beginning(self) -> str:
+        """Return a message about how the run begins or continues."""
+        begins = f"continuing {self.folder.path} after update {self.step}" if self.step else "training"
+        other = (
+            f": this device does not compute in {self.train.precision}"
+            if self.train.precision != self.precision
+            else ""
+        )
+        return f"{begins}, matrix products in {self.precision}{other}"
 
     def indices(self) -> Iterator[int]:
         """Yield the global numbers of this process's micro-batches, from the next update on."""
@@ -198,6 +210,7 @@ class _Run:
             checkpoint.restore(found, system=self.system, optimizer=self.optimizer)
             self.step, self.seconds, self.skipped_in_row = state["step"], state["seconds"], state["skipped_in_row"]
             self.saved_step = self.step
+            self.precision = state.get("precision", self.train.precision)  # before it was stored, it was the setting
             self.window, self.watch.state = Window(**state["window"]), state["watch"]
         self.reported = (time.monotonic(), self.step, self.seconds)
         steps = distributed.all_reduce_sum(torch.tensor(float(self.step), device=self.device))
@@ -205,6 +218,9 @@ class _Run:
             raise ValueError(
                 f"the processes do not see the same checkpoint: {self.path.parent} must be a shared folder"
             )
+        halves = distributed.all_reduce_sum(torch.tensor(float(self.precision == "bfloat16"), device=self.device))
+        if float(halves) < distributed.world_size():
+            self.precision = "float32"  # in all processes, if one of them is on another processor
         if distributed.world_size() > 1:
             # LayerDrop, frozen phases and rarely used parts leave parameters without a gradient in some updates.
             self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
@@ -217,6 +233,7 @@ class _Run:
                 "num_parts": self.num_parts,
                 "seconds": self.seconds,
                 "skipped_in_row": self.skipped_in_row,
+                "precision": self.precision,
                 "window": self.window.to_state(),
                 "watch": self.watch.state,
             }
@@ -266,7 +283,7 @@ class _Run:
             torch.manual_seed(derive(self.train.seed, self.step, part, "dropout"))
             rng = Rng(self.train.seed, self.step, part, self.device)
             last = accumulated == self.train.num_accumulate - 1
-            bfloat16 = self.train.precision == "bfloat16"
+            bfloat16 = self.precision == "bfloat16"
             with self._communicating(last):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
                     total, count, terms = self.model(batch.to(self.device), step=self.step, rng=rng)
