@@ -159,7 +159,7 @@ def test_other_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match=complaint):
             read_questions(path)
     path.write_bytes(b"caf\xe9 a b c\n")
-    with pytest.raises(ValueError, match="not UTF-8"):
+    with pytest.raises(ValueError, match="expected UTF-8"):
         read_questions(path)
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_questions(tmp_path / "none.txt")

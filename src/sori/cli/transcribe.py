@@ -11,7 +11,7 @@ from sori.cli.exit_codes import leave_if, require_files
 from sori.cli.output import problem, write
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, info
-from sori.core.text_files import read_unicode
+from sori.core.user_files import read_text
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import Confidence
 from sori.decoding.transcript_formats import Format, Transcribed, render
@@ -162,7 +162,7 @@ def align(
             aligned.
     """
     system = store.load(model).to(distributed.device())
-    found = align_module.align(system, recording, read_unicode(text), skip_penalty=skip_penalty)
+    found = align_module.align(system, recording, read_text(text), skip_penalty=skip_penalty)
     if to is None:
         for word, confidence in zip(found.words, found.confidence, strict=True):
             write(f"{word.start:.2f}\t{word.end:.2f}\t{confidence:.2f}\t{word.text}")

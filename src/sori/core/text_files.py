@@ -5,7 +5,6 @@ maximum length, and compressed files a maximum expansion, so that no file can fi
 """
 
 import bz2
-import codecs
 import gzip
 import io
 import json
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from sori.core.encodings import decoded, not_utf8
 from sori.core.user_files import open_bytes
 
 COMPRESSED = (".gz", ".xz", ".bz2")
@@ -32,7 +32,6 @@ MOST_EXPANSION = 250
 _UNCHECKED_BYTES = 1 << 26  # decompressed, before the expansion is looked at
 _BUFFER_BYTES = 1 << 18
 _DAMAGED = (EOFError, OSError, lzma.LZMAError, zlib.error)  # bz2 raises OSError for damaged data, gzip a subclass of it
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _HALF_PAIR_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -77,25 +76,12 @@ def lines(path: Path, *, longest: int = LONGEST_LINE) -> Iterator[str]:
                     "text, or was written without line feeds: put each sentence, or each row, on a line of its own"
                 )
             try:
-                text = _decoded(line, is_first=not before)
+                text = decoded(line, is_first=not before)
             except UnicodeDecodeError as error:
-                unpacked = ", decompressed" if isinstance(file.raw, _Unpacked) else ""
-                raise ValueError(
-                    f"expected UTF-8 text in {path}, line {number}, got byte {line[error.start]:#04x} at position "
-                    f"{before + error.start} (counted from 0{unpacked}). Probably "
-                    f"{_encoding(line, is_first=not before)}"
-                ) from None
+                unpacked = isinstance(file.raw, _Unpacked)
+                raise ValueError(not_utf8(path, error, line=number, before=before, unpacked=unpacked)) from None
             yield text
             before += len(line)
-
-
-def read_unicode(path: Path) -> str:
-    r"""Return the text of a UTF-8 file without its byte order mark; a line ends in `\n` alone.
-
-    Raises:
-        ValueError: as `lines`.
-    """
-    return "".join(lines(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def json_lines(path: Path, *, longest: int = LONGEST_JSON, allow_half_pairs: bool = False) -> Iterator[tuple[int, Any]]:
@@ -192,36 +178,3 @@ def _compression(path: Path, head: bytes) -> str | None:
     if head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
         return ".bz2"
     return path.suffix if path.suffix in COMPRESSED and head else None
-
-
-def _decoded(line: bytes, *, is_first: bool) -> str:
-    if not is_first:
-        return line.decode("utf-8")
-    if line.startswith(_UTF16):
-        raise UnicodeDecodeError("utf-8", line, 0, 1, "byte order mark of UTF-16")
-    if (zero := line.find(b"\0")) >= 0:  # without a byte order mark, ASCII text in UTF-16 is also valid UTF-8
-        raise UnicodeDecodeError("utf-8", line, zero, zero + 1, "zero byte")
-    return line.decode("utf-8-sig")
-
-
-def _encoding(line: bytes, *, is_first: bool) -> str:
-    if is_first and (line.startswith(_UTF16) or _is_utf16(line)):
-        return "it was saved as UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)."
-    if is_first and b"\0" in line:
-        return (
-            "it is not text, or compressed; give a text file (.txt), or one compressed with gzip, xz or bzip2 and with "
-            "the suffix .gz, .xz or .bz2."
-        )
-    return "it was saved in an older encoding such as Windows-1252; save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)."
-
-
-def _is_utf16(line: bytes) -> bool:
-    """Return whether the beginning of a line with zero bytes is printable text in UTF-16 without a byte order mark."""
-    head = line[: min(64, len(line) // 2 * 2)]
-    if b"\0" not in line:
-        return False
-    texts = [head.decode(encoding, errors="replace").rstrip("\r\n\ufffd") for encoding in ("utf-16-le", "utf-16-be")]
-    # A zero byte is half of an ASCII character there, at least of a space.
-    return any(
-        any(map(str.isascii, text)) and text.replace("\t", " ").isprintable() and "\ufffd" not in text for text in texts
-    )

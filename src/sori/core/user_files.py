@@ -8,6 +8,9 @@ import os
 import stat
 from os import PathLike
 from pathlib import Path
+from typing import Literal
+
+from sori.core.encodings import decoded, not_utf8
 
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -59,16 +62,22 @@ def read_bytes(path: str | PathLike[str]) -> bytes:
     return data
 
 
-def read_text(path: str | PathLike[str], *, encoding: str = "utf-8", errors: str = "strict") -> str:
-    r"""Return the text of what `open_bytes` opens, without a byte order mark; lines end in `\n` alone.
+def read_text(path: str | PathLike[str], *, errors: Literal["strict", "replace"] = "strict") -> str:
+    r"""Return the text of what `open_bytes` opens, in UTF-8, without a byte order mark; lines end in `\n` alone.
+
+    Args:
+        path: the file.
+        errors: `replace` what is not UTF-8 instead of raising an error.
 
     Raises:
         OSError, ValueError: as `read_bytes`; or ValueError: it is in another encoding.
     """
+    data = read_bytes(path)
     try:
-        text = read_bytes(path).decode(encoding, errors).removeprefix("\ufeff")
+        text = decoded(data) if errors == "strict" else data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(path)} is not UTF-8 text ({error}); convert it: iconv -f OLD -t UTF-8") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(not_utf8(path, error, line=line)) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -96,7 +96,7 @@ def test_without_a_dictionary_the_message_says_where_to_find_it(tmp_path):
 def test_a_dictionary_in_another_encoding_is_refused(tmp_path):
     path = fine_tuned_file(tmp_path)
     (tmp_path / "dict.ltr.txt").write_bytes("é 1\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="is not UTF-8"):
+    with pytest.raises(ValueError, match="expected UTF-8"):
         fairseq.read(path)
 
 

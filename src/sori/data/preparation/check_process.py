@@ -3,15 +3,13 @@
 It reads requests from standard input, one JSON object a line, and answers with one line each. Lines that hold only
 `ALIVE` come in between while a long file is being decoded.
 
-The package itself imports torch, which takes seconds and a quarter of a gigabyte. The program puts an empty package of
-the same name in its place, through which it reaches the modules for decoding and nothing else.
+What it imports needs no torch, which would take seconds and a quarter of a gigabyte.
 """
 
 import importlib
 import json
 import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ _SECONDS_BETWEEN_SIGNS = 2.0
 
 def serve() -> None:
     """Process requests, arguments of `checks.check`, until the input ends."""
-    checks: Any = importlib.import_module("sori.data.preparation.checks")
+    checks: Any = importlib.import_module("sori.data.preparation.checks")  # once the path is set
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (checks.MEMORY_BYTES, checks.MEMORY_BYTES))
     print(GREETING, flush=True)
@@ -56,7 +54,5 @@ class _Signs:
 
 
 if __name__ == "__main__":
-    package = types.ModuleType("sori")
-    package.__path__ = [str(Path(__file__).parents[2])]
-    sys.modules["sori"] = package
+    sys.path.insert(0, str(Path(__file__).parents[3]))  # the package that the caller uses
     serve()

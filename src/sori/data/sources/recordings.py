@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sori.core.file_names import existing, same_name
 from sori.core.sound.sound_suffixes import SOUND_SUFFIXES, is_sound_name
-from sori.core.text_files import read_unicode
+from sori.core.user_files import read_text
 from sori.core.walk import Listing, listings
 from sori.data.sources.annotations.annotation_files import SAYMORE, SUFFIXES, read_annotation
 from sori.data.sources.annotations.audacity import is_label_track
@@ -245,7 +245,7 @@ def read_transcript(path: Path) -> str | Excluded | None:
         try:
             file = existing(place)
             if file.exists() and not file.is_dir():
-                return read_unicode(file)
+                return read_text(file)
         except (OSError, ValueError) as error:
             return Excluded(path.stem, str(path), "unreadable transcript", str(error))
     return None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from sori.core.text_files import read_unicode
+from sori.core.user_files import read_text
 
 Format = Literal["txt", "tsv", "trn", "kaldi"]
 _ID_COLUMNS = ("id", "utt", "utt_id", "utterance", "utterance_id", "key", "file", "path")
@@ -66,7 +66,7 @@ def _by_name(path: Path) -> Format:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: {'is a folder, not a text file' if path.is_dir() else 'no such file'}")
-    text = read_unicode(path)
+    text = read_text(path)
     if not text.strip():
         raise ValueError(f"{path} is empty; expected one line for each utterance. Did the step that wrote it fail?")
     # str.splitlines would also split at characters that may occur within a text

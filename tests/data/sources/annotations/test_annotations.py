@@ -263,7 +263,7 @@ def test_chat(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.srt", "a.vtt", "a.cha", "a.txt"])
 def test_other_encodings_are_not_guessed(tmp_path, name):
-    with pytest.raises(ValueError, match=r"is not UTF-8 text .* iconv"):
+    with pytest.raises(ValueError, match=r"expected UTF-8 text .*iconv"):
         read(tmp_path / name, "grüße", encoding="latin-1")
 
 

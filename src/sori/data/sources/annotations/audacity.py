@@ -24,7 +24,7 @@ def read_labels(path: Path) -> Annotation:
         ValueError: the file is not UTF-8, or a line is not a label.
     """
     stretches = []
-    for number, line in enumerate(read_text(path, encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip() or line.startswith(_FREQUENCIES):
             continue
         found = _LABEL.fullmatch(line)

@@ -31,7 +31,7 @@ def read_chat(path: Path) -> Annotation:
     Raises:
         ValueError: the file is not UTF-8, is not in CHAT, or none of its utterances has times.
     """
-    text = read_text(path, encoding="utf-8-sig")
+    text = read_text(path)
     if not re.search(r"^@(Begin|UTF8|Participants)", text, re.MULTILINE):
         raise ValueError(f"{path} is not in the format CHAT: expected @Begin; likely another kind of file")
     stretches, num_ignored = [], 0

@@ -24,7 +24,7 @@ def read_subtitles(path: Path) -> Annotation:
     """
     is_vtt = path.suffix.lower() == ".vtt"
     stretches: list[Stretch] = []
-    for block in re.split(r"\n[ \t]*\n", read_text(path, encoding="utf-8-sig") + "\n"):
+    for block in re.split(r"\n[ \t]*\n", read_text(path) + "\n"):
         lines = block.strip("\n").split("\n")
         first = next((number for number, line in enumerate(lines) if _TIMES.fullmatch(line)), None)
         if first is None or lines[0].startswith(("NOTE", "STYLE", "REGION")):
