@@ -8,13 +8,20 @@ from sori.core.seeds import Rng
 from sori.models.ctc import Ctc, CtcConfig
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.conv import ConvConfig
+from sori.nn.conv_blocks import ConvBlocksConfig
 from sori.nn.mask import MaskConfig
+from sori.nn.mel_conv import MelConvConfig
+from sori.nn.spectral import LogMelConfig
 from sori.recipes.sizes import smoke
 
 FRONTS = {
     "log_mel": {},
     "conv_layer": {"front": ConvConfig(norm="layer", bias=True, dim=32, normalize=True)},
     "conv_group": {"front": ConvConfig(norm="group", dim=32), "pre_norm": False},
+    "mel_conv": {
+        "front": MelConvConfig(windows=LogMelConfig(num_mels=20), num_channels=4, dim=32),
+        "conv_blocks": ConvBlocksConfig(kernel=5),
+    },
 }
 
 

@@ -3,7 +3,8 @@ import statistics
 import pytest
 import torch
 
-from sori.nn.mask import MaskConfig, fine_tuning_masks, masked_positions, span_mask
+from sori.core.seeds import Rng
+from sori.nn.mask import MaskConfig, fine_tuning_masks, masked_positions, mel_changes, span_mask
 
 
 def draw(lengths, *, prob=0.65, span=10, min_spans=2, equal_counts=False, seed=0):
@@ -113,3 +114,26 @@ def test_a_rate_of_zero_masks_nothing():
     assert not masked[0, 30:].any()
     assert channels is not None
     assert channels.shape == (2, 16)
+
+
+def test_changes_of_the_mel_axis():
+    lengths = torch.full((400,), 100)
+    warp, bands = mel_changes(MaskConfig(warp=0.2, band_prob=0.3, band_length=6), lengths, 40, Rng(0))
+    assert warp.min() >= 0.8
+    assert warp.max() <= 1.2
+    assert warp.mean().item() == pytest.approx(1, abs=0.02)
+    assert warp.std().item() == pytest.approx(0.4 / 12**0.5, abs=0.01)
+    assert all(set(runs(row)) <= set(range(6, 41)) for row in bands.tolist())
+    assert 0.2 < bands.float().mean() < 0.3  # spans overlap
+    again = mel_changes(MaskConfig(warp=0.2, band_prob=0.3, band_length=6), lengths, 40, Rng(0))
+    assert torch.equal(warp, again[0])
+    assert torch.equal(bands, again[1])
+
+
+def test_the_mel_axis_stays_without_settings():
+    lengths = torch.tensor([10, 20])
+    assert mel_changes(None, lengths, 40, None) == (None, None)
+    assert mel_changes(MaskConfig(), lengths, 40, None) == (None, None)
+    assert mel_changes(MaskConfig(warp=0.1), lengths, 40, Rng(0))[1] is None
+    with pytest.raises(ValueError, match="pass rng"):
+        mel_changes(MaskConfig(warp=0.1), lengths, 40, None)

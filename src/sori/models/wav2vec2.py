@@ -7,7 +7,8 @@ Data flow: waveform -> front end (`features`) -> layer norm -> two branches. One
 a Transformer (`context`); in the other, the masked frames are quantised and become the targets.
 
 Departures from the paper, all outside the published sizes (`base`, `large`, `lv60k`, `xlsr_*`):
-- `front` may be log-mel or MFCC features, with which little data suffices;
+- `front` may be log-mel or MFCC features, or convolutions over log-mel windows, with which little data suffices;
+- `conv_blocks` replaces the Transformer by convolutional blocks, whose structure says that speech is local;
 - `targets` sets MFCC as the input of the quantiser instead of the features, and `start_codebook` initialises the units
   with clusters of these, so that from the first update units correspond to phones rather than to channel and loudness;
 - `visible_weight` adds a loss for the units of visible frames. The paper's loss does not depend on these frames, and in
@@ -22,7 +23,7 @@ states 8).
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -33,29 +34,25 @@ from sori.core.config import Config
 from sori.core.seeds import Rng
 from sori.core.shapes import Bool, Float, Frames, Int, Tensor, Units
 from sori.models.protocols import LossSum
-from sori.nn.conv import ConvConfig, PositionalConv, WaveformConv, scale_gradient
+from sori.nn import context_blocks, fronts
+from sori.nn.conv import ConvConfig, PositionalConv, scale_gradient
+from sori.nn.conv_blocks import ConvBlocksConfig
 from sori.nn.dropout import Dropout
+from sori.nn.fronts import FrontConfig, windows_of
 from sori.nn.layers import choose_layer
 from sori.nn.lengths import mean_square, num_frames, valid
-from sori.nn.losses import (
-    Contrast,
-    EqualDistractors,
-    contrastive,
-    diversity,
-    perplexity,
-)
+from sori.nn.losses import Contrast, EqualDistractors, contrastive, diversity, perplexity
 from sori.nn.mask import MaskConfig, draw_hidden, equalise_counts, masked_positions, pick, span_mask
 from sori.nn.negatives import within_utterance
 from sori.nn.quantize import GumbelQuantizer, Quantized, gumbel_noise
-from sori.nn.spectral import Cepstrum, CepstrumConfig, LogMel, LogMelConfig
-from sori.nn.transformer import Transformer, add_adapters, scale_init
+from sori.nn.spectral import Cepstrum, CepstrumConfig
 
 
 class Wav2Vec2Config(Config):
     """Settings of model and objective."""
 
     kind: Literal["wav2vec2"] = "wav2vec2"
-    front: Annotated[ConvConfig | LogMelConfig | CepstrumConfig, Field(discriminator="kind")] = ConvConfig()
+    front: FrontConfig = ConvConfig()
     feature_gradient: float = 1.0
     """Factor on the gradient into the front end."""
     targets: CepstrumConfig | None = None
@@ -66,7 +63,9 @@ class Wav2Vec2Config(Config):
     """For `start_codebook`: factor on the logits. On speech, the most likely entry then has a probability of 0.86."""
 
     dim: int = Field(default=768, ge=1)
-    """D, width of the Transformer."""
+    """D, width of the blocks."""
+    conv_blocks: ConvBlocksConfig | None = None
+    """Convolutional blocks in place of the Transformer's: settings of attention and positions are then not used."""
     num_layers: int = Field(default=12, ge=0)
     num_heads: int = Field(default=12, ge=1)
     ffn_dim: int = Field(default=3072, ge=1)
@@ -122,13 +121,15 @@ class Wav2Vec2Config(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Wav2Vec2Config":
-        front, targets = self.front, self.targets
-        if self.feature_penalty and front.kind != "conv":
+        windows, targets = windows_of(self.front), self.targets
+        if self.feature_penalty and self.front.kind in ("log_mel", "cepstrum"):
             raise ValueError("feature_penalty has no effect on a front end without parameters; set it to 0")
-        if self.warp and (front.kind == "conv" or targets is None):
-            raise ValueError("warp requires a log-mel or MFCC front end, and unwarped targets; set it to 0")
+        if self.warp and (windows is None or targets is None):
+            raise ValueError("warp requires a front end of log-mel windows, and unwarped targets; set it to 0")
+        if self.conv_blocks and (self.adapter_dim or self.layerdrop or self.position_norm or not self.pre_norm):
+            raise ValueError("conv_blocks have pre_norm and no adapters, layerdrop or position_norm; change these")
         if targets is not None:
-            if front.kind == "conv" or targets.windows != (front if front.kind == "log_mel" else front.windows):
+            if targets.windows != windows:
                 raise ValueError("targets must have the same windows as the front end, so that their frames agree")
             if len(self.target_emphasis) != self.num_groups:
                 raise ValueError(f"target_emphasis must have one row for each of {self.num_groups} codebooks")
@@ -167,36 +168,20 @@ class Wav2Vec2(nn.Module):
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.config = config
-        match config.front:
-            case ConvConfig() as front:
-                self.front: WaveformConv | LogMel | Cepstrum = WaveformConv(front)
-            case LogMelConfig() as front:
-                self.front = LogMel(front)
-            case CepstrumConfig() as front:
-                self.front = Cepstrum(front)
+        self.front = fronts.build(config.front)
         feature_dim = self.front.dim
         self.targets = Cepstrum(config.targets) if config.targets else None
         self.feature_norm = nn.LayerNorm(feature_dim)
         self.projection = nn.Linear(feature_dim, config.dim)
         self.input_dropout = Dropout(config.input_dropout)
         self.mask_vector = nn.Parameter(torch.rand(config.dim))
-        self.positions = PositionalConv(config.dim, kernel=config.position_kernel, num_groups=config.position_groups)
-        self.transformer = Transformer(
-            config.dim,
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            ffn_dim=config.ffn_dim,
-            pre_norm=config.pre_norm,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            activation_dropout=config.activation_dropout,
-            layerdrop=config.layerdrop,
-        )
-        if config.adapter_dim:
-            add_adapters(self.transformer, inner_dim=config.adapter_dim)
+        self.positions: nn.Module | None = None
+        if config.conv_blocks is None:
+            self.positions = PositionalConv(
+                config.dim, kernel=config.position_kernel, num_groups=config.position_groups
+            )
+        self.transformer = context_blocks.build(config)
         self.position_norm = nn.LayerNorm(config.dim) if config.position_norm else nn.Identity()
-        if config.init == "width":
-            scale_init(self.transformer)
         self.target_dropout = Dropout(config.target_dropout)
         self.quantizer = GumbelQuantizer(
             self.targets.dim if self.targets else feature_dim,
@@ -238,20 +223,21 @@ class Wav2Vec2(nn.Module):
         lengths: Int[Tensor, " batch"],
         *,
         warp: Float[Tensor, " batch"] | None = None,
+        bands: Bool[Tensor, "batch mel"] | None = None,
     ) -> Frames:
         """Return the output of the front end, before the normalisation common to context and quantiser.
 
         Args:
             waveform: raw amplitude.
             lengths: number of real samples of each utterance.
-            warp: factor on the mel axis of each utterance, for a log-mel or MFCC front end.
+            warp: factor on the mel axis of each utterance, for a front end of log-mel windows.
+            bands: True for mel bands to hide, for a front end with convolutions over them.
 
         Raises:
             ValueError: if an utterance is shorter than one frame.
         """
-        if warp is None:
-            return self.front(waveform, lengths)  # type: ignore[no-any-return]
-        return self.front(waveform, lengths, warp=warp)  # type: ignore[no-any-return]
+        changes = {name: x for name, x in (("warp", warp), ("bands", bands)) if x is not None}
+        return self.front(waveform, lengths, **changes)  # type: ignore[no-any-return]
 
     def context(
         self,
@@ -292,9 +278,19 @@ class Wav2Vec2(nn.Module):
         if int(lengths.min()) < x.shape[1]:
             real = valid(lengths, x.shape[1])
             x = x.masked_fill(~real.unsqueeze(-1), 0)
-        x = self.position_norm(x + self.positions(x))
         # Skipped blocks are chosen on the host, which calls the blocks.
-        generator = None if rng is None else Rng(*rng.key)["layerdrop"]
+        return self.blocks(x, real, generator=None if rng is None else Rng(*rng.key)["layerdrop"])
+
+    def blocks(
+        self,
+        x: Float[Tensor, "batch frame dim"],
+        real: Bool[Tensor, "batch frame"] | None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Add positions to the projected frames and return all layers, as in `context`; padding must be zero."""
+        if self.positions is not None:
+            x = self.position_norm(x + self.positions(x))
         return self.transformer(x, real, generator=generator)  # type: ignore[no-any-return]
 
     def encode(
@@ -320,7 +316,8 @@ class Wav2Vec2(nn.Module):
             The layers, as in `context`, and the number of frames of each utterance.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and feature_gradient != 0):
-            frames = self.features(waveform, lengths)
+            warp, bands = fronts.draw_mel_changes(self.config.front, mask, lengths, rng)
+            frames = self.features(waveform, lengths, warp=warp, bands=bands)
         frames = Frames(scale_gradient(frames.data, feature_gradient), frames.lengths)
         masked, channels = draw_hidden(mask, frames.lengths, self.config.dim, rng)
         return self.context(frames, masked=masked, channels=channels, rng=rng), frames.lengths
@@ -403,11 +400,9 @@ class Wav2Vec2(nn.Module):
         """
         if self.targets is None:
             raise ValueError("start_codebook requires a model with `targets`; set system.targets")
-        frames, generator = [], Rng(*rng.key)["codebook"]
-        for batch in batches:
-            targets = self.targets(batch.waveform, batch.lengths)
-            frames.append(targets.data[valid(targets.lengths, targets.data.shape[1])].cpu())
-        every = torch.cat(frames)
+        generator = Rng(*rng.key)["codebook"]
+        targets = (self.targets(batch.waveform, batch.lengths) for batch in batches)
+        every = torch.cat([x.data[valid(x.lengths, x.data.shape[1])].cpu() for x in targets])
         some = every[torch.randperm(len(every), generator=generator)[:20_000]]
         emphasis = self.targets.by_kind(torch.tensor(self.config.target_emphasis))
         sharpness = self.config.target_sharpness

@@ -14,7 +14,7 @@ from sori.nn.lengths import valid
 
 
 class MaskConfig(Config):
-    """Masked spans over time and, in fine-tuning, over channels."""
+    """Masked spans over time and, in fine-tuning, over channels and mel bands; and the warp of the mel axis there."""
 
     time_prob: float = Field(default=0.65, ge=0, le=1)
     """Nominal fraction of masked frames: spans times span length over frames; as spans overlap, 0.65 masks 49 %."""
@@ -24,6 +24,12 @@ class MaskConfig(Config):
     """Nominal fraction of channels set to zero; 0 masks none."""
     channel_length: int = Field(default=64, ge=1)
     """Number of channels in a span."""
+    band_prob: float = Field(default=0.0, ge=0, le=1)
+    """Nominal fraction of mel bands hidden from a front end with convolutions over them (Park et al. 2019)."""
+    band_length: int = Field(default=10, ge=1)
+    """Number of mel bands in a span."""
+    warp: float = Field(default=0.0, ge=0, lt=0.5)
+    """Largest change of the mel axis of a front end of log-mel windows, a factor of 1 +- this for each utterance."""
 
 
 def span_mask(
@@ -134,6 +140,35 @@ def draw_hidden(
     if rng is None:
         raise ValueError("masks are drawn at random; pass rng as well")
     return fine_tuning_masks(mask, lengths, num_channels, Rng(*rng.key)["mask"])
+
+
+def mel_changes(
+    mask: MaskConfig | None, lengths: Int[Tensor, " batch"], num_mels: int, rng: Rng | None
+) -> tuple[Float[Tensor, " batch"] | None, Bool[Tensor, "batch mel"] | None]:
+    """Draw a factor on the mel axis and hidden bands for each utterance, on the host; None where the rate is 0.
+
+    Raises:
+        ValueError: if changes are configured and there is no `rng`.
+    """
+    if mask is None or not (mask.warp or mask.band_prob):
+        return None, None
+    if rng is None:
+        raise ValueError("changes of the mel axis are drawn at random; pass rng as well")
+    host, number = Rng(*rng.key), len(lengths)
+    warp = bands = None
+    if mask.warp:
+        warp = (1 + mask.warp * (2 * torch.rand(number, generator=host["warp"]) - 1)).to(lengths.device)
+    if mask.band_prob:
+        each = torch.full((number,), num_mels)
+        bands = span_mask(
+            each,
+            prob=mask.band_prob,
+            span=mask.band_length,
+            min_spans=0,
+            equal_counts=False,
+            generator=host["bands"],
+        ).to(lengths.device)
+    return warp, bands
 
 
 def hide(

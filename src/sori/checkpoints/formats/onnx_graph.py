@@ -18,6 +18,7 @@ from sori.models.encoders import Encoder as AnyEncoder
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.conv import WaveformConv, normalize_waveform
 from sori.nn.lengths import valid
+from sori.nn.mel_conv import MelConv
 from sori.nn.spectral import EMPHASIS, FFT_SIZE, FLOOR, Cepstrum, LogMel, delta, normalize
 
 
@@ -75,7 +76,7 @@ class Encoder(nn.Module):
         x = inner.projection(inner.feature_norm(features))
         real = valid(num_frames, x.shape[1])
         x = x.masked_fill(~real.unsqueeze(-1), 0)
-        return inner.transformer(inner.position_norm(x + inner.positions(x)), real), num_frames
+        return inner.blocks(x, real), num_frames
 
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
@@ -111,9 +112,9 @@ def _normalized_over_time(
 
 
 class _Spectral(nn.Module):
-    """A front end of `nn.spectral`; ONNX's own Fourier transform is slow or missing in many runtimes."""
+    """A front end of log-mel windows; ONNX's own Fourier transform is slow or missing in many runtimes."""
 
-    def __init__(self, front: LogMel | Cepstrum) -> None:
+    def __init__(self, front: LogMel | Cepstrum | MelConv) -> None:
         super().__init__()
         self.front = front
         self.log_mel = front if isinstance(front, LogMel) else front.spectrum
@@ -129,8 +130,10 @@ class _Spectral(nn.Module):
         front, stack = self.front, self.log_mel.config.stack
         lengths, longest = num_frames * stack, (waveform.shape[1] - front.field_samples) // front.hop_samples + 1
         x = self._log_mel(waveform)
-        if isinstance(front, LogMel):
+        if not isinstance(front, Cepstrum):
             x = normalize(x.transpose(1, 2)[:, : longest * stack], lengths)
+            if isinstance(front, MelConv):
+                return front.convolve(x, num_frames)
             return x.reshape(x.shape[0], longest, -1)  # len() would fix the batch
         x = functional.conv1d(x, front.transform.T.unsqueeze(2)).transpose(1, 2)[:, : longest * stack]
         if front.config.delta_windows:

@@ -1,0 +1,173 @@
+"""Ask the papers' question with small models: minutes of LibriSpeech with transcripts, hours of English without.
+
+    python benchmarks/librispeech.py --corpora CORPORA --data DATA --into runs/librispeech
+
+Labels: 10 min, 1 h or 5 h of Mini LibriSpeech's training part (`librispeech-train-clean-5`; its speakers 1737, 3242 and
+6272 are dev). Pre-training: random subsets, each part of the next, of 35 h of English without transcripts: Common Voice
+(`common-voice-english`), the same Mini LibriSpeech, the Speech Accent Archive, and the English sets of DATA. Scored on
+all of LibriSpeech test-clean (2,620 utterances), greedily and with the language model of the folder of each recogniser,
+whose texts are the training transcripts and `text-english`.
+
+Nothing is selected on test-clean. The same command continues an interrupted benchmark; every run has its own folder.
+Writes `benchmarks/results/librispeech.json`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import sori
+from sori.core import audio
+from sori.data.manifest import Utterance, read_manifest, write_manifest
+
+DEV_SPEAKERS = ("1737", "3242", "6272")
+LABELS = {"10min": "ctc_10min", "1h": "ctc_1h", "5h": "ctc_5h"}
+HOURS = (1, 3, 6, 12, 28, 35)
+CORPORA = ("common-voice-english", "librispeech-train-clean-5", "speech-accent-archive")
+SETS = ("speechocean762", "librispeech-train-clean-100-openings", "picovoice-barista", "free-spoken-digits")
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Run every unfinished stage, then write and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", type=Path, required=True, help="folder of bring.py")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
+    parser.add_argument("--into", type=Path, default=Path("runs/librispeech"))
+    parser.add_argument("--hours", type=int, nargs="*", default=[28], choices=HOURS, help="of pre-training")
+    parser.add_argument("--labels", nargs="+", default=["10min"], choices=LABELS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of fine-tuning")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
+    args = parser.parse_args()
+
+    into: Path = args.into
+    labelled, test = labelled_folders(args.corpora, into / "data")
+    pool_of_speech = english(args.corpora, args.data, into / "data")
+    with ThreadPoolExecutor(args.jobs) as pool:
+        pretrainings: dict[int, Future[None]] = {}
+        for hours in args.hours:
+            data = subset(pool_of_speech, hours, into / "data")
+            pretrainings[hours] = pool.submit(train, "wav2vec2_tiny", data, into / f"pretrained_{hours}h")
+
+        def recogniser(labels: str, hours: int, seed: int) -> None:
+            folder, more = into / f"{labels}_{hours}h_{seed}", ["--train.seed", str(seed)]
+            if hours:
+                pretrainings[hours].result()
+                train(LABELS[labels], labelled, folder, "--init", str(into / f"pretrained_{hours}h"), *more)
+            else:
+                train(f"{LABELS[labels]}_scratch", labelled, folder, *more)
+            for name, options in (("greedy", ("--lm", "none")), ("lm", ())):
+                evaluate(folder, test, folder / f"test_{name}.json", *options)
+
+        jobs = [(labels, hours, seed) for seed in args.seeds for labels in args.labels for hours in (0, *args.hours)]
+        for done in [pool.submit(recogniser, *job) for job in jobs]:
+            done.result()
+    write(into)
+
+
+def prepare(source: Path, into: Path) -> Path:
+    """Prepare a corpus, unless it is prepared."""
+    if not (into / "report.md").exists():
+        run("prepare", str(source), str(into))
+    return into
+
+
+def labelled_folders(corpora: Path, into: Path) -> tuple[Path, Path]:
+    """Return the prepared training part, with three speakers as dev, and test-clean."""
+    name = "librispeech-train-clean-5"
+    folder = into / "labelled"
+    if not folder.exists():
+        every = read_manifest(prepare(corpora / name, into / name))
+        keep(folder, [u._replace(split="dev" if u.speaker in DEV_SPEAKERS else "train") for u in every])
+    return folder, prepare(corpora / "librispeech-test-clean", into / "librispeech-test-clean")
+
+
+def english(corpora: Path, data: Path, into: Path) -> list[Utterance]:
+    """Return all speech for pre-training: no transcript, no dev or test speaker, at least one second each."""
+    folders = [prepare(corpora / name, into / name) for name in CORPORA]
+    folders += [prepare(data / name / "manifest.jsonl", into / name) for name in SETS]
+    return [
+        u._replace(id=f"{folder.name}/{u.id}", text=None, split="train")
+        for folder in folders
+        for u in read_manifest(folder)
+        if u.speaker not in DEV_SPEAKERS and not (u.split or "").startswith(("dev", "test")) and u.duration_seconds >= 1
+    ]
+
+
+def subset(pool: list[Utterance], hours: int, into: Path) -> Path:
+    """Write a random subset; a smaller one is part of a larger one."""
+    folder = into / f"english_{hours}h"
+    if not folder.exists():
+        order = np.random.default_rng(0).permutation(len(pool))
+        ends = np.cumsum([pool[i].duration_seconds for i in order])
+        keep(folder, [pool[i] for i in order[: int(np.searchsorted(ends, hours * 3600)) + 1]])
+    return folder
+
+
+def keep(folder: Path, utterances: list[Utterance]) -> None:
+    """Write a prepared folder of utterances of other folders."""
+    folder.mkdir(parents=True)
+    files = {path: audio.info(path) for path in {u.path for u in utterances}}
+    write_manifest(folder, ((u, files[u.path]) for u in utterances))
+
+
+def run(*arguments: str, log: Path | None = None) -> None:
+    """Run the command line with one thread."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    print("sori " + " ".join(arguments) + "\n", end="", flush=True)  # in one call, because several threads print
+    command = [sys.executable, "-m", "sori", *arguments]
+    if log is None:
+        subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
+        return
+    with log.open("a", encoding="utf-8") as file:
+        subprocess.run(command, check=True, env=env, stderr=file)
+
+
+def train(recipe: str, data: Path, into: Path, *more: str) -> None:
+    """Train, unless the model exists."""
+    if not (into / "model" / "config.json").exists():
+        into.parent.mkdir(parents=True, exist_ok=True)
+        log = into.parent / f"{into.name}.log"
+        run("train", recipe, "--data", str(data), "--into", str(into), *more, log=log)
+
+
+def evaluate(folder: Path, data: Path, into: Path, *options: str) -> None:
+    """Score a recogniser, unless it is scored."""
+    if not into.exists():
+        run("evaluate", str(folder), "--data", str(data), "--split", "test", "--save", str(into), *options)
+
+
+def write(into: Path) -> None:
+    """Write and print the error rates of all recognisers scored so far."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(into.glob("*_*h_*/test_*.json")):
+        labels, hours, seed = path.parent.name.split("_")
+        report = json.loads(path.read_text(encoding="utf-8"))
+        row = {"labels": labels, "hours": int(hours[:-1]), "seed": int(seed), "decoding": path.stem.split("_")[1]}
+        rows.append(row | {unit: report[unit] for unit in ("cer", "wer")})
+        cer, wer = (report[unit] for unit in ("cer", "wer"))
+        print(
+            f"{labels:6} {hours:>4} seed {seed} {row['decoding']:7} CER {cer['rate']:.1%} ({cer['low']:.1%} to "
+            f"{cer['high']:.1%}), WER {wer['rate']:.1%}"
+        )
+    found = {
+        "command": "python benchmarks/librispeech.py",
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "librispeech.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
