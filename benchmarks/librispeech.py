@@ -3,7 +3,7 @@
     python benchmarks/librispeech.py --corpora CORPORA --data DATA --into runs/librispeech
 
 Labels: 10 min, 1 h or 5 h of Mini LibriSpeech's training part (`librispeech-train-clean-5`; its speakers 1737, 3242 and
-6272 are dev). Pre-training: random subsets, each part of the next, of 35 h of English without transcripts: Common Voice
+6272 are dev). Pre-training: random subsets, each part of the next, of 32 h of English without transcripts: Common Voice
 (`common-voice-english`), the same Mini LibriSpeech, the Speech Accent Archive, and the English sets of DATA. Scored on
 all of LibriSpeech test-clean (2,620 utterances), greedily and with the language model of the folder of each recogniser,
 whose texts are the training transcripts and `text-english`.
@@ -26,14 +26,15 @@ import numpy as np
 import torch
 
 import sori
-from sori.core import audio
-from sori.data.manifest import Utterance, read_manifest, write_manifest
+from sori.core.audio import AudioInfo
+from sori.data.manifest import Utterance, read_with_headers, write_manifest
 
 DEV_SPEAKERS = ("1737", "3242", "6272")
-LABELS = {"10min": "ctc_10min", "1h": "ctc_1h", "5h": "ctc_5h"}
-HOURS = (1, 3, 6, 12, 28, 35)
+LABELS = {"10min": "ctc_10min", "1h": "ctc_1h", "5h": "ctc_10h"}
+HOURS = (1, 3, 6, 12, 28)
 CORPORA = ("common-voice-english", "librispeech-train-clean-5", "speech-accent-archive")
 SETS = ("speechocean762", "librispeech-train-clean-100-openings", "picovoice-barista", "free-spoken-digits")
+Row = tuple[Utterance, AudioInfo]
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -86,38 +87,37 @@ def labelled_folders(corpora: Path, into: Path) -> tuple[Path, Path]:
     name = "librispeech-train-clean-5"
     folder = into / "labelled"
     if not folder.exists():
-        every = read_manifest(prepare(corpora / name, into / name))
-        keep(folder, [u._replace(split="dev" if u.speaker in DEV_SPEAKERS else "train") for u in every])
+        every = read_with_headers(prepare(corpora / name, into / name))
+        keep(folder, [(u._replace(split="dev" if u.speaker in DEV_SPEAKERS else "train"), file) for u, file in every])
     return folder, prepare(corpora / "librispeech-test-clean", into / "librispeech-test-clean")
 
 
-def english(corpora: Path, data: Path, into: Path) -> list[Utterance]:
+def english(corpora: Path, data: Path, into: Path) -> list[Row]:
     """Return all speech for pre-training: no transcript, no dev or test speaker, at least one second each."""
     folders = [prepare(corpora / name, into / name) for name in CORPORA]
     folders += [prepare(data / name / "manifest.jsonl", into / name) for name in SETS]
     return [
-        u._replace(id=f"{folder.name}/{u.id}", text=None, split="train")
+        (u._replace(id=f"{folder.name}/{u.id}", text=None, split="train"), file)
         for folder in folders
-        for u in read_manifest(folder)
+        for u, file in read_with_headers(folder)
         if u.speaker not in DEV_SPEAKERS and not (u.split or "").startswith(("dev", "test")) and u.duration_seconds >= 1
     ]
 
 
-def subset(pool: list[Utterance], hours: int, into: Path) -> Path:
+def subset(pool: list[Row], hours: int, into: Path) -> Path:
     """Write a random subset; a smaller one is part of a larger one."""
     folder = into / f"english_{hours}h"
     if not folder.exists():
         order = np.random.default_rng(0).permutation(len(pool))
-        ends = np.cumsum([pool[i].duration_seconds for i in order])
+        ends = np.cumsum([pool[i][0].duration_seconds for i in order])
         keep(folder, [pool[i] for i in order[: int(np.searchsorted(ends, hours * 3600)) + 1]])
     return folder
 
 
-def keep(folder: Path, utterances: list[Utterance]) -> None:
+def keep(folder: Path, rows: list[Row]) -> None:
     """Write a prepared folder of utterances of other folders."""
     folder.mkdir(parents=True)
-    files = {path: audio.info(path) for path in {u.path for u in utterances}}
-    write_manifest(folder, ((u, files[u.path]) for u in utterances))
+    write_manifest(folder, rows)
 
 
 def run(*arguments: str, log: Path | None = None) -> None:

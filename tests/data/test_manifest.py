@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sori.core import audio
-from sori.data.manifest import CUTS, Utterance, read_manifest, write_manifest
+from sori.data.manifest import CUTS, Utterance, read_manifest, read_with_headers, write_manifest
 
 ABOUT = audio.AudioInfo(44_100, 88_200, 1, "WAV/PCM_16")
 
@@ -46,6 +46,23 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     write_manifest(tmp_path, rows)
     assert read_manifest(tmp_path) == [row for row, _ in rows]
     assert [path.name for path in tmp_path.iterdir()] == [CUTS]
+
+
+def test_parts_of_a_list_are_written_without_opening_a_sound_file(tmp_path):
+    rows = [(utterance("a"), ABOUT._replace(num_channels=2)), (utterance("b", start=0.13, num_samples=4_803), ABOUT)]
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    write_manifest(first, rows)
+    write_manifest(second, read_with_headers(first))
+    assert (second / CUTS).read_bytes() == (first / CUTS).read_bytes()
+
+
+def test_a_foreign_cut_without_a_rate_has_no_header(tmp_path):
+    foreign = cut()
+    del foreign["recording"]["sampling_rate"]
+    with pytest.raises(ValueError, match=r"c: expected sampling_rate.*prepare the folder again"):
+        read_with_headers(store(tmp_path, foreign))
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 44_099])

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from sori.core.audio import SAMPLE_RATE, AudioInfo, Channel
 from sori.core.files import atomic_write
+from sori.core.foreign_values import shown
 from sori.core.text_files import json_lines
 
 CUTS = "cuts.jsonl.gz"
@@ -71,13 +72,38 @@ def read_manifest(folder: Path) -> list[Utterance]:
         ValueError: the folder is not prepared, its list is damaged or empty, or a cut is not part of one sound file
             (mixtures, some of several channels, features only, augmented recordings).
     """
+    return [utterance for utterance, _ in _read(folder)]
+
+
+def read_with_headers(folder: Path) -> list[tuple[Utterance, AudioInfo]]:
+    """Read the utterances of a prepared folder, each with the header of its sound file as `write_manifest` takes it.
+
+    No sound file is opened, so parts of prepared folders can be written as new ones in seconds.
+
+    Raises:
+        ValueError: as `read_manifest`; or a cut does not say the rate, length or channels of its file.
+    """
+    found = []
+    for utterance, cut in _read(folder):
+        recording = cut["recording"]
+        channels = recording["sources"][0]["channels"]
+        about = (recording.get("sampling_rate"), recording.get("num_samples"), len(channels))
+        if not all(isinstance(value, int) and value > 0 for value in about):
+            raise ValueError(
+                f"{folder / CUTS}: {utterance.id}: expected sampling_rate, num_samples and channels of its recording, "
+                f"got {shown(about)}; prepare the folder again"
+            )
+        found.append((utterance, AudioInfo(*about, format="unknown")))
+    return found
+
+
+def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
     path = folder / CUTS
     if not path.is_file():
         raise ValueError(
             f"{folder} is not a prepared folder (no {CUTS} in it); prepare your recordings with "
             f"`sori prepare RECORDINGS {folder}`"
         )
-    utterances: list[Utterance] = []
     ids: set[str] = set()
     lines = iter(_lines(path))
     first = list(itertools.islice(lines, _TRIED))
@@ -97,10 +123,9 @@ def read_manifest(folder: Path) -> list[Utterance]:
                     f"{path}, line {number}: a second utterance is named {utterance.id!r}; ids must be unique"
                 )
             ids.add(utterance.id)
-        utterances += found
-    if not utterances:
+            yield utterance, cut
+    if not ids:
         raise ValueError(f"{path} lists no utterances; see {folder / 'excluded.jsonl'} for what was left out and why")
-    return utterances
 
 
 def write_manifest(

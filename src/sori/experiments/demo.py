@@ -23,7 +23,7 @@ from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Int, Tensor
 from sori.data.labels import choose_minutes
-from sori.data.manifest import CUTS, Utterance, read_manifest, write_manifest
+from sori.data.manifest import CUTS, Utterance, read_manifest, read_with_headers, write_manifest
 from sori.data.preparation.prepare import prepare
 from sori.evaluation import recognition
 from sori.evaluation.error_rate import ErrorReport, Rate, compare
@@ -117,10 +117,11 @@ def _synthetic(into: Path, *, smoke: bool) -> tuple[Path, Path]:
 def _own(into: Path, data: Path) -> tuple[Path, Path]:
     """Divide the user's recordings and return prepared folders for training and for the test."""
     prepared = data if (data / CUTS).is_file() else _prepared(data, into / "prepared")
-    parts = hold_out(read_manifest(prepared))
+    rows = read_with_headers(prepared)
+    headers, parts = {u.path: about for u, about in rows}, hold_out([u for u, _ in rows])
     for name, part in zip(("train", "test"), parts, strict=True):
         (into / name).mkdir(parents=True, exist_ok=True)
-        write_manifest(into / name, ((u._replace(split=None), audio.info(u.path)) for u in part))
+        write_manifest(into / name, ((u._replace(split=None), headers[u.path]) for u in part))
     return into / "train", into / "test"
 
 
