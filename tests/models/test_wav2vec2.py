@@ -149,16 +149,17 @@ def test_front_end_is_frozen_in_fine_tuning():
     assert all(g.abs().sum() > 0 for g in gradient_of_front(model))
 
 
-def test_a_tiny_model_learns_32_clips():
+@pytest.mark.parametrize(("name", "updates"), [("tiny", 60), ("tiny_attention", 30)])
+def test_a_tiny_model_learns_32_clips(name, updates):
     """Accuracy of more than ten times chance, and a codebook in use, on fixed artificial clips."""
     torch.manual_seed(0)
     size = {"dim": 64, "num_layers": 1, "num_heads": 2, "ffn_dim": 256, "position_groups": 4}
-    model = Wav2Vec2(sizes.tiny().model_copy(update=size))
+    model = Wav2Vec2(getattr(sizes, name)().model_copy(update=size))
     batch = babble(32, 32_000)
     model.start_codebook([batch], Rng(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
     accuracy = []
-    for step in range(30):
+    for step in range(updates):
         out = model.loss(batch, step=step, rng=Rng(0, step))
         optimizer.zero_grad()
         (out.total / out.count).backward()
@@ -274,7 +275,7 @@ def test_feature_penalty_is_the_mean_square_of_raw_features():
 
 def test_features_without_parameters_cannot_be_penalised():
     with pytest.raises(ValueError, match="no effect on a front end without parameters"):
-        Wav2Vec2Config.from_data({**sizes.tiny().model_dump(), "feature_penalty": 1.0}, origin="here")
+        Wav2Vec2Config.from_data({**sizes.tiny_attention().model_dump(), "feature_penalty": 1.0}, origin="here")
 
 
 def test_loss_is_a_function_of_its_generators():
@@ -387,10 +388,10 @@ def test_units_start_as_clusters_of_the_targets():
 
 
 def tinier(**changes: object) -> Wav2Vec2:
-    """Return the layout of `tiny`, but smaller."""
+    """Return the layout of `tiny_attention`, but smaller."""
     torch.manual_seed(0)
     size = changes | {"dim": 32, "num_layers": 1, "num_heads": 2, "ffn_dim": 64, "position_groups": 4, "num_codes": 20}
-    return Wav2Vec2(sizes.tiny().model_copy(update=size))
+    return Wav2Vec2(sizes.tiny_attention().model_copy(update=size))
 
 
 def test_too_short_input_is_refused():

@@ -31,6 +31,7 @@ def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
     labels = found.labels.model_copy(update={"minutes": MINUTES})
     changes: dict[str, Any] = {"name": "ten_minutes", "encoder": None, "encoder_changes": {}, "labels": labels}
     settings = {"train.seed": seed, "system.encoder_lr_factor": ENCODER_RATE, "system.read": "mix"}
+    settings |= {"system.upsample": 1}  # the encoders that are compared have 100 to 25 frames per second
     return found.override(settings).model_copy(update=changes)
 
 

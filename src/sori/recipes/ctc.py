@@ -24,9 +24,8 @@ def ctc_10min() -> RecogniserRecipe:
 
     Command: `sori train ctc_10min --data PREPARED --init runs/tiny --into runs/ctc_10min`
     """
-    recipe = _laptop("ctc_10min", minutes=10.0, num_steps=3000, batch_seconds=12.0, speed_copies=True)
-    more_masking = {"system.mask.time_prob": 0.3, "system.mask.channel_prob": 0.2, "encoder_changes.dropout": 0.1}
-    return recipe.override(more_masking)  # ten minutes are soon memorised, an hour is not
+    recipe = _laptop("ctc_10min", minutes=10.0, num_steps=2500, batch_seconds=12.0, speed_copies=True)
+    return recipe.override({"encoder_changes.dropout": 0.2})  # ten minutes are soon memorised, an hour is not
 
 
 def ctc_10min_scratch() -> RecogniserRecipe:
@@ -34,8 +33,7 @@ def ctc_10min_scratch() -> RecogniserRecipe:
 
     Command: `sori train ctc_10min_scratch --data PREPARED --into runs/ctc_10min_scratch`
     """
-    less_masking = {"system.mask.time_prob": 0.1, "system.mask.channel_prob": 0.1}
-    return _from_scratch(ctc_10min()).override(less_masking)  # more masking prolongs the blank plateau
+    return _from_scratch(ctc_10min())
 
 
 def ctc_1h() -> RecogniserRecipe:
@@ -182,25 +180,29 @@ def _tri_stage() -> ScheduleConfig:
 def _laptop(
     name: str, *, minutes: float | None, num_steps: int, batch_seconds: float, speed_copies: bool
 ) -> RecogniserRecipe:
-    """Return a recipe with little masking and small batches: both shorten the blank plateau."""
+    """Return a recipe with little masking and small batches: both shorten the blank plateau.
+
+    Hidden mel bands and a warped mel axis (SpecAugment, vocal tract length perturbation) do not prolong it.
+    """
     return RecogniserRecipe(
         name=name,
         system=CtcConfig(
-            mask=MaskConfig(time_prob=0.1, time_length=5, channel_prob=0.1, channel_length=16),
+            mask=MaskConfig(time_prob=0.1, time_length=5, band_prob=0.25, band_length=10, warp=0.15),
             encoder_lr_factor=0.5,
+            upsample=2,
         ),
-        encoder_changes={"dropout": 0.05},
+        encoder_changes={"dropout": 0.1},
         labels=LabelConfig(minutes=minutes, speeds=(0.9, 1.0, 1.1) if speed_copies else (1.0,)),
         data=DataConfig(batch_seconds=batch_seconds),
-        optim=OptimConfig(lr=3e-3, eps=1e-8, max_norm=30.0),
+        optim=OptimConfig(lr=2e-3, eps=1e-8, max_norm=30.0),
         schedule=_tri_stage(),
         train=TrainConfig(num_steps=num_steps, evaluate_every=max(250, num_steps // 10)),
     )
 
 
 def _from_scratch(recipe: RecogniserRecipe) -> RecogniserRecipe:
-    """Return the recipe with random initialisation and a mix of layers, which helps only without pre-training."""
-    changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.read": "mix"}
+    """Return the recipe with random initialisation and one learning rate."""
+    changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.encoder_lr_factor": 1.0}
     return recipe.override(changes).model_copy(update={"encoder": sizes.tiny()})
 
 

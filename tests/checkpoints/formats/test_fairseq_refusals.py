@@ -301,8 +301,11 @@ def test_parts_that_fairseq_does_not_support_are_refused(tmp_path, changes, mess
 
 
 def test_a_spectral_front_end_and_its_targets_are_refused(tmp_path):
-    model = Model(sizes.tiny(), None, None, Wav2Vec2(sizes.tiny()).state_dict(), {})
+    model = Model(sizes.tiny_attention(), None, None, Wav2Vec2(sizes.tiny_attention()).state_dict(), {})
     with pytest.raises(ValueError, match=r"(?s)is spectral \(cepstrum\).*cepstra as input \(targets\).*--format onnx"):
+        fairseq.write(model, tmp_path)
+    model = Model(sizes.tiny(), None, None, Wav2Vec2(sizes.tiny()).state_dict(), {})
+    with pytest.raises(ValueError, match=r"(?s)is spectral \(mel_conv\).*convolutions, not attention \(conv_blocks\)"):
         fairseq.write(model, tmp_path)
 
 

@@ -80,9 +80,11 @@ def own_parts(model: Model) -> list[str]:
         return [f"it is a {model.encoder_config.kind}; only wav2vec 2.0 is supported there"]
     c, ctc, problems = model.wav2vec2_config, model.system if isinstance(model.system, CtcConfig) else None, []
     if not isinstance(c.front, ConvConfig):
-        problems.append(f"its front end is spectral ({c.front.kind}); only convolutions are supported there")
+        problems.append(f"its front end is spectral ({c.front.kind}), not convolutions over samples")
     if c.targets is not None and ctc is None:
         problems.append("its quantiser takes cepstra as input (targets)")
+    if c.conv_blocks is not None:
+        problems.append("its blocks are convolutions, not attention (conv_blocks)")
     if c.position_norm:
         problems.append("positions are normalised before the blocks (position_norm)")
     if ctc is not None and ctc.read != "last":
