@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from sori.core import files
-from sori.core.files import inside, write_tensors
+from sori.core.files import inside, link_or_copy, write_tensors
 
 PLAIN = (
     "vocab.json",
@@ -150,3 +150,26 @@ def test_an_error_of_what_is_read_meanwhile_is_not_taken_for_one_of_writing(tmp_
     with pytest.raises(OSError, match=r"^no network$"), files.atomic_write(tmp_path / "out.txt"):
         raise OSError("no network")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_second_name_replaces_the_older_file_whole_or_not_at_all(has_links, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    path, target = tmp_path / "new", tmp_path / "best"
+    path.write_text("new")
+    target.write_text("older")
+    if not has_links:
+        monkeypatch.setattr(type(path), "hardlink_to", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "hardlink_to", fail)
+        patch.setattr(files.shutil, "copyfile", fail)
+        with pytest.raises(OSError, match=r"cannot write .*best: no space left; the file that was there is unchanged"):
+            link_or_copy(path, target)
+    assert target.read_text() == "older"
+    for _ in range(2):  # the second time, both are names of the same file
+        link_or_copy(path, target)
+        assert target.read_text() == "new"
+        assert path.samefile(target) == has_links
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["best", "new"]

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +101,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if path.exists() and not path.is_file():
             yield path
             return
-        partial = path.with_name(f".{secrets.token_hex(6)}{_PARTIAL}{path.suffix}")
+        partial = _partial(path)
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             mode = stat.S_IMODE((path if path.is_file() else partial).stat().st_mode)
@@ -118,6 +119,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
         failed = OSError(f"cannot write {path}: {error.strerror}{kept}. Make room or choose another place")
         failed.errno = error.errno
         raise failed from error
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file a second name, without a second copy on the disk where the file system has hard links.
+
+    As by `atomic_write`, a file that has this name is replaced whole or not at all.
+
+    Raises:
+        OSError: the copy cannot be written; names it.
+    """
+    partial = _partial(target)
+    try:
+        partial.hardlink_to(path)
+        partial.replace(target)  # does nothing where both are names of the same file
+    except OSError:
+        with atomic_write(target) as copy:
+            shutil.copyfile(path, copy)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(6)}{_PARTIAL}{path.suffix}")
 
 
 def remove_partial(folder: Path) -> None:

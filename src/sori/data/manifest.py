@@ -104,7 +104,11 @@ def read_manifest(folder: Path) -> list[Utterance]:
 
 
 def write_manifest(
-    folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]], *, relative_to: Path | None = None
+    folder: Path,
+    rows: Iterable[tuple[Utterance, AudioInfo]],
+    *,
+    relative_to: Path | None = None,
+    place: Path | None = None,
 ) -> None:
     """Write utterances as Lhotse cuts; equal rows give equal bytes.
 
@@ -114,6 +118,7 @@ def write_manifest(
         folder: an existing folder; an existing list is replaced.
         rows: each utterance with the header of its file (the length is the decoded one).
         relative_to: root of the relative paths; None: the folder itself.
+        place: the folder that the list will be moved to, if it is another.
 
     Raises:
         ValueError: a recording is not below `relative_to`.
@@ -124,7 +129,8 @@ def write_manifest(
         gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file,
     ):
         for utterance, about in rows:
-            file.write(json.dumps(_cut(utterance, about, folder, relative_to), ensure_ascii=False).encode() + b"\n")
+            cut = _cut(utterance, about, place or folder, relative_to)
+            file.write(json.dumps(cut, ensure_ascii=False).encode() + b"\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sori.core.files import atomic_write, write_tensors
+from sori.core.files import link_or_copy, write_tensors
 from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
 
@@ -70,14 +70,9 @@ def keep_earlier(path: Path, step: int, folder: Path, *, number: int) -> None:
 
 
 def keep(path: Path, target: Path) -> None:
-    """Keep a checkpoint under another name, without a second copy on the disk where the file system has hard links."""
+    """Keep a checkpoint under another name; one that has this name is replaced whole or not at all."""
     target.parent.mkdir(exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(path)
-    except OSError:
-        with atomic_write(target) as partial:
-            shutil.copyfile(path, partial)
+    link_or_copy(path, target)
 
 
 def load(path: Path) -> Checkpoint:
