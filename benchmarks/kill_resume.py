@@ -10,7 +10,6 @@ for `--runs` runs; the same command then goes on from the file of `--save`.
 
 import argparse
 import json
-import os
 import platform
 import random
 import shutil
@@ -126,7 +125,7 @@ def kill(command: list[str], run: RunFolder, data: Path, phase: str, rng: random
             if time.monotonic() > ends:
                 process.kill()
                 raise SystemExit(f"waited {PATIENCE_SECONDS} s for phase {phase} in vain")
-            os.sched_yield()
+            time.sleep(0.0005)
         process.send_signal(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL and (phase != "evaluation" or evaluation_is_due(run)):
             return

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import resource
+import signal
 import stat
 import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -150,6 +153,26 @@ def test_an_error_of_what_is_read_meanwhile_is_not_taken_for_one_of_writing(tmp_
     with pytest.raises(OSError, match=r"^no network$"), files.atomic_write(tmp_path / "out.txt"):
         raise OSError("no network")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes")
+def test_tensors_for_which_there_is_no_room_are_an_error_that_names_the_file(tmp_path):
+    """Check the message for an error of the system that safetensors reports as its own."""
+    path = tmp_path / "weights.safetensors"
+    path.write_text("older")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"cannot write .*weights\.safetensors: File too large; .* unchanged"
+        ) as caught:
+            write_tensors({"a": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_text() == "older"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("has_links", [True, False])

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 
 from sori.core.shapes import Tensor
@@ -22,6 +23,8 @@ from sori.core.user_files import read_text
 
 _PARTIAL = ".partial"
 _PARTIAL_NAME = re.compile(r"\.[0-9a-f]{12}\.partial(\.\w+)?")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How safetensors reports errors of the system, such as a full disk."""
 MAX_NAME_BYTES = 255
 """Limit of common file systems."""
 _SEPARATORS = "/\\"
@@ -188,6 +191,15 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mappin
         tensors: tensors by name.
         path: file to write.
         metadata: strings by name, stored in the file's header.
+
+    Raises:
+        OSError: as `atomic_write`.
     """
     with atomic_write(path) as partial:
-        safetensors.torch.save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
+        try:
+            safetensors.torch.save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
+        except safetensors.SafetensorError as error:
+            found = _OS_ERROR.search(str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(partial)) from error

@@ -49,7 +49,7 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
     try:
         _check_room(path.parent, needed)
         write_tensors(tensors, path, metadata={"format": str(FORMAT), "state": json.dumps(state)})
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise OSError(_cannot_write(path, needed, error)) from error
 
 
@@ -174,7 +174,7 @@ def _check_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _cannot_write(path: Path, needed: int, error: Exception) -> str:
+def _cannot_write(path: Path, needed: int, error: OSError) -> str:
     free = shutil.disk_usage(path.parent).free
     last = "the last checkpoint is intact" if path.exists() else "no checkpoint has been written yet"
     return (
