@@ -5,8 +5,8 @@
 Everything is written to a file system of a few MiB in memory (Linux; needs root, or user namespaces). At a random
 moment of a training run, a file takes all of its room. The run must end in one line of message or finish; what was
 there before must be whole; after room is made, the same command must finish with the weights of a run that had room.
-Then each command that writes a report or a model over an older one is run on the full disk; the older one must stay as
-it was.
+Then each command that writes a report, a model or a prepared folder over an older one is run on the full disk; the
+older one must stay as it was.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from kill_resume import SETTINGS, write_tones
 from safetensors.torch import load_file
 
 MEGABYTES = 2
+UNEXPECTED = 70
+"""Exit code of sori after an error that it does not handle."""
 SORI = [sys.executable, "-m", "sori"]
 
 
@@ -50,6 +52,11 @@ def main() -> int:
         about |= {"machine": platform.platform(), "python": platform.python_version(), "torch": torch.__version__}
         arguments.save.write_text(json.dumps({**about, **found}, indent=1) + "\n", encoding="utf-8")
     return int(found["equal"] < found["moments"] or bool(found["lost"]))
+
+
+def is_unexpected(returncode: int, messages: str) -> bool:
+    """Return whether a command ended by an error that sori does not handle."""
+    return returncode == UNEXPECTED or "Traceback" in messages
 
 
 @contextmanager
@@ -106,7 +113,9 @@ class Disk:
         self.fill()
         _, messages = process.communicate(timeout=300)
         self.filler.unlink()
-        if process.returncode and ("Traceback" in messages or str(self.disk) not in messages.splitlines()[-1]):
+        if process.returncode and (
+            is_unexpected(process.returncode, messages) or str(self.disk) not in messages.splitlines()[-1]
+        ):
             lost.append(f"not a message that names the file: {messages[-1500:]}")
         if older.read_text(encoding="utf-8") != "older":
             lost.append("older.txt")
@@ -128,13 +137,12 @@ class Disk:
             "picture.png": [*SORI, "plot", str(self.sound), "--into"],
         }
         shutil.rmtree(full / "run")
-        lost = []
+        lost = self.prepare_again()
         for name, command in commands.items():
             (full / name).write_text("older", encoding="utf-8")
             self.fill()
             process = subprocess.run([*command, str(full / name)], capture_output=True, text=True, check=False)
-            if "Traceback" in process.stderr or process.returncode == 0:
-                lost.append(f"{name}: exit code {process.returncode}, {process.stderr[-200:]}")
+            lost += self.without_message(name, process)
             if (full / name).read_text(encoding="utf-8") != "older":
                 lost.append(f"{name} was changed")
             if left := sorted(
@@ -143,6 +151,26 @@ class Disk:
                 lost.append(f"{name}: left {', '.join(left)}")
             self.filler.unlink()
         return lost
+
+    def prepare_again(self) -> list[str]:
+        """Return what is wrong after a folder was prepared once more on a full disk."""
+        into = self.disk / "prepared"
+        command = [*SORI, "prepare", str(self.sound.parents[1]), str(into)]
+        self.check(command)
+        before = {path.name: path.read_bytes() for path in into.iterdir()}
+        self.fill()
+        process = subprocess.run([*command, "--overwrite"], capture_output=True, text=True, check=False)
+        after = {path.name: path.read_bytes() for path in into.iterdir()}
+        self.filler.unlink()
+        shutil.rmtree(into)
+        return self.without_message("prepared", process) + ([] if before == after else ["prepared was changed"])
+
+    @staticmethod
+    def without_message(name: str, process: "subprocess.CompletedProcess[str]") -> list[str]:
+        """Return how a command ended that should have ended with a message."""
+        if process.returncode == 0 or is_unexpected(process.returncode, process.stderr):
+            return [f"{name}: exit code {process.returncode}, {process.stderr[-200:]}"]
+        return []
 
     def fill(self) -> None:
         """Take all room that is left."""

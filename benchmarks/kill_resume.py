@@ -1,15 +1,15 @@
 """Kill runs with `kill -9` in every phase, start them again, and compare them with a run that was left alone.
 
-    python benchmarks/kill_resume.py [--kills 50] [--seed 0] [--save benchmarks/results/kill_resume.json]
+    python benchmarks/kill_resume.py [--kills 50] [--seed 0] [--save benchmarks/results/kill_resume.json [--runs 3]]
 
 A run of a small recogniser is killed once in each phase: the start, building the audio cache, training, saving a
 checkpoint, evaluating, writing the model. Then it is left to finish. Its checkpoint and model are compared bit for bit
-with those of an uninterrupted run, its reports without the times. This is repeated until there are enough kills.
+with those of an uninterrupted run, its reports without the times. This is repeated until there are enough kills, or
+for `--runs` runs; the same command then goes on from the file of `--save`.
 """
 
 import argparse
 import json
-import os
 import platform
 import random
 import shutil
@@ -55,22 +55,34 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, help="JSON file of the counts")
+    parser.add_argument("--runs", type=int, help="most runs in this call")
     parser.add_argument("--worker", nargs=2, metavar=("DATA", "INTO"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         data, into = arguments.worker
         train(ctc_smoke().override(SETTINGS), data=data, into=into)
         return 0
+    about = {"command": f"python benchmarks/kill_resume.py --kills {arguments.kills} --seed {arguments.seed}"}
+    about |= {"machine": platform.platform(), "python": platform.python_version(), "torch": torch.__version__}
+    before = counted(arguments.save, about, arguments.kills)
     with tempfile.TemporaryDirectory() as folder:
-        found = compare(Path(folder), num_kills=arguments.kills, rng=random.Random(arguments.seed))  # noqa: S311
+        found = compare(Path(folder), before, num_kills=arguments.kills, seed=arguments.seed, most_runs=arguments.runs)
     if arguments.save:
-        about = {"command": f"python benchmarks/kill_resume.py --kills {arguments.kills} --seed {arguments.seed}"}
-        about |= {"machine": platform.platform(), "python": platform.python_version(), "torch": torch.__version__}
         arguments.save.write_text(json.dumps({**about, **found}, indent=1) + "\n", encoding="utf-8")
     return int(found["equal"] < found["kills"])
 
 
-def compare(folder: Path, *, num_kills: int, rng: random.Random) -> dict[str, Any]:
+def counted(path: Path | None, about: dict[str, str], num_kills: int) -> dict[str, Any]:
+    """Return the counts of the same command on the same machine if it has not reached its number of kills."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+    if about.items() <= found.items() and found["kills"] < num_kills:
+        return {key: found[key] for key in ("kills", "equal", "phases")}
+    return {"kills": 0, "equal": 0, "phases": {}}
+
+
+def compare(
+    folder: Path, before: dict[str, Any], *, num_kills: int, seed: int, most_runs: int | None
+) -> dict[str, Any]:
     """Train without and with kills; return the kills in each phase, and how many of them went on to equal results."""
     write_tones(folder / "audio")
     data = folder / "data"
@@ -78,9 +90,11 @@ def compare(folder: Path, *, num_kills: int, rng: random.Random) -> dict[str, An
     command = [sys.executable, __file__, "--worker", str(data)]
     whole = RunFolder(folder / "whole")
     subprocess.run([*command, str(whole.path)], check=True, capture_output=True)
-    phases = Counter[str]()
-    equal = 0
-    for number in range((num_kills - 1) // len(PHASES) + 1):
+    phases = Counter[str](before["phases"])
+    equal = before["equal"]
+    first, end = phases.total() // len(PHASES), (num_kills - 1) // len(PHASES) + 1
+    for number in range(first, end if most_runs is None else min(end, first + most_runs)):
+        rng = random.Random(f"{seed} {number}")  # noqa: S311
         run = RunFolder(folder / f"run-{number}")
         names = rng.sample(sorted(PHASES.keys() - {"model"}), len(PHASES) - 1)
         names = ["cache", *(name for name in names if name != "cache"), "model"][: num_kills - phases.total()]
@@ -111,7 +125,7 @@ def kill(command: list[str], run: RunFolder, data: Path, phase: str, rng: random
             if time.monotonic() > ends:
                 process.kill()
                 raise SystemExit(f"waited {PATIENCE_SECONDS} s for phase {phase} in vain")
-            os.sched_yield()
+            time.sleep(0.0005)
         process.send_signal(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL and (phase != "evaluation" or evaluation_is_due(run)):
             return

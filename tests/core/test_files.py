@@ -2,15 +2,18 @@
 
 import errno
 import os
+import resource
+import signal
 import stat
 import subprocess
+import sys
 
 import pytest
 import safetensors.torch
 import torch
 
 from sori.core import files
-from sori.core.files import inside, write_tensors
+from sori.core.files import inside, link_or_copy, write_tensors
 
 PLAIN = (
     "vocab.json",
@@ -150,3 +153,46 @@ def test_an_error_of_what_is_read_meanwhile_is_not_taken_for_one_of_writing(tmp_
     with pytest.raises(OSError, match=r"^no network$"), files.atomic_write(tmp_path / "out.txt"):
         raise OSError("no network")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes")
+def test_tensors_for_which_there_is_no_room_are_an_error_that_names_the_file(tmp_path):
+    """Check the message for an error of the system that safetensors reports as its own."""
+    path = tmp_path / "weights.safetensors"
+    path.write_text("older")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"cannot write .*weights\.safetensors: File too large; .* unchanged"
+        ) as caught:
+            write_tensors({"a": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_text() == "older"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_second_name_replaces_the_older_file_whole_or_not_at_all(has_links, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    path, target = tmp_path / "new", tmp_path / "best"
+    path.write_text("new")
+    target.write_text("older")
+    if not has_links:
+        monkeypatch.setattr(type(path), "hardlink_to", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "hardlink_to", fail)
+        patch.setattr(files.shutil, "copyfile", fail)
+        with pytest.raises(OSError, match=r"cannot write .*best: no space left; the file that was there is unchanged"):
+            link_or_copy(path, target)
+    assert target.read_text() == "older"
+    for _ in range(2):  # the second time, both are names of the same file
+        link_or_copy(path, target)
+        assert target.read_text() == "new"
+        assert path.samefile(target) == has_links
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["best", "new"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sori.core import folders
-from sori.core.folders import former, is_unfinished, whole_folder
+from sori.core.folders import former, is_unfinished, whole_files, whole_folder
 
 
 def anything(_):
@@ -259,3 +259,40 @@ def test_a_folder_is_built_where_there_is_no_fcntl(tmp_path, monkeypatch):
         (fresh / "a").write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "a").read_text() == "x"
+
+
+def test_files_replace_others_of_their_names_only_when_all_are_complete(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("older")
+    (tmp_path / "kept").write_text("older")
+
+    def fail():
+        with whole_files(tmp_path) as fresh:
+            (fresh / "a").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert tree(tmp_path) == {"a": "older", "kept": "older"}
+    moved, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: moved.append(self.name) or replace(self, target))
+    with whole_files(tmp_path, last="a") as fresh:
+        (fresh / "a").write_text("new")
+        (fresh / "b").write_text("new")
+        assert (tmp_path / "a").read_text() == "older"
+    assert tree(tmp_path) == {"a": "new", "b": "new", "kept": "older"}
+    assert moved == ["b", "a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "kept"]
+
+
+def test_files_that_a_kill_left_unfinished_are_removed_by_the_next_call(tmp_path):
+    if (child := os.fork()) == 0:
+        with whole_files(tmp_path) as fresh:
+            (fresh / "a").write_text("half")
+            os._exit(0)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    assert is_unfinished(left.name)
+    with whole_files(tmp_path) as fresh:
+        (fresh / "b").write_text("new")
+    assert tree(tmp_path) == {"b": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

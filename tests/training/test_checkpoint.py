@@ -145,3 +145,20 @@ def test_the_error_keeps_the_errno(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no checkpoint has been written yet") as caught:
         checkpoint.save(tmp_path / "c", system=system, optimizer=optimizer, state={})
     assert caught.value.__cause__.errno == errno.ENOSPC
+
+
+def test_an_older_kept_checkpoint_stays_until_its_successor_is_complete(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    path, best = tmp_path / "checkpoint.safetensors", tmp_path / "best.safetensors"
+    path.write_text("new")
+    best.write_text("older")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "hardlink_to", fail)
+        patch.setattr("shutil.copyfile", fail)
+        with pytest.raises(OSError, match="no space left"):
+            checkpoint.keep(path, best)
+    assert best.read_text() == "older"
+    checkpoint.keep(path, best)
+    assert best.read_text() == "new"

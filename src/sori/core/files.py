@@ -8,12 +8,14 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 
 from sori.core.shapes import Tensor
@@ -21,6 +23,8 @@ from sori.core.user_files import read_text
 
 _PARTIAL = ".partial"
 _PARTIAL_NAME = re.compile(r"\.[0-9a-f]{12}\.partial(\.\w+)?")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How safetensors reports errors of the system, such as a full disk."""
 MAX_NAME_BYTES = 255
 """Limit of common file systems."""
 _SEPARATORS = "/\\"
@@ -100,7 +104,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if path.exists() and not path.is_file():
             yield path
             return
-        partial = path.with_name(f".{secrets.token_hex(6)}{_PARTIAL}{path.suffix}")
+        partial = _partial(path)
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             mode = stat.S_IMODE((path if path.is_file() else partial).stat().st_mode)
@@ -118,6 +122,29 @@ def atomic_write(path: Path) -> Iterator[Path]:
         failed = OSError(f"cannot write {path}: {error.strerror}{kept}. Make room or choose another place")
         failed.errno = error.errno
         raise failed from error
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file a second name, without a second copy on the disk where the file system has hard links.
+
+    As by `atomic_write`, a file that has this name is replaced whole or not at all.
+
+    Raises:
+        OSError: the copy cannot be written; names it.
+    """
+    partial = _partial(target)
+    try:
+        partial.hardlink_to(path)
+        partial.replace(target)  # does nothing where both are names of the same file
+    except OSError:
+        with atomic_write(target) as copy:
+            shutil.copyfile(path, copy)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(6)}{_PARTIAL}{path.suffix}")
 
 
 def remove_partial(folder: Path) -> None:
@@ -164,6 +191,15 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: Mappin
         tensors: tensors by name.
         path: file to write.
         metadata: strings by name, stored in the file's header.
+
+    Raises:
+        OSError: as `atomic_write`.
     """
     with atomic_write(path) as partial:
-        safetensors.torch.save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
+        try:
+            safetensors.torch.save_file(dict(tensors), partial, metadata=None if metadata is None else dict(metadata))
+        except safetensors.SafetensorError as error:
+            found = _OS_ERROR.search(str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(partial)) from error

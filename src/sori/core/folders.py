@@ -1,9 +1,10 @@
 """Atomic creation of folders, which never removes files that sori did not make.
 
 A folder is built in a workshop folder beside its target, `.NAME.xxxxxxxx.partial`: `new` is the folder being built, and
-`old` the one it replaces, briefly and only where the file system cannot swap two folders in one step. A mark file,
-locked while its process runs, proves that a workshop was made by sori. After a crash, the next process that builds the
-same folder restores the old one and removes the workshop; until then `former` finds the old one.
+`old` the one it replaces, briefly and only where the file system cannot swap two folders in one step. Several files of
+one folder are built in a workshop inside it. A mark file, locked while its process runs, proves that a workshop was
+made by sori. After a crash, the next process that builds the same folder restores the old one and removes the workshop;
+until then `former` finds the old one.
 """
 
 import ctypes
@@ -21,6 +22,7 @@ from sori.core.files import flush
 
 _SUFFIX = ".partial"
 _NEW, _OLD, _MARK = "new", "old", "sori"
+_FILES = "files"
 _MARK_CONTENT = b"sori is building a folder here; once no sori is running, this one may be removed.\n"
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}\.partial", re.DOTALL)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -60,6 +62,31 @@ def whole_folder(target: Path, *, may_replace: Callable[[Path], None] | None = N
         check(target)
         _put(fresh, target, workshop / _OLD)
         flush(target.parent)
+
+
+@contextmanager
+def whole_files(folder: Path, *, last: str = "") -> Iterator[Path]:
+    """Yield an empty folder whose files, once all are complete, replace those of the same names in another folder.
+
+    After an error, nothing has changed; after a kill, the next call removes what was left.
+
+    Args:
+        folder: the folder of the files; it is created.
+        last: name of the file that is moved last, and shows that the others are there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / _FILES  # the names of workshops come from it; it is never made
+    _clear_abandoned(aside)
+    with _workshop(aside) as workshop:
+        fresh = workshop / _NEW
+        fresh.mkdir()
+        yield fresh
+        made = sorted(fresh.iterdir(), key=lambda path: path.name == last)
+        for path in made:
+            flush(path)
+        for path in made:
+            path.replace(folder / path.name)
+        flush(folder)
 
 
 def former(target: Path) -> Path | None:

@@ -129,7 +129,11 @@ def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
 
 
 def write_manifest(
-    folder: Path, rows: Iterable[tuple[Utterance, AudioInfo]], *, relative_to: Path | None = None
+    folder: Path,
+    rows: Iterable[tuple[Utterance, AudioInfo]],
+    *,
+    relative_to: Path | None = None,
+    place: Path | None = None,
 ) -> None:
     """Write utterances as Lhotse cuts; equal rows give equal bytes.
 
@@ -139,6 +143,7 @@ def write_manifest(
         folder: an existing folder; an existing list is replaced.
         rows: each utterance with the header of its file (the length is the decoded one).
         relative_to: root of the relative paths; None: the folder itself.
+        place: the folder that the list will be moved to, if it is another.
 
     Raises:
         ValueError: a recording is not below `relative_to`.
@@ -149,7 +154,8 @@ def write_manifest(
         gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file,
     ):
         for utterance, about in rows:
-            file.write(json.dumps(_cut(utterance, about, folder, relative_to), ensure_ascii=False).encode() + b"\n")
+            cut = _cut(utterance, about, place or folder, relative_to)
+            file.write(json.dumps(cut, ensure_ascii=False).encode() + b"\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

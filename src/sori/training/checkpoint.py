@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sori.core.files import atomic_write, write_tensors
+from sori.core.files import link_or_copy, write_tensors
 from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
 
@@ -49,7 +49,7 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
     try:
         _check_room(path.parent, needed)
         write_tensors(tensors, path, metadata={"format": str(FORMAT), "state": json.dumps(state)})
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise OSError(_cannot_write(path, needed, error)) from error
 
 
@@ -70,14 +70,9 @@ def keep_earlier(path: Path, step: int, folder: Path, *, number: int) -> None:
 
 
 def keep(path: Path, target: Path) -> None:
-    """Keep a checkpoint under another name, without a second copy on the disk where the file system has hard links."""
+    """Keep a checkpoint under another name; one that has this name is replaced whole or not at all."""
     target.parent.mkdir(exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(path)
-    except OSError:
-        with atomic_write(target) as partial:
-            shutil.copyfile(path, partial)
+    link_or_copy(path, target)
 
 
 def load(path: Path) -> Checkpoint:
@@ -179,7 +174,7 @@ def _check_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _cannot_write(path: Path, needed: int, error: Exception) -> str:
+def _cannot_write(path: Path, needed: int, error: OSError) -> str:
     free = shutil.disk_usage(path.parent).free
     last = "the last checkpoint is intact" if path.exists() else "no checkpoint has been written yet"
     return (

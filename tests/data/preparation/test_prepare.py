@@ -1,5 +1,6 @@
 """From recordings to a prepared folder: what is kept, how long ones are cut, and that sources stay untouched."""
 
+import errno
 import hashlib
 import json
 import os
@@ -157,6 +158,23 @@ def test_preparing_again_needs_overwrite(recordings, tmp_path):
         "report.md",
         "report.png",
     }
+
+
+@pytest.mark.parametrize("writer", ["write_report", "write_manifest"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space left"), KeyboardInterrupt()])
+def test_preparing_again_that_fails_leaves_the_older_lists(writer, error, recordings, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    prepare(recordings, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (recordings / "four.opus").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"sori.data.preparation.prepare.{writer}", fail)
+        with pytest.raises(type(error)):
+            prepare(recordings, tmp_path / "out", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert prepare(recordings, tmp_path / "out", overwrite=True).num_files == 4
 
 
 @pytest.mark.parametrize("name", ["report.md", "report.png", "flagged.jsonl", "cuts.jsonl.gz"])

@@ -20,6 +20,7 @@ from rich.progress import track
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.counts import require_count
 from sori.core.files import write_text
+from sori.core.folders import whole_files
 from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
 from sori.core.user_files import require_file
 from sori.data.batches.audio_cache import FOLDER as CACHE
@@ -106,18 +107,20 @@ def prepare(
     tagged = apply_rules(found.items, rules)
     checks = _check_all(found, reading, num_workers=num_workers, max_seconds=max_seconds)
     rows, flags = _select(found, checks, _Limits(language, min_seconds, max_seconds), tagged)
-    into.mkdir(parents=True, exist_ok=True)
-    (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder: removed first, written last
-    _write_lines(into / EXCLUDED, [row._asdict() for row in found.excluded])
-    _write_lines(into / FLAGGED, [flag._asdict() for flag in flags])
-    report = write_report(into, rows, found, flags, tags=tagged.counts, sources=listed)
+    with whole_files(into, last=CUTS) as fresh:
+        _write_lines(fresh / EXCLUDED, [row._asdict() for row in found.excluded])
+        _write_lines(fresh / FLAGGED, [flag._asdict() for flag in flags])
+        report = write_report(fresh, rows, found, flags, tags=tagged.counts, sources=listed, place=into)
+        if rows:
+            listing = ((row.utterance, row.about) for row in rows)
+            write_manifest(fresh, listing, relative_to=relative_to, place=into)
     if not rows:
+        (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder
         reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
         first = f"the first one: {found.excluded[0].path}, {found.excluded[0].detail}" if found.excluded else ""
         raise ValueError(
             f"none of the recordings can be used ({reasons}); {first}. Each is listed in {into / EXCLUDED}"
         )
-    write_manifest(into, ((row.utterance, row.about) for row in rows), relative_to=relative_to)
     return report
 
 

@@ -107,7 +107,14 @@ class Report:
 
 
 def write_report(
-    into: Path, rows: Sequence[Row], found: Found, flags: Sequence[Flag], *, tags: Counter[Tag], sources: list[str]
+    into: Path,
+    rows: Sequence[Row],
+    found: Found,
+    flags: Sequence[Flag],
+    *,
+    tags: Counter[Tag],
+    sources: list[str],
+    place: Path,
 ) -> Report:
     """Write `report.md` and `report.png` into a folder.
 
@@ -118,10 +125,11 @@ def write_report(
         flags: warnings about recordings that are kept.
         tags: conventions of annotators in the transcripts.
         sources: the sources as the user named them.
+        place: the prepared folder, to which the files will be moved.
     """
     utterances = [row.utterance for row in rows]
     report = Report(
-        folder=into,
+        folder=place,
         num_utterances=len(rows),
         num_files=len({utterance.path for utterance in utterances}),
         hours=_hours(utterances),
