@@ -64,7 +64,8 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     RESULTS.mkdir(exist_ok=True)
     about = {
-        "command": "python benchmarks/prepare_speed.py " + " ".join(sys.argv[1:]),
+        "source": args.folder and args.folder.name,
+        "workers": args.workers,
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "load_at_the_end": os.getloadavg()[0],
         "versions": {"sori": sori.__version__, "python": platform.python_version()},
