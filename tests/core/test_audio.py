@@ -169,3 +169,23 @@ def test_a_missing_file_and_a_text_file_are_named(tmp_path):
         ValueError, match=r"note\.wav: expected a sound file.*18 bytes.*the content is text.*ffmpeg -i note\.wav"
     ):
         audio.info(text)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
+@pytest.mark.parametrize("seconds", [0.3001, 8.0, 12.3457])
+def test_zeros_are_not_resampled_and_have_the_length_of_other_samples(tmp_path, monkeypatch, rate, seconds):
+    zeros = np.zeros(round(rate * seconds))
+    expected = audio.read(write(tmp_path / "almost.wav", zeros + 1e-30, rate))
+    monkeypatch.setattr(soxr, "resample", lambda *_, **__: pytest.fail("resampled"))
+    found = audio.read(write(tmp_path / "zeros.wav", zeros, rate))
+    assert not found.any()
+    assert len(found) == len(expected) == audio.info(tmp_path / "zeros.wav").num_samples
+
+
+def test_zeros_beside_sound_change_nothing(tmp_path):
+    noise = 0.1 * RNG.standard_normal(44_100 * 5)
+    path = write(tmp_path / "a.wav", np.concatenate([np.zeros(44_100 * 9), noise, np.zeros(44_100 * 9)]), 44_100)
+    found = audio.read(path).numpy()
+    expected = soxr.resample(soundfile.read(path, dtype="float32")[0], 44_100, 16_000, quality="HQ")
+    assert np.abs(found - expected[: len(found)]).max() < 1e-6
+    assert np.abs(found[9 * 16_000 - 2000 : 9 * 16_000]).max() > 0  # the filter rings before the sound begins

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from sori.core import audio
+from sori.core.sound import decoders
 from sori.core.sound.containers import examine
 from sori.core.sound.sound_error import SoundError
 
@@ -232,3 +233,28 @@ def test_what_is_no_sound_is_named(tmp_path):
         with pytest.raises(SoundError) as error:
             examine(path)
         assert error.value.reason == reason
+
+
+CODED = [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "GSM610")]
+
+
+@pytest.mark.parametrize(("container", "coding"), CODED)
+def test_short_files_are_read_without_asking_for_much_more_than_they_have(tmp_path, monkeypatch, container, coding):
+    rate = 8_000 if coding == "GSM610" else RATE
+    (tmp_path / "a").write_bytes(encoded(noise(1, 0.5, rate), container, coding, rate))
+    asked, read = [], decoders._SoundFile.read
+    monkeypatch.setattr(decoders._SoundFile, "read", lambda file, num, **kw: asked.append(num) or read(file, num, **kw))
+    decoder = decoders.open_decoder(tmp_path / "a")
+    whole = np.concatenate([decoder.read(1 << 20), decoder.read(1 << 20)])
+    decoder.close()
+    assert len(whole) >= 0.5 * rate
+    assert sum(asked) <= len(whole) + 2  # libsndfile would fill the rest with zeros, which takes longer than decoding
+
+
+def test_a_file_with_more_frames_than_the_decoder_announces_is_read_to_the_end(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(wav(PCM, len(PCM)))
+    monkeypatch.setattr(decoders._SoundFile, "frames", 1000)
+    decoder = decoders.LibsndfileDecoder(str(tmp_path / "a.wav"), examine(tmp_path / "a.wav"))
+    parts = [decoder.read(1 << 20), decoder.read(1 << 20)]
+    decoder.close()
+    assert [len(part) for part in parts] == [len(PCM) // 2, 0]

@@ -175,6 +175,28 @@ def test_every_codec_of_ffmpeg(sources, tmp_path, suffix, channels, streamed):
         check(target, least_rate=rate)
 
 
+@pytest.mark.parametrize(
+    ("container", "flags", "delay"),
+    [
+        ("mp4", "faststart", 0),
+        ("mp4", "frag_keyframe+empty_moov+delay_moov", 0),
+        ("mp4", "frag_keyframe+empty_moov", 1024),
+        ("adts", None, 1024),
+    ],
+)
+def test_the_delay_of_the_encoder_is_removed_where_the_file_states_it(tmp_path, container, flags, delay):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg")
+    click = np.zeros(3 * 16_000)
+    click[20_000:20_400] = 0.5 * np.sin(0.3 * np.arange(400))
+    soundfile.write(tmp_path / "click.wav", click, 16_000)
+    options = ["-movflags", flags] if flags else []
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "click.wav", "-c:a", "aac", *options, "-f", container]
+    subprocess.run([*command, tmp_path / "click.m4a"], check=True)
+    found = audio.read(tmp_path / "click.m4a").numpy()
+    assert np.correlate(found, click[19_900:20_500]).argmax() - 19_900 == pytest.approx(delay, abs=2)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_encoders(sources, tmp_path, name, channels):

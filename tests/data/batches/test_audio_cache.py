@@ -1,7 +1,9 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from sori.data.batches import audio_cache
+from sori.data.batches import audio_cache, cache_index
 from sori.data.batches.loader import CropBatches, FileReader
 from sori.data.batches.sampler import DataConfig
 from sori.data.manifest import Utterance
@@ -51,15 +53,94 @@ def test_a_cache_reads_any_part_of_its_utterances_in_any_order_and_without_the_f
     assert torch.equal(reader(0, 5, 100), expected)
 
 
+def other_samples(path):
+    """Write other samples of the same number into a file."""
+    samples, rate = soundfile.read(path, dtype="int16")
+    soundfile.write(path, samples[::-1], rate, subtype="PCM_16")
+
+
 def test_utterances_not_in_the_cache_or_changed_files_make_a_new_cache(utterances, tmp_path):
     audio_cache.build(utterances[:3], tmp_path)
     assert audio_cache._find(tmp_path, utterances) is None
     assert audio_cache._find(tmp_path, utterances[:3]) is not None
-    os.utime(tmp_path / "1.wav", ns=(1, 1))
+    os.utime(tmp_path / "1.wav", ns=(1, 1))  # touched: the content is the same
+    assert audio_cache._find(tmp_path, utterances[:3]) is not None
+    other_samples(tmp_path / "1.wav")
     assert audio_cache._find(tmp_path, utterances[:3]) is None
     assert audio_cache._find(tmp_path, utterances[:1]) is not None
     audio_cache.build(utterances[:3], tmp_path)
     assert audio_cache._find(tmp_path, utterances[:3]) is not None
+
+
+@pytest.fixture
+def never_built(monkeypatch):
+    def forbid():
+        monkeypatch.setattr(audio_cache, "build", lambda *_: pytest.fail("built again"))
+
+    return forbid
+
+
+def moved(utterances, folder):
+    return [u._replace(path=str(folder / u.path.rsplit("/", 1)[1])) for u in utterances]
+
+
+@pytest.mark.parametrize("keeps_times", [True, False])
+def test_a_cache_moves_with_its_recordings(utterances, tmp_path, never_built, monkeypatch, keeps_times):
+    expected = FileReader(utterances)(2, 5, 100)
+    (tmp_path / "old").mkdir()
+    audio_cache.build(utterances, tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "elsewhere").mkdir()
+    for utterance in utterances:
+        (shutil.copy2 if keeps_times else shutil.copy)(utterance.path, tmp_path / "elsewhere")
+        Path(utterance.path).unlink()
+    never_built()
+    here = moved(utterances, tmp_path / "elsewhere")
+    assert torch.equal(audio_cache.open_audio(here, folder=tmp_path / "new", policy="auto")(2, 5, 100), expected)
+    # Their places are now in the list, so that they are not read again, and can be removed.
+    monkeypatch.setattr(cache_index, "content_digest", lambda *_: pytest.fail("read again"))
+    assert audio_cache.open_audio(here[:1], folder=tmp_path / "new", policy="auto")(0, 0, 10) is not None
+    Path(here[2].path).unlink()
+    assert torch.equal(audio_cache.open_audio(here, folder=tmp_path / "new", policy="auto")(2, 5, 100), expected)
+
+
+def test_other_files_of_the_same_names_and_sizes_are_not_taken_from_a_cache(utterances, tmp_path):
+    audio_cache.build(utterances, tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    for utterance in utterances:
+        shutil.copy2(utterance.path, tmp_path / "elsewhere")
+    here = moved(utterances, tmp_path / "elsewhere")
+    other_samples(here[1].path)
+    os.utime(here[1].path, ns=(Path(utterances[1].path).stat().st_mtime_ns,) * 2)
+    assert audio_cache._find(tmp_path, here) is None
+    reader = audio_cache.open_audio(here, folder=tmp_path, policy="always")
+    assert torch.equal(reader(1, 0, 500), FileReader(here)(1, 0, 500))
+
+
+def test_copies_of_a_file_share_its_samples_in_a_cache(utterances, tmp_path):
+    audio_cache.build(utterances, tmp_path)
+    shutil.copy(utterances[0].path, tmp_path / "copy.wav")
+    both = [utterances[0], utterances[0]._replace(id="copy", path=str(tmp_path / "copy.wav"))]
+    for _ in range(2):
+        reader = audio_cache._find(tmp_path, both, noting=True)
+        assert torch.equal(reader(0, 0, 500), reader(1, 0, 500))
+
+
+def test_a_cache_without_digests_is_valid_where_it_was_and_is_built_again_elsewhere(utterances, tmp_path):
+    audio_cache.build(utterances, tmp_path)
+    (index,) = (tmp_path / audio_cache.FOLDER).glob("*.json")
+    held = json.loads(index.read_text())
+    held["files"] = {path: stamp[:2] for path, stamp in held["files"].items()}
+    index.write_text(json.dumps(held))
+    expected = FileReader(utterances)(1, 5, 100)
+    assert torch.equal(audio_cache._find(tmp_path, utterances, noting=True)(1, 5, 100), expected)
+    (tmp_path / "elsewhere").mkdir()
+    for utterance in utterances:
+        shutil.copy2(utterance.path, tmp_path / "elsewhere")
+    here = moved(utterances, tmp_path / "elsewhere")
+    assert audio_cache._find(tmp_path, here) is None
+    reader = audio_cache.open_audio(here, folder=tmp_path, policy="always")
+    assert torch.equal(reader(1, 5, 100), FileReader(here)(1, 5, 100))
 
 
 def test_an_interrupted_build_leaves_nothing(utterances, tmp_path):
@@ -205,7 +286,7 @@ def test_unfinished_caches_are_removed_by_the_next_builder_and_other_files_kept(
 BUILD = """
 import sys, time
 from pathlib import Path
-from sori.data.batches import audio_cache
+from sori.data.batches import audio_cache, cache_index
 from sori.data.manifest import Utterance
 
 build = audio_cache.build

@@ -144,6 +144,23 @@ def test_several_sources_with_equal_names(recordings, tmp_path):
     assert (row["path"], row["reason"]) == (str(other / "gone.wav"), "missing")
 
 
+def test_a_prepared_folder_as_the_source_is_named(recordings, tmp_path):
+    prepare(recordings, tmp_path / "p")
+    for source in ("p", "p/cuts.jsonl.gz"):
+        for into, overwrite in (("q", False), ("p", True)):
+            with pytest.raises(ValueError, match=r"p is prepared already: .*--data .*name them as the source"):
+                prepare([recordings, tmp_path / source], tmp_path / into, overwrite=overwrite)
+    assert not (tmp_path / "q").exists()
+    (tmp_path / "p/excluded.jsonl").unlink()  # as Lhotse writes it
+    with pytest.raises(ValueError, match=r"a list of Lhotse cuts, which needs no preparation: .*--data "):
+        prepare(tmp_path / "p/cuts.jsonl.gz", tmp_path / "q")
+
+
+def test_recordings_beside_a_list_of_lhotse_are_read(recordings, tmp_path):
+    (recordings / "cuts.jsonl.gz").write_bytes(b"")
+    assert prepare(recordings, tmp_path / "q").num_files == 5
+
+
 def test_preparing_again_needs_overwrite(recordings, tmp_path):
     prepare(recordings, tmp_path / "out")
     with pytest.raises(ValueError, match=r"was prepared before; .* --overwrite"):
@@ -259,6 +276,27 @@ def test_recordings_with_a_warning_are_kept_and_flagged(tmp_path):
     assert len(read_manifest(tmp_path / "out")) == 6
 
 
+def test_faint_speech_is_kept_and_steady_noise_of_its_level_is_silent(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    envelope = np.repeat([1e-5, 2e-4, 1e-5, 1.5e-4, 1e-5], RATE // 2)  # -100 dB, and -74 dB as a distant speaker
+    speech = 10 * noise(2.5, 1) * envelope
+    zeros = np.concatenate([np.zeros(RATE), 2e-3 * noise(2.0, 2)])
+    for name, waveform in {
+        "faint": speech,
+        "nothing": speech / 10,
+        "steady": 2e-3 * noise(2.0, 3),
+        "zeros": zeros,
+    }.items():
+        soundfile.write(folder / f"{name}.wav", waveform, RATE, subtype="FLOAT")
+    prepare(folder, tmp_path / "out")
+    (flag,) = [row for row in lines(tmp_path / "out/flagged.jsonl") if row["warning"] == "very quiet"]
+    assert [u.id for u in read_manifest(tmp_path / "out")] == [flag["id"]] == ["faint"]
+    assert {row["id"]: row["reason"] for row in lines(tmp_path / "out/excluded.jsonl")} == dict.fromkeys(
+        ("nothing", "steady", "zeros"), "silent"
+    )
+
+
 def two_channels(path, first, second, rate=RATE):
     soundfile.write(path, np.stack([first, second], axis=1), rate)
 
@@ -316,6 +354,17 @@ def test_segments_of_one_file_are_decoded_once(tmp_path):
     assert len(checks.check(str(folder / "a.mp3"), segments=segments)) == 39
     monkeypatched.undo()
     assert len(reads) == 1
+
+
+def test_what_is_found_out_about_an_hour_is_small_and_equal_in_the_next_process(tmp_path):
+    rate = 1_000
+    levels = np.tile(np.repeat([0.1, 1e-4], [2 * rate, rate]), 1_200)
+    soundfile.write(tmp_path / "hour.wav", levels * np.random.default_rng(0).standard_normal(len(levels)), rate)
+    (finding,) = checks.check(str(tmp_path / "hour.wav"), max_seconds=30.0)
+    assert len(finding.pieces) > 120
+    sent = json.dumps(checks.as_json(finding))
+    assert len(sent) < 10_000
+    assert checks.from_json(json.loads(sent)) == finding
 
 
 def test_float_recordings_above_full_scale_are_not_clipped(tmp_path):

@@ -38,6 +38,17 @@ def test_digital_silence_does_not_hide_the_pauses():
     assert silences(levels)[303:347].all()
 
 
+@pytest.mark.parametrize("nothing_db", [-120.0, -90.0, -75.0])
+def test_hours_of_nothing_are_silent_but_for_the_little_that_was_said(nothing_db):
+    levels = np.random.default_rng(0).normal(nothing_db, 1, 360_000)
+    assert cut(levels, max_frames=2_000) == []
+    levels[200_000:200_300] = SPEECH_DB
+    pieces = cut(levels, max_frames=2_000)
+    assert pieces[0][0] < 200_000
+    assert pieces[-1][1] > 200_300
+    assert sum(stop - first for first, stop in pieces) <= 6_000
+
+
 def test_steady_noise_has_no_silence_and_is_cut_at_its_lowest():
     levels = np.random.default_rng(0).normal(-30, 1, 5_000)
     levels[1_600:1_610] -= 3

@@ -28,7 +28,7 @@ for line in sys.stdin:
         for _ in range(10):
             time.sleep(0.5)
             print("alive", flush=True)
-    print(json.dumps([{"detail": f"{path} by {os.getpid()}", "warnings": [], "levels": [1, 2]}]), flush=True)
+    print(json.dumps([{"detail": f"{path} by {os.getpid()}", "warnings": [], "pieces": [[1, 2]]}]), flush=True)
 """
 
 
@@ -48,7 +48,7 @@ def test_a_crash_and_a_hang_cost_one_file_each(num_workers):
     assert found[1].detail == "its process ended with status -11"
     assert found[3].detail == "no answer within 3 s"
     assert [found[i].detail.split(" by ")[0] for i in (0, 2, 4, 7)] == ["a", "b", "c", "d"]
-    assert found[0].levels == (1, 2)
+    assert found[0].pieces == ((1, 2),)
 
 
 def test_a_long_file_may_take_long_while_it_is_being_decoded():

@@ -43,16 +43,19 @@ def test_ljspeech_as_it_is_distributed(tmp_path):
 
 
 def test_segments_channels_and_unsupported_sources(tmp_path, monkeypatch):
+    four = sound(tmp_path / "four.wav", seconds=3.0, channels=4)
     two, one = sound(tmp_path / "two.wav", seconds=3.0, channels=2), sound(tmp_path / "one.wav", seconds=3.0)
-    left, mono, alone = (lhotse.Recording.from_file(path) for path in (two, one, sound(tmp_path / "alone.wav")))
+    files = [lhotse.Recording.from_file(path) for path in (two, one, sound(tmp_path / "alone.wav"), four)]
     piped = lhotse.Recording("piped", [lhotse.AudioSource("command", [0], "cat x")], 16_000, 16_000, 1.0)
     said = [
         lhotse.SupervisionSegment("s1", "one", 0.5, 1.0, text="hi", speaker="x"),
         lhotse.SupervisionSegment("s2", "two", 0.5, 1.0, channel=1),
         lhotse.SupervisionSegment("s3", "piped", 0.0, 1.0),
         lhotse.SupervisionSegment("s4", "nowhere", 0.0, 1.0),
+        lhotse.SupervisionSegment("s5", "two", 0.5, 1.0, channel=[0, 1]),
+        lhotse.SupervisionSegment("s6", "four", 0.5, 1.0, channel=[0, 2]),
     ]
-    recordings = lhotse.RecordingSet.from_recordings([left, mono, alone, piped])
+    recordings = lhotse.RecordingSet.from_recordings([*files, piped])
 
     def prepare_pretended(corpus_dir, output_dir):
         return {"eng": {"test": {"recordings": recordings, "supervisions": said}}}
@@ -61,10 +64,12 @@ def test_segments_channels_and_unsupported_sources(tmp_path, monkeypatch):
     found = read_corpus("pretended", tmp_path)
     assert found.items == [
         Item("s1", one, 0.5, 1.0, "hi", "x", None, "test", is_official=True),
+        Item("s2", two, 0.5, 1.0, None, None, None, "test", is_official=True, channel=1),
+        Item("s5", two, 0.5, 1.0, None, None, None, "test", is_official=True),
         Item("alone", str(tmp_path / "alone.wav"), split="test", is_official=True),
     ]
     assert {(row.id, row.reason) for row in found.excluded} == {
-        ("s2", "one channel of several"),
+        ("s6", "some channels of several"),
         ("piped", "unsupported format"),
         ("s4", "missing"),
     }

@@ -32,6 +32,25 @@ def test_a_folder_of_folders(tmp_path):
     assert found.others == {".jpg": 1, ".txt": 1, "hidden": 1}
 
 
+@pytest.mark.parametrize(
+    ("place", "speaker"),
+    [
+        ("data", None),
+        ("wavs", None),
+        ("Train-Clean-5", None),
+        ("anna/wav", "anna"),
+        ("anna/wav48/test", "anna"),
+        ("clips/bo", "bo"),
+        ("wavell", "wavell"),
+        ("data entry", "data entry"),
+        ("17", "17"),
+    ],
+)
+def test_folders_that_say_what_is_in_them_are_no_speakers(tmp_path, place, speaker):
+    touch(tmp_path, f"{place}/a.wav")
+    assert [item.speaker for item in read_folder(tmp_path).items] == [speaker]
+
+
 def test_librispeech_folders(tmp_path):
     touch(tmp_path, "1089/134686/1089-134686-0000.flac", "1089/134686/1089-134686-0001.flac")
     lines = "1089-134686-0000 HE HOPED\n1089-134686-0001 STUFF IT\n1089-134686-0002 GONE\n"

@@ -21,6 +21,7 @@ _EXACT = frozenset("PCM_S8 PCM_U8 PCM_16 PCM_24 PCM_32 FLOAT DOUBLE ULAW ALAW".s
 _SEEK_ERRORS = (39, 158)
 """libsndfile's error codes for a position outside the file, as a truncated FLAC file causes them."""
 _CAREFUL_FRAMES = 1024
+_BLOCK_FRAMES = 1 << 16
 _UNKNOWN_LENGTH = 1 << 60
 _FORGIVEN = 0.01
 """Fraction of packets that may be undecodable: where files were joined, decoders miss what came before."""
@@ -121,7 +122,7 @@ class LibsndfileDecoder:
         parts, remaining = [np.zeros((0, self.num_channels), np.float32)], num_frames
         while remaining > 0:
             try:
-                wanted = min(remaining, _CAREFUL_FRAMES) if self._is_careful else remaining
+                wanted = min(remaining, self._step())
                 block = self._file.read(wanted, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 if not self._is_careful:
@@ -159,6 +160,16 @@ class LibsndfileDecoder:
         if self._virtual is not None:
             self._virtual.close()
             self._virtual = None
+
+    def _step(self) -> int:
+        """Return how many frames to ask for: libsndfile fills what the file does not have with zeros, which takes time.
+
+        One more than announced shows the end; a file that has more than announced is read in blocks.
+        """
+        if self._is_careful:
+            return _CAREFUL_FRAMES
+        announced = self._file.frames - (self.position - self._part_start)
+        return announced + 1 if announced >= 0 else _BLOCK_FRAMES
 
     def _begin_careful_reading(self) -> None:
         """Read few frames at a time from now on, because an error loses all frames of the same call."""

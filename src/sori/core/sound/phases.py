@@ -18,7 +18,7 @@ class Phases:
 
     def add(self, block: Array) -> None:
         """Add a block, `frame channel`; only two channels are compared."""
-        if block.shape[1] == 2:
+        if block.shape[1] == 2 and block.any():
             first, second = block[:, 0].astype("f8"), block[:, 1].astype("f8")
             self._first += float(first @ first)
             self._second += float(second @ second)

@@ -88,9 +88,13 @@ class Waveform:
         frames = self._frames(first, end + self._margin * self._down)
         if self._margin:
             skip = (begin - first) // self._down * self._up
-            resampled = soxr.resample(frames, self.decoder.sample_rate, SAMPLE_RATE, quality="HQ")
             length = (first + len(frames)) * SAMPLE_RATE // self.decoder.sample_rate - number * _BLOCK
-            block = np.ascontiguousarray(resampled[skip : skip + max(0, min(length, _BLOCK))])
+            length = max(0, min(length, _BLOCK))
+            if frames.any():
+                resampled = soxr.resample(frames, self.decoder.sample_rate, SAMPLE_RATE, quality="HQ")
+                block = np.ascontiguousarray(resampled[skip : skip + length])
+            else:  # hours of zeros are the same at every rate
+                block = np.zeros(length, np.float32)
         else:
             block = frames
         self._blocks[number] = block

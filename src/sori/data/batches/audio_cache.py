@@ -4,7 +4,7 @@ A cache is one file of samples, utterance after utterance, and one JSON file tha
 utterance are multiplied by the power of two that brings its peak just below full scale: float recordings above full
 scale are not clipped, quiet ones keep their resolution, and 16-bit samples stay what they are. The JSON file is written
 last, and both files are renamed into place, so an interrupted build is never used as a cache. Caches are stored in the
-folder `pcm16` of the prepared folder and may be deleted at any time.
+folder `pcm16` of the prepared folder and may be deleted at any time; they can be moved with it (`cache_index.py`).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -24,10 +24,21 @@ from rich.progress import Progress
 
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
-from sori.core.files import atomic_write, read_json, remove_partial, write_json
+from sori.core.files import atomic_write, remove_partial
 from sori.core.locks import locked
 from sori.core.log import logger
 from sori.core.shapes import Float, Tensor
+from sori.data.batches.cache_index import (
+    Index,
+    Key,
+    Stamp,
+    content_digest,
+    located,
+    note_new_places,
+    read_index,
+    stamps_of,
+    write_index,
+)
 from sori.data.batches.loader import FileReader, Reader, prefetch
 from sori.data.manifest import Utterance
 
@@ -44,18 +55,6 @@ _PARTIAL = re.compile(r"[0-9a-f]+\.\d+\.partial")
 _LARGEST_EXPONENT = 30
 _SECONDS_AT_ONCE = 600.0
 """Length of the longest run of utterances of one file that is decoded at once."""
-
-Key = tuple[str, float, int, int | None]
-"""Path, start in seconds, length in samples and channel, which identify the audio of an utterance."""
-
-
-class _Index(NamedTuple):
-    """What the JSON file of a cache lists."""
-
-    keys: list[Key]
-    exponents: list[int]
-    """The samples of an utterance were multiplied by two to the power of this."""
-    stamps: dict[str, list[int]]
 
 
 def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal["auto", "always", "never"]) -> Reader:
@@ -74,7 +73,7 @@ def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal
     files = FileReader(utterances)
     if policy == "never":
         return files
-    if distributed.rank() == 0 and _find(folder, utterances) is None and _wanted(files, folder, policy):
+    if distributed.rank() == 0 and _find(folder, utterances, noting=True) is None and _wanted(files, folder, policy):
         with locked(folder / FOLDER / _LOCK, wait=True):
             _clear_abandoned(folder / FOLDER)
             if _find(folder, utterances) is None:  # another process may have built it meanwhile
@@ -92,7 +91,7 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
     target = folder / FOLDER / hashlib.blake2b(repr(keys).encode(), digest_size=8).hexdigest()
     target.parent.mkdir(parents=True, exist_ok=True)
     samples, index = target.with_suffix(".bin"), target.with_suffix(".json")
-    stamps = _stamps(unique)
+    stamps = stamps_of(u.path for u in unique)
     index.unlink(missing_ok=True)
     with (
         atomic_write(samples) as partial,
@@ -100,13 +99,14 @@ def build(utterances: Sequence[Utterance], folder: Path) -> None:
         Progress(console=Console(stderr=True), disable=not _terminal()) as progress,
     ):
         bar = progress.add_task("decoding once", total=len(unique))
-        runs = _Runs(FileReader(unique))
+        runs = _Runs(FileReader(unique), stamps)
         for run in prefetch(runs, range(len(runs.rows)), num_threads=os.cpu_count() or 1):
             for exponent, samples_of_one in run:
                 exponents.append(exponent)
                 file.write(samples_of_one.tobytes())
                 progress.advance(bar)
-    write_json(index, {"utterances": keys, "exponents": exponents, "files": stamps}, indent=None)
+    files: dict[str, Stamp] = {path: (*stamp, content_digest(path, *stamp)) for path, stamp in stamps.items()}
+    write_index(index, Index(keys, exponents, files))
 
 
 def _clear_abandoned(folder: Path) -> None:
@@ -123,13 +123,12 @@ class PcmReader:
 
     Args:
         path: file of the samples.
-        places: first sample of each utterance's audio, and its exponent.
-        utterances: the utterances to which row numbers refer.
+        places: first sample of each utterance's audio, and its exponent, by row number.
     """
 
-    def __init__(self, path: Path, places: Mapping[Key, tuple[int, int]], utterances: Sequence[Utterance]) -> None:
+    def __init__(self, path: Path, places: Sequence[tuple[int, int]]) -> None:
         self._samples = np.memmap(path, dtype="<i2", mode="r")
-        self._places = np.array([places[_key(u)] for u in utterances], dtype=np.int64)
+        self._places = np.array(places, dtype=np.int64)
 
     def __call__(self, row: int, first: int, num_samples: int) -> Float[Tensor, " sample"]:
         """See `loader.Reader`."""
@@ -142,8 +141,8 @@ class PcmReader:
 class _Runs:
     """Runs of utterances of the same file by number: exponents and 16-bit samples of each."""
 
-    def __init__(self, reader: FileReader) -> None:
-        self.reader = reader
+    def __init__(self, reader: FileReader, stamps: Mapping[str, tuple[int, int]]) -> None:
+        self.reader, self.stamps = reader, stamps
         self.rows: list[list[int]] = []
         """Rows of each run."""
         last, seconds = "", 0.0
@@ -155,6 +154,9 @@ class _Runs:
             self.rows[-1].append(row)
 
     def __getitem__(self, number: int) -> list[tuple[int, np.ndarray]]:
+        path = self.reader.utterances[self.rows[number][0]].path
+        if path in self.stamps:
+            content_digest(path, *self.stamps[path])  # remembered; read here, where it is done in several threads
         return [self._samples(row) for row in self.rows[number]]
 
     def _samples(self, row: int) -> tuple[int, np.ndarray]:
@@ -175,37 +177,35 @@ def _exponent(waveform: Float[Tensor, " sample"]) -> int:
     return max(-_LARGEST_EXPONENT, min(_LARGEST_EXPONENT, exponent))
 
 
-def _find(folder: Path, utterances: Sequence[Utterance]) -> PcmReader | None:
-    """Return a reader of a complete and current cache that contains all the utterances, or None."""
-    wanted = {_key(u) for u in utterances}
-    now: dict[str, list[int]] | None = None
-    for index in sorted((folder / FOLDER).glob("*.json")):
-        keys, exponents, stamps = _read_index(index)
-        samples = index.with_suffix(".bin")
-        lengths = np.array([num_samples for _, _, num_samples, _ in keys], dtype=np.int64)
-        if not wanted <= set(keys) or not samples.is_file() or samples.stat().st_size != 2 * int(lengths.sum()):
+def _find(folder: Path, utterances: Sequence[Utterance], *, noting: bool = False) -> PcmReader | None:
+    """Return a reader of a complete and current cache that contains all the utterances, or None.
+
+    Args:
+        folder: folder of the caches.
+        utterances: the utterances.
+        noting: whether to write into its list where its files are now.
+    """
+    paths, stretches = {u.path for u in utterances}, {_key(u)[1:] for u in utterances}
+    now: dict[str, tuple[int, int]] | None = None
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        index, samples = read_index(path), path.with_suffix(".bin")
+        lengths = np.array([num_samples for _, _, num_samples, _ in index.keys], dtype=np.int64)
+        if not stretches <= {key[1:] for key in index.keys}:
             continue
-        now = _stamps(utterances) if now is None else now
-        # Files that were removed are ignored: the cache is used without them.
-        if all(stamps.get(path) == stamp for path, stamp in now.items()):
-            offsets = (np.cumsum(lengths) - lengths).tolist()
-            return PcmReader(samples, dict(zip(keys, zip(offsets, exponents, strict=True), strict=True)), utterances)
+        if not samples.is_file() or samples.stat().st_size != 2 * int(lengths.sum()):
+            continue
+        now = stamps_of(paths) if now is None else now
+        places = located(index, now, paths)
+        if places is None:
+            continue
+        offsets = (np.cumsum(lengths) - lengths).tolist()
+        listed = dict(zip(index.keys, zip(offsets, index.exponents, strict=True), strict=True))
+        wanted = [(places[u.path], *_key(u)[1:]) for u in utterances]
+        if all(key in listed for key in wanted):
+            if noting:
+                note_new_places(path, index, places, now)
+            return PcmReader(samples, [listed[key] for key in wanted])
     return None
-
-
-def _read_index(index: Path) -> _Index:
-    """Return the utterances and the files of a cache; none of a damaged one, which is then built again."""
-    try:
-        held = read_json(index)
-        keys: list[Key] = [
-            (str(path), float(start), int(num_samples), channel[0] if channel else None)
-            for path, start, num_samples, *channel in held["utterances"]  # without channels up to version 0.1
-        ]
-        exponents = [int(exponent) for exponent in held.get("exponents", [0] * len(keys))]
-        return _Index([key for key, _ in zip(keys, exponents, strict=True)], exponents, dict(held["files"]))
-    except (ValueError, TypeError, KeyError) as error:
-        logger.warning("%s is damaged (%s): the recordings are decoded again", index, error)
-        return _Index([], [], {})
 
 
 def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) -> bool:
@@ -244,18 +244,6 @@ def decoding_speed(files: FileReader, *, num_tried: int = 8, max_seconds: float 
 
 def _key(utterance: Utterance) -> Key:
     return utterance.path, utterance.start, utterance.num_samples, utterance.channel
-
-
-def _stamps(utterances: Sequence[Utterance]) -> dict[str, list[int]]:
-    """Return size and modification time of each sound file that exists."""
-    stamps = {}
-    for path in {u.path for u in utterances}:
-        try:
-            found = Path(path).stat()
-        except FileNotFoundError:
-            continue
-        stamps[path] = [found.st_size, found.st_mtime_ns]
-    return stamps
 
 
 def _terminal() -> bool:

@@ -13,7 +13,8 @@ from sori.core.sound.decoders import Array, Decoder, open_decoder
 from sori.core.sound.phases import Phases
 from sori.core.sound.sound_error import SoundError
 from sori.core.sound.waveforms import mono
-from sori.data.preparation.sound_statistics import SoundStatistics
+from sori.data.preparation import segments as silences
+from sori.data.preparation.sound_statistics import LEVELS_PER_SECOND, SoundStatistics
 
 MEMORY_BYTES = 4 << 30
 SLACK_SECONDS = 0.05
@@ -54,8 +55,8 @@ class Finding(NamedTuple):
     """Root mean square, in dB of full scale."""
     digest: str = ""
     """Equal for equal waveforms, whatever the container."""
-    levels: tuple[int, ...] = ()
-    """Level of each 10 ms in whole dB, if requested."""
+    pieces: tuple[tuple[int, int], ...] | None = None
+    """First and last 10 ms of each piece of a long segment, cut at silences; None: short, or not to be cut."""
     segment: int = 0
     """Number of the segment in the request."""
     channel: int | None = None
@@ -66,7 +67,7 @@ def check(
     path: str,
     *,
     segments: Sequence[Segment] = (Segment(),),
-    levels_over: float = math.inf,
+    max_seconds: float = math.inf,
     channels: Channels = "average",
     keep_truncated: bool = False,
     progress: Callable[[], None] = lambda: None,
@@ -76,7 +77,7 @@ def check(
     Args:
         path: the file.
         segments: the segments, by default the whole file.
-        levels_over: also return the level of each 10 ms of segments longer than this (seconds).
+        max_seconds: longer segments are also cut at silences, into pieces of at most this length.
         channels: average the channels of a segment, or examine each of them as a recording of its own. Where two
             channels of opposite phase would cancel out, the louder one is used.
         keep_truncated: use what is there of files that are cut off.
@@ -91,7 +92,7 @@ def check(
     try:
         decoder = open_decoder(path)
         try:
-            return _Examination(decoder, path, segments, levels_over, progress).findings(channels, keep_truncated)
+            return _Examination(decoder, path, segments, max_seconds, progress).findings(channels, keep_truncated)
         finally:
             decoder.close()
     except SoundError as error:
@@ -134,11 +135,11 @@ class _Examination:
         decoder: Decoder,
         path: str,
         segments: Sequence[Segment],
-        levels_over: float,
+        max_seconds: float,
         progress: Callable[[], None],
     ) -> None:
         self.decoder, self.path, self.segments = decoder, path, segments
-        self.levels_over, self.progress = levels_over, progress
+        self.max_seconds, self.progress = max_seconds, progress
         self.num_frames = 0
         self.error: SoundError | None = None
 
@@ -219,10 +220,14 @@ class _Examination:
             seconds=seconds,
             level_db=round(statistics.level_db, 1),
             digest=statistics.digest(),
-            levels=statistics.levels() if seconds > self.levels_over else (),
+            pieces=self._pieces(statistics) if seconds > self.max_seconds else None,
             segment=track.number,
             channel=track.channel,
         )
+
+    def _pieces(self, statistics: SoundStatistics) -> tuple[tuple[int, int], ...]:
+        """Cut a long segment here, because its levels are large: 360,000 for each hour."""
+        return tuple(silences.cut(statistics.levels(), max_frames=int(self.max_seconds * LEVELS_PER_SECOND)))
 
     def _incomplete(self, track: _Track, keep_truncated: bool) -> Iterator[str]:
         """Yield a warning about a segment that is not complete but kept; raise the reason to leave it out."""
@@ -251,4 +256,13 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any]) -> Finding:
     """Return the finding that `as_json` was given."""
-    return Finding(**(values | {"warnings": tuple(values["warnings"]), "levels": tuple(values["levels"])}))
+    pieces = values.get("pieces")
+    return Finding(
+        **(
+            values
+            | {
+                "warnings": tuple(values["warnings"]),
+                "pieces": None if pieces is None else tuple((first, stop) for first, stop in pieces),
+            }
+        )
+    )

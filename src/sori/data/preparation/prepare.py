@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
@@ -25,7 +24,6 @@ from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
 from sori.core.user_files import require_file
 from sori.data.batches.audio_cache import FOLDER as CACHE
 from sori.data.manifest import CUTS, Utterance, relative_path, write_manifest
-from sori.data.preparation import segments
 from sori.data.preparation.checks import Finding
 from sori.data.preparation.sound_statistics import LEVELS_PER_SECOND, SHORTEST_SAMPLES
 from sori.data.preparation.summary import Flag, Report, Row, write_report
@@ -51,13 +49,6 @@ class _Limits(NamedTuple):
     language: str | None
     min_seconds: float
     max_seconds: float
-
-
-class _Checked(NamedTuple):
-    finding: Finding
-    """What decoding has shown, without the levels."""
-    pieces: list[tuple[int, int]] | None
-    """First and last 10 ms of each piece; None: it is not cut."""
 
 
 def prepare(
@@ -132,6 +123,7 @@ def _require_below(items: list[Item], into: Path, relative_to: Path | None) -> N
 
 def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
     for source in sources:
+        _require_unprepared(Path(source))
         if Path(source).is_dir() and into.resolve().is_relative_to(Path(source).resolve()):
             raise ValueError(f"{into} is inside {source}, which must not be changed; choose an output folder elsewhere")
     ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT, CACHE, EMBEDDED}
@@ -147,6 +139,22 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
         )
     if CUTS in held and not overwrite:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
+
+
+def _require_unprepared(source: Path) -> None:
+    """Refuse a folder that was prepared, and its list: there are no recordings in it."""
+    folder = source.parent if source.name == CUTS else source
+    if (folder / CUTS).is_file() and (folder / EXCLUDED).is_file():
+        raise ValueError(
+            f"{folder} is prepared already: it lists recordings that are elsewhere, and there is nothing to prepare. "
+            f"Use it as it is: `sori train RECIPE --data {folder}`, where --data may be repeated for several folders. "
+            f"To prepare its recordings again, name them as the source, as at the top of {folder / REPORT}"
+        )
+    if source.name == CUTS and source.is_file():
+        raise ValueError(
+            f"{source} is a list of Lhotse cuts, which needs no preparation: use its folder, for example "
+            f"`sori train RECIPE --data {folder}`"
+        )
 
 
 def _read_all(sources: list[str], reading: Reading, into: Path) -> Found:
@@ -204,7 +212,7 @@ def _read_one(source: str, reading: Reading, into: Path) -> Found:
     )
 
 
-def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds: float) -> list[_Checked]:
+def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds: float) -> list[Finding]:
     """Return what was found out about each item; each file is decoded once. Separate channels become items."""
     items, divides = found.items, reading.channels == "separate"
     by_path: dict[str, list[int]] = {}
@@ -214,13 +222,13 @@ def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds:
         {
             "path": path,
             "segments": [(items[row].start, items[row].duration, items[row].channel) for row in rows],
-            "levels_over": max_seconds if divides or any(_may_be_cut(items[row]) for row in rows) else math.inf,
+            "max_seconds": max_seconds if divides or any(_may_be_cut(items[row]) for row in rows) else math.inf,
             "channels": reading.channels,
             "keep_truncated": reading.keep_truncated,
         }
         for path, rows in by_path.items()
     ]
-    listed: list[list[_Checked]] = [[] for _ in items]
+    listed: list[list[Finding]] = [[] for _ in items]
     rows_of = list(by_path.values())
     results = check_files(requests, num_workers=num_workers)
     console = Console(stderr=True)
@@ -228,10 +236,11 @@ def _check_all(found: Found, reading: Reading, *, num_workers: int, max_seconds:
         for finding in findings:
             row = rows_of[index][finding.segment]
             is_apart = divides and items[row].channel is None and finding.channel is not None
-            listed[row].append(_with_pieces(finding, max_seconds, is_cut=is_apart or _may_be_cut(items[row])))
-    pairs = [pair for item, checks in zip(items, listed, strict=True) for pair in _by_channel(item, checks)]
+            is_cut = is_apart or _may_be_cut(items[row])
+            listed[row].append(finding if is_cut else finding._replace(pieces=None))
+    pairs = [pair for item, findings in zip(items, listed, strict=True) for pair in _by_channel(item, findings)]
     found.items[:] = [item for item, _ in pairs]
-    return [check for _, check in pairs]
+    return [finding for _, finding in pairs]
 
 
 def _may_be_cut(item: Item) -> bool:
@@ -239,33 +248,23 @@ def _may_be_cut(item: Item) -> bool:
     return not item.is_official and not (item.text or "").strip()
 
 
-def _with_pieces(finding: Finding, max_seconds: float, *, is_cut: bool) -> _Checked:
-    """Cut a long recording, and drop its levels, which are large: 360,000 for each hour."""
-    pieces = None
-    if finding.levels and is_cut:
-        levels = np.asarray(finding.levels, dtype=np.float64)
-        pieces = segments.cut(levels, max_frames=int(max_seconds * LEVELS_PER_SECOND))
-    return _Checked(finding._replace(levels=()), pieces)
-
-
-def _by_channel(item: Item, checks: list[_Checked]) -> list[tuple[Item, _Checked]]:
+def _by_channel(item: Item, findings: list[Finding]) -> list[tuple[Item, Finding]]:
     """Return an item with its finding, or an item for each channel: without the transcript, which is that of all."""
-    if len(checks) == 1:
-        return [(item._replace(channel=checks[0].finding.channel), checks[0])]
+    if len(findings) == 1:
+        return [(item._replace(channel=findings[0].channel), findings[0])]
     pairs = []
     remark = "transcript not used: it belongs to all channels; give a table with a row for each channel"
-    for check in checks:
-        finding = check.finding
+    for finding in findings:
         name, speaker = f"{item.id}-ch{finding.channel}", item.speaker and f"{item.speaker}-ch{finding.channel}"
         warnings = (*finding.warnings, remark) if item.text else finding.warnings
         one = item._replace(id=name, speaker=speaker, text=None, channel=finding.channel)
-        pairs.append((one, check._replace(finding=finding._replace(warnings=warnings))))
+        pairs.append((one, finding._replace(warnings=warnings)))
     return pairs
 
 
-def _select(found: Found, checks: list[_Checked], limits: _Limits, tagged: Tagged) -> tuple[list[Row], list[Flag]]:
+def _select(found: Found, findings: list[Finding], limits: _Limits, tagged: Tagged) -> tuple[list[Row], list[Flag]]:
     """Return the rows to keep, in the order of the sources; extends `found.excluded` and `found.notes`."""
-    findings, kept = [check.finding for check in checks], dict[int, Item]()
+    kept = dict[int, Item]()
     owners: dict[str, str] = {}
     official: dict[int, str] = {}
     # Among duplicates, one of an official set is kept if there is one, else one with a transcript.
@@ -292,10 +291,10 @@ def _select(found: Found, checks: list[_Checked], limits: _Limits, tagged: Tagge
         if found.items[index].text is not None and item.text is None:
             warnings.append("empty transcript: kept as untranscribed")
         flags += [Flag(item.id, item.path, *warning.split(": ", 1)) for warning in warnings]
-        utterances = _rows(item, *checks[index])
+        utterances = _rows(item, findings[index])
         rows += utterances
-        pieces += [] if checks[index].pieces is None else utterances
-    long = [findings[index].seconds for index in kept if checks[index].pieces is not None]
+        pieces += [] if findings[index].pieces is None else utterances
+    long = [findings[index].seconds for index in kept if findings[index].pieces is not None]
     _note_cuts(found, long, pieces, limits.max_seconds)
     return rows, flags
 
@@ -315,7 +314,7 @@ def _exclusion(item: Item, finding: Finding, limits: _Limits, owners: dict[str, 
     return None, ""
 
 
-def _rows(item: Item, finding: Finding, pieces: list[tuple[int, int]] | None) -> list[Row]:
+def _rows(item: Item, finding: Finding) -> list[Row]:
     about = AudioInfo(finding.sample_rate, finding.num_frames, finding.num_channels, finding.format)
     first = round(item.start * SAMPLE_RATE)
     last = min(about.num_samples, first + int(finding.seconds * SAMPLE_RATE + 1e-3))
@@ -325,10 +324,10 @@ def _rows(item: Item, finding: Finding, pieces: list[tuple[int, int]] | None) ->
         span = (start / SAMPLE_RATE, stop - start)
         return Row(Utterance(name, item.path, *span, *known, channel=item.channel), about, finding.level_db)
 
-    if pieces is None:
+    if finding.pieces is None:
         return [row(item.id, first, last)]
     hop = SAMPLE_RATE // LEVELS_PER_SECOND
-    borders = [(first + start * hop, min(last, first + stop * hop)) for start, stop in pieces]
+    borders = [(first + start * hop, min(last, first + stop * hop)) for start, stop in finding.pieces]
     return [
         row(f"{item.id}-{number:04d}", start, stop)
         for number, (start, stop) in enumerate(borders, 1)

@@ -6,6 +6,8 @@ The input is one level for each 10 ms, so hours of audio need a few megabytes.
 import numpy as np
 import numpy.typing as npt
 
+SILENT_DB = -70.0
+"""Steady sound whose loudest 10 ms are below this level (dB of full scale) is silence."""
 SHORTEST_SILENCE = 20
 """Frames of 10 ms. Stop consonants are silent for up to 150 ms, so shorter gaps are not cut."""
 PADDING = 25
@@ -56,19 +58,23 @@ def silences(levels: Levels) -> Bools:
     """Return True where the level, smoothed over 50 ms, is in the lower third between noise floor and speech level.
 
     Noise floor and speech level are the 3rd and 95th percentile of the surrounding 30 s. Where they differ by less
-    than 10 dB (music, steady noise), nothing counts as silent. Runs shorter than 200 ms are not silences.
+    than 10 dB (music, steady noise), nothing counts as silent, unless no level is above -70 dB: a recorder that was
+    left on writes hours of nothing. Runs shorter than 200 ms are not silences.
     """
-    loudest = np.percentile(levels, 95)
+    loudest, unsmoothed = np.percentile(levels, 95), levels
     levels = _smooth(np.maximum(levels, loudest - _DEEPEST_FLOOR_DB))
     num = max(1, len(levels) * 2 // _WINDOW)
     thresholds = np.full(num, -np.inf)
     for index in range(num):
         centre = (2 * index + 1) * len(levels) // (2 * num)
-        around = levels[max(0, centre - _WINDOW // 2) : centre + _WINDOW // 2]
+        window = slice(max(0, centre - _WINDOW // 2), centre + _WINDOW // 2)
+        around = levels[window]
         floor, speech = np.percentile(around, [3, 95])
         contrast = max(speech, loudest - _DEEPEST_SPEECH_DB) - floor
         if contrast >= _LEAST_CONTRAST_DB:
             thresholds[index] = floor + 0.35 * contrast
+        elif unsmoothed[window].max() < SILENT_DB:
+            thresholds[index] = np.inf
     silent = np.asarray(levels < thresholds[np.arange(len(levels)) * num // len(levels)])
     for first, stop in _runs(silent):
         if stop - first < SHORTEST_SILENCE:

@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from sori.core.sound.decoders import Array
 from sori.core.sound.sound_error import SoundError
+from sori.data.preparation.segments import SILENT_DB
 
 SHORTEST_SAMPLES = 400
 """One frame of the published models at 16 kHz (25 ms)."""
 LEVELS_PER_SECOND = 100
-SILENT_DB = -70.0
-"""A recording is silent if its loudest 10 ms are below this level (dB of full scale)."""
+_NOTHING_DB = -90.0
+"""A recording is silent if its loudest 10 ms are below this level: one bit of 16."""
+_ZEROS_DB = -110.0
+_LEAST_CONTRAST_DB = 15.0
 QUIET_DB = -45.0
 CLIPPED_FRACTION = 0.02
 """Fraction of samples at full scale above which a recording is unusable; loud ones stay below 0.001."""
@@ -45,7 +48,7 @@ class SoundStatistics:
         self.is_finite = True
         self.total = self.square = self.speech = self.above = 0.0
         self.hash = hashlib.blake2b(str(rate).encode(), digest_size=16)
-        self.parts: list[npt.NDArray[np.float64]] = []
+        self.parts: list[Doubles] = []
 
     def add(self, block: Array) -> None:
         """Add samples; whole seconds are processed at once, so that levels stay on the grid of 10 ms."""
@@ -105,9 +108,9 @@ class SoundStatistics:
         mean = self.total / self.num_frames
         return 10 * math.log10(max(self.square / self.num_frames - mean * mean, 1e-20))
 
-    def levels(self) -> tuple[int, ...]:
+    def levels(self) -> Doubles:
         """Return the level of each 10 ms in whole dB."""
-        return tuple(np.concatenate(self.parts).round().astype(int).tolist())
+        return np.concatenate(self.parts).round()
 
     def digest(self) -> str:
         """Return a digest that is equal for equal waveforms."""
@@ -124,11 +127,17 @@ class SoundStatistics:
         if self.num_frames * 16_000 // self.rate < SHORTEST_SAMPLES:
             raise SoundError("too short", f"{1000 * self.num_frames / self.rate:.1f} ms; models need 25 ms (one frame)")
         loudest = max(float(part.max()) for part in self.parts)
-        if loudest < SILENT_DB:
+        if loudest < _NOTHING_DB or (loudest < SILENT_DB and not self._varies()):
             raise SoundError("silent", f"the loudest 10 ms are at {loudest:.0f} dB of full scale")
         fraction = self.num_clipped / self.num_frames
         if fraction > CLIPPED_FRACTION:
             raise SoundError("clipped", f"{100 * fraction:.1f} % of the samples are at full scale")
+
+    def _varies(self) -> bool:
+        """Return whether the level varies as in speech, between stretches of exact zeros."""
+        levels = np.concatenate(self.parts)
+        floor, speech = np.percentile(levels[levels > _ZEROS_DB], [5, 95])
+        return bool(speech - floor > _LEAST_CONTRAST_DB)
 
     def warnings(self) -> list[str]:
         """Return warnings about a segment that is kept."""

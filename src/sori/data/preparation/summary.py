@@ -39,7 +39,7 @@ CURES = {
     "unreadable transcript": "convert it: `iconv -f OLD -t UTF-8`",
     "no transcript tier": "name the tier with `--tier`",
     "no duration": "correct the stretch in the annotation",
-    "one channel of several": "save each channel as a separate file: `ffmpeg -i FILE -map_channel ...`",
+    "some channels of several": "save these channels as a separate file: `ffmpeg -i FILE -map_channel ...`",
     "decoder crashed": "convert them: `ffmpeg -i FILE FILE.flac`",
     "decoder stalled": "convert them: `ffmpeg -i FILE FILE.flac`",
 }

@@ -107,15 +107,16 @@ def _add(part: dict[str, Any], split: str | None, found: Found) -> None:
         supervised.add(recording.id)
         path = _path(recording, found)
         channels = one.channel if isinstance(one.channel, list) else [one.channel]
-        if path and len(channels) < recording.num_channels:
-            detail = f"channel {channels} of {recording.num_channels}; save each channel as a separate file"
-            found.excluded.append(Excluded(one.id, path, "one channel of several", detail))
+        if path and 1 < len(channels) < recording.num_channels:
+            detail = f"channels {channels} of {recording.num_channels}; save them as a separate file"
+            found.excluded.append(Excluded(one.id, path, "some channels of several", detail))
         elif path:
+            channel = channels[0] if len(channels) < recording.num_channels else None
             is_whole = one.start == 0 and one.duration >= recording.duration - 0.01
             start, duration = (0.0, None) if is_whole else (one.start, one.duration)
             known = (one.text, one.speaker, one.language, split)
-            item = Item(one.id, path, start, duration, *known, is_official=is_official((split or "").lower()))
-            found.items.append(item)
+            official = is_official((split or "").lower())
+            found.items.append(Item(one.id, path, start, duration, *known, is_official=official, channel=channel))
     for name, recording in recordings.items():
         path = _path(recording, found) if name not in supervised else None
         if path:

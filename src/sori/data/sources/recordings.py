@@ -14,6 +14,12 @@ from sori.data.sources.annotations.annotation_files import SAYMORE, SUFFIXES, re
 from sori.data.sources.annotations.audacity import is_label_track
 from sori.data.sources.annotations.stretches import NoTierError
 
+_NO_SPEAKER = re.compile(
+    r"(?i:(?:(?:audio|sound|speech|wav|flac|mp3|ogg|opus|m4a|clip|recording|utterance|file|folder|dataset|corpus)s?|data"
+    r"|dev|test|eval|valid|train(?:ing)?|development|validation|evaluation)(?:[-_. ]?(?:files?|data|set|clean|other))*"
+    r"[-_. ]?\d*)"
+)
+"""Names of folders that say what is in them, and not who speaks."""
 _LIBRISPEECH_NAME = re.compile(r"(\d+)-\d+-\d+")
 
 
@@ -63,7 +69,8 @@ def read_folder(folder: Path, tiers: Sequence[str] = ()) -> Found:
     A transcript is `NAME.txt` beside `NAME.wav` (or another sound file), the line of `NAME` in a `*.trans.txt` of the
     same folder, as in LibriSpeech, or an annotation file of the same name (ELAN, Praat, Audacity and others), whose
     stretches become utterances. The speaker is that of the annotation, the first number of a LibriSpeech name
-    (`1089-134686-0000`), or the name of the folder that contains the file; files directly in `folder` have none.
+    (`1089-134686-0000`), or the name of the folder that contains the file (see `folder_speaker`); files directly in
+    `folder` have none.
 
     Args:
         folder: the folder.
@@ -136,7 +143,7 @@ class _FolderReader:
             detail = "the file name is not UTF-8; rename it"
             self.found.excluded.append(Excluded(_printable(name), _printable(str(path)), "wrongly named", detail))
             return
-        speaker = speaker_in(path.stem) or (path.parent.name if path.parent != self.folder else None)
+        speaker = speaker_in(path.stem) or folder_speaker(path.parent.relative_to(self.folder).parts)
         item = Item(name, str(path), text=lines.get(same_name(path.stem)), speaker=speaker)
         text = read_transcript(path.with_suffix(".txt"))
         if isinstance(text, str) and is_label_track(text):
@@ -228,6 +235,14 @@ def _media(path: Path, tiers: Sequence[str]) -> tuple[str, ...]:
         return read_annotation(path, tiers).media
     except (OSError, ValueError):
         return ()
+
+
+def folder_speaker(names: Sequence[str]) -> str | None:
+    """Return the innermost of the folders that contain a file whose name can be that of a speaker, or None.
+
+    Names of kinds of content (`wav`, `data`, `clips48`, `train-clean-5`) are not.
+    """
+    return next((name for name in reversed(names) if not _NO_SPEAKER.fullmatch(name)), None)
 
 
 def speaker_in(name: str) -> str | None:

@@ -89,6 +89,15 @@ def test_common_voice_a_release_with_several_languages_and_old_tables(tmp_path):
     ]
 
 
+def test_common_voice_delta_segments_without_validated_clips(tmp_path):
+    touch(tmp_path, "cv-delta/th/clips/c1.mp3")
+    write(tmp_path, **{f"cv-delta/th/{name}.tsv": CV for name in ("validated", "invalidated")})
+    write(tmp_path, **{"cv-delta/th/other.tsv": CV + cv_row("s", "c1.mp3", "ฝันดี", "th")})
+    found = read(tmp_path, "common_voice")
+    assert facts(found) == [("c1", "ฝันดี", "s", "tha", "other", False)]
+    assert len(found.notes) == 1  # nothing about validated clips
+
+
 def test_common_voice_tables_that_were_edited_are_refused_with_the_line(tmp_path):
     touch(tmp_path, "clips/c1.mp3")
     write(tmp_path, **{"validated.tsv": CV + cv_row("s", "c1.mp3", "a\tb", "en").rstrip("\n") + "\tx\n"})
@@ -437,6 +446,51 @@ def test_one_list_at_the_top_with_paths(tmp_path):
     write(tmp_path, **{"transcript.txt": "wav/S1/a1.wav\teins\nwav/S2/a2.wav\tzwei\n", "wav/S2/a3.TXT": "drei"})
     found = read(tmp_path, "transcript_lists")
     assert [row[:3] for row in facts(found)] == [("a1", "eins", "S1"), ("a2", "zwei", "S2"), ("a3", "drei", "S2")]
+
+
+@pytest.mark.parametrize("suffix", ["transcription", "trn"])
+def test_an4_and_other_lists_with_the_name_after_the_text(tmp_path, suffix):
+    touch(tmp_path, "wav/an4_clstk/fash/an251-fash-b.wav", "wav/an4test_clstk/fcaw/an406-fcaw-b.wav")
+    lists = {
+        f"etc/an4_train.{suffix}": "<s> YES </s> (an251-fash-b)\n",
+        f"etc/an4_test.{suffix}": "RUBOUT G (M) THREE (an406-fcaw-b)\n",
+        f"etc/an4_test.{suffix}253239": "RUBOUT G M THREE (fcaw-AN406-FCAW-B)\n",
+    }
+    write(tmp_path, **lists)
+    assert facts(read(tmp_path, "transcript_lists")) == [
+        ("an251-fash-b", "YES", "fash", None, "train", False),
+        ("an406-fcaw-b", "RUBOUT G (M) THREE", "fcaw", None, "test", True),
+    ]
+
+
+def test_remarks_in_parentheses_at_the_end_of_a_line_are_no_names(tmp_path):
+    touch(tmp_path, "wav/a1.wav", "wav/a2.wav", "wav/laughs.wav")
+    write(tmp_path, **{"transcript.txt": "a1 yes (laughs)\na2 no\n"})
+    assert [row[:3] for row in facts(read(tmp_path, "transcript_lists"))] == [
+        ("a1", "yes (laughs)", None),
+        ("a2", "no", None),
+        ("laughs", None, None),
+    ]
+
+
+def test_speech_accent_archive(tmp_path):
+    touch(tmp_path, "english1.mp3", "folder1/zulu3.mp3", "folder1/new.mp3")
+    rows = (
+        "27,x,english1,english,1,FALSE,",
+        "30,y,zulu3,zulu,7,FALSE,",
+        ",,zulu9,zulu,8,TRUE,",
+        ",,dari1,dari,9,FALSE,",
+    )
+    header = "age,birthplace,filename,native_language,speakerid,file_missing?,"
+    write(tmp_path, **{"speakers_all.csv": "\n".join([header, *rows])})
+    found = read(tmp_path, "speech_accent_archive")
+    assert facts(found) == [
+        ("english1", None, "1", "eng", None, False),
+        ("new", None, "new", "eng", None, False),
+        ("zulu3", None, "7", "eng", None, False),
+    ]
+    assert reasons(found) == [("dari1", "missing")]
+    assert "1 speakers of speakers_all.csv have no recording, as the table says" in found.notes
 
 
 def test_plain_folders_are_not_taken_for_a_corpus(tmp_path):

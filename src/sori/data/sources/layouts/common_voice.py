@@ -33,11 +33,13 @@ def read(folder: Path) -> Iterator[Entry]:
     without_sets, num_untabled = [], 0
     for language in _languages(folder):
         tables = [name for name in _TABLES if _is_table(language / f"{name}.tsv")]
-        if not any(name in _OFFICIAL for name in tables):
-            without_sets.append(language.resolve().name)
+        has_train = False
         for item in _read_language(language, tables):
             num_untabled += item.split is None
+            has_train = has_train or item.split == "train"
             yield item
+        if has_train and not any(name in _OFFICIAL for name in tables):
+            without_sets.append(language.resolve().name)
     if without_sets:
         names = ", ".join(without_sets[:_SHOWN]) + (", ..." if len(without_sets) > _SHOWN else "")
         yield Note(f"no train.tsv, dev.tsv or test.tsv for {names}: validated clips are `train`")

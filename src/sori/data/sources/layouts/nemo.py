@@ -65,7 +65,7 @@ def _entry(path: Path, row: dict[str, Any], split: str | None) -> Entry:
     audio = row["audio_filepath"]
     name = Path(str(audio)).with_suffix("").name
     if isinstance(audio, list):
-        return Excluded(name, str(audio), "one channel of several", "several files in one row; name one of them")
+        return Excluded(name, str(audio), "some channels of several", "several files in one row; name one of them")
     start = float(row.get("offset") or 0.0)
     duration = float(row["duration"]) if row.get("offset") is not None else None
     text, speaker, language = (row.get(key) for key in ("text", "speaker", "lang"))
