@@ -51,7 +51,7 @@ def main() -> None:
     rows, costs = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, name in enumerate(args.models):
         model = recognition.require_recogniser(store.load(name), str(name))
-        search = lm_fusion.decoder(model, args.lm, config) if args.lm else None
+        search = lm_fusion.decoder(model, args.lm, config, known_words_only=True) if args.lm else None
         for decoding, decoder in (("greedy", None), ("language model", search)) if search else (("greedy", None),):
             found, confidence = evaluate(model, splits, decoder, with_long=number == 0)
             rows += [{"model": name.name, "read": decoding, **row} for row in found]

@@ -23,9 +23,10 @@ from sori.checkpoints import store
 from sori.data.manifest import read_manifest
 from sori.data.utterances import transcribed
 from sori.decoding.beam import BeamConfig
-from sori.evaluation import recognition
+from sori.evaluation import lm_tuning, recognition
 from sori.evaluation.error_rate import ErrorReport, compare
 from sori.inference import lm_fusion
+from sori.lm.fusion import FusionConfig
 from sori.lm.kneser_ney import build
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,10 +50,10 @@ def main() -> None:
         built = build([transcripts, *args.texts], order=4, into=arpa, vocabulary=vocabulary, prune=(0, 0, 1))
         print(built.table())
         search = lm_fusion.decoder(systems[-1], arpa, BeamConfig(beam_size=BEAM))
-        tuned = lm_fusion.tune(systems[-1], search, transcribed(args.prepared, "dev"))
+        tuned = lm_tuning.tune(systems[-1], search, transcribed(args.prepared, "dev"))
         print(tuned.table())
         search = search.with_config(tuned.config)
-        without = [recognition.evaluate(system, data=args.prepared) for system in systems]
+        without = [recognition.evaluate(system, data=args.prepared, decoder=None) for system in systems]
         with_lm = [recognition.evaluate(system, data=args.prepared, decoder=search) for system in systems]
     change = compare(with_lm, without)
     for name, difference in change.items():
@@ -64,7 +65,7 @@ def main() -> None:
     about = {
         "command": "python benchmarks/language_model.py",
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "weights": {"lm_weight": tuned.config.lm_weight, "word_score": tuned.config.word_score, "beam_size": BEAM},
+        "weights": {name: getattr(tuned.config, name) for name in (*FusionConfig.model_fields, "beam_size")},
         "without": [rates(report) for report in without],
         "with": [rates(report) for report in with_lm],
         "change": {name: asdict(difference) for name, difference in change.items()},

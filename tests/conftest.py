@@ -152,9 +152,9 @@ def encoder_run(prepared_tones, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def recogniser_run(prepared_tones, tmp_path_factory) -> Path:
-    """A finished run of `ctc_smoke` from random weights."""
+    """A finished run of `ctc_smoke` from random weights, without language model."""
     folder = tmp_path_factory.mktemp("runs") / "recogniser"
-    run.train(recipes.by_name("ctc_smoke"), into=folder, data=prepared_tones)
+    run.train(recipes.by_name("ctc_smoke").override({"labels.lm": "none"}), into=folder, data=prepared_tones)
     return folder
 
 

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from tests.lm.test_ngram import model_of, random_arpa, read_slowly, sentence_slowly
+from tests.reference import kneser_ney
 from tests.reference.ctc import collapse, forward_loss
 
 from sori.core.shapes import Frames
@@ -35,6 +36,17 @@ def every_text(logits, *, total=True):
     return {text: math.log(math.fsum(map(math.exp, parts))) for text, parts in found.items()}
 
 
+def spelling_slowly(word, lexicon):
+    """Log-probability of the letters of a word and its end, by an n-gram of the letters of the lexicon's words."""
+    model = kneser_ney.estimate([list(one) for one in lexicon], max(2, min(5, max(map(len, lexicon)) + 2)))
+    letters = [letter if (letter,) in model else "<unk>" for letter in word]
+    history, total = ["<s>"], 0.0
+    for letter in [*letters, "</s>"]:
+        total += kneser_ney.log10_prob(model, history, letter)
+        history.append(letter)
+    return total * math.log(10)
+
+
 def slow_search(logits, config, *, table=None, unit="word", lexicon=None, hot=()):
     """Return the score of each text by brute force: acoustic, language model, bonuses."""
     scores = {}
@@ -44,6 +56,8 @@ def slow_search(logits, config, *, table=None, unit="word", lexicon=None, hot=()
         if unknown and config.unknown_score is None:
             continue
         score += sum(config.unknown_score + config.unknown_symbol_score * len(word) for word in unknown)
+        if config.spelling_weight:
+            score += config.spelling_weight * sum(spelling_slowly(word, lexicon) for word in unknown)
         if table is not None:
             units = text.split() if unit == "word" else list(text.replace(" ", "|"))
             score += config.lm_weight * math.log(10) * sentence_slowly(table, units)
@@ -96,6 +110,83 @@ def test_lexicon_and_word_model(order, unknown, known, tmp_path):
     assert_same(found, slow_search(logits.data[0], config, table=read_slowly(text), lexicon=LEXICON))
     for h in found:
         assert h.lm == pytest.approx(sentence_slowly(read_slowly(text), h.text.split()) * math.log(10), abs=1e-4)
+
+
+@pytest.mark.parametrize("log_add", [True, False])
+@pytest.mark.parametrize("lexicon", [LEXICON, ["a", "aa", "aba"], ["bb"]])
+@pytest.mark.parametrize("symbol_score", [0.0, -0.4])
+def test_unknown_words_are_scored_by_their_spelling(lexicon, symbol_score, log_add):
+    config = BeamConfig(
+        **EXACT, unknown_score=-0.7, unknown_symbol_score=symbol_score, spelling_weight=0.6, log_add=log_add
+    )
+    logits = random_logits(seed=len(lexicon))
+    (found,) = BeamDecoder(VOCABULARY, config, lexicon=lexicon, spelling=True).decode(logits)
+    assert_same(found, slow_search(logits.data[0], config, lexicon=lexicon))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unknown_words_cost_the_unknown_word_of_the_model_and_their_spelling(order, tmp_path):
+    known, hot = ["ab", "ba", "a"], ["bb"]
+    text = random_arpa(known, order, seed=order)
+    config = BeamConfig(**EXACT, lm_weight=0.9, word_score=0.5, unknown_score=-1.0, spelling_weight=0.8)
+    logits = random_logits(seed=30 + order)
+    lm = model_of(text, tmp_path)
+    decoder = BeamDecoder(VOCABULARY, config, lm=lm, lexicon=lm.words, hot_words=hot, spelling=True)
+    (found,) = decoder.decode(logits)
+    expected = slow_search(logits.data[0], config, table=read_slowly(text), lexicon=known, hot=hot)
+    assert_same(found, expected)
+    for h in found:
+        assert h.lm == pytest.approx(sentence_slowly(read_slowly(text), h.text.split()) * math.log(10), abs=1e-4)
+
+
+def test_the_spelling_only_matters_for_words_that_are_not_in_the_lexicon():
+    logits, spelt = random_logits(3, 30), {"spelling_weight": 0.7, "num_best": 20}
+    closed = BeamDecoder(VOCABULARY, BeamConfig(**spelt), lexicon=LEXICON, spelling=True)
+    assert closed.decode(logits) == BeamDecoder(VOCABULARY, BeamConfig(num_best=20), lexicon=LEXICON).decode(logits)
+    every = ["".join(word) for length in range(1, 7) for word in itertools.product("ab", repeat=length)]
+    exact = {**EXACT, "num_best": 20}
+    logits = random_logits(seed=5)
+    found, expected = (
+        BeamDecoder(VOCABULARY, BeamConfig(**exact, **more), lexicon=every, spelling=True).decode(logits)[0]
+        for more in ({"unknown_score": -0.5, "spelling_weight": 0.7}, {})
+    )
+    assert [h.text for h in found] == [h.text for h in expected]
+    assert [h.score for h in found] == pytest.approx([h.score for h in expected])
+
+
+@pytest.mark.parametrize("scores", [{"unknown_score": -2.0}, {"unknown_symbol_score": -1.0}, {"spelling_weight": 2.0}])
+def test_dearer_unknown_words_are_never_likelier(scores):
+    logits = random_logits(4, 30)
+    cheap = BeamDecoder(VOCABULARY, BeamConfig(unknown_score=0.0), lexicon=["ab", "ba"], spelling=True)
+    dear = cheap.with_config(BeamConfig(**{"unknown_score": 0.0, **scores}))
+    for (one,), (other,) in zip(cheap.decode(logits), dear.decode(logits), strict=True):
+        assert other.score <= one.score + 1e-6
+        if "unknown_score" in scores:
+            assert num_unknown(other.text) <= num_unknown(one.text)
+
+
+def num_unknown(text, known=("ab", "ba")):
+    return sum(word not in known for word in text.split())
+
+
+def test_the_default_thresholds_find_the_result_of_the_exact_search_with_unknown_words(tmp_path):
+    known = ["ab", "ba", "a", "b"]
+    lm = model_of(random_arpa(known, 3, seed=1), tmp_path)
+    draw = random.Random(1)
+    labels = [VOCABULARY.encode(" ".join(draw.choices([*known, "abba", "aab"], k=6))) for _ in range(10)]
+    logits = peaky([[label for symbol in ids for label in (symbol, 0)] for ids in labels], score=9.0)
+    logits = Frames(logits.data + random_logits(len(labels), logits.data.shape[1], scale=1.5).data, logits.lengths)
+    settings = {"unknown_score": -2.0, "spelling_weight": 0.5}
+    exact = BeamDecoder(
+        VOCABULARY, BeamConfig(**{**EXACT, "num_best": 1}, **settings), lm=lm, lexicon=known, spelling=True
+    )
+    usual = exact.with_config(BeamConfig(**settings))
+    unknown = 0
+    for (best,), (found,) in zip(exact.decode(logits), usual.decode(logits), strict=True):
+        assert found.text == best.text
+        assert found.score == pytest.approx(best.score, abs=1e-2)
+        unknown += len(set(found.text.split()) - set(known))
+    assert unknown
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -334,7 +425,10 @@ def test_turkish_words_are_spelled_in_their_own_case():
     assert BeamDecoder(vocabulary, lexicon=["IŞIK", "İKİ"]).unspelled == []
 
 
-@pytest.mark.parametrize("name", ["lm_weight", "word_score", "unknown_score", "unknown_symbol_score", "hot_word_score"])
+@pytest.mark.parametrize(
+    "name",
+    ["lm_weight", "word_score", "unknown_score", "unknown_symbol_score", "spelling_weight", "hot_word_score"],
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
 def test_scores_that_are_no_numbers_are_refused(name, value):
     with pytest.raises(ValueError, match=name):

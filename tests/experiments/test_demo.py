@@ -2,13 +2,14 @@ import re
 
 import pytest
 
+from sori.checkpoints import stored_lm
 from sori.data.manifest import Utterance, read_manifest
 from sori.experiments import demo as module
 from sori.experiments.demo import demo, hold_out
 from sori.recipes.recipe import Recipe
 from sori.synth import CorpusSize
 
-TINY = CorpusSize(3, 9, 2, 9, 2, 2)
+TINY = CorpusSize(3, 9, 2, 9, 2, 2, 1, 4)
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +22,34 @@ def shown(tmp_path_factory):
 
 def test_two_recognisers_are_scored_on_the_same_held_out_recordings(shown):
     folder = shown.report.parent
-    train, test = (read_manifest(folder / name) for name in ("train", "test"))
+    train, test, dev = (read_manifest(folder / name) for name in ("train", "test", "dev"))
     assert len(train) == 27
     assert sum(u.text is not None for u in train) == 18
     assert {u.speaker for u in train}.isdisjoint({u.speaker for u in test})
     assert {u.text for u in train}.isdisjoint({u.text for u in test})
+    assert [u.split for u in dev] == ["dev"] * 4
+    for other in (train, test):
+        assert {u.speaker for u in dev}.isdisjoint({u.speaker for u in other})
+        assert {u.text for u in dev}.isdisjoint({u.text for u in other})
     references = [u.reference for u in shown.pretrained.utterances]
     assert references == [u.reference for u in shown.scratch.utterances]
     assert references == [u.text.lower() for u in test]
-    assert [u.hypothesis for u in shown.pretrained.utterances] != [u.hypothesis for u in shown.scratch.utterances]
+    assert [u.reference for u in shown.pretrained_alone.utterances] == references
+    alone = (shown.pretrained_alone, shown.scratch_alone)
+    assert len({tuple(u.hypothesis for u in one.utterances) for one in alone}) == 2
+
+
+def test_the_language_model_has_seen_no_sentence_of_test_and_dev(shown):
+    folder = shown.report.parent
+    texts = {line.lower() for line in (folder / "texts.txt").read_text().splitlines()}
+    assert len(texts) == 100
+    for name in ("train", "test", "dev"):
+        assert texts.isdisjoint({(u.text or "").lower() for u in read_manifest(folder / name)})
+    for name in ("with", "without"):
+        stored = stored_lm.read(folder / name / "model")
+        assert stored.settings.sources.transcripts == 18
+        assert stored.settings.sources.sentences == 118
+        assert stored.settings.tuning.utterances == 4
 
 
 def test_the_recognisers_differ_only_in_their_initialisation(shown):
@@ -53,10 +73,12 @@ def test_the_full_recipes_train_both_recognisers_alike():
 def test_the_report_is_one_page_with_all_contents(shown):
     text = shown.report.read_text()
     assert "http" not in text
-    assert text.count("<svg") == 8
+    assert text.count("<svg") == 9
     assert text.count("<audio") == 2
-    assert f"{shown.pretrained.cer.rate:.1%}" in text
-    assert f"{shown.scratch.cer.rate:.1%}" in text
+    for one in (shown.pretrained, shown.scratch, shown.pretrained_alone, shown.scratch_alone):
+        assert f"{one.wer.rate:.1%}" in text
+        assert f"{one.cer.rate:.1%}" in text
+    assert text.index("said</th>") < text.index("WER with pre-training") < text.index("Character error rate")
     assert "sori demo --data" in text
     for utterance in (shown.pretrained.utterances[0], shown.pretrained.utterances[2]):
         assert utterance.reference in text
@@ -69,10 +91,12 @@ def test_repeating_the_command_trains_nothing(shown, capsys):
     again = demo(folder, smoke=True)
     logged = capsys.readouterr().err
     assert logged.count("nothing to do") == 3
-    assert logged.count("already") == 3
+    assert logged.count("already") == 4
+    assert "tuning the language model" not in logged
     assert [path.read_bytes() for path in weights] == before
     assert again == shown
-    assert re.search(r"with pre-training +CER +\d+\.\d% \(", logged)
+    assert re.search(r"with pre-training +WER +\d+\.\d% \(", logged)
+    assert re.search(r"with pre-training +without LM +WER +\d+\.\d% \(", logged)
 
 
 def test_recordings_of_the_user_are_divided(shown, tmp_path):

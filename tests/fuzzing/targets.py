@@ -17,7 +17,8 @@ from PIL import Image
 
 from fuzzing import mutations
 from sori import recipes
-from sori.checkpoints import convert, store
+from sori.checkpoints import convert, store, stored_lm
+from sori.checkpoints.stored_lm import LmSettings, LmSources, LmTuning
 from sori.core import audio
 from sori.data.manifest import read_manifest
 from sori.data.preparation.checks import check
@@ -31,7 +32,9 @@ from sori.data.sources.tables import read_table
 from sori.data.word_segments import read_segments
 from sori.embeddings import vector_files
 from sori.embeddings.space import WordSpace
+from sori.evaluation import stored_decoder
 from sori.evaluation.report.transcript_pairs import read_texts
+from sori.lm.fusion import FusionConfig
 from sori.lm.ngram import NgramModel
 from sori.models import factory
 from sori.models.ctc import CtcConfig
@@ -194,6 +197,28 @@ def _model(path: Path) -> None:
     store.save(recogniser(), path.parent)
 
 
+def _model_with_lm(path: Path) -> None:
+    aside = path.parent.with_name(f"{path.parent.name}-lm")
+    aside.mkdir()
+    _text(ARPA)(aside / stored_lm.ARPA)
+    settings = LmSettings(
+        used=True,
+        reason="WER 20 %",
+        fusion=FusionConfig(unknown_score=2.0),
+        beam_size=50,
+        arpa_digest=stored_lm.arpa_digest(aside / stored_lm.ARPA),
+        sources=LmSources(transcripts=2, texts=("a.txt",), sentences=3, words=6, distinct_words=2),
+        tuning=LmTuning(split="dev", utterances=3, recogniser="ab", wer_without=0.5, cer_without=0.2, wer=0.2, cer=0.1),
+    )
+    store.save(recogniser(), path.parent, language_model=stored_lm.StoredLm(aside, settings))
+
+
+def _decoder(path: Path) -> None:
+    """Read a model folder and its language model, as `sori transcribe` does."""
+    _load_folder(path)
+    stored_decoder.build(store.load(path.parent))
+
+
 def _converted(to: convert.Format) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         source = path.parent.with_name(f"{path.parent.name}-source")
@@ -306,6 +331,7 @@ TARGETS = (
     Target("model_weights", "model/weights.safetensors", _model, _load_folder, mutations.of_safetensors),
     Target("model_config", "model/config.json", _model, _load_folder, mutations.of_json),
     Target("model_vocabulary", "model/vocabulary.json", _model, _load_folder, mutations.of_json),
+    Target("model_lm", "model/lm.json", _model_with_lm, _decoder, mutations.of_json),
     Target("hf_config", "model/config.json", _converted("huggingface"), _load_folder, mutations.of_json),
     Target("hf_vocabulary", "model/vocab.json", _converted("huggingface"), _load_folder, mutations.of_json),
     Target("hf_tokenizer", "model/tokenizer_config.json", _converted("huggingface"), _load_folder, mutations.of_json),

@@ -11,6 +11,7 @@ from sori.data.utterances import transcribed
 from sori.decoding.beam import BeamConfig
 from sori.evaluation import recognition
 from sori.inference import lm_fusion
+from sori.lm.fusion import UNTUNED, new_word_score
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def test_only_known_words_are_output_unless_others_are_allowed(call, arpa, prepa
     known = set(Path("said.txt").read_text().split())
     utterances = transcribed(prepared_tones, "test")
     for known_only in (True, False):
-        search = lm_fusion.decoder(system, arpa, BeamConfig(lm_weight=0.0), known_words_only=known_only)
+        config = BeamConfig(lm_weight=0.0, spelling_weight=0.0)
+        search = lm_fusion.decoder(system, arpa, config, known_words_only=known_only)
         report = recognition.evaluate(system, data=prepared_tones, decoder=search)
         output = {word for one in report.utterances for word in one.hypothesis.split()}
         assert len(report.utterances) == len(utterances)
@@ -51,12 +53,33 @@ def test_only_known_words_are_output_unless_others_are_allowed(call, arpa, prepa
 def test_tuning_finds_weights_no_worse_than_the_defaults(call, arpa, prepared_tones, recogniser_run):
     code, out, _ = call("lm", "tune", recogniser_run, arpa, "--data", prepared_tones, "--beam-size", 20)
     assert code == 0
-    weight, score, wer = re.search(r"--lm-weight (\S+) --word-score (\S+) +WER (\S+)%", out).groups()
+    weights, wer = re.search(r"best: (--lm-weight .+ --spelling-weight \S+) +WER (\S+)%", out).groups()
     options = ["--lm", arpa, "--split", "dev", "--beam-size", 20]
     words = ["evaluate", recogniser_run, "--data", prepared_tones, *options]
-    best = rates(call(*words, "--lm-weight", weight, "--word-score", score)[1])[0]
+    best = rates(call(*words, *weights.split())[1])[0]
     assert best == pytest.approx(float(wer), abs=0.06)
     assert best <= rates(call(*words, "--lm-weight", 1.0, "--word-score", 0.0)[1])[0]
+
+
+def test_without_weights_the_untuned_ones_are_used(arpa, recogniser_run):
+    system = store.load(recogniser_run)
+    search = lm_fusion.decoder(system, arpa)
+    assert search.config.override({"unknown_score": None}) == BeamConfig(**UNTUNED.model_dump())
+    assert search.config.unknown_score == pytest.approx(new_word_score(search.lm, UNTUNED.lm_weight))
+    assert search.scores_spelling
+    changed = lm_fusion.decoder(system, arpa, changes={"lm_weight": 1.5, "beam_size": 7}).config
+    assert (changed.lm_weight, changed.word_score, changed.beam_size) == (1.5, UNTUNED.word_score, 7)
+    assert changed.unknown_score == pytest.approx(new_word_score(search.lm, 1.5))
+    assert lm_fusion.decoder(system, None).config == BeamConfig()
+    assert lm_fusion.decoder(system, arpa, known_words_only=True).only_known_words
+
+
+def test_tuning_with_known_words_only(call, arpa, prepared_tones, recogniser_run):
+    options = ["--data", prepared_tones, "--beam-size", 20, "--no-unknown-words"]
+    code, out, _ = call("lm", "tune", recogniser_run, arpa, *options)
+    assert code == 0
+    assert out.count("        -         -") == 36
+    assert re.search(r"best: --lm-weight \S+ --word-score \S+ +WER", out)
 
 
 def test_a_character_model_is_detected_and_allows_any_word(call, prepared_tones, recogniser_run):

@@ -88,7 +88,7 @@ def _convert(
         raise ValueError(f"expected format sori or huggingface for a text model, got format {to}")
     match to:
         case "sori":
-            store.write(stored.model, folder, provenance=stored.provenance)
+            store.write(stored.model, folder, provenance=stored.provenance, language_model=stored.language_model)
         case "huggingface":
             written = huggingface.write(stored.model, folder)
         case "fairseq":
@@ -155,6 +155,8 @@ def _certificate(
         back = _with_outputs(store.assemble(again.model, origin=str(target)))
         outputs["read back"] = _difference(before, reference_output.compute(back))
         notes = _lost_settings(stored.model, again.model)
+        if stored.language_model is not None and again.language_model is None:
+            notes.append("its language model is no part of that format: use the files lm.arpa.gz and lm.json beside it")
         if again.certificate is not None:
             changes["target_parameters"] = again.certificate.source_parameters
     base = stored.certificate or _certificate_of_own(stored)

@@ -1,5 +1,6 @@
 """Save and load models: a folder with `config.json`, `weights.safetensors` and, for text, `vocabulary.json`.
 
+A recogniser may have a language model in two further files (`stored_lm.py`), which stay with it when it is saved again.
 Checkpoints in foreign formats (`formats/`) are read directly.
 """
 
@@ -14,6 +15,7 @@ import torch
 import yaml
 from pydantic import Field
 
+from sori.checkpoints import stored_lm
 from sori.checkpoints.formats import fairseq, hf_bert, huggingface
 from sori.checkpoints.formats.certificate import NAME as CERTIFICATE
 from sori.checkpoints.formats.certificate import Certificate
@@ -21,6 +23,7 @@ from sori.checkpoints.formats.hf_files import read_tensors
 from sori.checkpoints.formats.imported import Model, NotOfSpeech
 from sori.checkpoints.formats.origin import StoredOrigin
 from sori.checkpoints.resolve import CARD, find
+from sori.checkpoints.stored_lm import StoredLm
 from sori.core.config import Config
 from sori.core.files import write_tensors
 from sori.core.folders import whole_folder
@@ -48,7 +51,7 @@ CONFIDENCE = "confidence.json"
 """Word confidence of a recogniser, written by `sori calibrate`."""
 
 
-_OURS = {CARD, WEIGHTS, VOCABULARY, CONFIDENCE, CERTIFICATE}
+_OURS = {CARD, WEIGHTS, VOCABULARY, CONFIDENCE, CERTIFICATE, stored_lm.ARPA, stored_lm.SETTINGS}
 """Files of a model folder that are written by sori."""
 
 
@@ -76,6 +79,8 @@ class Stored(NamedTuple):
     provenance: dict[str, Any]
     certificate: Certificate | None
     """Certificate of the conversion from a foreign format, else None."""
+    language_model: StoredLm | None = None
+    """Language model of a recogniser, if it has one."""
 
 
 def load(model: str | Path, *, language: str | None = None) -> System:
@@ -91,7 +96,10 @@ def load(model: str | Path, *, language: str | None = None) -> System:
         ValueError: A file is missing or damaged, or the tensors are not exactly those of the configuration.
     """
     stored = read(model, language=language)
-    return assemble(stored.model, origin=str(stored.place))
+    system = assemble(stored.model, origin=str(stored.place))
+    if stored.language_model is not None:
+        stored_lm.attach(system, stored.language_model)
+    return system
 
 
 def assemble(model: Model, *, origin: str) -> System:
@@ -164,22 +172,31 @@ def _read_ours(place: Path, *, values: bool) -> Stored:
     weights = _read_weights(place / WEIGHTS, values=values)
     words = read_word_counts(place / VOCABULARY) if isinstance(card.system, Word2VecConfig) else None
     model = Model(card.system, card.encoder, vocabulary, weights, card.origin, wordpiece, words)
-    return Stored(model, place, card.provenance, None)
+    language_model = stored_lm.read(place) if isinstance(card.system, CtcConfig) else None
+    return Stored(model, place, card.provenance, None, language_model)
 
 
-def save(system: System, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> None:
+def save(
+    system: System,
+    folder: str | Path,
+    *,
+    provenance: dict[str, Any] | None = None,
+    language_model: StoredLm | None = None,
+) -> None:
     """Save a model folder atomically, replacing a model saved there before.
 
     Args:
         system: System to save.
         folder: Target folder.
         provenance: JSON-serialisable description of the origin of the weights.
+        language_model: Language model of a recogniser; None: that with which it was loaded, if any.
 
     Raises:
         ValueError: A recogniser has no vocabulary, or the folder holds anything but a model saved by sori.
     """
     with whole_folder(Path(folder), may_replace=check_place) as fresh:
-        write(model_of(system), fresh, provenance=provenance)
+        kept = language_model or stored_lm.attached(system)
+        write(model_of(system), fresh, provenance=provenance, language_model=kept)
 
 
 def check_place(folder: Path) -> None:
@@ -235,7 +252,13 @@ def _of_texts(system: OfTexts, weights: dict[str, Tensor]) -> Model:
     return Model(system.config, below, None, weights, None, bert.wordpiece)
 
 
-def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = None) -> None:
+def write(
+    model: Model,
+    folder: Path,
+    *,
+    provenance: dict[str, Any] | None = None,
+    language_model: StoredLm | None = None,
+) -> None:
     """Write the files of a model into an empty folder."""
     card = ModelCard(
         system=model.system,
@@ -251,6 +274,8 @@ def write(model: Model, folder: Path, *, provenance: dict[str, Any] | None = Non
     if model.words is not None:
         (folder / VOCABULARY).write_text(model.words.to_json(), encoding="utf-8")
     write_tensors(model.weights, folder / WEIGHTS)
+    if language_model is not None:
+        stored_lm.write(language_model, folder)
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -290,6 +315,8 @@ def describe(model: str | Path) -> str:
         card = read_card(stored.place)
     else:
         card = ModelCard(system=m.system, encoder=m.encoder, provenance=stored.provenance)
+    if stored.language_model is not None:
+        facts["language model"] = stored.language_model.settings.model_dump(mode="json", exclude={"format_version"})
     about = card.model_dump(mode="json", exclude_none=True, exclude={"origin"})
     return yaml.safe_dump(facts | about, sort_keys=False, allow_unicode=True)
 

@@ -8,19 +8,20 @@ from cyclopts import App, Parameter
 from matplotlib.figure import Figure
 
 from sori.checkpoints import store
+from sori.checkpoints.stored_lm import ARPA
 from sori.cli.output import write
-from sori.cli.transcribe import GREEDY, Search
+from sori.cli.transcribe import DEFAULT, Search
 from sori.core import distributed
 from sori.core.files import write_text
 from sori.data.utterances import transcribed
-from sori.evaluation import recognition
+from sori.decoding.beam import BeamDecoder
+from sori.evaluation import lm_tuning, recognition
 from sori.evaluation.confidence_fit import NUM_BINS, bins
 from sori.evaluation.report import scores
 from sori.evaluation.report.error_page import page
 from sori.evaluation.report.transcript_pairs import Format
 from sori.evaluation.report.utterance_table import AUDIO_MINUTES
 from sori.inference import calibrate as calibrate_module
-from sori.inference import lm_fusion
 from sori.lm.kneser_ney import build as build_lm
 from sori.plots.reliability import reliability
 from sori.plots.style import save_figure
@@ -35,7 +36,7 @@ def evaluate(
     save: Path | None = None,
     report: Path | None = None,
     audio_minutes: float = AUDIO_MINUTES,
-    search: Search = GREEDY,
+    search: Search = DEFAULT,
 ) -> None:
     """Compute word and character error rates of a recogniser on transcribed recordings.
 
@@ -123,7 +124,7 @@ def calibrate(
     judge_split: str | None = None,
     plot: Path | None = None,
     into: Path | None = None,
-    search: Search = GREEDY,
+    search: Search = DEFAULT,
 ) -> None:
     """Fit word confidence, the probability that a word is correct, for `sori transcribe` with the same options.
 
@@ -147,7 +148,7 @@ def calibrate(
     system = recognition.require_recogniser(store.load(model).to(distributed.device()), model)
     decoder = search.decoder(system)
     words = calibrate_module.recognise(system, transcribed(data, None if split == "all" else split), decoder)
-    about = {"data": [folder.name for folder in data], "split": split, "lm": search.lm.name if search.lm else None}
+    about = {"data": [folder.name for folder in data], "split": split, "lm": _lm_name(search, decoder)}
     confidence = calibrate_module.fit(words, decoder, about)
     calibrate_module.store(confidence, target, system)
     write(f"fitted on {split}: {len(words.correct):,} words, {words.correct.mean():.1%} correct; stored in {target}")
@@ -159,6 +160,13 @@ def calibrate(
             plot.parent.mkdir(parents=True, exist_ok=True)
             save_figure(draw_reliability(evaluation), plot)
             write(f"drawn: {plot}")
+
+
+def _lm_name(search: Search, decoder: BeamDecoder | None) -> str | None:
+    """Return the name of the file of the language model, for the record."""
+    if decoder is None or decoder.lm is None:
+        return None
+    return ARPA if search.lm is None else Path(search.lm).name
 
 
 def draw_reliability(evaluation: calibrate_module.Evaluation) -> Figure:
@@ -204,9 +212,9 @@ def build(
 
 
 def tune(
-    model: str, lm: Path, *, data: list[Path], split: str = "dev", beam_size: int = 50, unknown_words: bool = False
+    model: str, lm: Path, *, data: list[Path], split: str = "dev", beam_size: int = 50, unknown_words: bool = True
 ) -> None:
-    """Tune the weight of a language model and the word bonus for the lowest word error rate, by grid search.
+    """Tune the weights of a language model for the lowest word error rate without more character errors.
 
     Args:
         model: Folder, run folder or name of a recogniser.
@@ -215,13 +223,13 @@ def tune(
         split: Split to tune on, which must not be the one that error rates are reported on. Folders without splits are
             used as a whole.
         beam_size: Number of hypotheses kept in the beam search.
-        unknown_words: Allow words that are not in the language model.
+        unknown_words: Allow words that are not in the language model, and tune their score and spelling.
     """
     system = store.load(model).to(distributed.device())
-    decoder = Search(lm=lm, beam_size=beam_size, unknown_words=unknown_words).decoder(system)
+    decoder = Search(lm=str(lm), beam_size=beam_size, unknown_words=unknown_words).decoder(system)
     assert decoder is not None  # noqa: S101 - there is a language model
     utterances = transcribed(data, None if split == "all" else split)
-    write(lm_fusion.tune(recognition.require_recogniser(system, model), decoder, utterances).table())
+    write(lm_tuning.tune(recognition.require_recogniser(system, model), decoder, utterances).table())
 
 
 lm = App(name="lm", help="Build a language model from text, or tune its weight.")

@@ -212,5 +212,7 @@ def _changes(tokens: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"unknown option --{name}; did you mean --{near[0]}?")
         if not equals and not rest:
             raise ValueError(f"--{name} needs a value")
+        if key in changes:
+            raise ValueError(f"--{name} is given twice; give several values as a list: --{name} '[A, B]'")
         changes[key] = value if equals else rest.pop(0)
     return changes

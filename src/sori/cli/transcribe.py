@@ -15,6 +15,7 @@ from sori.core.user_files import read_text
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import Confidence
 from sori.decoding.transcript_formats import Format, Transcribed, render
+from sori.evaluation import stored_decoder
 from sori.inference import (
     align as align_module,
 )
@@ -31,46 +32,59 @@ from sori.inference.transcript_files import write as write_transcripts
 from sori.models import factory
 from sori.models.ctc import Ctc
 
+NO_LM = "none"
+"""Value of `--lm` for decoding without language model; a file of that name is `./none`."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Search:
     """Decoding options of all commands that run a recogniser."""
 
-    lm: Path | None = None
-    """Language model over words or characters (.arpa, .arpa.gz), from `sori lm build` or another program. Without it,
-    decoding is greedy: the most probable symbol of each frame."""
-    lm_weight: float = BeamConfig().lm_weight
+    lm: str | None = None
+    """Language model over words or characters (.arpa, .arpa.gz), from `sori lm build` or another program, instead of
+    the one stored with the recogniser; `none`: without one, the most probable symbol of each frame."""
+    lm_weight: float | None = None
     """Weight of the language model's log-probability; tune it with `sori lm tune`."""
-    word_score: float = BeamConfig().word_score
+    word_score: float | None = None
     """Bonus for each word, in nats; tune it with `sori lm tune`."""
-    beam_size: int = BeamConfig().beam_size
+    unknown_words: bool = True
+    """Allow words that are not in the language model, as the recogniser spells them."""
+    unknown_score: float | None = None
+    """Bonus for each such word, in nats, usually below 0; tune it with `sori lm tune`."""
+    spelling_weight: float | None = None
+    """Weight of the log-probability of its spelling, by the words of the language model; `sori lm tune` tunes it."""
+    beam_size: int | None = None
     """Number of hypotheses kept in the beam search."""
-    unknown_words: bool = False
-    """Allow words that are not in the language model."""
     hot_word: Annotated[list[str] | None, Parameter(negative=())] = None
     """Word to favour, such as a name, with or without a language model; may be given several times."""
-    hot_word_score: float = BeamConfig().hot_word_score
+    hot_word_score: float | None = None
     """Bonus for each hot word, in nats."""
 
     def decoder(self, model: factory.System, *, num_best: int = 1) -> BeamDecoder | None:
-        """Return the beam search decoder for `transcribe` and `evaluate`, or None for greedy decoding."""
-        options = {
-            "lm_weight": self.lm_weight,
-            "word_score": self.word_score,
-            "beam_size": self.beam_size,
-            "hot_word_score": self.hot_word_score,
-            "num_best": num_best,
-        }
-        config = BeamConfig.from_data(options, origin="the set of decoding options")
-        if self.lm is None and not self.hot_word and num_best == 1:
-            return None
+        """Return the beam search decoder for `transcribe` and `evaluate`, or None for greedy decoding.
+
+        Weights that are not given are those stored with the language model, or the defaults.
+        """
+        names = ("lm_weight", "word_score", "unknown_score", "spelling_weight", "beam_size", "hot_word_score")
+        given = {name: getattr(self, name) for name in names}
+        changes = {name: value for name, value in given.items() if value is not None} | {"num_best": num_best}
+        BeamConfig.from_data(changes, origin="the set of decoding options")
         hot_words = self.hot_word or ()
-        return lm_fusion.decoder(model, self.lm, config, known_words_only=not self.unknown_words, hot_words=hot_words)
+        if self.lm is None:
+            only_known = {} if self.unknown_words else {"unknown_score": None}
+            found = stored_decoder.build(model, changes | only_known, hot_words=hot_words)
+            if found is not None:
+                return found
+        lm = None if self.lm in (None, NO_LM) else self.lm
+        if lm is None and not hot_words and num_best == 1:
+            return None
+        closed = not self.unknown_words
+        return lm_fusion.decoder(model, lm, changes=changes, known_words_only=closed, hot_words=hot_words)
 
 
-GREEDY = Search()
-"""Greedy decoding, without a language model and hot words."""
+DEFAULT = Search()
+"""With the language model stored with the recogniser, if there is one that is used; otherwise greedy."""
 
 
 def transcribe(
@@ -82,7 +96,7 @@ def transcribe(
     times: bool = False,
     num_best: int = 1,
     confidence: Path | None = None,
-    search: Search = GREEDY,
+    search: Search = DEFAULT,
 ) -> None:
     """Transcribe sound files of any length.
 

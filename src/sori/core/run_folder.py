@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "vocabulary.json"
 
     @property
+    def language_model(self) -> Path:
+        """Language model of a recogniser (a folder), before it is stored with the finished model."""
+        return self.path / "lm"
+
+    @property
     def excluded(self) -> Path:
         """Utterances that a recogniser cannot learn from, with the reason."""
         return self.path / "excluded.jsonl"
@@ -126,6 +131,7 @@ class RunFolder:
             self.metrics,
             self.model,
             self.vocabulary,
+            self.language_model,
             self.excluded,
             self.segments,
             self.tokens,

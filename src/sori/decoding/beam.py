@@ -1,7 +1,8 @@
 """Decode class scores with CTC prefix beam search, optionally with lexicon, language model and hot words.
 
 Sources: Graves (2012), prefix search; Hannun, Maas, Jurafsky, Ng (2014), arXiv 1408.2873, language model at word ends;
-Pratap et al. (2019), arXiv 1812.07625, lexicon as a trie with unigram look-ahead.
+Pratap et al. (2019), arXiv 1812.07625, lexicon as a trie with unigram look-ahead; Bisani and Ney (2005), "Open
+Vocabulary Speech Recognition with Flat Hybrid Models", unknown words by a model of their spelling.
 
 The probability of a text is the sum over all alignments that collapse to it. As in `Vocabulary.decode`, leading,
 trailing and repeated word boundaries are not part of the text, so they are summed over like blanks. The score adds
@@ -19,34 +20,21 @@ import regex
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sori.core.config import Config
 from sori.core.shapes import Frames
+from sori.decoding.best_path import align
 from sori.decoding.greedy import Path, greedy
-from sori.decoding.search import (
-    NO_LM,
-    SYMBOLS,
-    WORDS,
-    Model,
-    align,
-    build_trie,
-    empty_beam,
-    empty_prefixes,
-    look_ahead,
-    search,
-)
+from sori.decoding.search import NO_LM, SYMBOLS, WORDS, Model, empty_beam, empty_prefixes, search
+from sori.decoding.trie import build_trie, look_ahead, spell
+from sori.lm.fusion import FusionConfig
 from sori.lm.ngram import NgramModel, empty
+from sori.lm.word_spelling import spelling_model
 from sori.text.vocabulary import SPECIAL, WORD_BOUNDARY, Vocabulary
 
 _PLAIN = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")  # letters that are always one grapheme
-_MOST_NATS = 1e6
-"""Scores beyond this would drown the acoustic score in rounding."""
 
 
-class BeamConfig(Config):
-    """Settings of the search, in nats.
-
-    flashlight and KenLM use base-10 logarithms for language models: their weight is 2.303 times this one.
-    """
+class BeamConfig(FusionConfig):
+    """Settings of the search, in nats."""
 
     beam_size: int = Field(100, ge=1, le=100_000)
     """Maximal number of prefixes kept after each frame."""
@@ -55,16 +43,7 @@ class BeamConfig(Config):
     symbol_threshold: float = Field(12.0, gt=0)
     """Symbols this far below the likeliest class of a frame (12 nats: 6e-6 of its probability) extend no prefix there,
     which makes frames that are almost certainly blank fast; `inf`: exact search."""
-    lm_weight: float = Field(0.8, ge=0, le=_MOST_NATS)
-    """Factor on the language model's log-probability."""
-    word_score: float = Field(0.0, ge=-_MOST_NATS, le=_MOST_NATS)
-    """Added for each word; values above 0 compensate the preference of language models for few words."""
-    unknown_score: float | None = Field(None, ge=-_MOST_NATS, le=_MOST_NATS)
-    """Added for each word that is not in the lexicon; None: only words of the lexicon are allowed. Without a lexicon:
-    added for each word that is not in the language model, None meaning 0."""
-    unknown_symbol_score: float = Field(0.0, ge=-_MOST_NATS, le=_MOST_NATS)
-    """Added for each symbol of such a word."""
-    hot_word_score: float = Field(5.0, ge=-_MOST_NATS, le=_MOST_NATS)
+    hot_word_score: float = Field(5.0, ge=-1e6, le=1e6)
     """Added for each hot word."""
     log_add: bool = True
     """Sum over the alignments of a text, as CTC defines it; False: use only the best one (flashlight's default)."""
@@ -102,6 +81,8 @@ class BeamDecoder:
         lexicon: Allowed words (others at `unknown_score`); those that the vocabulary cannot spell are left out and
             listed in `unspelled`.
         hot_words: Words to prefer; added to the lexicon.
+        spelling: Whether the spelling of unknown words is scored by an n-gram of the symbols of the known words, with
+            the weight `spelling_weight`: words that look like those of the language are likelier.
 
     Raises:
         ValueError: Words are required but the vocabulary has no word boundary, no word of the lexicon can be spelled, a
@@ -117,20 +98,21 @@ class BeamDecoder:
         lm_unit: Literal["word", "symbol"] = "word",
         lexicon: Iterable[str] | None = None,
         hot_words: Sequence[str] = (),
+        spelling: bool = False,
     ) -> None:
         self.vocabulary, self.lm, self.lm_unit = vocabulary, lm, lm_unit
         self._lm_kind = NO_LM if lm is None else WORDS if lm_unit == "word" else SYMBOLS
         self._closed = lexicon is not None
         self.hot_words = tuple(hot_words)
-        spell = _Speller(vocabulary)
+        classes_of = _Speller(vocabulary)
         listed = list(lexicon) if lexicon is not None else list(lm.words) if lm and lm_unit == "word" else []
         # words of equal spelling count as one: the first of them that is in the language model
         spelled: dict[tuple[int, ...], str] = {}
         for word in listed:
-            key = spell(word)
+            key = classes_of(word)
             if key and (key not in spelled or (lm is not None and spelled[key] not in lm and word in lm)):
                 spelled[key] = word
-        self.unspelled = [word for word in listed if not SPECIAL.fullmatch(word) and not spell(word)]
+        self.unspelled = [word for word in listed if not SPECIAL.fullmatch(word) and not classes_of(word)]
         """Words of the lexicon without symbols, or with symbols that the vocabulary lacks."""
         if listed and not spelled:
             raise ValueError(
@@ -138,12 +120,13 @@ class BeamDecoder:
                 f"{listed[0]!r}; "
                 "likely another script or language, or a lexicon with pronunciations: give a list of words"
             )
-        hot = {spell(word): word for word in hot_words}
+        hot = {classes_of(word): word for word in hot_words}
         if () in hot:
             raise ValueError(
                 f"expected single words that the recogniser can spell as hot words, got {hot[()]!r}; give each word of "
                 "a phrase separately, without symbols that the vocabulary lacks"
             )
+        self.spelling = spelling_model(spelled) if spelling and spelled else None
         spelled = {**hot, **spelled}
         self._hot = np.array([key in hot for key in spelled], bool)
         self._trie = build_trie(list(spelled), len(vocabulary))
@@ -163,6 +146,11 @@ class BeamDecoder:
         other.__dict__.update(self.__dict__)
         other.config, other._model = config, self._search_model(config)
         return other
+
+    @property
+    def scores_spelling(self) -> bool:
+        """Whether the spelling of unknown words affects the result."""
+        return self.spelling is not None and not self.only_known_words and self.config.spelling_weight > 0
 
     @property
     def only_known_words(self) -> bool:
@@ -240,9 +228,19 @@ class BeamDecoder:
         if lm and self._lm_kind == WORDS:
             unigram = weight * ngrams.log_prob[1:][self._word_lm].astype(np.float64)
             ahead_unknown += weight * float(ngrams.log_prob[1:][lm.unknown])
-        plain = ahead_unknown + unknown if is_open else -math.inf
-        ahead = look_ahead(trie, unigram + config.word_score, config.hot_word_score * self._hot, plain, each)
         symbols = self.vocabulary.symbols
+        leave, state = unknown + each * trie.depth.astype(np.float64), np.zeros(len(trie.parent), np.int32)
+        spelling, spelling_ids = self.spelling if is_open else None, np.zeros(len(symbols), np.int32)
+        if spelling is not None:
+            spelling_ids = np.array([spelling.word_id(str(number)) for number in range(len(symbols))], np.int32)
+            log_prob, state = spell(trie, spelling.ngrams, spelling.start, spelling_ids)
+            leave += config.spelling_weight * log_prob
+        ahead = look_ahead(
+            trie,
+            unigram + config.word_score,
+            config.hot_word_score * self._hot,
+            ahead_unknown + leave if is_open else np.full(len(leave), -math.inf),
+        )
         return Model(
             trie=trie,
             ahead=ahead,
@@ -260,8 +258,13 @@ class BeamDecoder:
             is_open=is_open,
             lm_weight=weight,
             any_word_score=config.word_score,
-            unknown_score=unknown,
             unknown_symbol_score=each,
+            leave=leave,
+            spelling=spelling.ngrams if spelling else empty(),
+            spelling_weight=config.spelling_weight if spelling else 0.0,
+            spelling_symbol=spelling_ids,
+            spelling_end=spelling.end if spelling else -1,
+            spelling_state=state,
             beam_size=config.beam_size,
             beam_threshold=config.beam_threshold,
             symbol_threshold=config.symbol_threshold,

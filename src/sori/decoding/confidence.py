@@ -91,7 +91,8 @@ def search_settings(decoder: BeamDecoder) -> dict[str, Any]:
         for part in decoder.lm.ngrams:
             digest.update(np.ascontiguousarray(part).tobytes())
         lm = digest.hexdigest()
-    config = decoder.config.model_dump(mode="json", exclude={"num_best"})
+    unused = {"num_best"} if decoder.scores_spelling else {"num_best", "spelling_weight"}
+    config = decoder.config.model_dump(mode="json", exclude=unused)
     config = {name: str(value) if value == math.inf else value for name, value in config.items()}  # not in JSON
     hot = sorted(decoder.hot_words)
     return {**config, "lm": lm, "only_known_words": decoder.only_known_words, "hot_words": hot}

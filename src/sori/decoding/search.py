@@ -1,33 +1,24 @@
-"""The compiled part of the beam search (`beam.py`): lexicon trie, prefixes, one step per frame.
+"""The compiled part of the beam search (`beam.py`): prefixes, one step per frame.
 
 A prefix is the beginning of a text. Its language-model score and bonuses depend on the text alone and are computed
 once. Its acoustic score is two log-probabilities: of the alignments that end in blank, and of the others.
+
+A word that leaves the lexicon is scored symbol by symbol by the spelling model from then on; what its first symbols
+cost is known for each node of the lexicon (`Model.leave`).
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sori.core.compiled import jit
+from sori.decoding.trie import Trie, child
 from sori.lm.ngram import Ngrams, score
 
 NO_LM, WORDS, SYMBOLS = 0, 1, 2
-_NO_NODE = -1  # trie node of a prefix that no word of the lexicon starts with
 _IMPOSSIBLE, _UNSET = -1, -2
-
-
-class Trie(NamedTuple):
-    """Words by their symbols; node 0 is the root, the children of a node are adjacent and sorted."""
-
-    child_start: NDArray[np.int32]
-    child_symbol: NDArray[np.int32]
-    parent: NDArray[np.int32]
-    word: NDArray[np.int32]
-    """For each node the number of the word that ends there, or -1."""
-    depth: NDArray[np.int32]
 
 
 class Model(NamedTuple):
@@ -50,8 +41,17 @@ class Model(NamedTuple):
     is_open: bool
     lm_weight: float
     any_word_score: float
-    unknown_score: float
     unknown_symbol_score: float
+    leave: NDArray[np.float64]
+    """For each node the score of an unknown word with the symbols up to it."""
+    spelling: Ngrams
+    spelling_weight: float
+    """0: no spelling model."""
+    spelling_symbol: NDArray[np.int32]
+    """Number of each class in the spelling model."""
+    spelling_end: int
+    spelling_state: NDArray[np.int32]
+    """State of the spelling model at each node."""
     beam_size: int
     beam_threshold: float
     symbol_threshold: float
@@ -74,6 +74,8 @@ class Prefixes(NamedTuple):
     end_state: NDArray[np.int32]
     end_lm: NDArray[np.float64]
     end_extra: NDArray[np.float64]
+    spelling: NDArray[np.int32]
+    """State of the spelling model in a word that has left the lexicon."""
     slot: NDArray[np.int32]
     """Position in the beam, or -1."""
 
@@ -98,52 +100,6 @@ class _Frame(NamedTuple):
     taken: NDArray[np.int32]
     """For beam position and symbol the last frame in which the extended prefix was already in the beam."""
     stamp: int
-
-
-def build_trie(words: Sequence[tuple[int, ...]], num_classes: int) -> Trie:
-    """Build the trie level by level; nodes are numbered in the order of (parent, symbol)."""
-    lengths = np.array([len(word) for word in words], np.int64)
-    spelled = np.zeros((len(words), max(lengths, default=0)), np.int64)
-    for number, symbols in enumerate(words):
-        spelled[number, : len(symbols)] = symbols
-    at = np.zeros(len(words), np.int64)
-    parents, labels, depths, size = [np.array([-1])], [np.array([-1])], [np.array([0])], 1
-    for depth in range(spelled.shape[1]):
-        longer = np.flatnonzero(lengths > depth)
-        keys, place = np.unique(at[longer] * num_classes + spelled[longer, depth], return_inverse=True)
-        at[longer] = size + place
-        parents.append(keys // num_classes)
-        labels.append(keys % num_classes)
-        depths.append(np.full(len(keys), depth + 1))
-        size += len(keys)
-    parent = np.concatenate(parents)
-    word = np.full(size, -1, np.int32)
-    word[at] = np.arange(len(words), dtype=np.int32)
-    start = 1 + np.concatenate([[0], np.cumsum(np.bincount(parent[1:], minlength=size))])
-    arrays = (start, np.concatenate(labels), parent, word, np.concatenate(depths))
-    return Trie(*(array.astype(np.int32) for array in arrays))
-
-
-@jit()
-@no_type_check  # see ngram.py
-def look_ahead(
-    trie: Trie, worth: NDArray[np.float64], hot: NDArray[np.float64], plain: float, each: float
-) -> NDArray[np.float64]:
-    """Return the best score of a word below each node; a hot word's bonus is scaled by its completed fraction."""
-    ahead = plain + each * trie.depth.astype(np.float64)
-    ahead[0] = 0.0
-    below = np.full(len(ahead), -np.inf)
-    for node in range(len(ahead) - 1, 0, -1):
-        word = trie.word[node]
-        if word >= 0:
-            below[node] = max(below[node], worth[word])
-            place = node
-            while place > 0 and hot[word] != 0:
-                ahead[place] = max(ahead[place], worth[word] + hot[word] * trie.depth[place] / trie.depth[node])
-                place = trie.parent[place]
-        below[trie.parent[node]] = max(below[trie.parent[node]], below[node])
-        ahead[node] = max(ahead[node], below[node])
-    return ahead
 
 
 def empty_prefixes(size: int) -> Prefixes:
@@ -205,29 +161,14 @@ def _add(a: float, b: float, log_add: bool) -> float:
 
 @jit()
 @no_type_check
-def _child(trie: Trie, node: int, symbol: int) -> int:
-    if node < 0:
-        return _NO_NODE
-    low, end = trie.child_start[node], trie.child_start[node + 1]
-    high = end
-    while low < high:
-        middle = (low + high) // 2
-        if trie.child_symbol[middle] < symbol:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < end and trie.child_symbol[low] == symbol else _NO_NODE
+def _unknown_score(model: Model, node: int, below: int) -> float:
+    """Return the score of leaving the lexicon: first for the word and all its symbols, then for each further symbol.
 
-
-@jit()
-@no_type_check
-def _unknown_score(model: Model, node: int, child: int) -> float:
-    """Return the score of leaving the lexicon: first for the word and all its symbols, then for each further symbol."""
-    if child >= 0:
+    Without that of the spelling of this symbol.
+    """
+    if below >= 0:
         return 0.0
-    if node < 0:
-        return model.unknown_symbol_score
-    return model.unknown_score + model.unknown_symbol_score * (model.trie.depth[node] + 1)
+    return model.unknown_symbol_score + (model.leave[node] if node >= 0 else 0.0)
 
 
 @jit(inline="always")  # a call costs as much as the work
@@ -248,8 +189,14 @@ def _add_prefix(model: Model, prefixes: Prefixes, parent: int, symbol: int, new:
                 prefixes.end_state[parent],
             )
         else:
-            node = _child(model.trie, prefixes.node[parent], symbol)
-            extra += _unknown_score(model, prefixes.node[parent], node)
+            above = prefixes.node[parent]
+            node = child(model.trie, above, symbol)
+            extra += _unknown_score(model, above, node)
+            if node < 0 and model.spelling_weight > 0:
+                spelled = model.spelling_state[above] if above >= 0 else prefixes.spelling[parent]
+                log_prob, spelled = score(model.spelling, spelled, model.spelling_symbol[symbol])
+                extra += model.spelling_weight * log_prob
+                prefixes.spelling[new] = spelled
             ahead = model.ahead[node] if node >= 0 else model.ahead_unknown
             if model.lm_kind == SYMBOLS:
                 log_prob, state = score(model.lm, state, model.symbol_lm[symbol])
@@ -273,7 +220,10 @@ def _end_word(model: Model, prefixes: Prefixes, prefix: int, force: bool) -> boo
         if not model.is_open and not force:
             prefixes.end_state[prefix] = _IMPOSSIBLE
             return False
-        extra += model.unknown_score + model.unknown_symbol_score * model.trie.depth[node]
+        extra += model.leave[node]
+    if word < 0 and model.spelling_weight > 0:
+        spelled = model.spelling_state[node] if node >= 0 else prefixes.spelling[prefix]
+        extra += model.spelling_weight * score(model.spelling, spelled, model.spelling_end)[0]
     if model.lm_kind == WORDS:
         lm, state = score(model.lm, state, model.word_lm[word] if word >= 0 else model.lm_unknown)
     elif model.lm_kind == SYMBOLS and model.bar >= 0:
@@ -311,6 +261,20 @@ def _stay(model: Model, prefixes: Prefixes, now: Beam, num: int, frame: _Frame, 
     return best
 
 
+@jit(inline="always")
+@no_type_check
+def _symbol_score(model: Model, prefixes: Prefixes, prefix: int, below: int, symbol: int) -> float:
+    """Return what symbol model and spelling model add for one more symbol, never above 0."""
+    total = 0.0
+    if model.lm_kind == SYMBOLS:
+        total += model.lm_weight * score(model.lm, prefixes.state[prefix], model.symbol_lm[symbol])[0]
+    if below < 0 and model.spelling_weight > 0:
+        node = prefixes.node[prefix]
+        spelled = model.spelling_state[node] if node >= 0 else prefixes.spelling[prefix]
+        total += model.spelling_weight * score(model.spelling, spelled, model.spelling_symbol[symbol])[0]
+    return total
+
+
 @jit()
 @no_type_check
 def _extend(
@@ -324,21 +288,21 @@ def _extend(
         base = model.lm_weight * prefixes.lm[prefix] + prefixes.extra[prefix]
         first = trie.child_start[node] if node >= 0 else 0
         for number in range(len(frame.live) if model.is_open else trie.child_start[node + 1] - first):
-            child = first + number
-            symbol = frame.live[number] if model.is_open else trie.child_symbol[child]
+            below = first + number
+            symbol = frame.live[number] if model.is_open else trie.child_symbol[below]
             if not frame.is_live[symbol] or frame.taken[place, symbol] == frame.stamp:
                 continue
             mass = frame.scores[symbol] + (now.blank[place] if symbol == last else whole)
             if model.is_open:
-                child = _child(trie, node, symbol)
+                below = child(trie, node, symbol)
             rank = (
                 mass
                 + base
-                + _unknown_score(model, node, child)
-                + (model.ahead[child] if child >= 0 else model.ahead_unknown)
+                + _unknown_score(model, node, below)
+                + (model.ahead[below] if below >= 0 else model.ahead_unknown)
             )
-            if model.lm_kind == SYMBOLS and rank > best - threshold:  # the LM can only lower it
-                rank += model.lm_weight * score(model.lm, prefixes.state[prefix], model.symbol_lm[symbol])[0]
+            if rank > best - threshold:
+                rank += _symbol_score(model, prefixes, prefix, below, symbol)
             if rank > best - threshold:
                 candidates.prefix[total], candidates.symbol[total] = prefix, symbol
                 candidates.blank[total], candidates.other[total], candidates.rank[total] = -np.inf, mass, rank
@@ -460,36 +424,3 @@ def _finish(
         if size > 0:
             break
     return keys[:size], acoustic[:size], lm[:size], extra[:size], not force
-
-
-@jit()
-@no_type_check
-def align(row: NDArray[np.float32], ids: NDArray[np.int32], bar: int) -> NDArray[np.int64]:
-    """Return the best alignment of symbols (Viterbi): for each its first frame and the one after its last."""
-    num = 2 * len(ids) + 1
-    cost, origin = np.full(num, -np.inf), np.zeros((len(row), num), np.int8)
-    cost[0] = 0.0
-    for time in range(len(row)):
-        silence = max(row[time, 0], row[time, bar]) if bar >= 0 else row[time, 0]
-        for state in range(num - 1, -1, -1):
-            label = state // 2
-            step = 0
-            if state > 0 and cost[state - 1] > cost[state]:
-                step = 1
-            if state > 2 and state % 2 and ids[label] != ids[label - 1] and cost[state - 2] > cost[state - step]:
-                step = 2
-            if state % 2:
-                here = row[time, ids[label]]
-            else:
-                free = state in (0, num - 1) or ids[label - 1] == bar
-                here = silence if free else row[time, 0]
-            origin[time, state] = step
-            cost[state] = cost[state - step] + here
-    state = num - 1 if num < 2 or cost[num - 1] >= cost[num - 2] else num - 2
-    spans = np.zeros((len(ids), 2), np.int64)
-    for time in range(len(row) - 1, -1, -1):
-        if state % 2:
-            spans[state // 2, 0] = time
-            spans[state // 2, 1] = max(spans[state // 2, 1], time + 1)
-        state -= origin[time, state]
-    return spans

@@ -1,5 +1,6 @@
 """Evaluate recognisers on transcribed utterances: word and character error rates."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sori.data.manifest import Utterance
 from sori.data.utterances import transcribed
 from sori.decoding.beam import BeamDecoder, read_out
 from sori.evaluation.error_rate import ErrorReport, error_rates
+from sori.evaluation.stored_decoder import STORED, Decoder, resolved
 from sori.models import factory
 from sori.models.ctc import Ctc
 from sori.text.vocabulary import Vocabulary
@@ -105,7 +107,7 @@ def evaluate(
     *,
     data: str | Path | Sequence[str | Path],
     split: str | None = "test",
-    decoder: BeamDecoder | None = None,
+    decoder: Decoder = STORED,
 ) -> ErrorReport:
     """Return the word and character error rates of a recogniser.
 
@@ -116,14 +118,23 @@ def evaluate(
         model: folder or name of a recogniser, or a loaded one.
         data: prepared folder or folders.
         split: split to use, for folders that name splits; None: all utterances.
-        decoder: beam search with a language model (`lm_fusion.decoder`); None: greedy decoding.
+        decoder: `stored`: with the language model stored with the recogniser, if it is used; another beam search
+            (`lm_fusion.decoder`); None: greedy decoding.
 
     Raises:
         ValueError: the model is not a recogniser, or there are no transcribed utterances of that split.
     """
     system = store.load(model).to(distributed.device()) if isinstance(model, str | Path) else model
     system = require_recogniser(system, str(model) if isinstance(model, str | Path) else "an encoder")
-    return scored(system.eval(), transcribed(data, split), decoder)
+    return scored(system.eval(), transcribed(data, split), resolved(system, decoder))
+
+
+def recogniser_digest(model: Ctc) -> str:
+    """Return a digest that identifies a recogniser: of its output layer and symbols."""
+    made = hashlib.blake2b(repr(model.vocabulary and model.vocabulary.symbols).encode(), digest_size=16)
+    for tensor in (model.head.weight, model.head.bias):
+        made.update(tensor.detach().float().cpu().numpy().tobytes())
+    return made.hexdigest()
 
 
 def require_recogniser(system: factory.System, name: str) -> Ctc:

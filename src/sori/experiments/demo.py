@@ -1,11 +1,13 @@
-"""End-to-end demo: recordings, pre-training, fine-tuning with and without it, error rates, a report.
+"""End-to-end demo: recordings, pre-training, fine-tuning with and without it, language model, error rates, a report.
 
 Without recordings of the user, it synthesises a small speech corpus by text to speech: many voices for pre-training, a
-few of them with transcripts, and other voices with other sentences for the test.
+few of them with transcripts, and other voices with other sentences for the test and for tuning the language model. The
+language model also learns from sentences of the same grammar that are in none of these.
 """
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +16,13 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from sori.checkpoints import store
+from sori.checkpoints import store, stored_lm
 from sori.core import audio
 from sori.core.files import write_text
 from sori.core.folders import whole_folder
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
-from sori.core.seeds import Rng
+from sori.core.seeds import Rng, derive
 from sori.core.shapes import Float, Int, Tensor
 from sori.data.labels import choose_minutes
 from sori.data.manifest import CUTS, Utterance, read_manifest, read_with_headers, write_manifest
@@ -37,8 +39,7 @@ from sori.recipes import ctc, wav2vec2
 from sori.recipes import smoke as toys
 from sori.recipes.recipe import LabelConfig, Recipe, RecogniserRecipe, SpeechRecipe
 from sori.runs import run
-from sori.synth import CorpusSize, speak_corpus
-from sori.text.vocabulary import Vocabulary
+from sori.synth import CorpusSize, corpus_texts, sentences, speak_corpus
 from sori.training.metrics import read_metrics
 
 REPORT = "report.html"
@@ -48,7 +49,14 @@ HELD_OUT = 0.2
 """Fraction of the transcribed speech held out for the test if the recordings have no split `test`."""
 NUM_EXAMPLES = 8
 
-_SMOKE = CorpusSize(4, 8, 2, 8, 2, 3)
+NUM_READ = 2
+"""Sentences of each test speaker in the text at the beginning of the report."""
+NUM_TEXTS = 4000
+"""Sentences of the grammar for the language model, beside the transcripts."""
+TEXTS = "texts.txt"
+
+_SMOKE = CorpusSize(4, 8, 2, 8, 2, 3, 1, 4)
+_SMOKE_TEXTS = 100
 
 
 class Demonstration(NamedTuple):
@@ -57,9 +65,29 @@ class Demonstration(NamedTuple):
     report: Path
     """Web page in one file."""
     pretrained: ErrorReport
-    """Error rates with pre-training."""
+    """Error rates with pre-training, with the language model."""
     scratch: ErrorReport
-    """Error rates without pre-training."""
+    """Error rates without pre-training, with the language model."""
+    pretrained_alone: ErrorReport
+    """Error rates with pre-training, without the language model."""
+    scratch_alone: ErrorReport
+    """Error rates without pre-training and language model."""
+
+
+class _Data(NamedTuple):
+    """Prepared folders."""
+
+    train: Path
+    test: Path
+    dev: Path | None
+    """Transcribed recordings to tune the language model on; None: they are in `train` if there are any."""
+    texts: tuple[str, ...]
+    """Further texts for the language model."""
+
+    @property
+    def corpora(self) -> list[Path]:
+        """Return what the recognisers are trained and tuned on."""
+        return [self.train] if self.dev is None else [self.train, self.dev]
 
 
 def demo(
@@ -84,45 +112,74 @@ def demo(
         ModuleNotFoundError: the extra `synth` is not installed.
     """
     into, began = Path(into), time.monotonic()
-    with _stage("1/5 Recordings"):
-        train, test = _synthetic(into, smoke=smoke) if data is None else _own(into, Path(data))
-        available = _transcribed_minutes(read_manifest(train))
-    recipes = _recipes(minutes=minutes if available > minutes else None, smoke=smoke)
-    titles = ("2/5 Pre-training without transcripts", "3/5 Fine-tuning", "4/5 The same without pre-training")
+    with _stage("1/6 Recordings"):
+        found = _synthetic(into, smoke=smoke) if data is None else _own(into, Path(data))
+        available = _transcribed_minutes(read_manifest(found.train))
+    recipes = _recipes(minutes=minutes if available > minutes else None, smoke=smoke, texts=found.texts)
+    titles = ("2/6 Pre-training without transcripts", "3/6 Fine-tuning", "4/6 The same without pre-training")
     for title, (name, recipe) in zip(titles, recipes.by_folder().items(), strict=True):
         with _stage(title):
             init = into / "pretrained" if name == "with" else None
-            if not run.train(recipe, into=into / name, data=train, init=init).finished:
+            if not run.train(recipe, into=into / name, data=found.corpora, init=init).finished:
                 return None
-    with _stage("5/5 Test on held-out recordings"):
-        scores = [recognition.evaluate(into / name, data=test, split=None) for name in ("with", "without")]
-        found = _findings(into, recipes, scores)
-        write_text(into / REPORT, demo_report.compose(found))
-    logger.info(_summary(found, into / REPORT, seconds=time.monotonic() - began))
-    return Demonstration(into / REPORT, *scores)
+    models = [_recogniser(into / name) for name in ("with", "without")]
+    with _stage("5/6 Test on held-out recordings, without language model"):
+        alone = [recognition.evaluate(model, data=found.test, split=None, decoder=None) for model in models]
+    with _stage("6/6 The same with the language model of the training"):
+        scores = [recognition.evaluate(model, data=found.test, split=None) for model in models]
+        shown = _findings(into, recipes, models, scores, alone)
+        write_text(into / REPORT, demo_report.compose(shown))
+    logger.info(_summary(shown, into / REPORT, seconds=time.monotonic() - began))
+    return Demonstration(into / REPORT, *scores, *alone)
 
 
-def _synthetic(into: Path, *, smoke: bool) -> tuple[Path, Path]:
-    """Synthesise sentences and return prepared folders for training and for the test."""
-    recordings = into / "recordings"
+def _synthetic(into: Path, *, smoke: bool) -> _Data:
+    """Synthesise sentences, and write those that the language model learns from."""
+    recordings, size = into / "recordings", _SMOKE if smoke else CorpusSize()
     if recordings.exists():
         logger.info(f"already synthesised: {recordings}")
     else:
         with whole_folder(recordings) as fresh:
-            speak_corpus(fresh, _SMOKE if smoke else CorpusSize())
+            speak_corpus(fresh, size)
         logger.info(f"synthesised: {recordings}")
-    return _prepared(recordings / "train", into / "train"), _prepared(recordings / "test", into / "test")
+    if not (recordings / "dev").is_dir():
+        raise ValueError(
+            f"expected recordings of an earlier call in {recordings}, got a folder without `dev`; likely an earlier "
+            "version of sori made it: choose another folder with --into"
+        )
+    if not (into / TEXTS).is_file():
+        spoken = frozenset(text for part in corpus_texts(size) for text in part)
+        texts = sentences(_SMOKE_TEXTS if smoke else NUM_TEXTS, seed=derive(0, "texts"), avoid=spoken)
+        write_text(into / TEXTS, "\n".join(texts) + "\n")
+    train, test = (_prepared(recordings / name, into / name) for name in ("train", "test"))
+    dev = _prepared(recordings / "dev", into / "prepared")
+    _write_part(into / "dev", read_manifest(dev), of=dev, split="dev")
+    return _Data(train, test, into / "dev", (str(into / TEXTS),))
 
 
-def _own(into: Path, data: Path) -> tuple[Path, Path]:
-    """Divide the user's recordings and return prepared folders for training and for the test."""
+def _own(into: Path, data: Path) -> _Data:
+    """Divide the user's recordings; the language model learns from the transcripts, and is tuned on a split `dev`."""
     prepared = data if (data / CUTS).is_file() else _prepared(data, into / "prepared")
-    rows = read_with_headers(prepared)
-    headers, parts = {u.path: about for u, about in rows}, hold_out([u for u, _ in rows])
-    for name, part in zip(("train", "test"), parts, strict=True):
-        (into / name).mkdir(parents=True, exist_ok=True)
-        write_manifest(into / name, ((u._replace(split=None), headers[u.path]) for u in part))
-    return into / "train", into / "test"
+    utterances = read_manifest(prepared)
+    train, test = hold_out(utterances)
+    dev = _dev_of(utterances, {u.speaker for u in test} if _has_speakers(test) else set())
+    parts = {"train": train, "test": test} | ({"dev": dev} if dev else {})
+    for name, part in parts.items():
+        _write_part(into / name, part, of=prepared, split="dev" if name == "dev" else None)
+    return _Data(into / "train", into / "test", into / "dev" if dev else None, ())
+
+
+def _dev_of(utterances: Sequence[Utterance], test_speakers: set[str | None]) -> list[Utterance]:
+    """Return the transcribed utterances of the split `dev`, without those of speakers of the test set."""
+    found = [u for u in utterances if u.split == "dev" and u.text and u.text.strip()]
+    return [u for u in found if u.speaker not in test_speakers]
+
+
+def _write_part(folder: Path, utterances: Sequence[Utterance], *, of: Path, split: str | None) -> None:
+    """Write utterances of a prepared folder as one of their own, as a split."""
+    headers = {u.path: about for u, about in read_with_headers(of)}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, ((u._replace(split=split), headers[u.path]) for u in utterances))
 
 
 def _prepared(source: Path, folder: Path) -> Path:
@@ -187,7 +244,7 @@ class _Recipes(NamedTuple):
         return {"pretrained": self.pretrained, "with": self.tuned, "without": self.scratch}
 
 
-def _recipes(*, minutes: float | None, smoke: bool) -> _Recipes:
+def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ()) -> _Recipes:
     """Return recipes for pre-training, and for fine-tuning with and without it on the same labels and batches."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
@@ -197,7 +254,7 @@ def _recipes(*, minutes: float | None, smoke: bool) -> _Recipes:
         pretraining = wav2vec2.wav2vec2_tiny().override({"name": "demo_pretraining", **PRETRAINING})
         tuning = ctc.ctc_10min().override({"name": "demo_with", **TUNING})
         scratch = ctc.ctc_10min_scratch().override({"name": "demo_without", **TUNING})
-    labels = {"labels": LabelConfig(minutes=minutes)}
+    labels = {"labels": LabelConfig(minutes=minutes, texts=texts)}
     scratch = scratch.model_copy(update={"encoder": pretraining.system, **labels})
     return _Recipes(pretraining, tuning.model_copy(update={"encoder": None, **labels}), scratch)
 
@@ -208,29 +265,41 @@ TUNING = {"train.num_steps": 800, "data.batch_seconds": 12, "system.upsample": 2
 """Changes to `ctc_10min` and `ctc_10min_scratch`; takes about a minute. The upsampling is for fast synthetic speech."""
 
 
-def _findings(into: Path, recipes: _Recipes, scores: list[ErrorReport]) -> demo_report.Findings:
-    """Collect the contents of the report."""
-    models = [_recogniser(into / name) for name in ("with", "without")]
+def _findings(
+    into: Path, recipes: _Recipes, models: list[Ctc], scores: list[ErrorReport], alone: list[ErrorReport]
+) -> demo_report.Findings:
+    """Collect the contents of the report.
+
+    Args:
+        into: folder of the demo.
+        recipes: what was trained.
+        models: recognisers with and without pre-training.
+        scores: their error rates with the language model.
+        alone: their error rates without it.
+    """
+    vocabulary = models[0].vocabulary
+    assert vocabulary is not None  # noqa: S101 - every saved recogniser has one
     utterances = read_manifest(into / "test")
     first_of_each = {u.speaker or u.id: u for u in reversed(utterances)}.values()
     examples = []
     for utterance in list(first_of_each)[::-1][:NUM_EXAMPLES]:
         waveform = audio.read(utterance.path, start=utterance.start, duration=utterance.duration_seconds)
-        transcripts = [transcribe.transcribe(model, waveform, sample_rate=audio.SAMPLE_RATE) for model, _ in models]
+        transcripts = [transcribe.transcribe(model, waveform, sample_rate=audio.SAMPLE_RATE) for model in models]
         words = [[TimedWord(*word) for word in one.words] for one in transcripts]
-        examples.append(demo_report.Example(waveform, models[0][1].normalise(utterance.text or ""), words))
+        examples.append(demo_report.Example(waveform, vocabulary.normalise(utterance.text or ""), words))
     encoder = store.load(into / "pretrained")
     assert isinstance(encoder, Wav2Vec2)  # noqa: S101 - the first recipe trains one
-    difference = compare(scores[:1], scores[1:])["cer"]
-    labels = ("with pre-training", "without")
+    labels, names = ("with pre-training", "without"), ("with", "without")
     columns = [
-        demo_report.Score(label, _interval(score.cer), _interval(score.wer), _losses(into / name))
-        for label, name, score in zip(labels, ("with", "without"), scores, strict=True)
+        demo_report.Score(label, _rates(score), _rates(bare), _losses(into / name), _about_lm(model))
+        for label, name, model, score, bare in zip(labels, names, models, scores, alone, strict=True)
     ]
     return demo_report.Findings(
         facts=_facts(into, recipes),
         scores=(columns[0], columns[1]),
-        change=demo_report.Interval(*difference.relative),
+        change=demo_report.Interval(*compare(scores[:1], scores[1:])["wer"].relative),
+        change_alone=demo_report.Interval(*compare(alone[:1], alone[1:])["cer"].relative),
+        text=_text(scores),
         pretraining=read_metrics(RunFolder(into / "pretrained").metrics),
         pretraining_example=_inside(encoder, utterances, examples[0].waveform),
         examples=examples,
@@ -248,11 +317,33 @@ sori evaluate runs/recogniser --data prepared
 sori transcribe runs/recogniser new-recording.wav"""
 
 
-def _recogniser(folder: Path) -> tuple[Ctc, Vocabulary]:
+def _text(scores: Sequence[ErrorReport]) -> list[list[str]]:
+    """Return the first sentences of each test speaker: what was said, and what each recogniser has written."""
+    seen, rows = Counter[str | None](), list[list[str]]()
+    for said, *written in zip(scores[0].utterances, *(score.utterances for score in scores), strict=True):
+        seen[said.speaker] += 1
+        if (seen[said.speaker] <= NUM_READ or said.speaker is None) and len(rows) < NUM_READ * NUM_EXAMPLES:
+            rows.append([said.reference, *(one.hypothesis for one in written)])
+    return rows
+
+
+def _about_lm(model: Ctc) -> str:
+    """Return how the language model of a recogniser is used."""
+    stored = stored_lm.attached(model)
+    if stored is None:
+        return "none"
+    used = "used" if stored.settings.used else "not used"
+    return f"{used}, {stored.settings.sources.distinct_words:,} words; {stored.settings.reason}"
+
+
+def _recogniser(folder: Path) -> Ctc:
     system = store.load(folder)
     assert isinstance(system, Ctc)  # noqa: S101 - the recipe trains one
-    assert system.vocabulary is not None  # noqa: S101 - every saved recogniser has one
-    return system, system.vocabulary
+    return system
+
+
+def _rates(report: ErrorReport) -> demo_report.Rates:
+    return demo_report.Rates(_interval(report.wer), _interval(report.cer))
 
 
 def _interval(rate: Rate) -> demo_report.Interval:
@@ -291,9 +382,23 @@ def _facts(into: Path, recipes: _Recipes) -> list[tuple[str, str]]:
         ("pre-training data", f"{_extent(train)}, transcripts not used"),
         ("pre-training", f"{pretraining:,} updates, {_hours_processed(into / 'pretrained')}"),
         ("transcribed data", f"{minutes:.1f} min of {_extent(labelled)}"),
+        *_lm_facts(into),
         ("fine-tuning", f"{recipes.tuned.train.num_steps:,} updates each, {_hours_processed(into / 'with')}"),
         ("test", _extent(test)),
     ]
+
+
+def _lm_facts(into: Path) -> list[tuple[str, str]]:
+    stored = stored_lm.read(RunFolder(into / "with").model)
+    if stored is None:
+        return []
+    sources = stored.settings.sources
+    others = sources.sentences - sources.transcripts
+    texts = f" and {others:,} other sentences, none of which is spoken here" if others else ""
+    held = [("language model", f"{sources.transcripts:,} transcripts{texts}; {sources.distinct_words:,} words")]
+    if (into / "dev").is_dir():
+        held.append(("tuning of its weights", _extent(read_manifest(into / "dev"))))
+    return held
 
 
 def _extent(utterances: Sequence[Utterance]) -> str:
@@ -310,14 +415,16 @@ def _hours_processed(folder: Path) -> str:
 
 def _summary(found: demo_report.Findings, page: Path, *, seconds: float) -> str:
     lines = [
-        f"{score.label:18} CER {_percent(score.characters)}   WER {_percent(score.words)}" for score in found.scores
+        f"{score.label:18} {how:12} WER {_percent(rates.words)}   CER {_percent(rates.characters)}"
+        for score in found.scores
+        for how, rates in (("", score.rates), ("without LM", score.alone))
     ]
     change = found.change
     return "\n".join(
         [
             "\nError rates on the test set, with 95 % intervals",
             *lines,
-            f"change of CER through pre-training: {change.value:+.0%} ({change.low:+.0%} to {change.high:+.0%})",
+            f"change of WER through pre-training: {change.value:+.0%} ({change.low:+.0%} to {change.high:+.0%})",
             f"report: {page}   ({_clock(seconds)} in total)",
         ]
     )

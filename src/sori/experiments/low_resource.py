@@ -69,6 +69,6 @@ def train(model: str | Path, labels: Sequence[Path], *, into: Path, settings: Re
 
 def errors(recogniser: Path, labels: Sequence[Path]) -> Estimate:
     """Return the character error rate on the split `test`, with greedy decoding and no language model."""
-    found = recognition.evaluate(recogniser, data=labels, split="test").to_data()
+    found = recognition.evaluate(recogniser, data=labels, split="test", decoder=None).to_data()
     cer = found["cer"]
     return Estimate(cer["rate"], cer["low"], cer["high"], found["interval"]["unit"])

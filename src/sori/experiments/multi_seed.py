@@ -235,7 +235,7 @@ def _scored(folder: Path, dev: Sequence[str], split: str) -> ErrorReport:
         if stored.get("of") == of:
             return _report(stored)
     logger.info(f"scoring {folder} on {split}")
-    report = recognition.evaluate(folder, data=dev, split=split)
+    report = recognition.evaluate(folder, data=dev, split=split, decoder=None)
     write_text(path, json.dumps({"of": of, **report.to_data()}, ensure_ascii=False, indent=1) + "\n")
     return report
 

@@ -4,7 +4,6 @@
 language model is not valid for words decoded with one.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import ACOUSTIC, Confidence, feature_names, search_settings
 from sori.evaluation.confidence_fit import CalibrationMetrics, logistic, measure, right_words
+from sori.evaluation.recognition import recogniser_digest
 from sori.inference import transcribe
 from sori.models import factory
 from sori.models.ctc import Ctc
@@ -78,7 +78,7 @@ def recognise(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder 
     Args:
         model: a recogniser.
         utterances: transcribed utterances; those too short for a frame are left out.
-        decoder: as for `transcribe`.
+        decoder: beam search; None: greedy decoding.
 
     Raises:
         ValueError: the recogniser outputs no words.
@@ -191,7 +191,7 @@ def read(path: Path, model: Ctc) -> Calibration:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not readable as JSON ({error}); likely damaged: repeat `sori calibrate`") from None
     found = Calibration.from_data(data, origin=str(path))
-    if found.recogniser != digest(model):
+    if found.recogniser != recogniser_digest(model):
         raise ValueError(
             f"{path} belongs to another recogniser, whose scores are not comparable; likely it was copied, or the "
             "model was trained further: repeat `sori calibrate`"
@@ -207,7 +207,7 @@ def store(confidence: Confidence, path: Path, model: Ctc) -> None:
     """
     others = read(path, model).fits if path.exists() else ()
     fits = (*(one for one in others if one.search != confidence.search), confidence)
-    text = Calibration(recogniser=digest(model), fits=fits).model_dump_json(indent=1)
+    text = Calibration(recogniser=recogniser_digest(model), fits=fits).model_dump_json(indent=1)
     write_text(path, text + "\n")
 
 
@@ -215,11 +215,3 @@ def choose(calibration: Calibration, decoder: BeamDecoder | None) -> Confidence 
     """Return the fit for this decoder configuration, or None if there is none."""
     wanted = None if decoder is None else search_settings(decoder)
     return next((one for one in calibration.fits if one.search == wanted), None)
-
-
-def digest(model: Ctc) -> str:
-    """Return a digest that identifies a recogniser: of its output layer and symbols."""
-    made = hashlib.blake2b(repr(model.vocabulary and model.vocabulary.symbols).encode(), digest_size=16)
-    for tensor in (model.head.weight, model.head.bias):
-        made.update(tensor.detach().float().cpu().numpy().tobytes())
-    return made.hexdigest()

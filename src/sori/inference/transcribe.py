@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Frames, Tensor
-from sori.decoding.beam import BeamDecoder, Hypothesis
+from sori.decoding.beam import Hypothesis
 from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_features, word_model
 from sori.decoding.greedy import Character, Word, characters, greedy, words
 from sori.decoding.transcript_formats import Alternatives
+from sori.evaluation.stored_decoder import STORED, Decoder, resolved
 from sori.inference.inputs import checked_recogniser, checked_source, reason_of
 from sori.inference.long_form import MAX_SECONDS, chunk_logits
 from sori.models.factory import System
@@ -58,7 +59,7 @@ def transcribe(
     source: str | Path | Float[Tensor, " sample"],
     *,
     sample_rate: int | None = None,
-    decoder: BeamDecoder | None = None,
+    decoder: Decoder = STORED,
     confidence: Confidence | None = None,
 ) -> Transcript:
     """Transcribe one recording, with the times of words and characters.
@@ -70,7 +71,8 @@ def transcribe(
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
         sample_rate: sampling rate of a waveform, which is resampled to 16 kHz; leave it out for a file.
-        decoder: beam search with a language model (`lm_fusion.decoder`); None: greedy decoding.
+        decoder: `stored`: with the language model stored with the recogniser, if it is used; another beam search
+            (`lm_fusion.decoder`); None: greedy decoding.
         confidence: fitted for this model and this decoder (`calibrate.choose`); None: no confidence is computed.
 
     Raises:
@@ -78,6 +80,7 @@ def transcribe(
             or the confidence was fitted for another kind of decoder.
         FileNotFoundError: there is no such file.
     """
+    decoder = resolved(model, decoder)
     if confidence is not None and confidence.features != feature_names(decoder):
         raise ValueError(
             f"expected confidence fitted on {', '.join(feature_names(decoder))}, got {', '.join(confidence.features)}; "
@@ -104,7 +107,7 @@ def transcribe_chunks(
     source: str | Path | Float[Tensor, " sample"],
     *,
     sample_rate: int | None = None,
-    decoder: BeamDecoder | None = None,
+    decoder: Decoder = STORED,
     features: bool = False,
 ) -> Iterator[TranscribedChunk]:
     """Transcribe a recording chunk by chunk (from silence to silence); a short recording is one chunk.
@@ -113,10 +116,11 @@ def transcribe_chunks(
         model: a recogniser from `load`.
         source: a sound file, or a waveform.
         sample_rate: sampling rate of a waveform, which is resampled to 16 kHz; leave it out for a file.
-        decoder: beam search; None: greedy decoding.
+        decoder: as for `transcribe`.
         features: whether to compute the inputs of the confidence model.
     """
     model, vocabulary = checked_recogniser(model)
+    decoder = resolved(model, decoder)
     checked = checked_source(model, source, sample_rate, max_seconds=MAX_SECONDS)
     model.eval()
     hop, search, wanted = model.logit_hop_samples, decoder, 1 if decoder is None else decoder.config.num_best
@@ -148,7 +152,7 @@ def transcribe_files(
     model: System,
     paths: Iterable[str | Path],
     *,
-    decoder: BeamDecoder | None = None,
+    decoder: Decoder = STORED,
     confidence: Confidence | None = None,
 ) -> Iterator[tuple[Path, Transcript | FailedRecording]]:
     """Transcribe files one by one, continuing after a file that cannot be processed.
@@ -156,6 +160,7 @@ def transcribe_files(
     Yields:
         Each path with its transcript, or with the reason of the failure.
     """
+    decoder = resolved(model, decoder)
     for path in map(Path, paths):
         try:
             yield path, transcribe(model, path, decoder=decoder, confidence=confidence)

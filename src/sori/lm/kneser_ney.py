@@ -17,6 +17,7 @@ Two things differ from lmplz: lines without words are ignored, and a discount of
 """
 
 import gzip
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.core.files import atomic_write
+from sori.lm.arpa import Level
+from sori.lm.ngram import NgramModel
 from sori.lm.ngram_counts import (
     BOS,
     EOS,
@@ -173,6 +176,18 @@ def build(
         unsupported_symbols=tuple(symbols),
         messages=tuple(messages),
     )
+
+
+def estimate(tokens: Tokens, *, order: int) -> NgramModel:
+    """Estimate a language model of a text in memory, without pruning; it is not written to a file."""
+    levels = count(tokens, order=order)
+    estimates, _ = _estimate(levels, [0] * order, "character", [])
+    ids, made = np.zeros((1, 0), np.int32), list[Level]()
+    for level, found in zip(levels, estimates, strict=True):
+        ids = np.concatenate([ids[level.prefix], level.word[:, None]], axis=1)
+        natural = (math.log(10) * values for values in (found.log_prob, found.log_backoff))
+        made.append(Level(ids, *(values.astype(np.float32) for values in natural)))
+    return NgramModel.from_levels(tokens.words, made)
 
 
 def _lower_order(reached: int, counted: int) -> str:

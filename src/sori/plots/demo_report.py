@@ -1,6 +1,6 @@
 """HTML report of `sori demo`: what pre-training gains, and how."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sori.core.shapes import Bool, Float, Int, Tensor
@@ -20,15 +20,25 @@ class Interval(NamedTuple):
     high: float
 
 
+class Rates(NamedTuple):
+    """Error rates on the test set, as fractions."""
+
+    words: Interval
+    characters: Interval
+
+
 class Score(NamedTuple):
     """Scores of a recogniser on the test set."""
 
     label: str
-    characters: Interval
-    """Character error rate as a fraction."""
-    words: Interval
+    rates: Rates
+    """With the language model."""
+    alone: Rates
+    """Without it."""
     loss: list[tuple[int, float]]
     """Training loss: (update, CTC loss in nats per utterance)."""
+    language_model: str
+    """How the language model is used, in words."""
 
 
 class Example(NamedTuple):
@@ -59,7 +69,11 @@ class Findings(NamedTuple):
     scores: tuple[Score, Score]
     """Scores with and without pre-training."""
     change: Interval
-    """Relative change of the CER by pre-training: -0.4 is 40 % fewer errors."""
+    """Relative change of the WER by pre-training: -0.4 is 40 % fewer errors."""
+    change_alone: Interval
+    """Relative change of the CER by pre-training, without the language model."""
+    text: list[list[str]]
+    """Sentences to read: what was said, and what each recogniser has written, in the order of the scores."""
     pretraining: list[dict[str, Any]]
     """Rows of `metrics.jsonl` of the pre-training run."""
     pretraining_example: PretrainingExample
@@ -70,7 +84,13 @@ class Findings(NamedTuple):
 
 def compose(findings: Findings) -> str:
     """Return the page as self-contained HTML."""
-    blocks = [*_summary(findings), *_pretraining(findings), *_examples(findings), *_details(findings)]
+    blocks = [
+        *_summary(findings),
+        *_language_model(findings),
+        *_pretraining(findings),
+        *_examples(findings),
+        *_details(findings),
+    ]
     return html_page.page("Gain from pre-training", blocks)
 
 
@@ -80,27 +100,33 @@ def _summary(findings: Findings) -> Iterator[str]:
     yield html_page.heading("Gain from pre-training", level=1)
     yield html_page.paragraph(
         "Two recognisers are fine-tuned on the same few minutes of transcribed speech, with the same updates. One of "
-        "them was first pre-trained on recordings without transcripts. Both are tested on speakers and sentences that "
-        "are not in the training data."
+        "them was first pre-trained on recordings without transcripts. Both write speakers and sentences that are not "
+        "in the training data, with language models of the same texts."
+    )
+    header = ["said", *(score.label for score in findings.scores)]
+    yield html_page.reading(header, findings.text)
+    yield html_page.paragraph(
+        "The first sentences of each test speaker. Underlined: wrong or inserted words; \N{WHITE SQUARE}: missing.",
+        soft=True,
     )
     yield html_page.tiles(
         [
-            (f"{first.characters.value:.1%}", f"CER {first.label}"),
-            (f"{second.characters.value:.1%}", f"CER {second.label}"),
+            (f"{first.rates.words.value:.1%}", f"WER {first.label}"),
+            (f"{second.rates.words.value:.1%}", f"WER {second.label}"),
             (
                 _fewer(change.value),
-                f"character errors with pre-training (95% interval {change.low:+.0%} to {change.high:+.0%})",
+                f"word errors with pre-training (95% interval {change.low:+.0%} to {change.high:+.0%})",
             ),
         ]
     )
     rows = [
-        (score.label, score.characters.value, (score.characters.low, score.characters.high))
+        (score.label, score.rates.words.value, (score.rates.words.low, score.rates.words.high))
         for score in findings.scores
     ]
     yield html_page.picture(
-        error_rates(rows, measure="character error rate"),
-        "Character error rate: substitutions, deletions and insertions in percent of the reference characters. "
-        f"Word error rate: {first.words.value:.1%} {first.label}, {second.words.value:.1%} {second.label}.",
+        error_rates(rows, measure="word error rate"),
+        "Word error rate: substitutions, deletions and insertions in percent of the reference words. Character error "
+        f"rate: {first.rates.characters.value:.1%} {first.label}, {second.rates.characters.value:.1%} {second.label}.",
     )
     example = findings.examples[0]
     hypotheses = [(score.label, words) for score, words in zip(findings.scores, example.hypotheses, strict=True)]
@@ -109,6 +135,36 @@ def _summary(findings: Findings) -> Iterator[str]:
         "A test recording and the recognised words at their times. Green: correct. Red: substitutions "
         "(\N{MULTIPLICATION SIGN}), insertions (+) and deletions (in brackets).",
     )
+
+
+def _language_model(findings: Findings) -> Iterator[str]:
+    change = findings.change_alone
+    yield html_page.heading("What the language model does")
+    yield html_page.paragraph(
+        "The language model counts which words follow each other, in texts and not in speech. It chooses among words "
+        "that sound alike; a word that it does not know is spelt as it sounds. The same two recognisers with and "
+        "without it:"
+    )
+    rows = [
+        (f"{score.label}, {how}", rates.words.value, (rates.words.low, rates.words.high))
+        for score in findings.scores
+        for how, rates in (("language model", score.rates), ("none", score.alone))
+    ]
+    yield html_page.picture(error_rates(rows, measure="word error rate"), "Word error rate with and without it.")
+    yield html_page.table(
+        ["", "WER", "CER"],
+        [
+            [f"{score.label}, {how}", _with_interval(rates.words), _with_interval(rates.characters)]
+            for score in findings.scores
+            for how, rates in (("language model", score.rates), ("none", score.alone))
+        ],
+    )
+    yield html_page.paragraph(
+        "What pre-training does for the recognition of sounds shows without language model, in characters: "
+        f"{_fewer(change.value)} errors (95% interval {change.low:+.0%} to {change.high:+.0%})."
+    )
+    for score in findings.scores:
+        yield html_page.paragraph(f"Language model of the recogniser {score.label}: {score.language_model}.", soft=True)
 
 
 def _fewer(change: float) -> str:
@@ -167,11 +223,6 @@ def _details(findings: Findings) -> Iterator[str]:
     rows = [(score.label, score.loss) for score in findings.scores if score.loss]
     yield html_page.picture(
         losses(rows, ylabel="CTC loss, nats per utterance"), "Training loss of both recognisers in fine-tuning."
-    )
-    measures: Sequence[tuple[str, str]] = (("characters", "character error rate"), ("words", "word error rate"))
-    yield html_page.table(
-        ["", *(score.label for score in findings.scores)],
-        [[title, *(_with_interval(getattr(score, name)) for score in findings.scores)] for name, title in measures],
     )
     yield html_page.heading("Commands for your own recordings")
     yield html_page.code(findings.commands)

@@ -53,6 +53,7 @@ th {{ font-weight: 600; color: var(--soft); }}
 .missing {{ color: var(--bad); text-decoration: line-through; opacity: .8; }}
 rt {{ color: var(--soft); font-size: .7em; text-decoration: none; user-select: none; }}
 .wrong b {{ font-weight: 800; }}
+.reading table {{ width: 100%; table-layout: fixed; }} .reading td {{ padding-right: .9rem; }}
 td.num, th.num {{ text-align: right; white-space: nowrap; }}
 pre {{ background: var(--card); border-radius: .5rem; padding: .8rem .9rem; overflow-x: auto; font-size: .9rem; }}
 {style}</style>
@@ -183,6 +184,34 @@ def utterance(waveform: Float[Tensor, " sample"], *, reference: str, rows: Itera
     items = [("reference", html.escape(reference)), *((label, marked(_steps(reference, text))) for label, text in rows)]
     listed = "".join(f"<dt>{html.escape(label)}</dt><dd>{text}</dd>" for label, text in items)
     return f"<div class=example>{audio(waveform)}<dl>{listed}</dl></div>"
+
+
+def reading(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return texts to read side by side, sentence by sentence.
+
+    Args:
+        header: heading of each column; the first is that of the references.
+        rows: for each sentence, the reference and each hypothesis, whose errors are marked.
+    """
+    cells = (
+        [html.escape(reference), *(_beside(_steps(reference, text)) for text in hypotheses)]
+        for reference, *hypotheses in rows
+    )
+    return f"<div class=reading>{raw_table(header, cells)}</div>"
+
+
+def _beside(steps: Iterable[Step]) -> str:
+    """Return a hypothesis that stands beside its reference: what differs is marked, not repeated."""
+    pieces = []
+    for step in steps:
+        match step.kind:
+            case "right":
+                pieces.append(html.escape(step.hypothesis))
+            case "wrong" | "extra":
+                pieces.append(f"<span class=wrong>{html.escape(step.hypothesis)}</span>")
+            case "missing":
+                pieces.append('<span class=wrong title="missing">\N{WHITE SQUARE}</span>')
+    return " ".join(pieces)
 
 
 def _steps(reference: str, hypothesis: str) -> list[Step]:

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sori.core.config import Config
 from sori.data.batches.sampler import DataConfig
@@ -51,6 +51,17 @@ class LabelConfig(Config):
     """Split on which error rates are measured during training; not measured if there is no such split."""
     dev_minutes: float = Field(default=10.0, gt=0)
     """Maximal number of minutes of this split to use."""
+    lm: Literal["word", "none"] = "word"
+    """Language model to store with the recogniser: a word n-gram of the transcripts and `texts`, tuned on the dev
+    split; or none."""
+    texts: tuple[str, ...] = ()
+    """Further text files for the language model (.txt, .gz, .xz), one sentence or paragraph a line."""
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _one_text(cls, value: Any) -> Any:
+        """Accept one name for a list of it, as in `--labels.texts FILE`."""
+        return (value,) if isinstance(value, str) else value
 
 
 class Recipe(Config):

@@ -21,6 +21,7 @@ from sori.data.sources.images import training_images
 from sori.data.sources.plain_text import text_files
 from sori.data.utterances import folders_of, training_utterances
 from sori.models.code_bert import CodeBertConfig
+from sori.models.ctc import Ctc
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 from sori.recipes.recipe import (
@@ -33,6 +34,7 @@ from sori.recipes.recipe import (
     TextRecipe,
 )
 from sori.recipes.word2vec import WordRecipe
+from sori.runs import language_model
 from sori.runs.tasks import (
     fine_tuning,
     image_contrast,
@@ -99,7 +101,10 @@ def train(
             watch=recipe.watch,
         )
         if finished and distributed.rank() == 0:
-            store.save(task.system, folder.model, provenance=provenance)
+            tuned = None
+            if task.language_model is not None and isinstance(task.system, Ctc):
+                tuned = language_model.tune(task.system, task.language_model, folder)
+            store.save(task.system, folder.model, provenance=provenance, language_model=tuned)
             logger.info("model saved in %s", folder.model)
         distributed.barrier()
     return Run(folder.path, finished)
@@ -145,6 +150,9 @@ def complete(recipe: R, data: str | Path | Sequence[str | Path] | None, init: st
     if init is not None:
         changes["init"] = str(resolve.find(init).resolve())
     recipe = recipe.model_copy(update=changes)
+    if isinstance(recipe, RecogniserRecipe) and recipe.labels.texts:
+        texts = tuple(str(Path(text).resolve()) for text in recipe.labels.texts)
+        recipe = recipe.model_copy(update={"labels": recipe.labels.model_copy(update={"texts": texts})})
     if recipe.init is not None and isinstance(recipe.system, Wav2Vec2Config):
         recipe = recipe.model_copy(update={"system": _with_normalisation_of(recipe.system, recipe.init)})
     if isinstance(recipe.system, CodeBertConfig):

@@ -24,6 +24,8 @@ from sori.models.ctc import Ctc
 from sori.models.encoders import settings_of
 from sori.nn.lengths import num_frames
 from sori.recipes.recipe import LabelConfig, RecogniserRecipe
+from sori.runs import language_model
+from sori.runs.language_model import LmMaterial
 from sori.runs.tasks.pretraining import audio, balanced
 from sori.runs.tasks.task import Task
 from sori.text.vocabulary import NEWEST, Vocabulary
@@ -82,9 +84,38 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
     )
     if batches.languages is not None:
         logger.info(f"language sampling: {batches.languages}")
+    dev = _dev_utterances(recipe, labels)
     return Task(
-        system, batches, _dev_evaluation(recipe, labels), fingerprint.of_utterances(usable, languages=balanced(recipe))
+        system,
+        batches,
+        _dev_evaluation(dev),
+        fingerprint.of_utterances(usable, languages=balanced(recipe)),
+        _language_model(recipe, vocabulary, usable, dev, folder),
     )
+
+
+def _language_model(
+    recipe: RecogniserRecipe,
+    vocabulary: Vocabulary,
+    usable: Sequence[Utterance],
+    dev: list[Utterance],
+    folder: RunFolder,
+) -> LmMaterial | None:
+    """Build the language model of the recogniser, if the recipe has one."""
+    labels = recipe.labels
+    if labels.lm == "none":
+        if labels.texts:
+            raise ValueError(
+                f"expected a language model for {', '.join(labels.texts)}, got `--labels.lm none`; leave one of the "
+                "two out"
+            )
+        return None
+    if not labels.dev_split.startswith(recipe.held_out):
+        dev = []  # the recogniser is trained on it
+    material = LmMaterial([u.text or "" for u in usable], tuple(map(Path, labels.texts)), labels.dev_split, dev)
+    if distributed.rank() == 0:
+        language_model.build(material, vocabulary, folder)
+    return material
 
 
 def _vocabulary(labels: LabelConfig, chosen: Sequence[Utterance], folder: RunFolder) -> Vocabulary:
@@ -135,21 +166,25 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
     return system
 
 
-def _dev_evaluation(recipe: RecogniserRecipe, labels: LabelConfig) -> list[loop.Evaluation]:
-    """Return an evaluation of error rates on at most `dev_minutes` of the dev split; none if no corpus has one."""
+def _dev_utterances(recipe: RecogniserRecipe, labels: LabelConfig) -> list[Utterance]:
+    """Return at most `dev_minutes` of the dev split; none if no corpus has one."""
     found = [
         u for folder in recipe.corpora for u in read_manifest(Path(folder)) if u.split == labels.dev_split and u.text
     ]
     if not found:
         logger.info(f"no transcribed utterances in a split named {labels.dev_split!r}: no error rates during training")
         return []
-    chosen = _at_most(found, labels.dev_minutes, seed=labels.seed)
+    return _at_most(found, labels.dev_minutes, seed=labels.seed)
+
+
+def _dev_evaluation(dev: Sequence[Utterance]) -> list[loop.Evaluation]:
+    """Return an evaluation of error rates, without language model, if there is anything to measure them on."""
 
     def measure(system: Ctc) -> Mapping[str, float]:
-        report = scored(system, chosen)
+        report = scored(system, dev)
         return {"dev_wer": report.wer.rate, "dev_cer": report.cer.rate}
 
-    return [measure]
+    return [measure] if dev else []
 
 
 def _keep_excluded(folder: RunFolder, excluded: Sequence[Unusable]) -> None:

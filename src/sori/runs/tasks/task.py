@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sori.data.batches.loader import Batches
 from sori.data.fingerprint import Fingerprint
 from sori.models import factory
+from sori.runs.language_model import LmMaterial
 from sori.training import loop
 
 
@@ -16,3 +17,5 @@ class Task(NamedTuple):
     evaluations: list[loop.Evaluation]
     fingerprint: Fingerprint
     """Fingerprint of the training data."""
+    language_model: LmMaterial | None = None
+    """What the language model of a recogniser is made from; None: it gets none."""
