@@ -106,6 +106,7 @@ def train(
     data: list[Path] | None = None,
     init: str | None = None,
     seeds: int | None = None,
+    unlabelled: list[Path] | None = None,
 ) -> None:
     """Pre-train or fine-tune a model; the same command continues an interrupted run.
 
@@ -120,13 +121,26 @@ def train(
         seeds: Number of times (at least 2) to train a recogniser, with the seeds `train.seed`, `train.seed + 1`, ... on
             the same transcripts, each in its folder `seed_N`. The best on the split `dev` becomes the model, and the
             spread over seeds is reported. The same command with more seeds adds the missing ones.
+        unlabelled: Prepared folder of speech without transcripts, for a recogniser; may be given several times. The
+            recogniser transcribes it, what it is most confident of is added to the transcripts, and it is trained
+            again, twice (self-training). The best on the split `dev` becomes the model.
     """
     from sori import recipes
-    from sori.experiments import multi_seed
+    from sori.experiments import multi_seed, self_training
+    from sori.recipes.recipe import RecogniserRecipe
     from sori.recipes.word2vec import WordRecipe
     from sori.runs import run
 
     settings = recipes.by_name(recipe).override(_changes(changes))
+    if unlabelled:
+        if seeds is not None or not isinstance(settings, RecogniserRecipe):
+            raise ValueError(
+                f"--unlabelled is for a single recogniser, got {settings.name}"
+                + (f" with --seeds {seeds}" if seeds is not None else "")
+                + "; leave one of them out, or use a recipe such as ctc_10min"
+            )
+        self_training.self_train(settings, into=into, data=data, init=init, unlabelled=unlabelled)
+        return
     if seeds is None or isinstance(settings, WordRecipe):
         if seeds is not None:
             raise ValueError(f"--seeds compares recognisers, but {settings.name} trains word vectors: leave it out")

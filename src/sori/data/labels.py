@@ -17,6 +17,9 @@ from sori.data.manifest import Utterance
 from sori.text.normalise import Casing, casing_of_language
 from sori.text.vocabulary import Vocabulary, describe
 
+MACHINE = "machine"
+"""Split of utterances whose text a recogniser has written (self-training)."""
+
 
 class Labelled(NamedTuple):
     """An utterance with the classes of its transcript."""

@@ -20,6 +20,8 @@ ENCODER_RATE = 0.1
 def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
     """Return `ctc_10min`, adapted to work for every encoder: a low learning rate, and a weighted sum of its layers.
 
+    The front end stays as pre-trained.
+
     Encoder settings are not changed, because not all encoders allow it. The sum is of normalised layers: the vectors of
     wav2vec are so small that a head on its last layer hardly learns.
 
@@ -31,7 +33,7 @@ def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
     labels = found.labels.model_copy(update={"minutes": MINUTES})
     changes: dict[str, Any] = {"name": "ten_minutes", "encoder": None, "encoder_changes": {}, "labels": labels}
     settings = {"train.seed": seed, "system.encoder_lr_factor": ENCODER_RATE, "system.read": "mix"}
-    settings |= {"system.upsample": 1}  # the encoders that are compared have 100 to 25 frames per second
+    settings |= {"system.feature_gradient": 0}
     return found.override(settings).model_copy(update=changes)
 
 

@@ -187,9 +187,9 @@ def _laptop(
     return RecogniserRecipe(
         name=name,
         system=CtcConfig(
-            mask=MaskConfig(time_prob=0.1, time_length=5, band_prob=0.25, band_length=10, warp=0.15),
+            mask=MaskConfig(time_prob=0.1, time_length=10, band_prob=0.25, band_length=10, warp=0.15),
             encoder_lr_factor=0.5,
-            upsample=2,
+            feature_gradient=1.0,
         ),
         encoder_changes={"dropout": 0.1},
         labels=LabelConfig(minutes=minutes, speeds=(0.9, 1.0, 1.1) if speed_copies else (1.0,)),
@@ -202,7 +202,7 @@ def _laptop(
 
 def _from_scratch(recipe: RecogniserRecipe) -> RecogniserRecipe:
     """Return the recipe with random initialisation and one learning rate."""
-    changes = {"name": f"{recipe.name}_scratch", "system.feature_gradient": 1.0, "system.encoder_lr_factor": 1.0}
+    changes = {"name": f"{recipe.name}_scratch", "system.encoder_lr_factor": 1.0}
     return recipe.override(changes).model_copy(update={"encoder": sizes.tiny()})
 
 

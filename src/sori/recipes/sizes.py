@@ -59,25 +59,19 @@ def xlsr_2b() -> Wav2Vec2Config:
 
 
 def tiny() -> Wav2Vec2Config:
-    """Return an unpublished size for one CPU core and some hours of speech: 1.9 M parameters, a frame every 40 ms.
+    """Return an unpublished size for one CPU core and some hours of speech: 1.9 M parameters, a frame every 20 ms.
 
     Convolutions instead of attention: with ten minutes of transcripts, a network whose structure says that speech is
     local makes fewer errors than one that has to learn it (docs/results.md).
     """
-    return _unpublished(LogMelConfig(stack=4)).model_copy(
-        update={
-            "front": MelConvConfig(windows=LogMelConfig(stack=4), dim=192),
-            "conv_blocks": ConvBlocksConfig(kernel=9),
-            "num_layers": 5,
-            "ffn_dim": 576,
-            "mask": MaskConfig(time_length=5),
-        }
-    )
+    windows = LogMelConfig(stack=2)
+    blocks = {"conv_blocks": ConvBlocksConfig(kernel=15), "num_layers": 5, "ffn_dim": 576}
+    return _unpublished(windows).model_copy(update={**blocks, "front": MelConvConfig(windows=windows, dim=192)})
 
 
 def small() -> Wav2Vec2Config:
     """Return an unpublished size for one small GPU and tens of hours of speech: 12 M parameters."""
-    front = MelConvConfig(windows=LogMelConfig(stack=4), num_channels=64, dim=384)
+    front = MelConvConfig(windows=LogMelConfig(stack=2), num_channels=64, dim=384)
     size = {"front": front, "dim": 384, "num_layers": 8, "ffn_dim": 1152}
     return tiny().model_copy(update={**size, "dropout": 0.1, "gumbel_decay": 0.9999})
 

@@ -15,7 +15,7 @@ from sori.core.run_folder import RunFolder
 from sori.data import fingerprint
 from sori.data.batches.loader import TextBatches
 from sori.data.batches.speed import SpeedReader, speed_copies
-from sori.data.labels import Unusable, choose_casing, choose_minutes, label
+from sori.data.labels import MACHINE, Unusable, choose_casing, choose_minutes, label
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
@@ -39,7 +39,8 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         ValueError: Recipe, recordings and initial model do not match.
     """
     labels = recipe.labels
-    chosen = transcribed = with_text(utterances)
+    written = [u for u in utterances if u.split == MACHINE]
+    chosen = transcribed = with_text([u for u in utterances if u.split != MACHINE])
     if labels.minutes is not None:
         chosen = _at_most(transcribed, labels.minutes, seed=labels.seed)
         if len(chosen) == len(transcribed):
@@ -47,6 +48,7 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
                 f"{recipe.name} uses {labels.minutes:g} minutes of transcribed speech; there is less: using all of it"
             )
     vocabulary = _vocabulary(labels, chosen, folder)
+    chosen = [*chosen, *written]  # written with these symbols
     system = _recogniser(recipe, vocabulary)
     encoder = factory.encoder_of(system)
 
@@ -112,7 +114,9 @@ def _language_model(
         return None
     if not labels.dev_split.startswith(recipe.held_out):
         dev = []  # the recogniser is trained on it
-    material = LmMaterial([u.text or "" for u in usable], tuple(map(Path, labels.texts)), labels.dev_split, dev)
+    material = LmMaterial(
+        [u.text or "" for u in usable if u.split != MACHINE], tuple(map(Path, labels.texts)), labels.dev_split, dev
+    )
     if distributed.rank() == 0:
         language_model.build(material, vocabulary, folder)
     return material

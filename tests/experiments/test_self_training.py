@@ -1,0 +1,120 @@
+"""Self-training: what is kept, what the next round learns from, and what a repeated call does."""
+
+import json
+
+import pytest
+import torch
+
+from sori import recipes
+from sori.checkpoints import store
+from sori.checkpoints.stored_lm import ARPA
+from sori.cli.train import train as train_command
+from sori.data.labels import MACHINE
+from sori.data.manifest import Utterance, read_manifest, read_with_headers, write_manifest
+from sori.experiments import self_training
+from sori.experiments.self_training import SelfTrainingConfig, Written, keep, self_train
+from sori.lm.ngram import NgramModel
+from sori.runs import run
+
+
+def brief(**changes):
+    settings = {"train.num_steps": 40, "train.log_every": 20, **{k.replace("__", "."): v for k, v in changes.items()}}
+    return recipes.by_name("ctc_smoke").override(settings)
+
+
+def written(*confidence, seconds=1.0):
+    blank = Utterance("", "/x.wav", 0.0, round(seconds * 16_000), None, None, None, None)
+    return [Written(blank._replace(id=str(i)), "a", value) for i, value in enumerate(confidence)]
+
+
+def test_the_most_confident_are_kept_in_their_order():
+    found = written(0.2, 0.9, 0.5, 0.8)
+    assert [one.utterance.id for one in keep(found, 0.5)] == ["1", "3"]
+    assert keep(found, 1.0) == found
+    assert keep(found, 0.1) == []
+    assert keep([], 0.5) == []
+
+
+@pytest.fixture(scope="module")
+def two_rounds(prepared_tones, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("self") / "run"
+    settings = SelfTrainingConfig(rounds=1, hours=0.02, kept=0.5)
+    arguments = {"into": folder, "unlabelled": prepared_tones, "data": prepared_tones, "settings": settings}
+    assert self_train(brief(labels__minutes=0.3), **arguments).finished
+    return folder, arguments
+
+
+def test_a_round_learns_from_the_transcripts_and_from_what_was_written(two_rounds, prepared_tones):
+    folder, _ = two_rounds
+    texts = {u.id: u.text for u in read_manifest(prepared_tones)}
+    kept = read_manifest(folder / "written_1")
+    assert kept
+    assert {u.split for u in kept} == {MACHINE}
+    originals = [u.id.removeprefix(f"{prepared_tones.name}/") for u in kept]
+    assert any(u.text != texts[name] for u, name in zip(kept, originals, strict=True))
+    used = [json.loads((folder / name / "data.json").read_text())["utterances"] for name in ("round_0", "round_1")]
+    assert used[1] == used[0] + len(kept)
+    recipe = recipes.Recipe.from_yaml(folder / "round_1" / "recipe.yaml")
+    assert recipe.train.num_steps == 80
+    assert recipe.labels.minutes == 0.3
+
+
+def test_what_was_written_is_no_text_of_the_language_model(two_rounds):
+    folder, _ = two_rounds
+    first, second = (NgramModel.read(folder / name / "lm" / ARPA) for name in ("round_0", "round_1"))
+    assert first.words == second.words
+
+
+def test_the_report_says_what_was_kept_and_how_right_it_was(two_rounds):
+    folder, _ = two_rounds
+    report = json.loads((folder / "self_training.json").read_text())
+    assert [row["round"] for row in report["rounds"]] == [0, 1]
+    about = report["rounds"][1]["written"]
+    assert 0 < about["kept_hours"] < about["hours"] < 0.03
+    assert about["cer"] > 0
+    assert about["known"] == about["kept"]
+    errors = [row["dev_cer"] for row in report["rounds"]]
+    assert report["chosen"] == errors.index(min(errors))
+    chosen, model = (store.load(one).state_dict() for one in (folder / f"round_{report['chosen']}", folder))
+    assert all(torch.equal(chosen[name], tensor) for name, tensor in model.items())
+
+
+def test_a_repeated_call_changes_nothing(two_rounds):
+    folder, arguments = two_rounds
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors") if "round" in str(path)}
+    assert self_train(brief(labels__minutes=0.3), **arguments).finished
+    weights = folder / "round_1" / "checkpoint.safetensors"
+    assert weights in before
+    assert weights.stat().st_mtime_ns == before[weights]
+
+
+def test_a_recogniser_that_writes_nothing_ends_the_command(prepared_tones, tmp_path, monkeypatch):
+    monkeypatch.setattr(self_training, "_transcribe", lambda *_: [])
+    with pytest.raises(ValueError, match=r"round_0 to learn from, got none for \d+ utterances.*not trained enough"):
+        self_train(brief(train__num_steps=1), into=tmp_path / "r", unlabelled=prepared_tones, data=prepared_tones)
+
+
+def test_held_out_speech_is_not_transcribed(prepared_tones, tmp_path):
+    test_only = tmp_path / "test"
+    test_only.mkdir()
+    write_manifest(test_only, [(u, file) for u, file in read_with_headers(prepared_tones) if u.split == "test"])
+    with pytest.raises(ValueError, match="got dev and test splits only"):
+        self_train(brief(), into=tmp_path / "r", unlabelled=test_only, data=prepared_tones)
+    assert not (tmp_path / "r").exists()
+
+
+def test_written_texts_alone_are_no_transcripts(prepared_tones, tmp_path):
+    machine = tmp_path / "machine"
+    machine.mkdir()
+    write_manifest(machine, [(u._replace(split=MACHINE), file) for u, file in read_with_headers(prepared_tones)])
+    with pytest.raises(ValueError, match="expected transcribed utterances"):
+        run.train(brief(), into=tmp_path / "r", data=machine)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seeds", "message"),
+    [("wav2vec2_smoke", None, "is for a single recogniser, got wav2vec2_smoke"), ("ctc_smoke", 2, "with --seeds 2")],
+)
+def test_the_option_is_for_one_recogniser(prepared_tones, tmp_path, recipe, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        train_command(recipe, into=tmp_path / "r", unlabelled=[prepared_tones], seeds=seeds)
