@@ -27,7 +27,7 @@ SPELLING_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 """Values that `tune` tries; those for unknown words only if the search allows them, relative to `new_word_score`."""
 
 
-class Trial(NamedTuple):
+class TriedWeights(NamedTuple):
     """Error rates of one setting, as fractions."""
 
     config: BeamConfig
@@ -44,7 +44,7 @@ class TuningResult(NamedTuple):
     """Error rates of greedy decoding, without a language model."""
     best: ErrorReport
     """Error rates of the best configuration."""
-    tried: list[Trial]
+    tried: list[TriedWeights]
 
     @property
     def helps(self) -> bool:
@@ -91,14 +91,14 @@ def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> Tu
     """
     measured = _Measured(model, search, utterances)
     greedy = measured.report(None)
-    tried: dict[_Point, Trial] = {}
+    tried: dict[_Point, TriedWeights] = {}
 
     def best_of(points: Iterable[_Point]) -> _Point:
         for point in points:
             if point not in tried:
                 config = point.config(search)
                 report = measured.report(search.with_config(config), num_draws=1)
-                tried[point] = Trial(config, report.wer.rate, report.cer.rate)
+                tried[point] = TriedWeights(config, report.wer.rate, report.cer.rate)
         return min(tried, key=lambda one: (tried[one].cer > greedy.cer.rate, tried[one].wer, tried[one].cer))
 
     start = _Point(0.0, 0.0, 0.0 if search.scores_spelling else None, search.config.spelling_weight)

@@ -1,4 +1,4 @@
-"""The language model that a recogniser is stored with: built before training, tuned and judged after it.
+"""The language model that a recogniser is stored with: built before training, tuned and evaluated after it.
 
 It is built first so that texts that cannot be read end the command before training, not after it.
 """
@@ -36,7 +36,7 @@ class LmMaterial(NamedTuple):
     """What a language model is built from and tuned on."""
 
     transcripts: Sequence[str]
-    """Of the utterances that the recogniser is trained on."""
+    """Transcripts of the utterances that the recogniser is trained on."""
     texts: tuple[Path, ...]
     split: str
     """Name of the split to tune on."""

@@ -107,12 +107,14 @@ def prepare(
             write_manifest(fresh, listing, relative_to=relative_to, place=into)
     if not rows:
         (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
-        first = f"the first one: {found.excluded[0].path}, {found.excluded[0].detail}" if found.excluded else ""
-        raise ValueError(
-            f"none of the recordings can be used ({reasons}); {first}. Each is listed in {into / EXCLUDED}"
-        )
+        raise ValueError(_nothing_usable(report, found, into))
     return report
+
+
+def _nothing_usable(report: Report, found: Found, into: Path) -> str:
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in report.excluded.most_common())
+    first = f"the first one: {found.excluded[0].path}, {found.excluded[0].detail}" if found.excluded else ""
+    return f"none of the recordings can be used ({reasons}); {first}. Each is listed in {into / EXCLUDED}"
 
 
 def _require_below(items: list[Item], into: Path, relative_to: Path | None) -> None:

@@ -39,16 +39,9 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         ValueError: Recipe, recordings and initial model do not match.
     """
     labels = recipe.labels
-    written = [u for u in utterances if u.split == MACHINE]
-    chosen = transcribed = with_text([u for u in utterances if u.split != MACHINE])
-    if labels.minutes is not None:
-        chosen = _at_most(transcribed, labels.minutes, seed=labels.seed)
-        if len(chosen) == len(transcribed):
-            logger.info(
-                f"{recipe.name} uses {labels.minutes:g} minutes of transcribed speech; there is less: using all of it"
-            )
+    chosen = _chosen(recipe, [u for u in utterances if u.split != MACHINE])
     vocabulary = _vocabulary(labels, chosen, folder)
-    chosen = [*chosen, *written]  # written with these symbols
+    chosen += [u for u in utterances if u.split == MACHINE]  # written with these symbols
     system = _recogniser(recipe, vocabulary)
     encoder = factory.encoder_of(system)
 
@@ -94,6 +87,17 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         fingerprint.of_utterances(usable, languages=balanced(recipe)),
         _language_model(recipe, vocabulary, usable, dev, folder),
     )
+
+
+def _chosen(recipe: RecogniserRecipe, utterances: list[Utterance]) -> list[Utterance]:
+    """Return the transcribed utterances, at most as many minutes as the recipe says."""
+    transcribed, minutes = with_text(utterances), recipe.labels.minutes
+    if minutes is None:
+        return transcribed
+    chosen = _at_most(transcribed, minutes, seed=recipe.labels.seed)
+    if len(chosen) == len(transcribed):
+        logger.info(f"{recipe.name} uses {minutes:g} minutes of transcribed speech; there is less: using all of it")
+    return chosen
 
 
 def _language_model(
