@@ -31,6 +31,9 @@ from sori.runs.tasks.task import Task
 from sori.text.vocabulary import NEWEST, Vocabulary
 from sori.training import loop
 
+MOST_TUNING_MINUTES = 3.0
+"""Amount of dev speech on which the language model is tuned: it is decoded some sixty times."""
+
 
 def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
     """Build a recogniser on the encoder of `init` or a new one, and batches of transcribed utterances.
@@ -118,6 +121,7 @@ def _language_model(
         return None
     if not labels.dev_split.startswith(recipe.held_out):
         dev = []  # the recogniser is trained on it
+    dev = _at_most(dev, MOST_TUNING_MINUTES, seed=labels.seed)
     material = LmMaterial(
         [u.text or "" for u in usable if u.split != MACHINE], tuple(map(Path, labels.texts)), labels.dev_split, dev
     )
