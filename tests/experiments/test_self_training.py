@@ -40,7 +40,7 @@ def two_rounds(prepared_tones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("self") / "run"
     settings = SelfTrainingConfig(rounds=1, hours=0.02, kept=0.5)
     arguments = {"into": folder, "unlabelled": prepared_tones, "data": prepared_tones, "settings": settings}
-    assert self_train(brief(labels__minutes=0.3), **arguments).finished
+    assert self_train(brief(labels__minutes=0.3, labels__lm="word"), **arguments).finished
     return folder, arguments
 
 
@@ -82,7 +82,7 @@ def test_the_report_says_what_was_kept_and_how_right_it_was(two_rounds):
 def test_a_repeated_call_changes_nothing(two_rounds):
     folder, arguments = two_rounds
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors") if "round" in str(path)}
-    assert self_train(brief(labels__minutes=0.3), **arguments).finished
+    assert self_train(brief(labels__minutes=0.3, labels__lm="word"), **arguments).finished
     weights = folder / "round_1" / "checkpoint.safetensors"
     assert weights in before
     assert weights.stat().st_mtime_ns == before[weights]

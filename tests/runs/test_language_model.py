@@ -19,6 +19,7 @@ from sori.runs import run
 
 def brief(**labels):
     """Return a recipe of three updates."""
+    labels = {"lm": "word", **labels}
     changes = {"train.num_steps": 3, "train.log_every": 1, **{f"labels.{key}": one for key, one in labels.items()}}
     return recipes.by_name("ctc_smoke").override(changes)
 
@@ -35,7 +36,11 @@ def said(prepared_tones, tmp_path_factory) -> Path:
 def finished(prepared_tones, said, tmp_path_factory) -> Path:
     """A trained recogniser whose language model knows all sentences."""
     folder = tmp_path_factory.mktemp("lm") / "r"
-    run.train(recipes.by_name("ctc_smoke").override({"labels.texts": str(said)}), into=folder, data=prepared_tones)
+    run.train(
+        recipes.by_name("ctc_smoke").override({"labels.texts": str(said), "labels.lm": "word"}),
+        into=folder,
+        data=prepared_tones,
+    )
     return folder
 
 
@@ -128,7 +133,7 @@ def test_texts_are_normalised_as_the_transcripts(finished):
 
 
 def test_the_command_line_takes_texts(call, prepared_tones, said):
-    options = ["--train.num-steps", 2, "--labels.texts", said, "--labels.dev-minutes", 0.1]
+    options = ["--train.num-steps", 2, "--labels.texts", said, "--labels.lm", "word", "--labels.dev-minutes", 0.1]
     assert call("train", "ctc_smoke", "--data", prepared_tones, "--into", "r", *options)[0] == 0
     assert stored_lm.read(Path("r/model")).settings.sources.texts == ("said.txt",)
     assert Recipe.from_yaml(Path("r/recipe.yaml")).labels.texts == (str(said.resolve()),)

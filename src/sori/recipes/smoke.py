@@ -159,7 +159,8 @@ def code_bert_smoke() -> SpeechRecipe:
 def ctc_smoke() -> RecogniserRecipe:
     """Check that fine-tuning runs: a toy recogniser on a little transcribed speech; seconds on a CPU.
 
-    Starts from random weights or from `--init`. Expected: on pure tones a CER below 40 %; too small to be useful on
+    Starts from random weights or from `--init`. Without language model, whose tuning would take longer than the
+    training; `--labels.lm word` makes one. Expected: on pure tones a CER below 40 %; too small to be useful on
     speech.
 
     Command: `sori train ctc_smoke --data PREPARED --into runs/ctc_smoke`
@@ -168,7 +169,7 @@ def ctc_smoke() -> RecogniserRecipe:
         name="ctc_smoke",
         system=CtcConfig(mask=MaskConfig(time_prob=0.05, time_length=2)),
         encoder=sizes.smoke(),
-        labels=LabelConfig(),
+        labels=LabelConfig(lm="none"),
         data=DataConfig(batch_seconds=10.0, num_buckets=2),
         optim=OptimConfig(lr=1e-2, eps=1e-8, max_norm=5.0),
         schedule=ScheduleConfig(kind="tri_stage", warmup_fraction=0.1, hold_fraction=0.4, final_factor=0.05),
