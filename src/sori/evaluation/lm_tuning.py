@@ -1,8 +1,9 @@
 """Tune the weights of a language model on held-out speech.
 
-The grid is searched two weights at a time, because all four together would take hours: language-model weight and word
-score, then the two that decide about unknown words, then the neighbours of the first two again. A setting with more
-character errors than greedy decoding is chosen only if there is no other.
+The grid is searched two weights at a time, every second value first and then the neighbours of the best, because all of
+it would take hours: language-model weight and word score, then the two that decide about unknown words, then the
+neighbours of the first two again. A setting with more character errors than greedy decoding is chosen only if there is
+no other.
 """
 
 import itertools
@@ -101,14 +102,22 @@ def tune(model: Ctc, search: BeamDecoder, utterances: Sequence[Utterance]) -> Tu
                 tried[point] = TriedWeights(config, report.wer.rate, report.cer.rate)
         return min(tried, key=lambda one: (tried[one].cer > greedy.cer.rate, tried[one].wer, tried[one].cer))
 
+    def fused(start: _Point, weights: Sequence[float], scores: Sequence[float]) -> _Point:
+        pairs = itertools.product(weights, scores)
+        return best_of(start._replace(weight=weight, word_score=score) for weight, score in pairs)
+
+    def spelt(start: _Point, unknowns: Sequence[float], spellings: Sequence[float]) -> _Point:
+        pairs = itertools.product(unknowns, spellings)
+        return best_of(start._replace(unknown=unknown, spelling=spelling) for unknown, spelling in pairs)
+
     start = _Point(0.0, 0.0, 0.0 if search.scores_spelling else None, search.config.spelling_weight)
-    pairs = itertools.product(WEIGHTS, WORD_SCORES)
-    best = best_of(start._replace(weight=weight, word_score=score) for weight, score in pairs)
-    if search.scores_spelling:
-        pairs = itertools.product(UNKNOWN_SCORES, SPELLING_WEIGHTS)
-        best = best_of(best._replace(unknown=unknown, spelling=spelling) for unknown, spelling in pairs)
-        pairs = itertools.product(_near(WEIGHTS, best.weight), _near(WORD_SCORES, best.word_score))
-        best = best_of(best._replace(weight=weight, word_score=score) for weight, score in pairs)
+    best = fused(start, _every_second(WEIGHTS), _every_second(WORD_SCORES))
+    best = fused(best, _near(WEIGHTS, best.weight), _near(WORD_SCORES, best.word_score))
+    if best.unknown is not None:
+        best = spelt(best, _every_second(UNKNOWN_SCORES), _every_second(SPELLING_WEIGHTS))
+        if best.unknown in UNKNOWN_SCORES and best.spelling in SPELLING_WEIGHTS:
+            best = spelt(best, _near(UNKNOWN_SCORES, best.unknown), _near(SPELLING_WEIGHTS, best.spelling))
+        best = fused(best, _near(WEIGHTS, best.weight), _near(WORD_SCORES, best.word_score))
     config = best.config(search)
     return TuningResult(config, greedy, measured.report(search.with_config(config)), list(tried.values()))
 
@@ -130,6 +139,10 @@ class _Point(NamedTuple):
             changes["unknown_score"] = round(new_word_score(search.lm, self.weight) + self.unknown, 2)
             changes["spelling_weight"] = self.spelling
         return search.config.model_copy(update=changes)
+
+
+def _every_second(values: Sequence[float]) -> Sequence[float]:
+    return values[1::2] or values
 
 
 def _near(values: Sequence[float], value: float) -> Sequence[float]:

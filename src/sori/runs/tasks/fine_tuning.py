@@ -32,7 +32,7 @@ from sori.text.vocabulary import NEWEST, Vocabulary
 from sori.training import loop
 
 MOST_TUNING_MINUTES = 3.0
-"""Amount of dev speech on which the language model is tuned: it is decoded some sixty times."""
+"""Amount of dev speech on which the language model is tuned: it is decoded some forty times."""
 
 
 def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
