@@ -149,7 +149,8 @@ def test_more_seeds_add_the_missing_and_fewer_are_refused(prepared_tones, tmp_pa
 def plant(monkeypatch, rates):
     """Replace the score of each seed by a number of wrong characters of ten, in every utterance."""
 
-    def planted(folder, *, data, split):
+    def planted(folder, *, data, split, decoder):
+        assert decoder is None  # seeds are compared without language model
         wrong = rates[Path(folder).name]
         spoken = "abcdefghij"
         return error_rates([spoken] * 6, ["x" * wrong + spoken[wrong:]] * 6, ["s", "t", "u"] * 2)
