@@ -15,10 +15,10 @@ from sori.training.schedule import ScheduleConfig
 
 
 def wav2vec2_tiny() -> SpeechRecipe:
-    """Pre-train wav2vec 2.0 tiny (2 M parameters) on some hours of speech; two CPU cores, about twenty minutes.
+    """Pre-train wav2vec 2.0 tiny (2 M parameters) on some hours of speech; one CPU core, about an hour and a half.
 
-    Expected: on six hours of read English, after 69 hours processed, the loss falls to 3.5 nats on masked frames and to
-    1.4 on visible ones (chance level: 4.615). For the resulting CER see `docs/results.md`.
+    Expected: on 28 hours of English, after 22 hours processed, the loss of masked frames falls to 3.1 nats (chance
+    level: 4.615). For the resulting CER see `docs/results.md`.
 
     Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
@@ -37,7 +37,7 @@ def wav2vec2_tiny() -> SpeechRecipe:
 def wav2vec2_small() -> SpeechRecipe:
     """Pre-train wav2vec 2.0 small (15 M parameters) on tens of hours of speech; one GPU. Not yet tuned.
 
-    Expected: a lower loss than `wav2vec2_tiny` on the same data, at about seven times the computation.
+    Expected: a lower loss than `wav2vec2_tiny` on the same data, at about six times the computation.
 
     Command: `sori train wav2vec2_small --data PREPARED --into runs/small`
     """
