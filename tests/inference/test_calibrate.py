@@ -94,7 +94,7 @@ def test_each_decoder_configuration_has_its_own_fit(call, model, prepared_tones,
     assert err == ""
     assert all(0 < word["confidence"] < 1 for word in with_lm["words"])
     assert "confidence" in transcribed(call, model, sound)[0]["words"][0]
-    assert "confidence" not in transcribed(call, model, sound, *options, "--lm-weight", 0.5)[0]["words"][0]
+    assert "confidence" not in transcribed(call, model, sound, *options, "--lm-weight", 0.6)[0]["words"][0]
     with pytest.raises(ValueError, match="likely it was fitted with a language model"):
         transcribe.transcribe(store.load(model), sound, confidence=fits[1])
 

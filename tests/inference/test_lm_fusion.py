@@ -78,7 +78,7 @@ def test_tuning_with_known_words_only(call, arpa, prepared_tones, recogniser_run
     options = ["--data", prepared_tones, "--beam-size", 20, "--no-unknown-words"]
     code, out, _ = call("lm", "tune", recogniser_run, arpa, *options)
     assert code == 0
-    assert out.count("        -         -") == 36
+    assert 9 <= out.count("        -         -") <= 17  # every second value, and the neighbours of the best
     assert re.search(r"best: --lm-weight \S+ --word-score \S+ +WER", out)
 
 

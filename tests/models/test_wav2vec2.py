@@ -365,7 +365,7 @@ def test_targets_replace_the_features():
 
 def test_targets_need_the_windows_of_the_front_end():
     data = sizes.tiny().model_dump()
-    data["targets"]["windows"]["stack"] = 2
+    data["targets"]["windows"]["stack"] = 4
     with pytest.raises(ValueError, match="same windows as the front end"):
         Wav2Vec2Config.from_data(data, origin="here")
     with pytest.raises(ValueError, match="one row for each of 3 codebooks"):

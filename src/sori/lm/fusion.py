@@ -28,7 +28,7 @@ class FusionConfig(Config):
     added for each word that is not in the language model, None meaning 0."""
     unknown_symbol_score: float = Field(0.0, ge=-_MOST_NATS, le=_MOST_NATS)
     """Added for each symbol of such a word."""
-    spelling_weight: float = Field(0.5, ge=0, le=_MOST_NATS)
+    spelling_weight: float = Field(0.0, ge=0, le=_MOST_NATS)
     """Factor on the log-probability of the spelling of such a word, by a character n-gram of the known words."""
 
 

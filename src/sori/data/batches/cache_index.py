@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sori.core.files import read_json, write_json
 from sori.core.log import logger
+from sori.core.user_files import open_bytes
 
 Key = tuple[str, float, int, int | None]
 """Path, start in seconds, length in samples and channel, which identify the audio of an utterance."""
@@ -73,7 +74,7 @@ def stamps_of(paths: Iterable[str]) -> dict[str, tuple[int, int]]:
 @lru_cache(_REMEMBERED)
 def content_digest(path: str, _size: int, _modified: int) -> str:
     """Return a digest of the content of a file, which is remembered while its size and modification time stay."""
-    with Path(path).open("rb") as file:
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
