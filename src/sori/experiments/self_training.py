@@ -21,7 +21,7 @@ from sori.checkpoints import store
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.config import Config
-from sori.core.files import write_text
+from sori.core.files import read_json, write_text
 from sori.core.folders import whole_folder
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
@@ -250,7 +250,7 @@ def _choose(into: Path, settings: SelfTrainingConfig) -> None:
     for number in range(settings.rounds + 1):
         scores = [row for row in read_metrics(RunFolder(_home(into, number)).metrics) if "dev_cer" in row]
         about = into / f"written_{number}" / ABOUT
-        row: dict[str, Any] = {"round": number, "written": json.loads(about.read_text("utf-8")) if number else None}
+        row: dict[str, Any] = {"round": number, "written": read_json(about) if number else None}
         rows.append(row | ({"dev_cer": scores[-1]["dev_cer"], "dev_wer": scores[-1]["dev_wer"]} if scores else {}))
     best = min(rows, key=lambda row: row.get("dev_cer", -row["round"]))["round"]
     write_text(into / REPORT, json.dumps({"chosen": best, "rounds": rows}, indent=1) + "\n")
