@@ -9,6 +9,7 @@ from sori import recipes
 from sori.checkpoints import store
 from sori.checkpoints.stored_lm import ARPA
 from sori.cli.train import train as train_command
+from sori.core import distributed
 from sori.data.labels import MACHINE
 from sori.data.manifest import Utterance, read_manifest, read_with_headers, write_manifest
 from sori.experiments import self_training
@@ -50,7 +51,7 @@ def test_a_round_learns_from_the_transcripts_and_from_what_was_written(two_round
     kept = read_manifest(folder / "written_1")
     assert kept
     assert {u.split for u in kept} == {MACHINE}
-    originals = [u.id.removeprefix(f"{prepared_tones.name}/") for u in kept]
+    originals = [u.id.removeprefix("1/") for u in kept]
     assert any(u.text != texts[name] for u, name in zip(kept, originals, strict=True))
     used = [json.loads((folder / name / "data.json").read_text())["utterances"] for name in ("round_0", "round_1")]
     assert used[1] == used[0] + len(kept)
@@ -86,6 +87,28 @@ def test_a_repeated_call_changes_nothing(two_rounds):
     weights = folder / "round_1" / "checkpoint.safetensors"
     assert weights in before
     assert weights.stat().st_mtime_ns == before[weights]
+
+
+def test_other_settings_are_refused_in_the_same_folder(two_rounds):
+    folder, arguments = two_rounds
+    changed = arguments | {"settings": arguments["settings"].model_copy(update={"kept": 0.9})}
+    with pytest.raises(ValueError, match=r"written_1 was written with other settings .*'kept': 0\.5"):
+        self_train(brief(labels__minutes=0.3, labels__lm="word"), **changed)
+    assert (folder / "model" / "config.json").is_file()
+
+
+def test_two_folders_may_use_the_same_names(two_rounds, prepared_tones):
+    recipe = brief().model_copy(update={"corpora": (str(prepared_tones),)})
+    once = self_training._speech(prepared_tones, recipe)
+    twice = self_training._speech([prepared_tones, prepared_tones], recipe)
+    assert len({u.id for u, _ in twice}) == len(twice) == 2 * len(once)
+
+
+def test_several_processes_are_refused(prepared_tones, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="expected one process, got several"):
+        self_train(brief(), into=tmp_path / "r", unlabelled=prepared_tones, data=prepared_tones)
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_recogniser_that_writes_nothing_ends_the_command(prepared_tones, tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from sori.data.manifest import CUTS, Utterance, read_with_headers, write_manifes
 from sori.data.utterances import folders_of, transcribed
 from sori.decoding.confidence import ACOUSTIC, Confidence
 from sori.evaluation.error_rate import error_rates
-from sori.evaluation.stored_decoder import resolved
+from sori.evaluation.stored_decoder import STORED, resolved
 from sori.inference import calibrate, transcribe
 from sori.models import factory
 from sori.models.ctc import Ctc
@@ -88,9 +88,16 @@ def self_train(
         settings: rounds, and what is kept.
 
     Raises:
-        FileNotFoundError, RuntimeError, ValueError: as for `run.train`; or there is nothing to transcribe.
+        FileNotFoundError, RuntimeError, ValueError: as for `run.train`; there is nothing to transcribe; the folder was
+            begun with other settings; or there are several processes.
     """
     into = Path(into)
+    with distributed.process_group():
+        if distributed.world_size() > 1:
+            raise ValueError(
+                "expected one process, got several (torchrun?): the transcribing between the trainings is not divided "
+                "among processes; start it without torchrun"
+            )
     recipe = run.complete(recipe, data, init)
     speech = _speech(unlabelled, recipe)
     done = run.train(recipe, into=_home(into, 0))
@@ -98,7 +105,9 @@ def self_train(
         if not done.finished:
             return run.Run(into, finished=False)
         target = into / f"written_{number}"
-        if not (target / CUTS).is_file() and distributed.rank() == 0:
+        if (target / CUTS).is_file():
+            _require_same(target, settings)
+        else:
             logger.info(f"\n== round {number} of {settings.rounds}: transcribing")
             _write(target, _home(into, number - 1), speech, recipe, settings, number)
         done = run.train(_of_round(recipe, settings, target), into=_home(into, number))
@@ -129,10 +138,9 @@ def _speech(
         ValueError: there is none.
     """
     folders = [Path(folder) for folder in folders_of(unlabelled)]
-    known = {u.id for u in transcribed(recipe.corpora, None)}
     rows = [
-        (u if u.id not in known else u._replace(id=f"{folder.name}/{u.id}"), file)
-        for folder in folders
+        (u._replace(id=f"{number}/{u.id}"), file)  # two folders may use the same names
+        for number, folder in enumerate(folders, 1)
         for u, file in read_with_headers(folder)
         if not (u.split or "").startswith(recipe.held_out)
     ]
@@ -165,7 +173,7 @@ def _write(
             f"expected texts of {teacher} to learn from, got none for {len(part)} utterances; likely it is not trained "
             "enough, or the speech is of another language"
         )
-    about = _about(found, kept, system)
+    about = {"settings": settings.model_dump(exclude={"rounds"})} | _about(found, kept, system)
     logger.info(
         f"kept {about['kept_hours']:.2f} of {about['hours']:.2f} h, the most confident"
         + (f"; CER of the kept texts {about['cer']:.1%}" if "cer" in about else "")
@@ -174,6 +182,15 @@ def _write(
         write_text(fresh / ABOUT, json.dumps(about, indent=1) + "\n")
         rows = ((one.utterance._replace(text=one.text, split=MACHINE), files[one.utterance.id]) for one in kept)
         write_manifest(fresh, rows)
+
+
+def _require_same(written: Path, settings: SelfTrainingConfig) -> None:
+    """Refuse what was written with other settings; only the number of rounds may change."""
+    before = read_json(written / ABOUT).get("settings")
+    if before != settings.model_dump(exclude={"rounds"}):
+        raise ValueError(
+            f"{written} was written with other settings of self-training ({before}); use these, or another folder"
+        )
 
 
 def _part(speech: list[Utterance], hours: float | None, number: int) -> list[Utterance]:
@@ -190,8 +207,9 @@ def _confidence(system: Ctc, recipe: RecogniserRecipe) -> Confidence | None:
     """Fit word confidence on dev; None if that is not possible."""
     split = recipe.labels.dev_split
     try:
-        words = calibrate.recognise(system, transcribed(recipe.corpora, split), resolved(system, "stored"))
-        return calibrate.fit(words, resolved(system, "stored"), {"split": split})
+        decoder = resolved(system, STORED)
+        words = calibrate.recognise(system, transcribed(recipe.corpora, split), decoder)
+        return calibrate.fit(words, decoder, {"split": split})
     except ValueError as error:
         logger.info(f"no calibrated confidence ({error}); the posteriors of the symbols decide what is kept")
         return None

@@ -17,8 +17,8 @@ from sori.training.schedule import ScheduleConfig
 def wav2vec2_tiny() -> SpeechRecipe:
     """Pre-train wav2vec 2.0 tiny (2 M parameters) on some hours of speech; one CPU core, about an hour and a half.
 
-    Expected: on 28 hours of English, after 22 hours processed, the loss of masked frames falls to 3.1 nats (chance
-    level: 4.615). For the resulting CER see `docs/results.md`.
+    Expected: on 28 hours of English, with 3,600 updates (22 hours processed), the loss of masked frames falls to 3.1
+    nats (chance level: 4.615). For the resulting CER see `docs/results.md`.
 
     Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED

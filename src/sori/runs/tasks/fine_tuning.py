@@ -21,8 +21,12 @@ from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
 from sori.models import factory
 from sori.models.ctc import Ctc
-from sori.models.encoders import settings_of
+from sori.models.encoders import EncoderConfig, settings_of
+from sori.models.wav2vec2 import Wav2Vec2Config
+from sori.nn.fronts import windows_of
 from sori.nn.lengths import num_frames
+from sori.nn.mask import MaskConfig
+from sori.nn.mel_conv import MelConvConfig
 from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.runs import language_model
 from sori.runs.language_model import LmMaterial
@@ -173,9 +177,19 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
     )
     system = factory.build(recipe.system, encoder=config, vocabulary=vocabulary)
     assert isinstance(system, Ctc)  # noqa: S101 - the recipe's system is a recogniser's
+    if unused := _unused_changes(recipe.system.mask, factory.encoder_of(system).config):
+        logger.info(f"a {config.kind} with this front end cannot apply {' and '.join(unused)}: not used")
     if weights is not None:
         factory.copy_weights(weights, factory.encoder_of(system), origin=str(recipe.init))
     return system
+
+
+def _unused_changes(mask: MaskConfig, encoder: EncoderConfig) -> list[str]:
+    """Return which changes of the mel axis an encoder cannot apply."""
+    front = encoder.front if isinstance(encoder, Wav2Vec2Config) else None
+    can_warp = front is not None and windows_of(front) is not None
+    unused = ["mask.warp"] if mask.warp and not can_warp else []
+    return unused + (["mask.band_prob"] if mask.band_prob and not isinstance(front, MelConvConfig) else [])
 
 
 def _dev_utterances(recipe: RecogniserRecipe, labels: LabelConfig) -> list[Utterance]:
