@@ -10,7 +10,10 @@ from sori.core.run_folder import RunFolder
 from sori.data.labels import choose_casing
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.preparation.prepare import prepare
+from sori.nn.mask import MaskConfig
+from sori.recipes import sizes
 from sori.runs import run
+from sori.runs.tasks import fine_tuning
 from sori.runs.tasks.fine_tuning import recognition
 from sori.text.vocabulary import Vocabulary
 
@@ -68,3 +71,13 @@ def test_a_run_that_is_continued_keeps_its_rules(labelled, tmp_path):
     old = recognition(recipe, read_manifest(data), folder).system.vocabulary
     assert (old.normalisation, old.symbols[2:]) == (1, ("\u1000", "\u1005"))
     assert Vocabulary.load(folder.vocabulary) == old
+
+
+@pytest.mark.parametrize(
+    ("size", "unused"),
+    [("tiny", []), ("smoke", ["mask.band_prob"]), ("base", ["mask.warp", "mask.band_prob"])],
+)
+def test_changes_of_the_mel_axis_that_an_encoder_cannot_apply_are_named(size, unused):
+    mask = MaskConfig(warp=0.1, band_prob=0.2)
+    assert fine_tuning._unused_changes(mask, getattr(sizes, size)()) == unused
+    assert fine_tuning._unused_changes(MaskConfig(), getattr(sizes, size)()) == []
