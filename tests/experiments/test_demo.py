@@ -1,4 +1,6 @@
+import contextlib
 import re
+from unittest.mock import Mock
 
 import pytest
 
@@ -7,17 +9,25 @@ from sori.data.manifest import Utterance, read_manifest
 from sori.experiments import demo as module
 from sori.experiments.demo import demo, hold_out
 from sori.recipes.recipe import Recipe
+from sori.runs import language_model
 from sori.synth import CorpusSize
 
 TINY = CorpusSize(3, 9, 2, 9, 2, 2, 1, 4)
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Make the corpus and the searches small, because flat outputs take long to decode, and train in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SMOKE", TINY)
-        return demo(folder, smoke=True)
+        patch.setattr(module, "head_start", lambda *_, **__: contextlib.nullcontext(Mock()))
+        patch.setattr(language_model, "BEAM_SIZE", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory, small):
+    return demo(tmp_path_factory.mktemp("demo"), smoke=True)
 
 
 def test_two_recognisers_are_scored_on_the_same_held_out_recordings(shown):
@@ -64,10 +74,10 @@ def test_the_recognisers_differ_only_in_their_initialisation(shown):
 
 
 def test_the_full_recipes_train_both_recognisers_alike():
-    recipes = module._recipes(minutes=None, smoke=False).by_folder()
+    recipes = module._recipes(minutes=None, smoke=False)
     for part in ("data", "optim", "schedule", "train", "labels"):
-        assert getattr(recipes["with"], part) == getattr(recipes["without"], part)
-    assert recipes["without"].encoder == recipes["pretrained"].system
+        assert getattr(recipes.tuned, part) == getattr(recipes.scratch, part)
+    assert recipes.scratch.encoder == recipes.pretrained.system
 
 
 def test_the_report_is_one_page_with_all_contents(shown):
@@ -152,10 +162,12 @@ def test_too_little_transcribed_speech_is_refused(utterances):
 
 
 def test_an_interrupted_demo_has_no_report(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "_SMOKE", TINY)
+    other = Mock()
+    monkeypatch.setattr(module, "head_start", lambda *_, **__: contextlib.nullcontext(other))
     monkeypatch.setattr(module.run, "train", lambda *_, into, **__: module.run.Run(into, finished=False))
     (tmp_path / "recordings.partial").mkdir()
     (tmp_path / "recordings.partial" / "thesis.txt").write_text("precious")
     assert demo(tmp_path, smoke=True) is None
+    other.terminate.assert_called_once_with()
     assert not (tmp_path / "report.html").exists()
     assert (tmp_path / "recordings.partial" / "thesis.txt").read_text() == "precious"

@@ -93,6 +93,8 @@ def choose_casing(utterances: Sequence[Utterance], setting: Literal["language", 
     if setting != "language":
         return setting
     counts = Counter(casing_of_language(u.language) for u in utterances)
+    if not counts:
+        return "root"
     if len(counts) == 1:
         (casing,) = counts
         if casing == "root" and (example := next((u for u in utterances if _has_dotless_i(u.text or "")), None)):

@@ -29,6 +29,7 @@ from sori.data.manifest import CUTS, Utterance, read_manifest, read_with_headers
 from sori.data.preparation.prepare import prepare
 from sori.evaluation import recognition
 from sori.evaluation.error_rate import ErrorReport, Rate, compare
+from sori.experiments.head_start import head_start
 from sori.inference import transcribe
 from sori.models.ctc import Ctc
 from sori.models.wav2vec2 import Wav2Vec2
@@ -37,7 +38,7 @@ from sori.plots import demo_report
 from sori.plots.signal import TimedWord
 from sori.recipes import ctc, wav2vec2
 from sori.recipes import smoke as toys
-from sori.recipes.recipe import LabelConfig, Recipe, RecogniserRecipe, SpeechRecipe
+from sori.recipes.recipe import LabelConfig, RecogniserRecipe, SpeechRecipe
 from sori.runs import run
 from sori.synth import CorpusSize, corpus_texts, sentences, speak_corpus
 from sori.training.metrics import read_metrics
@@ -116,12 +117,8 @@ def demo(
         found = _synthetic(into, smoke=smoke) if data is None else _own(into, Path(data))
         available = _transcribed_minutes(read_manifest(found.train))
     recipes = _recipes(minutes=minutes if available > minutes else None, smoke=smoke, texts=found.texts)
-    titles = ("2/6 Pre-training without transcripts", "3/6 Fine-tuning", "4/6 The same without pre-training")
-    for title, (name, recipe) in zip(titles, recipes.by_folder().items(), strict=True):
-        with _stage(title):
-            init = into / "pretrained" if name == "with" else None
-            if not run.train(recipe, into=into / name, data=found.corpora, init=init).finished:
-                return None
+    if not _train(into, recipes, found.corpora):
+        return None
     models = [_recogniser(into / name) for name in ("with", "without")]
     with _stage("5/6 Test on held-out recordings, without language model"):
         alone = [recognition.evaluate(model, data=found.test, split=None, decoder=None) for model in models]
@@ -131,6 +128,23 @@ def demo(
         write_text(into / REPORT, demo_report.compose(shown))
     logger.info(_summary(shown, into / REPORT, seconds=time.monotonic() - began))
     return Demonstration(into / REPORT, *scores, *alone)
+
+
+def _train(into: Path, recipes: "_Recipes", data: list[Path]) -> bool:
+    """Train everything that is not trained yet; return whether nothing was interrupted."""
+    logger.info(f"\nBeside stage 2, the recogniser of stage 4 is trained; its progress: {into / 'without.log'}")
+    with (
+        head_start(recipes.scratch, into=into / "without", data=data, log=into / "without.log") as other,
+        _stage("2/6 Pre-training without transcripts"),
+    ):
+        if not run.train(recipes.pretrained, into=into / "pretrained", data=data).finished:
+            other.terminate()
+            return False
+    with _stage("3/6 Fine-tuning"):
+        if not run.train(recipes.tuned, into=into / "with", data=data, init=into / "pretrained").finished:
+            return False
+    with _stage("4/6 The same without pre-training"):
+        return run.train(recipes.scratch, into=into / "without", data=data).finished
 
 
 def _synthetic(into: Path, *, smoke: bool) -> _Data:
@@ -239,10 +253,6 @@ class _Recipes(NamedTuple):
     tuned: RecogniserRecipe
     scratch: RecogniserRecipe
 
-    def by_folder(self) -> dict[str, Recipe]:
-        """Return each recipe by the name of its run folder."""
-        return {"pretrained": self.pretrained, "with": self.tuned, "without": self.scratch}
-
 
 def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ()) -> _Recipes:
     """Return recipes for pre-training, and for fine-tuning with and without it on the same labels and batches."""
@@ -259,8 +269,8 @@ def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ())
     return _Recipes(pretraining, tuning.model_copy(update={"encoder": None, **labels}), scratch)
 
 
-PRETRAINING = {"train.num_steps": 900, "system.gumbel_decay": 0.9978}
-"""Changes to `wav2vec2_tiny`; takes about four minutes on two cores."""
+PRETRAINING = {"train.num_steps": 750, "system.gumbel_decay": 0.9974}
+"""Changes to `wav2vec2_tiny`; takes about five minutes on one core."""
 TUNING = {"train.num_steps": 500, "data.batch_seconds": 12}
 """Changes to `ctc_10min` and `ctc_10min_scratch`; takes about a minute."""
 
