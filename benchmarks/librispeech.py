@@ -6,18 +6,23 @@ Labels: 10 min, 1 h or 5 h of Mini LibriSpeech's training part (`librispeech-tra
 6272 are dev). Pre-training: random subsets, each part of the next, of 32 h of English without transcripts: Common Voice
 (`common-voice-english`), the same Mini LibriSpeech, the Speech Accent Archive, and the English sets of DATA. Scored on
 all of LibriSpeech test-clean (2,620 utterances), greedily and with the language model of the folder of each recogniser,
-whose texts are the training transcripts and `text-english`.
+whose texts are the training transcripts and `text-english` without the documents that the test set reads from (Adam
+Bede).
 
 Nothing is selected on test-clean. The same command continues an interrupted benchmark; every run has its own folder.
 Writes `benchmarks/results/librispeech.json`.
 """
 
 import argparse
+import itertools
 import json
+import lzma
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +32,8 @@ import torch
 
 import sori
 from sori.core.audio import AudioInfo
-from sori.data.manifest import Utterance, read_with_headers, write_manifest
+from sori.core.files import write_text
+from sori.data.manifest import Utterance, read_manifest, read_with_headers, write_manifest
 
 DEV_SPEAKERS = ("1737", "3242", "6272")
 LABELS = {"10min": "ctc_10min", "1h": "ctc_1h", "5h": "ctc_10h"}
@@ -56,7 +62,7 @@ def main() -> None:
     pool_of_speech = english(args.corpora, args.data, into / "data")
     with ThreadPoolExecutor(args.jobs) as pool:
         pretrainings: dict[int, Future[None]] = {}
-        texts = ", ".join(str(path) for path in sorted((args.data / "text-english").glob("*.xz")))
+        texts = texts_without(test, sorted((args.data / "text-english").glob("*.xz")), into / "data")
         shorter = pretraining_settings(args.updates)
         for hours in args.hours:
             data = subset(pool_of_speech, hours, into / "data")
@@ -114,6 +120,41 @@ def english(corpora: Path, data: Path, into: Path) -> list[Row]:
         for u, file in read_with_headers(folder)
         if u.speaker not in DEV_SPEAKERS and not (u.split or "").startswith(("dev", "test")) and u.duration_seconds >= 1
     ]
+
+
+def texts_without(test: Path, sources: list[Path], into: Path) -> Path:
+    """Write the documents (from a line `#DOC` to the next) that are not read in the test set, as one text.
+
+    A document is left out if it shares eight words in a row with two utterances or more.
+    """
+    target = into / "texts.txt"
+    if target.exists():
+        return target
+    spoken: dict[tuple[str, ...], set[str]] = {}
+    for u in read_manifest(test):
+        for run_of_words in runs_of_words(u.text or ""):
+            spoken.setdefault(run_of_words, set()).add(u.id)
+    kept: list[str] = []
+    for source in sources:
+        with lzma.open(source, "rt", encoding="utf-8") as lines:
+            for is_title, group in itertools.groupby(lines, key=lambda line: line.startswith("#DOC")):
+                document = list(group)
+                if is_title:
+                    title = document[-1].strip()
+                    continue
+                shared = {name for line in document for words in runs_of_words(line) for name in spoken.get(words, ())}
+                if len(shared) < 2:
+                    kept += document
+                else:
+                    print(f"{title} is left out: {len(shared)} test utterances share eight words with it")
+    write_text(target, "".join(kept))
+    return target
+
+
+def runs_of_words(text: str) -> Iterator[tuple[str, ...]]:
+    """Return every eight words in a row, without case and punctuation."""
+    words = re.sub(r"[^a-z' ]+", " ", text.lower()).split()
+    return zip(*(words[i:] for i in range(8)), strict=False)
 
 
 def subset(pool: list[Row], hours: int, into: Path) -> Path:
