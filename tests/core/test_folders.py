@@ -1,5 +1,6 @@
 """Tests that folders appear whole or not at all, however their process ends, and that no other files are touched."""
 
+import contextlib
 import os
 import stat
 import sys
@@ -259,6 +260,29 @@ def test_a_folder_is_built_where_there_is_no_fcntl(tmp_path, monkeypatch):
         (fresh / "a").write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "a").read_text() == "x"
+
+
+@contextlib.contextmanager
+def no_room():
+    """Let every write to a file fail, as on a full disk."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_from_the_beginning_leaves_nothing_behind(tmp_path):
+    make(tmp_path / "a", "first")
+    with no_room(), pytest.raises(OSError, match="File too large"), whole_files(tmp_path / "a"):
+        pass
+    with no_room(), pytest.raises(OSError, match="File too large"), whole_folder(tmp_path / "a", may_replace=anything):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+    assert tree(tmp_path) == {"a/file": "first"}
 
 
 def test_files_replace_others_of_their_names_only_when_all_are_complete(tmp_path, monkeypatch):

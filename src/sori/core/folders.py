@@ -134,15 +134,30 @@ def _swap(one: Path, other: Path) -> bool:
 @contextmanager
 def _workshop(target: Path) -> Iterator[Path]:
     workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent))
-    with (workshop / f"{_MARK}.new").open("xb") as mark:
-        _lock(mark)
-        mark.write(_MARK_CONTENT)
-        mark.flush()
-        (workshop / f"{_MARK}.new").rename(workshop / _MARK)  # the mark is locked before it is visible
+    try:
+        mark = _mark(workshop)
+    except BaseException:  # the disk is full already
+        shutil.rmtree(workshop, ignore_errors=True)
+        raise
+    with mark:
         try:
             yield workshop
         finally:
             _clear(workshop, target)
+
+
+def _mark(workshop: Path) -> BinaryIO:
+    """Return the open mark of a workshop, locked before it is visible."""
+    place = workshop / f"{_MARK}.new"
+    mark = place.open("xb", buffering=0)
+    try:
+        _lock(mark)
+        mark.write(_MARK_CONTENT)
+        place.rename(workshop / _MARK)
+    except BaseException:
+        mark.close()
+        raise
+    return mark
 
 
 def _lock(mark: BinaryIO) -> bool:
