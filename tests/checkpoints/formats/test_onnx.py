@@ -37,7 +37,7 @@ def encoder(name: str) -> Wav2Vec2:
     if name == "lv60k":  # as MMS has it
         front = config.front.model_copy(update={"normalize_floor": 1e-7})
         config = config.model_copy(update={"front": front, "adapter_dim": 8})
-    config = config.model_copy(update={"num_layers": 2})
+    config = config.model_copy(update={"num_layers": 1 if name in ("base", "lv60k") else 2})
     if name == "smoke_deltas":
         front = CepstrumConfig(windows=LogMelConfig(num_mels=20), num_cepstra=13, delta_windows=2, pool="mean")
         config = config.model_copy(update={"front": front})
