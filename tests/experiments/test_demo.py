@@ -62,21 +62,23 @@ def test_the_language_model_has_seen_no_sentence_of_test_and_dev(shown):
         assert stored.settings.tuning.utterances == 4
 
 
-def test_the_recognisers_differ_only_in_their_initialisation(shown):
+def test_the_recognisers_differ_only_in_their_initialisation_and_length(shown):
     recipes = {
         name: Recipe.from_yaml(shown.report.parent / name / "recipe.yaml") for name in ("pretrained", "with", "without")
     }
     assert recipes["with"].init.endswith("pretrained/model")
     assert recipes["without"].init is None
     assert recipes["without"].encoder == recipes["pretrained"].system
-    start = {"init": None, "encoder": None}
+    assert recipes["without"].train.num_steps == 2 * recipes["with"].train.num_steps
+    start = {"init": None, "encoder": None, "train": recipes["with"].train}
     assert recipes["with"].model_copy(update=start) == recipes["without"].model_copy(update=start)
 
 
-def test_the_full_recipes_train_both_recognisers_alike():
+def test_the_full_recipes_train_both_recognisers_alike_but_the_second_one_longer():
     recipes = module._recipes(minutes=None, smoke=False)
-    for part in ("data", "optim", "schedule", "train", "labels"):
+    for part in ("data", "optim", "schedule", "labels"):
         assert getattr(recipes.tuned, part) == getattr(recipes.scratch, part)
+    assert recipes.scratch.train.num_steps > recipes.tuned.train.num_steps
     assert recipes.scratch.encoder == recipes.pretrained.system
 
 

@@ -255,15 +255,15 @@ class _Recipes(NamedTuple):
 
 
 def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ()) -> _Recipes:
-    """Return recipes for pre-training, and for fine-tuning with and without it on the same labels and batches."""
+    """Return recipes for pre-training, and for fine-tuning with and without it, the latter longer, on the same labels."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
         tuning = toys.ctc_smoke().override({"train.num_steps": 30, "train.log_every": 10})
-        scratch = tuning
+        scratch = tuning.override({"train.num_steps": 60})
     else:
         pretraining = wav2vec2.wav2vec2_tiny().override({"name": "demo_pretraining", **PRETRAINING})
         tuning = ctc.ctc_10min().override({"name": "demo_with", **TUNING})
-        scratch = ctc.ctc_10min_scratch().override({"name": "demo_without", **TUNING})
+        scratch = ctc.ctc_10min_scratch().override({"name": "demo_without", **TUNING, **FROM_SCRATCH})
     labels = {"labels": LabelConfig(minutes=minutes, texts=texts)}
     scratch = scratch.model_copy(update={"encoder": pretraining.system, **labels})
     return _Recipes(pretraining, tuning.model_copy(update={"encoder": None, **labels}), scratch)
@@ -272,7 +272,9 @@ def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ())
 PRETRAINING = {"train.num_steps": 750, "system.gumbel_decay": 0.9974}
 """Changes to `wav2vec2_tiny`; takes about five minutes on one core."""
 TUNING = {"train.num_steps": 500, "data.batch_seconds": 12}
-"""Changes to `ctc_10min` and `ctc_10min_scratch`; takes about a minute."""
+"""Changes to `ctc_10min`; takes about a minute and a half."""
+FROM_SCRATCH = {"train.num_steps": 1200}
+"""Further changes to `ctc_10min_scratch`: without pre-training there is more to learn. Takes as long as pre-training."""
 
 
 def _findings(
@@ -393,7 +395,8 @@ def _facts(into: Path, recipes: _Recipes) -> list[tuple[str, str]]:
         ("pre-training", f"{pretraining:,} updates, {_hours_processed(into / 'pretrained')}"),
         ("transcribed data", f"{minutes:.1f} min of {_extent(labelled)}"),
         *_lm_facts(into),
-        ("fine-tuning", f"{recipes.tuned.train.num_steps:,} updates each, {_hours_processed(into / 'with')}"),
+        ("fine-tuning", f"{recipes.tuned.train.num_steps:,} updates, {_hours_processed(into / 'with')}"),
+        ("without pre-training", f"{recipes.scratch.train.num_steps:,} updates, {_hours_processed(into / 'without')}"),
         ("test", _extent(test)),
     ]
 
