@@ -255,7 +255,7 @@ class _Recipes(NamedTuple):
 
 
 def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ()) -> _Recipes:
-    """Return recipes for pre-training, and for fine-tuning with and without it, the latter longer, on the same labels."""
+    """Return recipes for pre-training, and for fine-tuning with and (longer) without it, on the same labels."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
         tuning = toys.ctc_smoke().override({"train.num_steps": 30, "train.log_every": 10})
@@ -274,7 +274,7 @@ PRETRAINING = {"train.num_steps": 750, "system.gumbel_decay": 0.9974}
 TUNING = {"train.num_steps": 500, "data.batch_seconds": 12}
 """Changes to `ctc_10min`; takes about a minute and a half."""
 FROM_SCRATCH = {"train.num_steps": 1200}
-"""Further changes to `ctc_10min_scratch`: without pre-training there is more to learn. Takes as long as pre-training."""
+"""Further changes to `ctc_10min_scratch`: without pre-training there is more to learn; takes four minutes."""
 
 
 def _findings(
