@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from sori.nn.conv import ConvConfig, PositionalConv, WaveformConv, normalize_waveform, scale_gradient
+from sori.nn.lengths import num_frames, valid
 
 NARROW = {"group": ConvConfig(dim=8), "layer": ConvConfig(dim=8, norm="layer", bias=True, normalize=True)}
 
@@ -88,8 +89,38 @@ def test_padding_changes_nothing(front):
         torch.testing.assert_close(together.data[i, : together.lengths[i]], alone.data[0], rtol=0, atol=1e-5)
 
 
+def test_a_batch_of_different_lengths_is_that_of_each_alone():
+    """As on a GPU; padding is loud, so that it would be noticed."""
+    torch.manual_seed(1)
+    front, lengths = WaveformConv(NARROW["group"]), torch.tensor([3000, 1700, 405, 400])
+    nn.init.normal_(front.norms[0].bias)
+    waveform = torch.randn(4, 3000) + 0.3
+    loud = torch.where(valid(lengths, 3000), waveform, 5.0)
+    together, frames = front._stack(loud, lengths), num_frames(lengths, field_samples=400, hop_samples=320)
+    alone = front(waveform, lengths)
+    real = valid(frames, together.shape[1])
+    torch.testing.assert_close(together[real], alone.data[real], rtol=1e-5, atol=1e-5)
+    assert together.isfinite().all()
+    weight = torch.randn_like(together[real])
+    gradients = [
+        torch.autograd.grad((y[real] * weight).sum(), list(front.parameters())) for y in (together, alone.data)
+    ]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_values_of_the_cpu(front):
+    lengths = torch.tensor([3000, 1700, 400])
+    waveform = torch.where(valid(lengths, 3000), torch.randn(3, 3000), 0)
+    expected = front(waveform, lengths)
+    found = front.cuda()(waveform.cuda(), lengths.cuda())
+    real = valid(expected.lengths, expected.data.shape[1])
+    torch.testing.assert_close(found.data.cpu()[real], expected.data[real], rtol=1e-4, atol=1e-4)
+
+
 def test_group_norm_would_mix_padding_into_every_frame():
-    """The reason why such models process each utterance alone."""
+    """The reason why the statistics are those of the real frames."""
     front = WaveformConv(NARROW["group"])
     waveform = torch.randn(1, 1700)
     padded = functional.pad(waveform, (0, 1300))

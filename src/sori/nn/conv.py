@@ -56,8 +56,8 @@ class WaveformConv(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Return the vectors of the last layer, the same for an utterance alone and padded.
 
-        With norm "group", utterances of different lengths are computed one by one without padding, because the
-        normalisation over time would mix the padding into every frame.
+        With norm "group", the statistics over time are those of the real frames. On a CPU, utterances of different
+        lengths are computed one by one, which saves the work on the padding.
 
         Raises:
             ValueError: if an utterance is shorter than one frame.
@@ -66,17 +66,22 @@ class WaveformConv(nn.Module):
         if self.config.normalize:
             waveform = normalize_waveform(waveform, lengths, floor=self.config.normalize_floor)
         longest = int(lengths.max())
-        if self.config.norm == "group" and int(lengths.min()) < longest:
-            alone = [self._stack(row[None, :length])[0] for row, length in zip(waveform, lengths.tolist(), strict=True)]
-            return Frames(nn.utils.rnn.pad_sequence(alone, batch_first=True), frame_lengths)
-        return Frames(self._stack(waveform[:, :longest]), frame_lengths)
+        if self.config.norm == "layer" or int(lengths.min()) == longest:
+            return Frames(self._stack(waveform[:, :longest], None), frame_lengths)
+        if waveform.device.type != "cpu":
+            return Frames(self._stack(waveform[:, :longest], lengths), frame_lengths)
+        rows = zip(waveform, lengths.tolist(), strict=True)
+        alone = [self._stack(row[None, :length], None)[0] for row, length in rows]
+        return Frames(nn.utils.rnn.pad_sequence(alone, batch_first=True), frame_lengths)
 
-    def _stack(self, waveform: Tensor) -> Tensor:
+    def _stack(self, waveform: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the vectors of the last layer; with `lengths`, those of padding are finite but meaningless."""
         first, *others = cast("list[nn.Conv1d]", list(self.convs))
         weight = first.weight[:, 0]
         windows = waveform.unfold(1, weight.shape[1], self.config.strides[0])
         if self.config.norm == "group":
-            x = functional.gelu(self._normalized_first(windows, weight))
+            counts = None if lengths is None else (lengths - weight.shape[1]) // self.config.strides[0] + 1
+            x = functional.gelu(self._normalized_first(windows, weight, counts))
         else:
             x = functional.gelu(self.norms[0](functional.linear(windows, weight, first.bias)))
         for i, conv in enumerate(others, start=1):
@@ -84,19 +89,28 @@ class WaveformConv(nn.Module):
             x = functional.gelu(self.norms[i](x) if self.config.norm == "layer" else x)
         return x.float()
 
-    def _normalized_first(self, windows: Tensor, weight: Tensor) -> Tensor:
+    def _normalized_first(self, windows: Tensor, weight: Tensor, counts: Tensor | None = None) -> Tensor:
         """Compute the first layer and its normalisation over time in one product.
+
+        With `counts`, only as many windows of each utterance are real; the others count as the mean.
 
         The layer is linear, so the mean and variance of its output follow from those of the windows: w' m and w' S w.
         The longest tensors of the model are thus neither read for statistics nor written twice.
         """
         norm = self.norms[0]
         with torch.autocast(windows.device.type, enabled=False):
-            centred = windows - windows.mean(1, keepdim=True)
+            if counts is None:
+                number: Tensor | int = windows.shape[1]
+                centred = windows - windows.mean(1, keepdim=True)
+            else:
+                number = counts[:, None, None]
+                padding = ~valid(counts, windows.shape[1]).unsqueeze(-1)
+                mean = windows.masked_fill(padding, 0).sum(1, keepdim=True) / number
+                centred = (windows - mean).masked_fill(padding, 0)
             # In 64 bits: most energy of speech is at the lowest frequencies, and w' S w is tiny for filters that
             # suppress these (in 32 bits, outputs were off by up to 1e-3). The matrices are small.
             wide = _widest(centred)
-            covariance = wide.transpose(1, 2) @ wide / windows.shape[1]
+            covariance = wide.transpose(1, 2) @ wide / number
             wide_weight = weight.to(wide.dtype)
             variance = ((wide_weight @ covariance) * wide_weight).sum(-1).float()  # "batch dim"
             scale = norm.get_parameter("weight") * (variance + 1e-5).rsqrt()
