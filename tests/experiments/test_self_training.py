@@ -104,6 +104,17 @@ def test_two_folders_may_use_the_same_names(two_rounds, prepared_tones):
     assert len({u.id for u, _ in twice}) == len(twice) == 2 * len(once)
 
 
+@pytest.mark.parametrize(("right", "warned"), [(0.2, True), (0.8, False)])
+def test_texts_that_are_likely_wrong_give_a_warning(right, warned, prepared_tones, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(self_training, "_confidence", lambda *_: object())
+    monkeypatch.setattr(self_training, "_transcribe", lambda _, part, __: [Written(u, "a", right) for u in part])
+    settings = SelfTrainingConfig(rounds=1, hours=0.01, updates=1)
+    recipe = brief(labels__minutes=0.3, labels__lm="none", train__num_steps=2)
+    self_train(recipe, into=tmp_path, unlabelled=prepared_tones, data=prepared_tones, settings=settings)
+    message = f"only {right:.0%} of the words of the kept texts are expected to be right"
+    assert (message in capsys.readouterr().err) == warned
+
+
 def test_several_processes_are_refused(prepared_tones, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(ValueError, match="expected one process, got several"):

@@ -41,6 +41,8 @@ from sori.runs import run
 from sori.training.metrics import read_metrics
 
 REPORT, ABOUT = "self_training.json", "about.json"
+TRUSTED = 0.5
+"""Mean word confidence of the kept texts below which a warning is given."""
 
 
 class SelfTrainingConfig(Config):
@@ -165,8 +167,8 @@ def _write(
     system = store.load(teacher).to(distributed.device())
     assert isinstance(system, Ctc)  # noqa: S101 - the recipe trains one
     files = {u.id: file for u, file in speech}
-    part = _part([u for u, _ in speech], settings.hours, number)
-    found = _transcribe(system, part, _confidence(system, recipe))
+    part, confidence = _part([u for u, _ in speech], settings.hours, number), _confidence(system, recipe)
+    found = _transcribe(system, part, confidence)
     kept = keep(found, settings.kept)
     if not kept:
         raise ValueError(
@@ -178,6 +180,13 @@ def _write(
         f"kept {about['kept_hours']:.2f} of {about['hours']:.2f} h, the most confident"
         + (f"; CER of the kept texts {about['cer']:.1%}" if "cer" in about else "")
     )
+    right = float(np.mean([one.confidence for one in kept]))
+    if confidence is not None and right < TRUSTED:
+        logger.warning(
+            f"only {right:.0%} of the words of the kept texts are expected to be right: the next recogniser will "
+            "likely be worse than this one (docs/results.md). More transcripts, more pre-training or more text for the "
+            "language model will help more; of all rounds, the best on dev becomes the model"
+        )
     with whole_folder(target) as fresh:
         write_text(fresh / ABOUT, json.dumps(about, indent=1) + "\n")
         rows = ((one.utterance._replace(text=one.text, split=MACHINE), files[one.utterance.id]) for one in kept)
