@@ -57,8 +57,8 @@ def test_the_language_model_has_seen_no_sentence_of_test_and_dev(shown):
         assert texts.isdisjoint({(u.text or "").lower() for u in read_manifest(folder / name)})
     for name in ("with", "without"):
         stored = stored_lm.read(folder / name / "model")
-        assert stored.settings.sources.transcripts == 18
-        assert stored.settings.sources.sentences == 118
+        assert 5 < stored.settings.sources.transcripts < 18, "a minute of the 18"
+        assert stored.settings.sources.sentences == stored.settings.sources.transcripts + 100
         assert stored.settings.tuning.utterances == 4
 
 
