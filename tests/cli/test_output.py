@@ -121,3 +121,9 @@ def test_a_signal_ends_a_command_with_its_temporary_files_removed(number, tmp_pa
     assert process.wait(timeout=30) == 128 + number
     assert not folder.exists()
     process.stdout.close()
+
+
+def test_a_closed_standard_output_is_no_fault(tmp_path):
+    command = f"exec {sys.executable} -m sori list >&-"
+    found = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
