@@ -1,16 +1,22 @@
 """Every system on a GPU: the values of the CPU, compiled blocks, training that continues. Run with `pytest -m gpu`."""
 
-import os
-import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from tests.conformance.test_systems import batch_of, build, each_case, each_system, mean, short_run, waveforms
+from tests.conformance.test_systems import (
+    batch_of,
+    build,
+    each_case,
+    each_system,
+    mean,
+    short_run,
+    short_run_in_two_parts,
+    waveforms,
+)
 
 from sori.core.seeds import Rng
-from sori.training.metrics import Reporter
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda")
@@ -70,16 +76,7 @@ def test_compiled_blocks_give_the_same_frames():
 
 @each_system
 def test_an_interrupted_run_continues_and_its_model_loads_on_the_cpu(name, prepared_tones, tmp_path, monkeypatch):
-    whole, tick = short_run(name, prepared_tones, tmp_path / "whole"), Reporter.tick
-
-    def interrupt_after_three(self, step):
-        tick(self, step)
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Reporter, "tick", interrupt_after_three)
-    assert short_run(name, prepared_tones, tmp_path / "parts") is None
-    monkeypatch.undo()
-    parts = short_run(name, prepared_tones, tmp_path / "parts")
+    whole = short_run(name, prepared_tones, tmp_path / "whole")
+    parts = short_run_in_two_parts(name, prepared_tones, tmp_path / "parts", monkeypatch)
     for key, value in whole.items():  # sums on a GPU may be taken in another order
         torch.testing.assert_close(parts[key], value, rtol=1e-2, atol=1e-3, msg=key)

@@ -201,11 +201,8 @@ def units(into):
     return into
 
 
-@each_system
-def test_the_seed_decides_everything_and_an_interruption_nothing(name, prepared_tones, tmp_path, monkeypatch):
-    whole = short_run(name, prepared_tones, tmp_path / "whole")
-    other = short_run(name, prepared_tones, tmp_path / "other", **{"train.seed": 1})
-    assert any(not torch.equal(whole[key], other[key]) for key in whole)
+def short_run_in_two_parts(name, data, into, monkeypatch):
+    """Return the weights of a short run that SIGTERM has interrupted after three updates."""
     tick = Reporter.tick
 
     def interrupt_after_three(self, step):
@@ -213,10 +210,18 @@ def test_the_seed_decides_everything_and_an_interruption_nothing(name, prepared_
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Reporter, "tick", interrupt_after_three)
-    assert short_run(name, prepared_tones, tmp_path / "parts") is None
-    monkeypatch.undo()
-    parts = short_run(name, prepared_tones, tmp_path / "parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "tick", interrupt_after_three)
+        assert short_run(name, data, into) is None
+    return short_run(name, data, into)
+
+
+@each_system
+def test_the_seed_decides_everything_and_an_interruption_nothing(name, prepared_tones, tmp_path, monkeypatch):
+    whole = short_run(name, prepared_tones, tmp_path / "whole")
+    other = short_run(name, prepared_tones, tmp_path / "other", **{"train.seed": 1})
+    assert any(not torch.equal(whole[key], other[key]) for key in whole)
+    parts = short_run_in_two_parts(name, prepared_tones, tmp_path / "parts", monkeypatch)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
     drawn = [{k: v for k, v in row.items() if k in {"step", "loss", "grad_norm"}} for row in rows(tmp_path / "whole")]
     assert drawn == [
