@@ -50,7 +50,7 @@ SIZES = {
 }
 """Configuration, utterances in a micro-batch, and seconds of each: the published micro-batches (1.3 M samples)."""
 PEAK_TERAFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "RTX 4090": 165.0}
-"""Dense bfloat16 products a second of NVIDIA's data sheets, by a part of the device's name."""
+"""Dense bfloat16 products a second of NVIDIA's data sheets (SXM modules), by a word of the device's name."""
 NUM_CLASSES = 32
 WARM_UP, REPEATS = 3, 10
 Step = Callable[[int], None]
@@ -220,7 +220,8 @@ def device_name(device: torch.device) -> str:
 
 def peak(device: torch.device) -> float | None:
     """Return the peak of the device in TFLOP/s, if it is known."""
-    return next((limit for name, limit in PEAK_TERAFLOPS.items() if name in device_name(device)), None)
+    name = device_name(device)
+    return next((limit for word, limit in PEAK_TERAFLOPS.items() if re.search(rf"\b{word}\b", name)), None)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from sori.training.metrics import read_metrics
 
 REPORT, ABOUT = "self_training.json", "about.json"
 TRUSTED = 0.5
-"""Mean word confidence of the kept texts below which a warning is given."""
+"""Mean confidence of the words of the kept texts below which a warning is given."""
 
 
 class SelfTrainingConfig(Config):
@@ -180,7 +180,7 @@ def _write(
         f"kept {about['kept_hours']:.2f} of {about['hours']:.2f} h, the most confident"
         + (f"; CER of the kept texts {about['cer']:.1%}" if "cer" in about else "")
     )
-    right = float(np.mean([one.confidence for one in kept]))
+    right = np.average([one.confidence for one in kept], weights=[len(one.text.split()) for one in kept])
     if confidence is not None and right < TRUSTED:
         logger.warning(
             f"only {right:.0%} of the words of the kept texts are expected to be right: the next recogniser will "
