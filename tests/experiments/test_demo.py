@@ -8,6 +8,7 @@ from sori.checkpoints import stored_lm
 from sori.data.manifest import Utterance, read_manifest
 from sori.experiments import demo as module
 from sori.experiments.demo import demo, hold_out
+from sori.recipes import by_name
 from sori.recipes.recipe import Recipe
 from sori.runs import language_model
 from sori.synth import CorpusSize
@@ -79,6 +80,8 @@ def test_the_full_recipes_train_both_recognisers_alike_but_the_second_one_longer
     for part in ("data", "optim", "schedule", "labels"):
         assert getattr(recipes.tuned, part) == getattr(recipes.scratch, part)
     assert recipes.scratch.train.num_steps > recipes.tuned.train.num_steps
+    published = by_name("ctc_10min").labels
+    assert recipes.tuned.labels == published.model_copy(update={"minutes": None})
     assert recipes.scratch.encoder == recipes.pretrained.system
 
 

@@ -38,7 +38,7 @@ from sori.plots import demo_report
 from sori.plots.signal import TimedWord
 from sori.recipes import ctc, wav2vec2
 from sori.recipes import smoke as toys
-from sori.recipes.recipe import LabelConfig, RecogniserRecipe, SpeechRecipe
+from sori.recipes.recipe import RecogniserRecipe, SpeechRecipe
 from sori.runs import run
 from sori.synth import CorpusSize, corpus_texts, sentences, speak_corpus
 from sori.training.metrics import read_metrics
@@ -261,13 +261,13 @@ def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ())
     """Return recipes for pre-training, and for fine-tuning with and (longer) without it, on the same labels."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
-        tuning = toys.ctc_smoke().override({"train.num_steps": 30, "train.log_every": 10})
+        tuning = toys.ctc_smoke().override({"train.num_steps": 30, "train.log_every": 10, "labels.lm": "word"})
         scratch = tuning.override({"train.num_steps": 60})
     else:
         pretraining = wav2vec2.wav2vec2_tiny().override({"name": "demo_pretraining", **PRETRAINING})
         tuning = ctc.ctc_10min().override({"name": "demo_with", **TUNING})
         scratch = ctc.ctc_10min_scratch().override({"name": "demo_without", **TUNING, **FROM_SCRATCH})
-    labels = {"labels": LabelConfig(minutes=minutes, texts=texts)}
+    labels = {"labels": tuning.labels.model_copy(update={"minutes": minutes, "texts": texts})}
     scratch = scratch.model_copy(update={"encoder": pretraining.system, **labels})
     return _Recipes(pretraining, tuning.model_copy(update={"encoder": None, **labels}), scratch)
 

@@ -125,8 +125,9 @@ def _summary(findings: Findings) -> Iterator[str]:
     ]
     yield html_page.picture(
         error_rates(rows, measure="word error rate"),
-        "Word error rate: substitutions, deletions and insertions in percent of the reference words. Character error "
-        f"rate: {first.rates.characters.value:.1%} {first.label}, {second.rates.characters.value:.1%} {second.label}.",
+        "Word error rate: substitutions, deletions and insertions in percent of the reference words, with 95% "
+        "intervals. Character error rate: "
+        f"{first.rates.characters.value:.1%} {first.label}, {second.rates.characters.value:.1%} {second.label}.",
     )
     example = findings.examples[0]
     hypotheses = [(score.label, words) for score, words in zip(findings.scores, example.hypotheses, strict=True)]
@@ -148,15 +149,17 @@ def _language_model(findings: Findings) -> Iterator[str]:
     rows = [
         (f"{score.label}, {how}", rates.words.value, (rates.words.low, rates.words.high))
         for score in findings.scores
-        for how, rates in (("language model", score.rates), ("none", score.alone))
+        for how, rates in (("language model", score.rates), ("no language model", score.alone))
     ]
-    yield html_page.picture(error_rates(rows, measure="word error rate"), "Word error rate with and without it.")
+    yield html_page.picture(
+        error_rates(rows, measure="word error rate"), "Word error rate with and without it, with 95% intervals."
+    )
     yield html_page.table(
         ["", "WER", "CER"],
         [
             [f"{score.label}, {how}", _with_interval(rates.words), _with_interval(rates.characters)]
             for score in findings.scores
-            for how, rates in (("language model", score.rates), ("none", score.alone))
+            for how, rates in (("language model", score.rates), ("no language model", score.alone))
         ],
     )
     yield html_page.paragraph(

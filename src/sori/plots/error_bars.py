@@ -11,7 +11,7 @@ from sori.plots.style import BLUE, GREY, INK, ORANGE, STYLE, figure
 
 @rc_context(STYLE)
 def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measure: str) -> Figure:
-    """Plot error rates as bars with their intervals.
+    """Plot error rates as bars with their intervals, which the caption has to name.
 
     Args:
         rows: label, rate (0.25 is 25 %) and ends of the interval.
@@ -25,7 +25,7 @@ def error_rates(rows: Sequence[tuple[str, float, tuple[float, float]]], *, measu
         axes.text(100 * high + 1.5, y, f"{rate:.1%}", va="center")
     axes.set_yticks(range(len(rows)), [label for label, _, _ in reversed(rows)])
     highest = max(high for _, _, (_, high) in rows)
-    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent, with 95% intervals")
+    axes.set(xlim=(0, max(112 * highest, 10)), xlabel=f"{measure} in percent")
     axes.grid(visible=True, axis="x")
     axes.set_axisbelow(True)
     return made
