@@ -48,7 +48,7 @@ def arpa(call, prepared_tones, model):
 
 
 def transcribed(call, *words):
-    code, out, err = call("transcribe", *words, "--format", "json")
+    code, out, err = call("transcribe", *words, "--format", "json", "--precision", "float32")
     assert code == 0, err
     return json.loads(out), err
 

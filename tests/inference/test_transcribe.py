@@ -144,3 +144,13 @@ def test_a_recogniser_gives_its_encoders_vectors(recogniser, speech):
     waveform = read(speech)
     expected = recogniser.encoder.extract_features(waveform[None], torch.tensor([len(waveform)])).data[0]
     torch.testing.assert_close(embed.embed(recogniser, speech).frames, expected)
+
+
+def test_files_processed_side_by_side_have_the_same_transcripts(recogniser, tone_corpus, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    files = [*sorted((tone_corpus / "audio").rglob("*.wav"))[:6], broken]
+    alone = list(transcribe.transcribe_files(recogniser, files, num_threads=1))
+    assert list(transcribe.transcribe_files(recogniser, files, num_threads=3)) == alone
+    assert [path for path, _ in alone] == files
+    assert [isinstance(found, transcribe.FailedRecording) for _, found in alone] == [False] * 6 + [True]

@@ -9,10 +9,9 @@ import signal
 import pytest
 import torch
 
-from sori.core import distributed
+from sori.core import distributed, precision
 from sori.core.seeds import Rng, derive
 from sori.training import checkpoint as checkpoint_module
-from sori.training import precision
 from sori.training.metrics import read_metrics
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig

@@ -230,8 +230,13 @@ def model_of(system: System) -> Model:
     """Return a system as tensors and settings.
 
     Raises:
-        ValueError: A recogniser has no vocabulary.
+        ValueError: A recogniser has no vocabulary, or its weights were rounded to transcribe.
     """
+    if isinstance(system, Ctc) and system.precision != "float32":
+        raise ValueError(
+            f"expected a recogniser as it was loaded, got one whose weights were rounded to {system.precision} to "
+            "transcribe faster; load it again and save that"
+        )
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
     if isinstance(system, OfTexts):
         return _of_texts(system, weights)

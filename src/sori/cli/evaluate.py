@@ -13,6 +13,7 @@ from sori.cli.output import write
 from sori.cli.transcribe import DEFAULT, Search
 from sori.core import distributed
 from sori.core.files import write_text
+from sori.core.precision import Wanted
 from sori.data.utterances import transcribed
 from sori.decoding.beam import BeamDecoder
 from sori.evaluation import lm_tuning, recognition
@@ -22,6 +23,7 @@ from sori.evaluation.report.error_page import page
 from sori.evaluation.report.transcript_pairs import Format
 from sori.evaluation.report.utterance_table import AUDIO_MINUTES
 from sori.inference import calibrate as calibrate_module
+from sori.inference.lower_precision import set_precision
 from sori.lm.kneser_ney import build as build_lm
 from sori.plots.reliability import reliability
 from sori.plots.style import save_figure
@@ -36,6 +38,7 @@ def evaluate(
     save: Path | None = None,
     report: Path | None = None,
     audio_minutes: float = AUDIO_MINUTES,
+    precision: Wanted = "auto",
     search: Search = DEFAULT,
 ) -> None:
     """Compute word and character error rates of a recogniser on transcribed recordings.
@@ -49,11 +52,14 @@ def evaluate(
         report: Write a web page with error rates, confusions, speakers, lengths, and every utterance with its errors
             and audio.
         audio_minutes: Maximum amount of audio on the web page, in minutes, of about half a megabyte each.
+        precision: Precision of the matrix products, as for `sori transcribe`; float32 gives the same on every
+            processor, up to rounding.
         search: Language model and hot words.
     """
     recognisers = []
     for name in [model] if against is None else [model, against]:
         system = store.load(name).to(distributed.device())
+        set_precision(system, precision)
         recognisers.append((name, system, search.decoder(recognition.require_recogniser(system, name))))
     found = scores.evaluate(recognisers, data=data, split=None if split == "all" else split)
     _output(found, save=save, report=report, audio_minutes=audio_minutes)

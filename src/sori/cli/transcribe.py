@@ -11,6 +11,7 @@ from sori.cli.exit_codes import leave_if, require_files
 from sori.cli.output import problem, write
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, info
+from sori.core.precision import Wanted
 from sori.core.user_files import read_text
 from sori.decoding.beam import BeamConfig, BeamDecoder
 from sori.decoding.confidence import Confidence
@@ -26,6 +27,7 @@ from sori.inference import (
 from sori.inference import (
     transcribe as transcribe_module,
 )
+from sori.inference.lower_precision import set_precision
 from sori.inference.transcript_files import plan, standard_input
 from sori.inference.transcript_files import show as show_transcripts
 from sori.inference.transcript_files import write as write_transcripts
@@ -96,6 +98,7 @@ def transcribe(
     times: bool = False,
     num_best: int = 1,
     confidence: Path | None = None,
+    precision: Wanted = "auto",
     search: Search = DEFAULT,
 ) -> None:
     """Transcribe sound files of any length.
@@ -111,6 +114,8 @@ def transcribe(
         num_best: Length of the n-best list of each chunk of a recording, best first and with scores; on the screen or
             with --format json.
         confidence: Confidence file from `sori calibrate --into`. By default the one stored with the model, if any.
+        precision: Precision of the matrix products. `auto`: bfloat16, which takes less than half the time, where the
+            processor or GPU computes in it.
         search: Language model and hot words.
     """
     require_files(files)
@@ -120,6 +125,7 @@ def transcribe(
             f"{'' if into is None else ' with --into'}; other formats store only one text"
         )
     system = store.load(model).to(distributed.device())
+    set_precision(system, precision)
     decoder = search.decoder(system, num_best=num_best)
     fitted = _confidence(model, system, decoder, confidence)
     with standard_input(files) as sources:

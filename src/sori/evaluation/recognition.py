@@ -10,6 +10,7 @@ from sori.checkpoints import store
 from sori.checkpoints.formats.onnx_model import ErrorRates, OnnxModel
 from sori.core import distributed
 from sori.core.shapes import Float, Frames, Tensor
+from sori.core.threads import map_in_threads, num_at_a_time
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.data.utterances import transcribed
@@ -40,7 +41,8 @@ def scored(system: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder | 
         with torch.no_grad():
             return system.logits(waveform[None].to(device), torch.tensor([len(waveform)], device=device))
 
-    return score(logits, vocabulary, utterances, shortest=factory.encoder_of(system).field_samples, decoder=decoder)
+    shortest, num_threads = factory.encoder_of(system).field_samples, num_at_a_time(system)
+    return score(logits, vocabulary, utterances, shortest=shortest, decoder=decoder, num_threads=num_threads)
 
 
 def score(
@@ -50,6 +52,7 @@ def score(
     *,
     shortest: int,
     decoder: BeamDecoder | None = None,
+    num_threads: int = 1,
 ) -> ErrorReport:
     """Return the error rates of a function that computes logits for one waveform at a time.
 
@@ -59,17 +62,19 @@ def score(
         utterances: utterances with transcripts.
         shortest: minimum number of samples; a shorter utterance gets an empty hypothesis.
         decoder: beam search; None: greedy decoding.
+        num_threads: number of threads that call `logits`; 1: no other thread.
     """
     reader = FileReader(utterances)
     hypotheses = []
+
+    def of_row(row: int) -> Frames:
+        return logits(reader(row, 0, utterances[row].num_samples))
+
     for first in range(0, len(utterances), _BATCH_SIZE):  # beam search over a batch uses all cores
         rows = range(first, min(first + _BATCH_SIZE, len(utterances)))
-        found = {
-            row: logits(reader(row, 0, utterances[row].num_samples))
-            for row in rows
-            if utterances[row].num_samples >= shortest
-        }
-        paths = dict(zip(found, read_out(list(found.values()), decoder), strict=True))
+        long_enough = [row for row in rows if utterances[row].num_samples >= shortest]
+        found = list(map_in_threads(of_row, long_enough, num_threads=num_threads))
+        paths = dict(zip(long_enough, read_out(found, decoder), strict=True))
         texts = [vocabulary.decode(paths[row].ids) if row in paths else "" for row in rows]
         hypotheses += [vocabulary.normalise(text) for text in texts]
     references = [vocabulary.normalise(u.text or "") for u in utterances]

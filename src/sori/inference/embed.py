@@ -48,7 +48,7 @@ def embed(
 
     def compute(part: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
         waveform = checked_waveform(model, part, SAMPLE_RATE)
-        return encoder.extract_features(waveform[None], as_lengths(waveform), layer=layer).data[0]
+        return model.extract_features(waveform[None], as_lengths(waveform), layer=layer).data[0]
 
     hop = encoder.hop_samples
     with torch.no_grad():

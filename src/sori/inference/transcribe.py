@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Frames, Tensor
+from sori.core.threads import map_in_threads, num_at_a_time
 from sori.decoding.beam import Hypothesis
 from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_features, word_model
 from sori.decoding.greedy import Character, Word, characters, greedy, words
@@ -154,15 +155,27 @@ def transcribe_files(
     *,
     decoder: Decoder = STORED,
     confidence: Confidence | None = None,
+    num_threads: int | None = None,
 ) -> Iterator[tuple[Path, Transcript | FailedRecording]]:
-    """Transcribe files one by one, continuing after a file that cannot be processed.
+    """Transcribe files, several at a time if the model is small, continuing after a file that cannot be processed.
+
+    Args:
+        model: a recogniser from `load`.
+        paths: sound files.
+        decoder: as for `transcribe`.
+        confidence: as for `transcribe`.
+        num_threads: number of files to process at a time, with one core each; None: as the model suggests.
 
     Yields:
-        Each path with its transcript, or with the reason of the failure.
+        Each path, in order, with its transcript, or with the reason of the failure.
     """
     decoder = resolved(model, decoder)
-    for path in map(Path, paths):
+
+    def one(path: Path) -> tuple[Path, Transcript | FailedRecording]:
         try:
-            yield path, transcribe(model, path, decoder=decoder, confidence=confidence)
+            return path, transcribe(model, path, decoder=decoder, confidence=confidence)
         except Exception as error:  # noqa: BLE001 - costs this recording only
-            yield path, FailedRecording(path, reason_of(error))
+            return path, FailedRecording(path, reason_of(error))
+
+    threads = num_at_a_time(model) if num_threads is None else num_threads
+    yield from map_in_threads(one, map(Path, paths), num_threads=threads)

@@ -66,7 +66,7 @@ def write(
     decoder: BeamDecoder | None = None,
     confidence: Confidence | None = None,
 ) -> Iterator[str | FailedRecording]:
-    """Transcribe recordings to files one by one, continuing after failures.
+    """Transcribe recordings to files, each written as soon as it and those before it are done, despite failures.
 
     Args:
         model: a recogniser.
@@ -80,20 +80,28 @@ def write(
     Yields:
         For each recording, the file that was written, or the reason of the failure.
     """
+    refused = {job: reason for job in jobs if (reason := _refusal(job, overwrite=overwrite)) is not None}
+    recordings = [job.recording for job in jobs if job not in refused]
+    transcripts = transcribe_files(model, recordings, decoder=decoder, confidence=confidence)
     for job in jobs:
-        if (length := len(os.fsencode(job.transcript.name))) > MAX_NAME_BYTES:
-            reason = f"the name of its transcript has {length} bytes, of at most {MAX_NAME_BYTES}; rename the recording"
-            yield FailedRecording(job.recording, reason)
+        if job in refused:
+            yield FailedRecording(job.recording, refused[job])
             continue
-        if job.transcript.exists() and not overwrite:
-            yield FailedRecording(job.recording, f"{job.transcript} exists; replace it with --overwrite")
-            continue
-        ((_, found),) = transcribe_files(model, [job.recording], decoder=decoder, confidence=confidence)
+        _, found = next(transcripts)
         if isinstance(found, FailedRecording):
             yield found
             continue
         write_text(job.transcript, _rendered(job.recording, found, to))
         yield str(job.transcript)
+
+
+def _refusal(job: Job, *, overwrite: bool) -> str | None:
+    """Return why a transcript cannot be written, which is known before the recording is processed."""
+    if (length := len(os.fsencode(job.transcript.name))) > MAX_NAME_BYTES:
+        return f"the name of its transcript has {length} bytes, of at most {MAX_NAME_BYTES}; rename the recording"
+    if job.transcript.exists() and not overwrite:
+        return f"{job.transcript} exists; replace it with --overwrite"
+    return None
 
 
 def show(

@@ -6,6 +6,7 @@ augmentation, the encoder frozen for the first updates. Class 0 is the blank.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from sori.core.batch import TextBatch
 from sori.core.config import Config
+from sori.core.precision import Precision
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.models.protocols import LossSum
@@ -112,6 +114,8 @@ class Ctc(nn.Module):
         self.num_classes = num_classes
         self.vocabulary: Vocabulary | None = None
         """Symbols of the classes; required for text input and output, not for the loss."""
+        self.precision: Precision = "float32"
+        """Precision of the encoder's matrix products outside training; see `inference/lower_precision.py`."""
         self.layer_weights = nn.Parameter(torch.zeros(encoder.config.num_layers + 1)) if config.read == "mix" else None
         """Logits of the layer weights."""
         self.head = nn.Linear(encoder.config.dim, config.upsample * num_classes)
@@ -133,13 +137,17 @@ class Ctc(nn.Module):
 
     def logits(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Return the unnormalised log-probabilities of the classes (axis `dim`), without masking."""
-        return self._read(*self.encoder.encode(waveform, lengths))
+        with self._autocast(waveform.device):
+            layers, num_frames = self.encoder.encode(waveform, lengths)
+        return self._read(layers, num_frames)
 
     def extract_features(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], *, layer: int | None = None
     ) -> Frames:
         """Return the encoder's vectors (None: its last layer), to study the effect of fine-tuning."""
-        return self.encoder.extract_features(waveform, lengths, layer=layer)
+        with self._autocast(waveform.device):
+            frames = self.encoder.extract_features(waveform, lengths, layer=layer)
+        return Frames(frames.data.float(), frames.lengths)
 
     def loss(self, batch: TextBatch, *, step: int, rng: Rng) -> LossSum:
         """Return the CTC loss in nats, summed over utterances, which are the targets (fairseq: sentence_avg).
@@ -181,12 +189,18 @@ class Ctc(nn.Module):
             self.head.bias.view(self.config.upsample, self.num_classes)[:, BLANK] = -math.log(self.num_classes)
         return f"reinitialised the output layer, with a blank {self.num_classes} times less likely than a symbol"
 
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        """Return the context in which the encoder computes; in float32, that of the caller."""
+        return torch.autocast(device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+
     def _reset_head(self, generator: torch.Generator | None) -> None:
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
         nn.init.zeros_(self.head.bias)
 
     def _read(self, layers: list[Tensor], num_frames: Tensor) -> Frames:
         x = layers[-1] if self.layer_weights is None else _mix(layers, self.layer_weights.softmax(0))
+        if self.precision == "bfloat16":
+            x = x.float()  # a small product, whose rounding would make classes equal
         logits = self.head(x).unflatten(2, (self.config.upsample, self.num_classes)).flatten(1, 2)
         return Frames(logits, num_frames * self.config.upsample)
 

@@ -29,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sori.core import distributed
 from sori.core.config import Config
+from sori.core.precision import Precision, chosen
 from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng, derive
 from sori.core.shapes import Tensor
@@ -36,7 +37,6 @@ from sori.data.batches.loader import Batches, prefetch
 from sori.training import checkpoint
 from sori.training.metrics import Reporter, Window, read_metrics
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
-from sori.training.precision import Precision, chosen
 from sori.training.schedule import ScheduleConfig, factor
 from sori.training.watch import (
     Diverged,

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 
 Precision = Literal["float32", "bfloat16"]
+Wanted = Literal["auto", "float32", "bfloat16"]
+"""A choice of users; `auto`: bfloat16 where the device computes in it."""
 
 _CAPABILITIES = ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16")
 """Names of the instructions in `torch.cpu.get_capabilities`, of x86 and ARM."""
@@ -25,6 +27,6 @@ def has_bfloat16(device: torch.device) -> bool:
             return False
 
 
-def chosen(wanted: Precision, device: torch.device) -> Precision:
-    """Return the precision of a new run: the wanted one if the device has it, else float32."""
-    return "bfloat16" if wanted == "bfloat16" and has_bfloat16(device) else "float32"
+def chosen(wanted: Wanted, device: torch.device) -> Precision:
+    """Return the precision of a new run: bfloat16, unless it is not wanted or the device does not have it."""
+    return "bfloat16" if wanted != "float32" and has_bfloat16(device) else "float32"

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from sori.training import precision
-from sori.training.precision import chosen, has_bfloat16
+from sori.core import precision
+from sori.core.precision import chosen, has_bfloat16
 
 CPU = torch.device("cpu")
 
