@@ -6,6 +6,9 @@ import sys
 def main() -> None:
     """Run the command line; Ctrl-C ends it quietly, also while it is still being imported."""
     try:
+        from sori.core import streams
+
+        streams.replace_closed()
         from sori.cli import main as run
     except KeyboardInterrupt:
         sys.exit(130)

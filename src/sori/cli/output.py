@@ -11,8 +11,6 @@ from sori.core.log import printable
 
 def write(result: object = "", *, end: str = "\n") -> None:
     """Print a result at once; characters that standard output cannot represent are escaped."""
-    if sys.stdout is None:  # closed by the caller, who does not want it
-        return
     text = printable(str(result)) if sys.stdout.isatty() else str(result)
     try:
         print(text, end=end, flush=True)

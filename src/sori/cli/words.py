@@ -55,7 +55,9 @@ def query(
 
 def _input_lines(space: WordSpace) -> Iterator[str]:
     """Yield the lines of standard input, with a prompt if it is a terminal."""
-    is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    if sys.stdin is None:
+        raise ValueError("expected words on the standard input, got none: it is closed; name a word, or use `< FILE`")
+    is_terminal = sys.stdin.isatty()
     if is_terminal:
         write(f"{len(space):,} words of {space.dim} dimensions; enter a word or a sum of words, end with Ctrl-D")
     while True:
