@@ -100,9 +100,10 @@ def test_a_bad_file_among_good_ones(call, recogniser_run, encoder_run, tone_corp
     code, out, err = call("transcribe", recogniser_run, "not_sound.wav", sound)
     assert code == 1
     assert out.startswith(f"{sound}\t")
-    assert err.startswith("not_sound.wav: ")
+    assert err.startswith("not_sound.wav: expected a sound file")
     code, out, err = call("embed", encoder_run, "not_sound.wav", sound, "--into", "v")
     assert (code, [path.name for path in Path("v").iterdir()]) == (1, ["anna-000.npz"])
+    assert err.startswith("not_sound.wav: expected a sound file")
 
 
 @pytest.mark.parametrize(
@@ -229,3 +230,13 @@ def test_a_closed_pipe_is_no_error():
         process.stdout.close()
         assert process.wait(timeout=120) == 0
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("words", [["list"], ["prepare", "a", "b"]])
+def test_a_working_folder_that_was_removed_is_one_line(words, tmp_path):
+    """Without one, importing torch ends the process."""
+    program = "import os, sys; from sori.__main__ import main; os.rmdir(os.getcwd()); main()"
+    command = [sys.executable, "-c", program, *words]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1)
+    assert "expected a working folder, got one that does not exist" in found.stderr

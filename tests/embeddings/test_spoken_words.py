@@ -1,5 +1,6 @@
 """Word vectors from spoken segments: means, files, neighbours, commands."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,18 @@ def test_words_are_aligned_by_a_recogniser(call, recogniser_run, prepared_tones,
     code, _, err = call("words", "align", "none", folder)
     assert code == 2
     assert "no model called" in err
+
+
+def test_a_recording_that_is_gone_costs_its_own_words_only(call, recogniser_run, tone_corpus, tmp_path):
+    shutil.copytree(tone_corpus, tmp_path / "tones")
+    call("prepare", "tones/manifest.jsonl", "prepared", "--num-workers", "1")
+    first, *others = read_manifest(tmp_path / "prepared")
+    Path(first.path).unlink()
+    code, out, err = call("words", "align", recogniser_run, "prepared")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith(f"{first.path}: no such file")
+    assert out.endswith("1 utterances failed\n")
+    assert {one.utterance for one in read_segments(tmp_path / "prepared" / SEGMENTS)} <= {u.id for u in others}
 
 
 def test_frame_encoders_are_refused(encoder_run, segmented):

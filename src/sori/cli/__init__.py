@@ -116,6 +116,7 @@ def main() -> None:
     log.show()
     _unwind_on_signals()
     try:
+        _require_working_folder()
         app([STDIN if argument == "-" else argument for argument in arguments if argument != "--debug"])
     except KeyboardInterrupt:
         sys.exit(130)
@@ -133,6 +134,17 @@ def main() -> None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:_MAX_REASON]
         problem(f"sori: unexpected error, {reason}. This is a fault of sori; {_report()}")
         sys.exit(70)  # EX_SOFTWARE
+
+
+def _require_working_folder() -> None:
+    """Refuse to run in a folder that has been removed: torch would end the process while it is imported."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ValueError(
+            "expected a working folder, got one that does not exist; likely it was removed or replaced while a shell "
+            'was in it: change to another one, or to the new one by `cd "$PWD"`'
+        ) from None
 
 
 def _unwind_on_signals() -> None:

@@ -56,7 +56,7 @@ def embed(model: str, *files: Path, into: Path, layer: int | None = None) -> Non
             found = embed_module.embed(system, path, layer=layer)
         except Exception as error:  # noqa: BLE001 - costs this recording only
             failed = True
-            problem(f"{path}: {reason_of(error)}")
+            problem(f"{path}: {reason_of(error, path)}")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as partial:

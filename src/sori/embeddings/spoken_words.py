@@ -24,6 +24,7 @@ from sori.embeddings.space import WordSpace
 from sori.evaluation.same_different import SameDifferent, same_different
 from sori.inference import align as align_module
 from sori.inference import transcribe
+from sori.inference.inputs import reason_of
 from sori.models import factory
 from sori.models.ctc import Ctc
 from sori.models.speech2vec import Speech2Vec
@@ -143,8 +144,8 @@ def align(model: factory.System, folder: Path) -> Aligned:
         text = model.vocabulary.normalise(u.text or "")
         try:
             words = align_module.align(model, reader(row, 0, u.num_samples), text, sample_rate=SAMPLE_RATE).words
-        except ValueError as error:
-            failed.append(transcribe.FailedRecording(Path(u.path), str(error)))
+        except Exception as error:  # noqa: BLE001 - costs this recording only
+            failed.append(transcribe.FailedRecording(Path(u.path), reason_of(error, u.path)))
             continue
         for word in words:
             end = min(word.end, u.duration_seconds)

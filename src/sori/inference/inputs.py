@@ -42,10 +42,10 @@ def recordings_in(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         yield from ((path, path.relative_to(source)) for path in found)
 
 
-def reason_of(error: Exception) -> str:
-    """Return why a recording cannot be processed, in a sentence; any error costs its own recording only."""
+def reason_of(error: Exception, path: str | Path) -> str:
+    """Return why a recording cannot be processed, without its name; any error costs its own recording only."""
     if isinstance(error, ValueError | OSError):
-        return str(error)
+        return str(error).removeprefix(f"{path}: ")
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         return f"not enough memory ({error}); likely a very long recording: cut it with `sori prepare`"
     return f"{type(error).__name__}: {error}"

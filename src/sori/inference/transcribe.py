@@ -175,7 +175,7 @@ def transcribe_files(
         try:
             return path, transcribe(model, path, decoder=decoder, confidence=confidence)
         except Exception as error:  # noqa: BLE001 - costs this recording only
-            return path, FailedRecording(path, reason_of(error))
+            return path, FailedRecording(path, reason_of(error, path))
 
     threads = num_at_a_time(model) if num_threads is None else num_threads
     yield from map_in_threads(one, map(Path, paths), num_threads=threads)

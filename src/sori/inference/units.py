@@ -89,7 +89,7 @@ def write_units(
                     field_samples=encoder.field_samples,
                 )
             except Exception as error:  # noqa: BLE001 - costs this recording only
-                yield FailedRecording(Path(utterance.path), f"{utterance.id}: {reason_of(error)}")
+                yield FailedRecording(Path(utterance.path), f"{utterance.id}: {reason_of(error, utterance.path)}")
                 continue
             file.write(f"{utterance.id}\t{as_text(units)}\n")
             yield UtteranceUnits(utterance.id, len(units))

@@ -1,6 +1,9 @@
 """Folders and tables of recordings in the forms that users have them."""
 
 import json
+import os
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -198,3 +201,21 @@ def test_a_transcript_in_another_encoding_is_named_with_the_cure(tmp_path, encod
     assert row.reason == "unreadable transcript"
     assert "iconv -f" in row.detail
     assert ("UTF-16" in row.detail) == (encoding != "cp1251")
+
+
+@pytest.mark.parametrize(
+    ("name", "locale", "message"),
+    [
+        (b"\xe9.wav", "C.UTF-8", "the file name is not UTF-8; rename it"),
+        (b"\xe9.wav", "C", "the file name is not UTF-8; rename it"),
+        ("é.wav".encode(), "C", "its name has characters that the locale (ascii) lacks"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_told_from_a_locale_that_lacks_its_characters(name, locale, message, tmp_path):
+    (tmp_path / os.fsdecode(name)).write_bytes(b"sound")
+    program = "import sys; from sori.data.sources.recordings import *; print(read_folder(Path('.')).excluded)"
+    settings = os.environ | {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
+    )
+    assert message in found.stdout

@@ -1,6 +1,8 @@
 """Read a folder of recordings into a list of items; the types that all sources of recordings share."""
 
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +142,7 @@ class _FolderReader:
         try:
             str(path).encode()
         except UnicodeEncodeError:
-            detail = "the file name is not UTF-8; rename it"
+            detail = _unusable_name(path)
             self.found.excluded.append(Excluded(_printable(name), _printable(str(path)), "wrongly named", detail))
             return
         speaker = speaker_in(path.stem) or folder_speaker(path.parent.relative_to(self.folder).parts)
@@ -279,6 +281,16 @@ def _trans_lines(directory: Path, names: list[str], found: Found) -> dict[str, s
                 if stem:
                     lines[same_name(stem)] = transcript
     return lines
+
+
+def _unusable_name(path: Path) -> str:
+    """Return what is wrong with a name that is not UTF-8 as Python reads it, by the locale."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return "the file name is not UTF-8; rename it"
+    locale = sys.getfilesystemencoding()
+    return f"its name has characters that the locale ({locale}) lacks; repeat the command with LC_ALL=C.UTF-8"
 
 
 def _printable(text: str) -> str:
