@@ -48,6 +48,24 @@ def test_a_folder_with_another_recipe_is_refused(tmp_path):
     assert folder.recipe.read_text(encoding="utf-8") == first
 
 
+@pytest.mark.parametrize("about", ["5", "[]", '"run"', "null"])
+def test_a_damaged_version_is_no_version(about, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("name: a\n")
+    folder.about.write_text(about)
+    with pytest.raises(ValueError, match="run format None"):
+        folder.begin("name: a\n")
+
+
+@pytest.mark.parametrize("stored", ["", "5", "name", "- a"])
+def test_a_stored_recipe_without_settings_is_called_damaged(stored, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("name: a\n")
+    folder.recipe.write_text(stored)
+    with pytest.raises(ValueError, match=r"expected settings in the recipe of the run in .*damaged"):
+        folder.begin("name: a\n")
+
+
 def test_a_folder_of_a_newer_version_is_left_alone(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.begin("name: a\n")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import time
 
 import numpy as np
@@ -140,13 +141,26 @@ def test_a_foreign_cut_without_supervision_is_untranscribed(tmp_path):
         ({"recording": cut()["recording"] | {"sources": [{"type": "url", "channels": [0], "source": "s"}]}}, "url"),
         ({"recording": cut()["recording"] | {"transforms": [{"name": "Speed", "kwargs": {}}]}}, "augmentations"),
         ({"recording": 3}, "not a Lhotse cut"),
-        ({"start": "early"}, "not a Lhotse cut"),
+        ({"start": "early"}, "expected start and duration in seconds, from 0 to 1e.08, got 'early'"),
+        ({"id": 5}, "id, path, text, speaker, language and split should be strings"),
+        *(
+            ({field: value}, "expected start and duration in seconds")
+            for field in ("start", "duration")
+            for value in (math.inf, math.nan, 1e300, 2e8, -5, "x", None, [1], 10**400)
+        ),
     ],
 )
 def test_cuts_that_are_not_a_segment_of_a_file_are_refused(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as error:
         read_manifest(store(tmp_path, cut(id="fine"), cut(**changes)))
     assert "line 2" in str(error.value)
+
+
+def test_a_cut_without_a_field_names_it(tmp_path):
+    without = cut()
+    del without["duration"]
+    with pytest.raises(ValueError, match=r"line 1: not a Lhotse cut \('duration' is missing\)"):
+        read_manifest(store(tmp_path, without))
 
 
 def test_features_without_sound_are_refused(tmp_path):

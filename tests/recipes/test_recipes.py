@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sori import recipes
+from sori.core.config import dotted_keys
 from sori.data.batches.sampler import plan_crops
 from sori.models import factory
 from sori.models.ctc import CtcConfig
@@ -21,6 +22,16 @@ def test_yaml_round_trip_preserves_the_recipe(name, tmp_path):
     assert recipe.name == name
     (tmp_path / "mine.yaml").write_text(recipe.to_yaml())
     assert recipes.by_name(str(tmp_path / "mine.yaml")) == recipe
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_smoke")])
+def test_no_model_has_a_billion_layers(name):
+    """Building it would fill the memory of the machine."""
+    recipe = recipes.by_name(name)
+    for key in dotted_keys(recipe.model_dump(mode="json")):
+        if key.endswith(("num_layers", "upsample")):
+            with pytest.raises(ValueError, match="less than or equal to 1000"):
+                recipe.override({key: 10**9})
 
 
 @pytest.mark.parametrize("recipe", recipes.RECIPES, ids=NAMES)

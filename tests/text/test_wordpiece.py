@@ -62,7 +62,16 @@ def test_stored_and_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "missing"), ("{", "JSON"), ('{"unit": "jamo", "symbols": []}', "unit 'jamo'")]
+    ("content", "message"),
+    [
+        (None, "missing"),
+        ("{", "JSON"),
+        ("[" * 100_000, "JSON .it is nested too deeply"),
+        ("[]", "expected a WordPiece vocabulary"),
+        ('"wordpiece"', "expected a WordPiece vocabulary"),
+        ('{"unit": "jamo", "symbols": []}', "unit 'jamo'"),
+    ],
+    ids=["missing", "cut off", "deep", "list", "text", "jamo"],
 )
 def test_other_files_are_refused(content, message, tmp_path):
     if content is not None:

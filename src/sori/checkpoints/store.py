@@ -4,7 +4,6 @@ A recogniser may have a language model in two further files (`stored_lm.py`), wh
 Checkpoints in foreign formats (`formats/`) are read directly.
 """
 
-import json
 import os
 import platform
 from importlib.metadata import version
@@ -25,8 +24,9 @@ from sori.checkpoints.formats.origin import StoredOrigin
 from sori.checkpoints.resolve import CARD, find
 from sori.checkpoints.stored_lm import StoredLm
 from sori.core.config import Config
-from sori.core.files import write_tensors
+from sori.core.files import read_json, write_tensors
 from sori.core.folders import whole_folder
+from sori.core.json_values import parsed_json
 from sori.core.shapes import Tensor
 from sori.core.user_files import read_text
 from sori.data.word_counts import read_word_counts
@@ -220,9 +220,9 @@ def check_place(folder: Path) -> None:
 def _is_card(path: Path) -> bool:
     """Return whether this or another version of sori wrote the file."""
     try:
-        data = json.loads(read_text(path))
+        data = parsed_json(read_text(path))
         return isinstance(data["system"]["kind"], str) and isinstance(data["versions"]["sori"], str)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
@@ -291,11 +291,7 @@ def read_card(folder: Path) -> ModelCard:
         ValueError: It cannot be read, or holds fields unknown to this version.
     """
     path = folder / CARD
-    try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not readable as JSON: {error}") from None
-    return ModelCard.from_data(data, origin=str(path))
+    return ModelCard.from_data(read_json(path), origin=str(path))
 
 
 def describe(model: str | Path) -> str:

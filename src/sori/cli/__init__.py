@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 
 from sori.cli.output import problem
-from sori.core import log
+from sori.core import log, system_errors
 from sori.core.config import explained
 
 STDIN = "/dev/stdin"
@@ -123,17 +123,30 @@ def main() -> None:
     except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - one line for the user, whatever it is
         if debug:
             traceback.print_exc()
-        problem(f"sori: {explained(error) if isinstance(error, ValidationError) else error}")
-        sys.exit(1 if isinstance(error, RuntimeError) else 2)
-    except Exception as error:  # noqa: BLE001 - a fault of sori: one line for the user, the rest in a file
-        if debug:
-            traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:_MAX_REASON]
-        problem(f"sori: unexpected error, {reason}. This is a fault of sori; {_report()}")
-        sys.exit(70)  # EX_SOFTWARE
+        code, message = _told(error)
+        problem(f"sori: {message}")
+        sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the line for the user; a fault of sori is reported in a file."""
+    if system_errors.is_out_of_memory(error):
+        return 2, system_errors.out_of_memory(error)
+    match error:
+        case ValidationError():
+            return 2, explained(error)
+        case OSError():
+            return 2, system_errors.explained(error)
+        case ValueError():
+            return 2, str(error)
+        case RuntimeError():
+            return 1, str(error)
+        case _:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:_MAX_REASON]
+            return 70, f"unexpected error, {reason}. This is a fault of sori; {_report()}"  # EX_SOFTWARE
 
 
 def _require_working_folder() -> None:
@@ -182,8 +195,10 @@ def _report() -> str:
 
 def _run_folder() -> Path | None:
     """Return the run folder that the command writes to, or None."""
-    from sori.core.run_folder import RunFolder
-
+    try:
+        from sori.core.run_folder import RunFolder
+    except ImportError:  # torch itself is damaged
+        return None
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
     into = [value for option, value in itertools.pairwise(words) if option == "--into"]
     return Path(into[-1]) if into and RunFolder(Path(into[-1])).is_begun else None

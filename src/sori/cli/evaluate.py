@@ -12,6 +12,7 @@ from sori.checkpoints.stored_lm import ARPA
 from sori.cli.output import write
 from sori.cli.transcribe import DEFAULT, Search
 from sori.core import distributed
+from sori.core.counts import require_amount
 from sori.core.files import write_text
 from sori.core.precision import Wanted
 from sori.data.utterances import transcribed
@@ -56,6 +57,7 @@ def evaluate(
             processor, up to rounding.
         search: Language model and hot words.
     """
+    require_amount("--audio-minutes", audio_minutes)
     recognisers = []
     for name in [model] if against is None else [model, against]:
         system = store.load(name).to(distributed.device())

@@ -20,12 +20,14 @@ def languages(
     import torch
 
     from sori.checkpoints import store
+    from sori.core.counts import require_amount
     from sori.data.utterances import utterances_of
     from sori.evaluation.unit_languages import count_units
     from sori.inference.units import require_quantizer
     from sori.plots.language_map import languages as draw
     from sori.plots.style import save_figure
 
+    require_amount("--minutes", minutes)
     encoder = require_quantizer(store.load(model), model).eval()
     with torch.no_grad():
         use = count_units(

@@ -14,6 +14,7 @@ from sori.checkpoints.convert import convert as convert_model
 from sori.cli.exit_codes import leave_if, require_files
 from sori.cli.output import problem, write
 from sori.core import distributed
+from sori.core.counts import require_amount
 from sori.core.files import atomic_write
 from sori.core.log import one_line
 from sori.core.run_folder import RunFolder
@@ -114,6 +115,7 @@ def convert(
         tolerance: Maximum increase of the word and character error rates with 8-bit weights, as a fraction: 0.005 is
             0.5 percentage points.
     """
+    require_amount("--tolerance", tolerance, most=1.0)
     if int8 and not data:
         raise ValueError("8-bit weights are written only after an evaluation: give transcribed speech with --data DIR")
     score = onnx_score(data or [], None if split == "all" else split) if int8 else None

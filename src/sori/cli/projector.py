@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from sori.cli import models
 from sori.cli.output import write
+from sori.core.counts import require_amount
 from sori.core.files import write_text
 from sori.embeddings import loading, projector_points, vector_files
 from sori.embeddings.space import unit
@@ -66,6 +67,7 @@ def projector(
         audio_megabytes: Maximum amount of audio on the page, in megabytes.
         tensorboard: Folder to write the same vectors to, in the format of TensorBoard's projector.
     """
+    require_amount("--audio-megabytes", audio_megabytes)
     if neighbours_each < 1:
         raise ValueError(f"expected 1 neighbour or more, got {neighbours_each}")
     points = projector_points.collect(

@@ -200,8 +200,10 @@ def demo(
         minutes: Maximum amount of your transcribed speech to train on, in minutes.
         smoke: Use toy models and a toy corpus, to test in seconds whether everything runs.
     """
+    from sori.core.counts import require_amount
     from sori.experiments.demo import demo as demonstrate
 
+    require_amount("--minutes", minutes)
     demonstrate(into, data=data, minutes=minutes, smoke=smoke)
 
 

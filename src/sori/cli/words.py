@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from sori.checkpoints import store
 from sori.cli.output import problem, write
 from sori.core import distributed
+from sori.core.counts import require_amount
 from sori.core.files import write_text
 from sori.data.batches.segment_pairs import SegmentConfig
 from sori.embeddings import expressions, loading, vector_files
@@ -202,6 +203,7 @@ def evaluate(
         across_speakers: Use only pairs of different speakers in the same-different test.
         lists: Analogies and similarity lists.
     """
+    require_amount("--min-seconds", min_seconds)
     if loading.is_spoken_source(model):
         found = spoken.score(
             model,

@@ -19,6 +19,7 @@ from sori.core.sound.decoders import Decoder, open_decoder
 from sori.core.sound.phases import Phases
 from sori.core.sound.sound_error import SoundError
 from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
+from sori.core.sound.waveforms import LONGEST_SECONDS as LONGEST_SECONDS  # noqa: PLC0414 - exported from here
 from sori.core.sound.waveforms import SAMPLE_RATE as SAMPLE_RATE  # noqa: PLC0414 - exported from here
 from sori.core.sound.waveforms import Waveform
 from sori.core.user_files import require_file
@@ -86,9 +87,12 @@ def read(
         FileNotFoundError: if there is no such file.
         ValueError: if the file cannot be decoded, has no such channel, or ends before the requested part.
     """
+    if not 0 <= start <= LONGEST_SECONDS or not 0 <= (duration or 0) <= LONGEST_SECONDS:
+        raise ValueError(
+            f"{path}: expected start and duration of 0 s or more, up to {LONGEST_SECONDS:g}, got start={start:g} and "
+            f"duration={'the rest' if duration is None else f'{duration:g}'}; likely a mistake in the list or table"
+        )
     first = round(start * SAMPLE_RATE)
-    if first < 0 or (duration is not None and duration < 0):
-        raise ValueError(f"expected start and duration of 0 s or more, got start={start} and duration={duration}")
     stop = None if duration is None else first + round(duration * SAMPLE_RATE)
     _require_sound(path)
     try:

@@ -21,9 +21,9 @@ _MAX_PROBLEMS = 50
 
 
 class Config(BaseModel):
-    """Frozen settings; unknown keys are an error; attribute docstrings become field descriptions."""
+    """Frozen settings; unknown keys and numbers that are not finite are errors; docstrings describe the fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML, in the order of the fields."""
@@ -86,6 +86,8 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
+    except ValueError as error:  # a date with a 13th month, a number of more than 4,300 digits
+        raise yaml.YAMLError(str(error)) from None
 
 
 def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
@@ -99,7 +101,18 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
             raise ValueError(f"unknown setting {dotted!r}{hint}")
         if depth < len(parents):
             data = data[name]
-    data[last] = load_yaml(value) if isinstance(value, str) else value
+    data[last] = _value(dotted, value) if isinstance(value, str) else value
+
+
+def _value(dotted: str, text: str) -> Any:
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError as error:
+        reason = getattr(error, "problem", None) or error
+        raise ValueError(
+            f"{dotted}: expected a value as in YAML, such as 3e-4, true, name or [1, 2], got {text[:100]!r} "
+            f"({reason}); close its brackets, and put a text with such signs in quotes of its own: '\"...\"'"
+        ) from None
 
 
 def dotted_keys(data: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 
+from sori.core.json_values import parsed_json
 from sori.core.shapes import Tensor
 from sori.core.user_files import read_text
 
@@ -176,11 +177,10 @@ def read_json(path: Path) -> Any:
         ValueError: it is not JSON; names the file.
     """
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        return parsed_json(read_text(path))
+    except ValueError as error:
         raise ValueError(
-            f"{path} is not readable as JSON ({reason}); likely it was damaged or cut off: copy or make it again"
+            f"{path} is not readable as JSON ({error}); likely it was damaged or cut off: copy or make it again"
         ) from None
 
 

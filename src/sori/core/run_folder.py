@@ -16,6 +16,7 @@ import yaml
 from sori.core import distributed
 from sori.core.config import load_yaml
 from sori.core.files import read_json, remove_partial, write_json, write_text
+from sori.core.foreign_values import shown
 from sori.core.locks import LockedError, locked
 from sori.core.user_files import read_text
 
@@ -170,7 +171,8 @@ class RunFolder:
     def _check_version(self) -> None:
         if not self.about.is_file():
             return
-        found = dict(read_json(self.about)).get("format_version")
+        about = read_json(self.about)
+        found = about.get("format_version") if isinstance(about, dict) else None
         if found != FORMAT_VERSION:
             raise ValueError(
                 f"{self.path} has run format {found!r}, and this version of sori supports {FORMAT_VERSION}; continue "
@@ -206,13 +208,18 @@ class RunFolder:
 
 def _compare(folder: Path, stored: str, given: str) -> None:
     try:
-        before = _flat(load_yaml(stored))
+        before = load_yaml(stored)
     except yaml.YAMLError as error:
         raise ValueError(
             f"the recipe of the run in {folder} is not readable as YAML: {error}; likely it was edited or damaged: "
             "restore it, or choose another folder"
         ) from None
-    now = _flat(load_yaml(given))
+    if not isinstance(before, dict):
+        raise ValueError(  # noqa: TRY004 - a damaged file
+            f"expected settings in the recipe of the run in {folder}, got {shown(before)}; likely it was edited or "
+            "damaged: restore it, or choose another folder"
+        )
+    before, now = _flat(before), _flat(load_yaml(given))
     different = [key for key in {**before, **now} if before.get(key, "absent") != now.get(key, "absent")]
     if different:
         lines = [f"  {key}: {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r}\n" for key in different]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from sori.core.encodings import decoded, not_utf8
+from sori.core.json_values import parsed_json
 from sori.core.user_files import open_bytes
 
 COMPRESSED = (".gz", ".xz", ".bz2")
@@ -99,10 +100,9 @@ def json_lines(path: Path, *, longest: int = LONGEST_JSON, allow_half_pairs: boo
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = "nested too deeply" if isinstance(error, RecursionError) else error
-            raise ValueError(f"{path}, line {number} is not JSON: {reason}; got {line.strip()[:60]!r}") from None
+            value = parsed_json(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}; got {line.strip()[:60]!r}") from None
         is_checked = not allow_half_pairs and _HALF_PAIR_ESCAPED.search(line)
         if is_checked and (half := half_pair(json.dumps(value, ensure_ascii=False))):
             raise ValueError(f"{path}, line {number}: expected characters, got {half}")

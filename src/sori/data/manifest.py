@@ -10,13 +10,12 @@ a root of the user, so that folders can be moved together with the recordings.
 import gzip
 import itertools
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sori.core.audio import SAMPLE_RATE, AudioInfo, Channel
+from sori.core.audio import LONGEST_SECONDS, SAMPLE_RATE, AudioInfo, Channel
 from sori.core.files import atomic_write
 from sori.core.foreign_values import shown
 from sori.core.text_files import json_lines
@@ -111,10 +110,9 @@ def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
     for number, cut in itertools.chain(first, lines):
         try:
             found = [_checked(one) for one in _utterances(cut, base)]
-        except (LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(
-                f"{path}, line {number}: not a Lhotse cut ({error!r} is missing or of the wrong type)"
-            ) from None
+        except (LookupError, TypeError, AttributeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else f"a value of the wrong type: {error}"
+            raise ValueError(f"{path}, line {number}: not a Lhotse cut ({reason}); prepare the folder again") from None
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
         for utterance in found:
@@ -204,11 +202,15 @@ def _utterances(cut: dict[str, Any], base: Path | None) -> Iterator[Utterance]:
         yield found._replace(channel=channel)
 
 
-def _utterance(
-    name: str, path: str, start: float, duration: float, about: dict[str, Any], split: str | None
-) -> Utterance:
+def _utterance(name: Any, path: Any, start: Any, duration: Any, about: dict[str, Any], split: str | None) -> Utterance:
+    possible = all(isinstance(time, int | float) and abs(time) <= LONGEST_SECONDS for time in (start, duration))
     # Rounded down as in audio.AudioInfo, with a tolerance for durations such as 0.29999999999999999.
-    num_samples = int(duration * SAMPLE_RATE + 1e-3)
+    num_samples = int(duration * SAMPLE_RATE + 1e-3) if possible else -1
+    if num_samples < 0 or start < 0:
+        raise ValueError(
+            f"expected start and duration in seconds, from 0 to {LONGEST_SECONDS:g}, got {shown(start)} and "
+            f"{shown(duration)}; likely the list is damaged: prepare the folder again"
+        )
     split = split or (about.get("custom") or {}).get("split")
     return Utterance(
         name, path, start, num_samples, about.get("text"), about.get("speaker"), about.get("language"), split
@@ -222,9 +224,7 @@ def _checked(utterance: Utterance) -> Utterance:
     if not all(isinstance(one, str) for one in names) or not all(
         one is None or isinstance(one, str) for one in optional
     ):
-        raise TypeError("id, path, text, speaker, language or split, which should be strings,")
-    if not 0 <= utterance.start < math.inf or utterance.num_samples < 0:
-        raise ValueError(f"expected start and duration of 0 s or more, got {utterance.start} and a negative duration")
+        raise TypeError("id, path, text, speaker, language and split should be strings")
     return utterance
 
 

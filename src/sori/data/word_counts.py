@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sori.core.config import Config
 from sori.core.files import atomic_write
+from sori.core.json_values import parsed_json
 from sori.core.user_files import read_text
 from sori.data.sources.plain_text import paragraphs
 
@@ -57,7 +58,7 @@ def read_word_counts(path: Path) -> WordCounts:
         ValueError: the file is damaged.
     """
     try:
-        data = json.loads(read_text(path))
+        data = parsed_json(read_text(path))
         found = WordCounts(tuple(data["words"]), np.array(data["counts"], dtype=np.int64))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -38,9 +38,9 @@ class BeamConfig(FusionConfig):
 
     beam_size: int = Field(100, ge=1, le=100_000)
     """Maximal number of prefixes kept after each frame."""
-    beam_threshold: float = Field(25.0, gt=0)
+    beam_threshold: float = Field(25.0, gt=0, allow_inf_nan=True)
     """Prefixes this far below the best are dropped; `inf`: none are dropped."""
-    symbol_threshold: float = Field(12.0, gt=0)
+    symbol_threshold: float = Field(12.0, gt=0, allow_inf_nan=True)
     """Symbols this far below the likeliest class of a frame (12 nats: 6e-6 of its probability) extend no prefix there,
     which makes frames that are almost certainly blank fast; `inf`: exact search."""
     hot_word_score: float = Field(5.0, ge=-1e6, le=1e6)

@@ -4,7 +4,6 @@
 language model is not valid for words decoded with one.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +16,7 @@ from sori.checkpoints.formats import huggingface
 from sori.checkpoints.store import CONFIDENCE
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
-from sori.core.files import write_text
-from sori.core.user_files import read_text
+from sori.core.files import read_json, write_text
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
@@ -185,11 +183,9 @@ def read(path: Path, model: Ctc) -> Calibration:
         ValueError: the file is damaged, or belongs to another recogniser.
     """
     try:
-        data = json.loads(read_text(path))
+        data = read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; `sori calibrate` makes one") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not readable as JSON ({error}); likely damaged: repeat `sori calibrate`") from None
     found = Calibration.from_data(data, origin=str(path))
     if found.recogniser != recogniser_digest(model):
         raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import soxr
 import torch
 
+from sori.core import system_errors
 from sori.core.audio import SAMPLE_RATE, info, read
 from sori.core.log import logger
 from sori.core.shapes import Float, Int, Tensor
@@ -45,8 +46,9 @@ def recordings_in(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 def reason_of(error: Exception, path: str | Path) -> str:
     """Return why a recording cannot be processed, without its name; any error costs its own recording only."""
     if isinstance(error, ValueError | OSError):
-        return str(error).removeprefix(f"{path}: ")
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        message = system_errors.explained(error) if isinstance(error, OSError) else str(error)
+        return message.removeprefix(f"{path}: ")
+    if system_errors.is_out_of_memory(error):
         return f"not enough memory ({error}); likely a very long recording: cut it with `sori prepare`"
     return f"{type(error).__name__}: {error}"
 

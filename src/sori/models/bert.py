@@ -57,7 +57,7 @@ class BertConfig(Config):
 
     dim: int = Field(default=768, ge=1)
     """H."""
-    num_layers: int = Field(default=12, ge=0)
+    num_layers: int = Field(default=12, ge=0, le=1000)
     """L."""
     num_heads: int = Field(default=12, ge=1)
     """A."""

@@ -57,7 +57,7 @@ class CodeBertConfig(Config, Generic[UnitsConfig]):
     """Number of tuples with a word of their own, the most frequent of the training corpus; if there are no more tuples
     than this, all have one, without counting. Section 5.2: 13,500 occur."""
     dim: int = Field(default=768, ge=1)
-    num_layers: int = Field(default=12, ge=0)
+    num_layers: int = Field(default=12, ge=0, le=1000)
     num_heads: int = Field(default=12, ge=1)
     ffn_dim: int = Field(default=3072, ge=1)
     pre_norm: bool = False

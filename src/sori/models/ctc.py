@@ -44,7 +44,7 @@ class CtcConfig(Config):
     """Factor on the gradient into the front end: 0 keeps it as pre-trained; use 1 for an encoder from scratch."""
     encoder_lr_factor: float = 1.0
     """Factor on the learning rate of all parts except the head."""
-    upsample: int = Field(default=1, ge=1)
+    upsample: int = Field(default=1, ge=1, le=1000)
     """Number of class distributions for each vector: with 2, an encoder of 25 vectors per second can output 50 symbols
     per second, which fast speech and scripts with many letters require."""
 

@@ -45,7 +45,7 @@ class SimClrConfig(Config):
     front: LogMelConfig = LogMelConfig()
     dim: int = Field(default=256, ge=1)
     """Width of every layer above the front end."""
-    num_layers: int = Field(default=4, ge=0)
+    num_layers: int = Field(default=4, ge=0, le=1000)
     """Number of convolutional blocks over frames."""
     kernel: int = Field(default=5, ge=1)
     """Kernel size of a block in frames, odd and centred."""

@@ -66,7 +66,7 @@ class Wav2Vec2Config(Config):
     """D, width of the blocks."""
     conv_blocks: ConvBlocksConfig | None = None
     """Convolutional blocks in place of the Transformer's: settings of attention and positions are then not used."""
-    num_layers: int = Field(default=12, ge=0)
+    num_layers: int = Field(default=12, ge=0, le=1000)
     num_heads: int = Field(default=12, ge=1)
     ffn_dim: int = Field(default=3072, ge=1)
     pre_norm: bool = False

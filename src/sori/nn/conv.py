@@ -12,6 +12,9 @@ from sori.core.config import Config
 from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.nn.lengths import PerLayer, num_frames, receptive_field, valid
 
+ONE_BY_ONE = ("cpu",)
+"""Devices on which utterances of different lengths are computed one by one where their normalisation needs it."""
+
 
 class ConvConfig(Config):
     """Strided convolutions over the waveform; the defaults are those of wav2vec 2.0, a frame each 20 ms."""
@@ -56,8 +59,8 @@ class WaveformConv(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
         """Return the vectors of the last layer, the same for an utterance alone and padded.
 
-        With norm "group", the statistics over time are those of the real frames. On a CPU, utterances of different
-        lengths are computed one by one, which saves the work on the padding.
+        With norm "group", the statistics over time are those of the real frames. On `ONE_BY_ONE`, utterances of
+        different lengths are computed one by one, which saves the work on the padding.
 
         Raises:
             ValueError: if an utterance is shorter than one frame.
@@ -68,7 +71,7 @@ class WaveformConv(nn.Module):
         longest = int(lengths.max())
         if self.config.norm == "layer" or int(lengths.min()) == longest:
             return Frames(self._stack(waveform[:, :longest], None), frame_lengths)
-        if waveform.device.type != "cpu":
+        if waveform.device.type not in ONE_BY_ONE:
             return Frames(self._stack(waveform[:, :longest], lengths), frame_lengths)
         rows = zip(waveform, lengths.tolist(), strict=True)
         alone = [self._stack(row[None, :length], None)[0] for row, length in rows]

@@ -63,6 +63,17 @@ def figure(heights: Sequence[float], *, width: float = 7.5, share_time: bool = T
 
 
 def save_figure(made: Figure, path: Path) -> None:
-    """Write a figure on white, whole or not at all; the extension says the format."""
+    """Write a figure on white, whole or not at all; the extension says the format.
+
+    Raises:
+        ValueError: figures have no format of this name.
+        OSError: as `atomic_write`.
+    """
+    known = made.canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in known:
+        raise ValueError(
+            f"expected the name of a figure that ends in {', '.join(f'.{name}' for name in sorted(known))}, got "
+            f"{path.name!r}; likely the extension is missing or misspelt: name it {path.stem}.png"
+        )
     with rc_context(STYLE), atomic_write(path) as partial:
         made.savefig(partial, facecolor="white", dpi=150)

@@ -10,7 +10,6 @@ A vocabulary is fitted on training transcripts only: the recogniser can never pr
 transcripts, and the error rates should show that.
 """
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -22,8 +21,7 @@ import regex
 from pydantic import model_validator
 
 from sori.core.config import Config
-from sori.core.files import write_json
-from sori.core.user_files import read_text
+from sori.core.files import read_json, write_json
 from sori.text import normalise_1
 from sori.text.normalise import Case, Casing, Punctuation, change_case, normalise
 from sori.text.spelling import Speller
@@ -120,11 +118,7 @@ class Vocabulary(Config):
         Raises:
             ValueError: if the file is not a vocabulary.
         """
-        try:
-            data = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not readable as JSON: {error}") from None
-        return cls.from_stored(data, origin=str(path))
+        return cls.from_stored(read_json(path), origin=str(path))
 
     @classmethod
     def from_stored(cls, data: Any, *, origin: str) -> "Vocabulary":

@@ -5,7 +5,6 @@ from the left into the longest pieces of the vocabulary; `##` marks a piece that
 `tokenizers` does the training and the tokenisation.
 """
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +15,8 @@ from pydantic import Field
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from sori.core.config import Config
-from sori.core.files import write_json
-from sori.core.user_files import read_text
+from sori.core.files import read_json, write_json
+from sori.core.foreign_values import shown
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUATION = "##"
@@ -143,15 +142,16 @@ class WordPiece:
         write_json(path, data, indent=0)
 
     @classmethod
-    def from_data(cls, data: dict[str, Any], *, origin: str) -> "WordPiece":
+    def from_data(cls, data: Any, *, origin: str) -> "WordPiece":
         """Build a vocabulary from data written by `save`.
 
         Raises:
             ValueError: if the data are not a WordPiece vocabulary.
         """
+        unit = data.get("unit") if isinstance(data, dict) else shown(data)
+        if unit != "wordpiece" or not isinstance(data.get("tokens"), list):
+            raise ValueError(f"{origin}: expected a WordPiece vocabulary, got one of unit {shown(unit)}")
         rest = {name: value for name, value in data.items() if name not in ("unit", "tokens")}
-        if data.get("unit") != "wordpiece" or not isinstance(data.get("tokens"), list):
-            raise ValueError(f"{origin}: expected a WordPiece vocabulary, got one of unit {data.get('unit')!r}")
         return cls(data["tokens"], Spelling.from_data(rest, origin=origin))
 
     @classmethod
@@ -162,11 +162,9 @@ class WordPiece:
             ValueError: if the file is missing, damaged, or not a WordPiece vocabulary.
         """
         try:
-            data = json.loads(read_text(path))
+            data = read_json(path)
         except FileNotFoundError:
             raise ValueError(f"{path} is missing; without it the token ids cannot be converted to text") from None
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not readable as JSON: {error}") from None
         return cls.from_data(data, origin=str(path))
 
 

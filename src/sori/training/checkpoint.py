@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from sori.core.files import link_or_copy, write_tensors
+from sori.core.json_values import parsed_json
 from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
 
@@ -97,7 +98,7 @@ def load(path: Path) -> Checkpoint:
             "by another version of sori: continue with that version or start in a new folder"
         )
     try:
-        return Checkpoint(tensors, json.loads(metadata["state"]))
+        return Checkpoint(tensors, parsed_json(metadata["state"]))
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path} has no readable state of a run ({error}); it was damaged after it was written: remove it to start "

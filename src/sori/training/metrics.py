@@ -30,6 +30,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sori.core.files import write_text
+from sori.core.json_values import parsed_json
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.training.board import Board
@@ -204,8 +205,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = parsed_json(line)
+        except ValueError:
             continue
         if isinstance(row, dict) and "step" in row:
             rows.append(row)

@@ -27,6 +27,13 @@ def test_every_utterance_is_used_once_an_epoch_in_batches_that_are_never_empty(m
         assert sorted(np.concatenate(rows)) == list(range(count))
 
 
+@pytest.mark.parametrize("field", ["batch_seconds", "max_crop_seconds", "min_seconds"])
+@pytest.mark.parametrize("seconds", [1e300, 1e9, float("inf"), float("nan"), -1.0])
+def test_impossible_lengths_are_refused(field, seconds):
+    with pytest.raises(ValueError, match=rf"{field}: Input should be"):
+        DataConfig.from_data({field: seconds}, origin="the recipe")
+
+
 def test_short_utterances_are_in_no_batch():
     samples = np.array([RATE, 2 * RATE - 1, 2 * RATE, 5 * RATE])
     plan = plan_crops(samples, DataConfig(), seed=0)

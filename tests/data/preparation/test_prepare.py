@@ -111,6 +111,17 @@ def test_segments_of_a_long_recording(recordings, tmp_path):
     assert reasons == {"long~3": "duplicate", "long~4": "beyond the end"}
 
 
+def test_impossible_times_cost_only_their_own_rows(recordings, tmp_path):
+    times = ("1e308", "1e308"), ("0", "1e308"), ("NaN", "1"), ("-5", "1"), ("0", "NaN")
+    rows = [("0.0", "1.9"), *times]
+    lines_ = [f'{{"audio_filepath": "long.wav", "offset": {a}, "duration": {b}, "text": "eins"}}\n' for a, b in rows]
+    (recordings / "train_manifest.json").write_text("".join(lines_))
+    prepare(recordings, tmp_path / "out", reading=Reading(layout="nemo"), num_workers=1)
+    assert [(u.start, u.num_samples) for u in read_manifest(tmp_path / "out")] == [(0.0, 30_400)]
+    reasons = [row["reason"] for row in lines(tmp_path / "out/excluded.jsonl")]
+    assert reasons == ["beyond the end"] * len(times)
+
+
 def test_among_duplicates_the_transcribed_one_is_kept(recordings, tmp_path):
     soundfile.write(recordings / "aaa.flac", soundfile.read(recordings / "anna/one.wav", dtype="int16")[0], RATE)
     prepare(recordings, tmp_path / "out")

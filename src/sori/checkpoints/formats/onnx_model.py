@@ -1,7 +1,6 @@
 """Run an exported ONNX file in onnxruntime, and compare two files of one recogniser."""
 
 import importlib.util
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from sori.core.audio import SAMPLE_RATE
+from sori.core.json_values import parsed_json
 from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.core.user_files import require_file
 from sori.nn.lengths import num_frames
@@ -124,7 +124,7 @@ class OnnxModel:
 
 
 def _vocabulary(text: str) -> Vocabulary:
-    return Vocabulary.from_stored(json.loads(text), origin="the vocabulary in the metadata")
+    return Vocabulary.from_stored(parsed_json(text), origin="the vocabulary in the metadata")
 
 
 class ErrorRates(NamedTuple):

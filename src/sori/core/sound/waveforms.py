@@ -16,6 +16,8 @@ from sori.core.sound.decoders import Array, Decoder
 
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside the package."""
+LONGEST_SECONDS = 1e8
+"""Three years: a longer recording, or a later time in one, is a mistake."""
 
 BLOCK_SECONDS = 4
 _BLOCK = BLOCK_SECONDS * SAMPLE_RATE

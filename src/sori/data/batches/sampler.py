@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sori.core.audio import SAMPLE_RATE
+from sori.core.audio import LONGEST_SECONDS, SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.seeds import derive
 from sori.data.batches.language_balance import Balance, balance
@@ -26,11 +26,11 @@ Rows = NDArray[np.int64]
 class DataConfig(Config):
     """Settings that turn utterances into micro-batches."""
 
-    batch_seconds: float = Field(default=87.5, gt=0)
+    batch_seconds: float = Field(default=87.5, gt=0, le=LONGEST_SECONDS)
     """Maximum duration of one micro-batch, with padding. Paper: 87.5 s (1.4 M samples) a GPU for BASE, 75 s LARGE."""
-    max_crop_seconds: float = Field(default=15.625, gt=0)
+    max_crop_seconds: float = Field(default=15.625, gt=0, le=LONGEST_SECONDS)
     """Pre-training uses a random crop of this length from longer utterances. Paper: 15.6 s BASE, 20 s LARGE."""
-    min_seconds: float = Field(default=2.0, ge=0)
+    min_seconds: float = Field(default=2.0, ge=0, le=LONGEST_SECONDS)
     """Pre-training leaves shorter utterances out. Paper: 2 s."""
     num_buckets: int = Field(default=8, ge=1)
     """Groups of similar length. Pre-training crops to the shortest of a group, so this limits the number of shapes."""

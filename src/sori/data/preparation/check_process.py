@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sori.core.json_values import parsed_json
+
 if sys.platform == "linux":
     import resource
 
@@ -30,7 +32,7 @@ def serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (checks.MEMORY_BYTES, checks.MEMORY_BYTES))
     print(GREETING, flush=True)
     for line in sys.stdin:
-        request: dict[str, Any] = json.loads(line)
+        request: dict[str, Any] = parsed_json(line)
         try:
             request["segments"] = [checks.Segment(*values) for values in request.get("segments", [()])]
             found = checks.check(**request, progress=_Signs())

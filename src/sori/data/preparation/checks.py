@@ -12,7 +12,7 @@ from sori.core.sound.containers import wrong_suffix
 from sori.core.sound.decoders import Array, Decoder, open_decoder
 from sori.core.sound.phases import Phases
 from sori.core.sound.sound_error import SoundError
-from sori.core.sound.waveforms import mono
+from sori.core.sound.waveforms import LONGEST_SECONDS, mono
 from sori.data.preparation import segments as silences
 from sori.data.preparation.sound_statistics import LEVELS_PER_SECOND, SoundStatistics
 
@@ -106,14 +106,20 @@ def check(
     return [Finding(reason, detail, segment=number) for number in range(len(segments))]
 
 
+def _possible(seconds: float) -> float:
+    """Return a time from a foreign list; what cannot be one is beyond the end of every file."""
+    return seconds if 0 <= seconds <= LONGEST_SECONDS else LONGEST_SECONDS
+
+
 class _Track:
     """A segment of one channel, or of the average, while the file is being decoded."""
 
     def __init__(self, number: int, segment: Segment, channel: int | None, decoder: Decoder) -> None:
         rate = decoder.sample_rate
         self.number, self.channel = number, channel
-        self.first = round(segment.start * rate)
-        self.stop = None if segment.duration is None else round((segment.start + segment.duration) * rate)
+        start, length = _possible(segment.start), segment.duration
+        self.first = round(start * rate)
+        self.stop = None if length is None else round((start + _possible(length)) * rate)
         self.statistics = SoundStatistics(rate, is_float=decoder.format.endswith(_FLOAT_CODINGS))
         self.phases = Phases()
         self.warnings: list[str] = []

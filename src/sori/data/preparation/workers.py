@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sori.core.counts import require_count
+from sori.core.json_values import parsed_json
 from sori.data.preparation.check_process import ALIVE, GREETING
 from sori.data.preparation.checks import Finding, from_json
 
@@ -137,7 +138,7 @@ class _Worker:
                 break
             message = None
         if answer and not is_stalled.is_set():
-            return [from_json(found) for found in json.loads(answer)]
+            return [from_json(found) for found in parsed_json(answer)]
         status = process.wait()
         self.close()
         if is_stalled.is_set():

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.audio import LONGEST_SECONDS
+from sori.core.foreign_values import shown
 from sori.core.log import printable
 from sori.core.text_files import half_pair, json_lines
 from sori.data.sources.audio_paths import AudioPaths
@@ -141,8 +143,8 @@ def _seconds(row: dict[str, Any], field: str, table: Path, number: int) -> float
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{table}, line {number}: expected {field} in seconds, got {value!r}")
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise ValueError(f"{table}, line {number}: expected {field} in seconds, got {shown(value)}")
     return seconds
 
 

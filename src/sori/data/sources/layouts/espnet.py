@@ -3,11 +3,11 @@
 The data folders of ESPnet 2 are those of Kaldi (`kaldi.py`). Lhotse has no reader for `data.json`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.json_values import parsed_json
 from sori.core.sound.sound_suffixes import is_sound_name
 from sori.core.user_files import open_bytes, read_text
 from sori.core.walk import folders_below
@@ -38,7 +38,7 @@ def read_json_file(path: Path) -> Iterator[Entry]:
     """Yield the utterances of one `data.json`."""
     split = split_of([path.resolve().parent.name])
     try:
-        utterances: dict[str, Any] = json.loads(read_text(path))["utts"]
+        utterances: dict[str, Any] = parsed_json(read_text(path))["utts"]
         for name, about in utterances.items():
             yield _entry(path, name, about, split)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

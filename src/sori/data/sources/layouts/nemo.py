@@ -3,11 +3,11 @@
 Lhotse's `LazyNeMoIterator` reads them for training, opening files as they are needed; here the rows become utterances.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sori.core.json_values import parsed_json
 from sori.core.user_files import open_bytes
 from sori.core.walk import entries, folders_below
 from sori.data.sources.layouts.parts import Entry, is_official, split_of, text_lines
@@ -32,7 +32,7 @@ def is_manifest(path: Path) -> bool:
     with open_bytes(path) as file:
         first = file.readline(1 << 20)
     try:
-        row = json.loads(first)
+        row = parsed_json(first)
     except ValueError:  # UnicodeDecodeError as well
         return False
     return isinstance(row, dict) and "audio_filepath" in row
@@ -45,7 +45,7 @@ def read_manifest_file(path: Path) -> Iterator[Entry]:
     )
     for number, line in text_lines(path):
         try:
-            row: dict[str, Any] = json.loads(line)
+            row: dict[str, Any] = parsed_json(line)
             yield _entry(path, row, split)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
