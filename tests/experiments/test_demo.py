@@ -168,11 +168,16 @@ def test_too_little_transcribed_speech_is_refused(utterances):
 
 def test_an_interrupted_demo_has_no_report(monkeypatch, tmp_path):
     other = Mock()
-    monkeypatch.setattr(module, "head_start", lambda *_, **__: contextlib.nullcontext(other))
+    begin = Mock(return_value=contextlib.nullcontext(other))
+    monkeypatch.setattr(module, "head_start", begin)
     monkeypatch.setattr(module.run, "train", lambda *_, into, **__: module.run.Run(into, finished=False))
     (tmp_path / "recordings.partial").mkdir()
     (tmp_path / "recordings.partial" / "thesis.txt").write_text("precious")
     assert demo(tmp_path, smoke=True) is None
     other.terminate.assert_called_once_with()
+    (recipe,), places = begin.call_args
+    assert recipe.name == module._recipes(minutes=None, smoke=True).scratch.name
+    assert recipe.train.num_steps == 60
+    assert (places["into"], places["log"]) == (tmp_path / "without", tmp_path / "without.log")
     assert not (tmp_path / "report.html").exists()
     assert (tmp_path / "recordings.partial" / "thesis.txt").read_text() == "precious"

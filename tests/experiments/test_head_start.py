@@ -1,6 +1,7 @@
 """A run in a process of its own: finished, failed and given up."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from sori import recipes
 from sori.core.run_folder import RunFolder
-from sori.experiments.head_start import head_start
+from sori.experiments.head_start import _train, head_start
 from sori.runs import run
 
 
@@ -16,8 +17,27 @@ def brief(**changes):
     return recipes.by_name("ctc_smoke").override({"train.num_steps": 10, "train.log_every": 5, **changes})
 
 
-def test_the_other_process_trains_what_the_call_afterwards_finds_finished(prepared_tones, tmp_path, capfd):
-    arguments, threads = {"into": tmp_path / "run", "data": [prepared_tones]}, torch.get_num_threads()
+@pytest.fixture
+def two_threads():
+    """Compute with two threads, whatever the environment says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
+
+
+def test_the_other_process_has_one_thread_too_and_adds_to_its_log(tmp_path, monkeypatch, two_threads):
+    def train(*_, **__):
+        print(f"{torch.get_num_threads()} thread", file=sys.stderr)
+
+    monkeypatch.setattr(run, "train", train)
+    (tmp_path / "run.log").write_text("earlier\n")
+    _train(brief(), tmp_path / "run", [], tmp_path / "run.log")
+    assert (tmp_path / "run.log").read_text() == "earlier\n1 thread\n"
+
+
+def test_the_other_process_trains_what_the_call_afterwards_finds_finished(prepared_tones, tmp_path, capfd, two_threads):
+    arguments, threads = {"into": tmp_path / "run", "data": [prepared_tones]}, two_threads
     with head_start(brief(), **arguments, log=tmp_path / "run.log") as other:
         assert other.pid != os.getpid()
         assert torch.get_num_threads() == 1
@@ -42,7 +62,8 @@ def test_the_error_of_the_other_process_is_in_its_log_and_is_raised_by_the_call_
     assert str(raised.value) in (tmp_path / "run.log").read_text(encoding="utf-8")
 
 
-def test_a_block_that_fails_ends_the_other_process(prepared_tones, tmp_path):
+@pytest.mark.parametrize("reason", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_block_that_fails_ends_the_other_process(reason, prepared_tones, tmp_path, two_threads, bounded):
     folder = RunFolder(tmp_path / "run")
     arguments = {"into": folder.path, "data": [prepared_tones], "log": tmp_path / "run.log"}
     endless = brief(**{"train.num_steps": 1_000_000})
@@ -51,13 +72,17 @@ def test_a_block_that_fails_ends_the_other_process(prepared_tones, tmp_path):
     def fail():
         with head_start(endless, **arguments) as other:
             others.append(other)
-            limit = time.monotonic() + 60
-            while not folder.metrics.exists() and time.monotonic() < limit:
+            while not folder.metrics.exists():
                 time.sleep(0.1)
-            raise ZeroDivisionError
+            raise reason
 
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert others[0].exitcode == 0
+    try:
+        with pytest.raises(reason):
+            fail()
+        assert others[0].exitcode == 0
+    finally:
+        others[0].kill()
+        others[0].join()
+    assert torch.get_num_threads() == two_threads
     assert folder.checkpoint.exists()
     assert not (folder.model / "config.json").exists()
