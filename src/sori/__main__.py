@@ -2,13 +2,13 @@
 
 import sys
 
+from sori.core import streams
+
 
 def main() -> None:
     """Run the command line; Ctrl-C ends it quietly, also while it is still being imported."""
+    streams.replace_closed()
     try:
-        from sori.core import streams
-
-        streams.replace_closed()
         from sori.cli import main as run
     except KeyboardInterrupt:
         sys.exit(130)

@@ -126,12 +126,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - one line for the user, whatever it is
         if debug:
             traceback.print_exc()
-        code, message = _told(error)
+        code, message = _answer(error)
         problem(f"sori: {message}")
         sys.exit(code)
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _answer(error: Exception) -> tuple[int, str]:
     """Return the exit code and the line for the user; a fault of sori is reported in a file."""
     if system_errors.is_out_of_memory(error):
         return 2, system_errors.out_of_memory(error)

@@ -1,4 +1,4 @@
-"""Standard streams that were closed by whoever started the process (`2>&-`)."""
+"""Standard streams that were closed by the program that started this one (`2>&-`)."""
 
 import os
 import sys

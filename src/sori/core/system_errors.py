@@ -12,7 +12,7 @@ _CURES = {
     errno.EPERM: f"likely it is protected: {_ELSEWHERE}",
     errno.EROFS: f"nothing can be written there: {_ELSEWHERE}",
     errno.ENOSPC: f"make room, or {_ELSEWHERE}",
-    errno.EDQUOT: f"your share of the disk is used up: make room, or {_ELSEWHERE}",
+    errno.EDQUOT: f"your quota on this disk is used up: make room, or {_ELSEWHERE}",
     errno.ENAMETOOLONG: "give it a shorter name",
     errno.ELOOP: "links lead in a circle: remove one",
     errno.EMFILE: "this process may open more files after `ulimit -n 4096`",
