@@ -66,7 +66,7 @@ def test_stored_and_read(tmp_path):
     [
         (None, "missing"),
         ("{", "JSON"),
-        ("[" * 100_000, "JSON .it is nested too deeply"),
+        ("[" * 100_000, "JSON .nested too deeply"),
         ("[]", "expected a WordPiece vocabulary"),
         ('"wordpiece"', "expected a WordPiece vocabulary"),
         ('{"unit": "jamo", "symbols": []}', "unit 'jamo'"),

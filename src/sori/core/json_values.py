@@ -13,4 +13,4 @@ def parsed_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)  # noqa: TID251 - the place for it
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("nested too deeply") from None
