@@ -13,7 +13,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth,board,export,hub,umap,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth,board,export,hub,serve,umap,dev]'
 	touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run

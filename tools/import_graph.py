@@ -26,6 +26,7 @@ METADATA_KEY = "imports"
 
 PLACES = {
     "cli": (4.8, "command line"),
+    "serve": (2.4, "web application, API"),
     "experiments": (8.2, "several runs, compared"),
     "embeddings": (10.4, "word vectors, projector"),
     "runs": (3.8, "recipe → trained model"),

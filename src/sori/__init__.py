@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sori.experiments.multi_seed import compare_runs, train_seeds
     from sori.inference.align import align
     from sori.inference.embed import embed
+    from sori.inference.selection import select
     from sori.inference.transcribe import transcribe
     from sori.recipes.recipe import Recipe
     from sori.runs.run import train
@@ -37,6 +38,7 @@ __all__ = [
     "read",
     "recipes",
     "save",
+    "select",
     "train",
     "train_seeds",
     "transcribe",
@@ -55,6 +57,7 @@ _MODULES = {
     "prepare": "data.preparation.prepare",
     "read": "core.audio",
     "save": "checkpoints.store",
+    "select": "inference.selection",
     "train": "runs.run",
     "train_seeds": "experiments.multi_seed",
     "transcribe": "inference.transcribe",

@@ -13,6 +13,7 @@ PAPERS = {path.stem for path in (PACKAGE / "models").glob("*.py")} - {"encoders"
 SAME_MEANING = {
     **dict.fromkeys(PAPERS, "the model of a paper in models/, its settings in recipes/"),
     "transcribe": "the commands in cli/, their functions in inference/",
+    "serve": "the command in cli/, its application in serve/",
     "masked_lm": "the commands in cli/, their functions in inference/",
     "comparison": "the command `sori lab` in cli/, its functions in experiments/comparison/",
     "models": "commands that take a model in cli/models.py; the folder models/",

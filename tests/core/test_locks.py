@@ -186,3 +186,13 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
         locked(tmp_path / "run.lock"),
     ):
         pass
+
+
+def test_the_holder_is_a_running_process_on_this_machine(tmp_path):
+    path = tmp_path / "lock"
+    assert locks.holder(path) is None
+    with locks.locked(path):
+        assert locks.holder(path) == os.getpid()
+    assert locks.holder(path) is None
+    path.write_text("damaged")
+    assert locks.holder(path) is None

@@ -1,5 +1,6 @@
 """Long-form inference: nothing twice, nothing lost, silence not processed, constant memory."""
 
+import itertools
 import math
 
 import jiwer
@@ -113,3 +114,17 @@ def test_times_are_those_of_the_recording(recogniser, waveforms, tmp_path):
 def test_silence_gives_no_text(recogniser, tmp_path):
     soundfile.write(tmp_path / "silence.wav", torch.zeros(16_000 * 40).numpy(), 16_000)
     assert transcribe.transcribe(recogniser, tmp_path / "silence.wav").text == ""
+
+
+def test_speech_without_a_silence_is_divided_between_words_on_request(recogniser, waveforms):
+    waveform = torch.cat(waveforms[:30])
+    (whole,) = chunk_logits(recogniser, waveform, max_seconds=12.0)
+    chunks = list(chunk_logits(recogniser, waveform, max_seconds=12.0, split_seconds=12.0))
+    hop = recogniser.logit_hop_samples
+    assert len(chunks) > len(waveform) / 16_000 / 24
+    assert max(len(chunk.logits) for chunk in chunks) * hop / 16_000 < 24
+    for chunk, following in itertools.pairwise(chunks):
+        assert following.start == pytest.approx(chunk.start + len(chunk.logits) * hop / 16_000)
+    torch.testing.assert_close(torch.cat([chunk.logits for chunk in chunks]), whole.logits, rtol=0, atol=0)
+    expected = text_of(recogniser, waveform, max_seconds=12.0)
+    assert text_of(recogniser, waveform, max_seconds=12.0, split_seconds=12.0).split() == expected.split()

@@ -34,6 +34,13 @@ COMMANDS = (
         "train:prepare",
         "Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.",
     ),
+    (
+        "select:select",
+        (
+            "Choose the utterances to transcribe next: varied sounds, all speakers, and where a recogniser is least "
+            "confident.\n\nUtterances with a transcript, and splits that are held out for evaluation, are left out."
+        ),
+    ),
     ("train:train", "Pre-train or fine-tune a model; the same command continues an interrupted run."),
     ("transcribe:transcribe", "Transcribe sound files of any length."),
     (
@@ -79,6 +86,10 @@ COMMANDS = (
     (
         "languages:languages",
         "Compare how languages use the discrete units of a model: distances, a map, and units used by one language.",
+    ),
+    (
+        "serve:serve",
+        ("Transcribe in a web browser, and serve clients of OpenAI's transcription API, on this machine."),
     ),
     ("train:list_", "List the built-in recipes, and the models in ./runs."),
     ("train:show", "Print a recipe as YAML, which can be edited and trained from, or describe a model."),

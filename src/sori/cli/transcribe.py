@@ -127,7 +127,7 @@ def transcribe(
     system = store.load(model).to(distributed.device())
     set_precision(system, precision)
     decoder = search.decoder(system, num_best=num_best)
-    fitted = _confidence(model, system, decoder, confidence)
+    fitted = fitted_confidence(model, system, decoder, confidence)
     with standard_input(files) as sources:
         if into is not None:
             jobs = plan(sources, into=into, to=to)
@@ -144,7 +144,7 @@ def transcribe(
     leave_if(failed)
 
 
-def _confidence(
+def fitted_confidence(
     model: str, system: factory.System, decoder: BeamDecoder | None, file: Path | None
 ) -> Confidence | None:
     """Return the confidence fitted for these decoding options, or None: uncalibrated values would be misleading."""

@@ -6,10 +6,12 @@ once its process is gone from this machine, or, where that cannot be seen (anoth
 not been renewed for `LEASE_SECONDS`.
 """
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import LeaseCompromise, SoftFileLease, Timeout
@@ -43,6 +45,20 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         lease.release()
+
+
+def holder(path: Path) -> int | None:
+    """Return the process on this machine that holds a lock, without waiting; None: it is free, or held elsewhere."""
+    owner = SoftFileLease(path).owner if path.is_file() else None
+    if owner is None or owner.hostname != _host_seen_from(path.parent):
+        return None
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return int(owner.pid)
 
 
 def _acquire(lease: SoftFileLease, path: Path, *, wait: bool) -> None:
@@ -79,6 +95,11 @@ def _this_host(path: Path) -> str | None:
     with SoftFileLease(path.with_name(f".{path.name}.{uuid.uuid4().hex}")) as held:
         owner = held.owner
         return None if owner is None else owner.hostname
+
+
+@lru_cache(maxsize=64)
+def _host_seen_from(folder: Path) -> str | None:
+    return _this_host(folder / "name")
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

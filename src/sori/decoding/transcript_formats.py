@@ -93,10 +93,10 @@ def render(transcribed: Transcribed, to: str) -> str:
             the end of the recording, there are more words than milliseconds, or confidences do not match the words.
     """
     timed = _in_milliseconds(transcribed)
-    name = _clean(PurePath(transcribed.source).name)
+    name = legal_text(PurePath(transcribed.source).name)
     match to:
         case "txt":
-            rendered = _clean(transcribed.text) + "\n"
+            rendered = legal_text(transcribed.text) + "\n"
         case "json":
             rendered = _json(transcribed, timed, name)
         case "srt":
@@ -121,7 +121,7 @@ def _in_milliseconds(transcribed: Transcribed) -> list[_Timed]:
     _check(transcribed)
     confidence: Sequence[float | None] = transcribed.confidence or [None] * len(transcribed.words)
     letters: Sequence[Sequence[Character] | None] = transcribed.characters or [None] * len(transcribed.words)
-    spoken = [row for row in zip(transcribed.words, confidence, letters, strict=True) if _clean(row[0].text)]
+    spoken = [row for row in zip(transcribed.words, confidence, letters, strict=True) if legal_text(row[0].text)]
     starts, ends, free = [], [], 0
     for word, _, _ in spoken:
         starts.append(max(_milliseconds(word.start), free))
@@ -137,7 +137,7 @@ def _in_milliseconds(transcribed: Transcribed) -> list[_Timed]:
         ends[number] = min(ends[number], free)
         starts[number] = free = min(starts[number], ends[number] - 1)
     return [
-        _Timed(_clean(word.text), start, end, score, None if inside is None else tuple(inside))
+        _Timed(legal_text(word.text), start, end, score, None if inside is None else tuple(inside))
         for (word, score, inside), start, end in zip(spoken, starts, ends, strict=True)
     ]
 
@@ -174,7 +174,7 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _clean(text: str) -> str:
+def legal_text(text: str) -> str:
     """Return the text as one line without forbidden characters; letters of every script are kept."""
     return _BLANKS.sub(" ", _FORBIDDEN.sub("", text)).strip()
 
@@ -188,13 +188,13 @@ def _json(transcribed: Transcribed, timed: list[_Timed], name: str) -> str:
         if word.characters is not None:
             row["characters"] = _characters(word, word.characters)
         words.append(row)
-    data = {"source": name, "duration": transcribed.duration, "text": _clean(transcribed.text), "words": words}
+    data = {"source": name, "duration": transcribed.duration, "text": legal_text(transcribed.text), "words": words}
     if transcribed.alternatives is not None:
         data["alternatives"] = [
             {
                 "start": round(one.start, 3),
                 "end": round(one.end, 3),
-                "texts": [{"text": _clean(text), "score": round(score, 3)} for text, score in one.texts],
+                "texts": [{"text": legal_text(text), "score": round(score, 3)} for text, score in one.texts],
             }
             for one in transcribed.alternatives
         ]
@@ -207,7 +207,7 @@ def _characters(word: _Timed, characters: Sequence[Character]) -> list[dict[str,
     for number, one in enumerate(characters, 1):
         start = free if number == 1 else min(max(_milliseconds(one.start), free), word.end)
         free = word.end if number == len(characters) else min(max(_milliseconds(one.end), start), word.end)
-        rows.append({"text": _clean(one.text), "start": start / 1000, "end": free / 1000})
+        rows.append({"text": legal_text(one.text), "start": start / 1000, "end": free / 1000})
     return rows
 
 

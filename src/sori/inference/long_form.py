@@ -20,6 +20,7 @@ from sori.data.preparation.segments import Levels, cut
 from sori.inference.windows import Reader, Waveform, open_reader
 from sori.models import factory
 from sori.models.ctc import BLANK, Ctc
+from sori.text.vocabulary import WORD_BOUNDARY
 
 MAX_SECONDS = 20.0
 """Length of the longest window; shorter recordings are processed as a whole."""
@@ -40,13 +41,17 @@ class ChunkLogits(NamedTuple):
     """Time of the first frame, in seconds from the beginning of the recording."""
 
 
-def chunk_logits(model: Ctc, source: Path | Waveform, *, max_seconds: float = MAX_SECONDS) -> Iterator[ChunkLogits]:
+def chunk_logits(
+    model: Ctc, source: Path | Waveform, *, max_seconds: float = MAX_SECONDS, split_seconds: float = math.inf
+) -> Iterator[ChunkLogits]:
     """Compute the logits of a recording chunk by chunk, without its silences.
 
     Args:
         model: a recogniser, in evaluation mode.
         source: a sound file, or samples at 16 kHz.
         max_seconds: longest window to process at once; `LEAST_SECONDS` or more.
+        split_seconds: a chunk that becomes longer, because there is no silence, is also ended between two words, for
+            callers that wait for the text.
 
     Raises:
         ValueError: the file cannot be decoded, contains NaN, or `max_seconds` is too short.
@@ -62,6 +67,8 @@ def chunk_logits(model: Ctc, source: Path | Waveform, *, max_seconds: float = MA
         if joined is not None and not window.continues:
             yield joined.chunk()
             joined = None
+        if joined is not None and joined.seconds(model) >= split_seconds:
+            yield joined.split(model)
         if window.stop - window.first < shortest:
             continue
         logits = _logits(model, read(window.first, window.read_stop))[: _num_frames(model, window, shortest)]
@@ -131,9 +138,42 @@ class _JoinedWindows:
         self._last = window._replace(first=window.first + round(seam * hop))
         return self
 
+    def seconds(self, model: Ctc) -> float:
+        """Return the length of the joined logits."""
+        return sum(map(len, self._parts)) * model.logit_hop_samples / SAMPLE_RATE
+
+    def split(self, model: Ctc) -> ChunkLogits:
+        """Return the logits up to a place between two words in the last window, and keep the others.
+
+        What the next window overlaps is kept.
+        """
+        hop, last = model.logit_hop_samples, self._parts[-1]
+        stop = len(last) - round(2 * OVERLAP_SECONDS * SAMPLE_RATE / hop)
+        place = _between_words(model, last[: max(stop, 0)])
+        found = ChunkLogits(torch.cat([*self._parts[:-1], last[:place]]), self._start / SAMPLE_RATE)
+        self._parts = [last[place:]]
+        self._start = self._last.first + round(place * hop)
+        self._last = self._last._replace(first=self._start)
+        return found
+
     def chunk(self) -> ChunkLogits:
         """Return the joined logits of all windows."""
         return ChunkLogits(torch.cat(self._parts), self._start / SAMPLE_RATE)
+
+
+def _between_words(model: Ctc, logits: Float[Tensor, "frame class"]) -> int:
+    """Return where a chunk may end, in the second half: at the last space, or in the middle of the longest blank."""
+    best, half = logits.argmax(-1), len(logits) // 2
+    if model.vocabulary is not None and WORD_BOUNDARY in model.vocabulary.symbols:
+        spaces = (best[half:] == model.vocabulary.symbols.index(WORD_BOUNDARY)).nonzero().flatten()
+        if len(spaces):
+            return half + int(spaces[-1])
+    longest, place, run = 0, half, 0
+    for frame, is_blank in enumerate((best[half:] == BLANK).tolist(), half):
+        run = run + 1 if is_blank else 0
+        if run > longest:
+            longest, place = run, frame + 1 - run // 2
+    return place
 
 
 def _num_frames(model: Ctc, window: _Window, field_samples: int) -> int:

@@ -1,5 +1,6 @@
 """Transcribe sound files and waveforms."""
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -110,6 +111,7 @@ def transcribe_chunks(
     sample_rate: int | None = None,
     decoder: Decoder = STORED,
     features: bool = False,
+    split_seconds: float = math.inf,
 ) -> Iterator[TranscribedChunk]:
     """Transcribe a recording chunk by chunk (from silence to silence); a short recording is one chunk.
 
@@ -119,6 +121,7 @@ def transcribe_chunks(
         sample_rate: sampling rate of a waveform, which is resampled to 16 kHz; leave it out for a file.
         decoder: as for `transcribe`.
         features: whether to compute the inputs of the confidence model.
+        split_seconds: see `chunk_logits`.
     """
     model, vocabulary = checked_recogniser(model)
     decoder = resolved(model, decoder)
@@ -127,7 +130,7 @@ def transcribe_chunks(
     hop, search, wanted = model.logit_hop_samples, decoder, 1 if decoder is None else decoder.config.num_best
     if decoder is not None and features and wanted < NUM_BEST:
         search = decoder.with_config(decoder.config.model_copy(update={"num_best": NUM_BEST}))
-    for chunk in chunk_logits(model, checked):
+    for chunk in chunk_logits(model, checked, split_seconds=split_seconds):
         frames, start = Frames(chunk.logits[None], torch.tensor([len(chunk.logits)])), chunk.start
         best = list[Hypothesis]() if search is None else search.decode(frames)[0]
         path = best[0].path if best else greedy(frames)[0]

@@ -5,10 +5,7 @@ started as programs rather than forked: they share no state with the parent, nee
 in the user's script, and what their decoders print on standard error is discarded.
 """
 
-import json
-import os
 import queue
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +16,7 @@ from sori.core.counts import require_count
 from sori.core.json_values import parsed_json
 from sori.data.preparation.check_process import ALIVE, GREETING
 from sori.data.preparation.checks import Finding, from_json
+from sori.data.preparation.child_process import ChildEndedError, ChildProcess
 
 PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("check_process.py")))
 MOST_WORKERS = 1024
@@ -106,91 +104,20 @@ def _for_each_segment(request: dict[str, Any], reason: str, detail: str) -> list
     return [Finding(reason, detail, segment=number) for number in range(len(request.get("segments", [()])))]
 
 
-class _Worker:
-    """One child process, started when first needed and restarted after it ended."""
+class _Worker(ChildProcess):
+    """One child process that checks files."""
 
     def __init__(self, program: Sequence[str], seconds_per_file: float) -> None:
-        self.program = program
+        super().__init__(program, greeting=GREETING, alive=ALIVE)
         self.seconds_per_file = seconds_per_file
-        self.process: subprocess.Popen[str] | None = None
-        self.is_stopped = False
-        self.lock = threading.Lock()
 
     def ask(self, request: dict[str, Any]) -> list[Finding]:
         """The child's findings, or what became of the child."""
-        process = self.start()
-        limit = self.seconds_per_file + _size(request["path"]) / BYTES_PER_SECOND
-        is_stalled = threading.Event()
-
-        def give_up() -> None:
-            is_stalled.set()
-            process.kill()
-
-        message: str | None = json.dumps(request)
-        while True:
-            timer = threading.Timer(limit, give_up)
-            timer.start()
-            try:
-                answer = _exchange(process, message)
-            finally:
-                timer.cancel()
-            if answer.strip() != ALIVE:
-                break
-            message = None
-        if answer and not is_stalled.is_set():
-            return [from_json(found) for found in parsed_json(answer)]
-        status = process.wait()
-        self.close()
-        if is_stalled.is_set():
-            return _for_each_segment(request, "decoder stalled", f"no answer within {limit:.0f} s")
-        return _for_each_segment(request, "decoder crashed", f"its process ended with status {status}")
-
-    def stop(self) -> None:
-        """Kill the child, from another thread; it is not started again."""
-        with self.lock:
-            self.is_stopped = True
-            if self.process is not None:
-                self.process.kill()
-
-    def close(self) -> None:
-        """End the child and release its pipes."""
-        with self.lock:
-            process, self.process = self.process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
-
-    def start(self) -> "subprocess.Popen[str]":
-        """The child, started if there is none; raises what keeps it from starting."""
-        if self.process is not None:
-            return self.process
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-        with self.lock:
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
-                self.program, stdin=pipe, stdout=pipe, stderr=nothing, text=True, env=environment
-            )
-            if self.is_stopped:
-                self.process.kill()
-        greeting = _exchange(self.process, None)
-        if greeting.strip() != GREETING and not self.is_stopped:
-            raise RuntimeError(
-                f"the process that checks files does not start; to see why, run `{' '.join(self.program)}`"
-            )
-        return self.process
-
-
-def _exchange(process: "subprocess.Popen[str]", line: str | None) -> str:
-    """Send a line, if any, and receive one; the reply is empty if the child has ended."""
-    assert process.stdin is not None  # noqa: S101
-    assert process.stdout is not None  # noqa: S101
-    try:
-        if line is not None:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-        return process.stdout.readline()
-    except OSError:
-        return ""
+        try:
+            answer = self.answer(request, seconds=self.seconds_per_file + _size(request["path"]) / BYTES_PER_SECOND)
+        except ChildEndedError as ended:
+            return _for_each_segment(request, "decoder stalled" if ended.is_stalled else "decoder crashed", str(ended))
+        return [from_json(found) for found in parsed_json(answer)]
 
 
 def _size(path: str) -> int:

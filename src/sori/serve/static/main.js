@@ -1,0 +1,52 @@
+// The frame of the page: navigation between views, each of which is a module with a function `show(root, about)`.
+// `show` fills an empty element and returns a function that ends the view, or nothing.
+
+import { getJson } from "./api.js";
+import { element, text } from "./elements.js";
+
+const TITLES = { transcribe: "Transcribe", label: "Label", train: "Train" };
+let end = null;
+
+async function open(name, about) {
+  const root = document.getElementById("view");
+  for (const link of document.querySelectorAll("#views a")) {
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  end?.();
+  end = null;
+  const module = await import(`./${name}.js`);
+  root.replaceChildren();
+  document.title = `${TITLES[name]} – sori`;
+  end = (await module.show(root, about)) ?? null;
+}
+
+function chosen(about) {
+  const name = location.hash.slice(1).split("/")[0];
+  return about.views.includes(name) ? name : about.views[0];
+}
+
+async function start() {
+  let about;
+  try {
+    about = await getJson("/api/about");
+  } catch (error) {
+    const words = `The server does not answer: ${error.message}`;
+    document.getElementById("view").append(element("p", { class: "error", role: "alert" }, words));
+    return;
+  }
+  text(document.getElementById("model"), about.model ? `Recogniser: ${about.model}` : "");
+  const links = about.views.map((name) =>
+    element("li", {}, element("a", { href: `#${name}`, "data-view": name }, TITLES[name])),
+  );
+  document.getElementById("views").append(...(links.length > 1 ? links : []));
+  let current = chosen(about);
+  window.addEventListener("hashchange", () => {
+    if (location.hash === "#view" || chosen(about) === current) return;
+    current = chosen(about);
+    open(current, about);
+  });
+  await open(current, about);
+}
+
+start();
