@@ -129,7 +129,7 @@ def test_thirty_thousand_utterances():
         speakers=[f"s{n % 60}" for n in range(30_000)],
         budget=600.0,
     )
-    assert time.process_time() - begun < 60  # 6 s on one core of a server
+    assert time.process_time() - begun < 60  # 14 s on one core of a server
     assert 60 < len(found) < 300
     assert len(set(found)) == len(found)
 
