@@ -18,7 +18,8 @@ from pathlib import Path
 
 FAULT = re.compile(
     r"\bFAULT\b|Traceback \(most recent call last\)|TRACEBACK|Segmentation fault|core dumped|\bexit 13[49]\b"
-    r"|\bThis is a fault of sori\b|\bexit 70\b|ModuleNotFoundError|ImportError|Command terminated by signal"
+    r"|\bThis is a fault of sori\b|\bexit 70\b|\(70\)|\bHANGS\b|ModuleNotFoundError|ImportError"
+    r"|Command terminated by signal"
 )
 """Lines that tell of a fault; failed imports tell that the script itself is out of date."""
 
