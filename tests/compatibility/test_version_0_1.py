@@ -52,16 +52,26 @@ def old(tmp_path_factory) -> Path:
     return root
 
 
-def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], made_with: dict[str, str]) -> None:
-    """Equal bits where the fixture was made with this torch on such a processor, else equal within rounding."""
+def same(
+    found: dict[str, torch.Tensor],
+    expected: dict[str, torch.Tensor],
+    before: dict[str, torch.Tensor],
+    made_with: dict[str, str],
+) -> None:
+    """Equal bits where the fixture was made with this torch on such a processor, else equal within rounding.
+
+    Processors that compute in bfloat16 round differently from those that emulate it. So all weights together must be
+    much nearer to the expected ones than those are to the weights before the last two updates.
+    """
     assert found.keys() == expected.keys()
     here = {"torch": torch.__version__, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
-    is_bitwise = all(made_with[name] == value for name, value in here.items())
-    for name, tensor in expected.items():
-        if is_bitwise:
+    if all(made_with[name] == value for name, value in here.items()):
+        for name, tensor in expected.items():
             assert torch.equal(found[name], tensor), name
-        else:
-            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+        return
+    apart = sum(float((found[name] - x).square().sum()) for name, x in expected.items())
+    learnt = sum(float((before[f"system.{name}"] - x).square().sum()) for name, x in expected.items())
+    assert apart < 0.05**2 * learnt
 
 
 def test_the_prepared_folder_is_read(old):
@@ -85,7 +95,8 @@ def test_runs_go_on_to_the_same_weights(old, name, tmp_path):
     assert run.train(Recipe.from_yaml(folder / "recipe.yaml"), into=folder).finished
     assert (folder / "recipe.yaml").read_text(encoding="utf-8") == stored
     expected = load_file(old / "runs" / name / "finished" / "model" / "weights.safetensors")
-    same(store.load(folder).state_dict(), expected, json.loads((old / "made_with.json").read_text()))
+    before = load_file(old / "runs" / name / "halfway" / "checkpoint.safetensors")
+    same(store.load(folder).state_dict(), expected, before, json.loads((old / "made_with.json").read_text()))
 
 
 @pytest.mark.parametrize("name", [*OF_THE_LOOP, "simclr_images", "word2vec"])
