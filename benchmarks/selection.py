@@ -110,7 +110,7 @@ def chosen(args: argparse.Namespace, arm: str, seed: int, minutes: float) -> set
         more = sori.select(pool, minutes=minutes / 2, model=first, seed=seed, transcribed=before)
         return {*before, *(one.utterance.id for one in more)}
     model = args.init if arm == "units_10" else None
-    return {one.utterance.id for one in sori.select(pool, minutes=minutes, model=model, seed=seed)}
+    return {one.utterance.id for one in sori.select(pool, minutes=minutes, by="sounds", model=model, seed=seed)}
 
 
 def keep(folder: Path, rows: list[tuple[Utterance, AudioInfo]]) -> None:

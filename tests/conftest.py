@@ -22,6 +22,12 @@ TONE_SECONDS, GAP_SECONDS, PAUSE_SECONDS = 0.1, 0.02, 0.1
 VOICES = ("anna", "ben", "carl", "dora")
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that tests start; background jobs of a shell inherit that it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name tests of bytes by the argument: compressed bytes hold a time, and two workers would disagree."""
     return argname if isinstance(val, bytes) else None

@@ -42,8 +42,8 @@ def seconds(found):
 
 
 def test_the_chosen_are_new_short_enough_varied_and_the_same_again(open_tones):
-    found = select(open_tones, minutes=0.5)
-    assert found == sori.select(open_tones, minutes=0.5)
+    found = select(open_tones, minutes=0.5, by="sounds")
+    assert found == sori.select(open_tones, minutes=0.5, by="sounds")
     assert 20 <= seconds(found) <= 30
     assert {one.utterance.split for one in found} == {"train"}
     assert {one.utterance.speaker for one in found} == {"anna", "ben"}
@@ -53,9 +53,25 @@ def test_the_chosen_are_new_short_enough_varied_and_the_same_again(open_tones):
     assert all(one.confidence is None for one in found)
 
 
+def test_by_chance_the_seed_decides_and_suitable_utterances_are_taken(open_tones):
+    found = select(open_tones, minutes=0.5)
+    assert found == select(open_tones, minutes=0.5, by="chance")
+    assert 20 <= seconds(found) <= 30
+    assert {one.utterance.split for one in found} == {"train"}
+    assert len(set(ids(found))) == len(found)
+    assert {one.why for one in found} == {"by chance"}
+    assert ids(found) != ids(select(open_tones, minutes=0.5, seed=1))
+    assert not set(ids(found)) & set(ids(select(open_tones, minutes=0.5, left_out=ids(found))))
+
+
+def test_no_model_is_used_for_a_choice_by_chance(open_tones, encoder_run):
+    with pytest.raises(ValueError, match="expected no model"):
+        select(open_tones, by="chance", model=encoder_run)
+
+
 def test_what_is_transcribed_or_left_out_is_not_chosen_again(open_tones):
-    first = ids(select(open_tones, minutes=0.5))
-    second = ids(select(open_tones, minutes=0.5, transcribed=first[:3], left_out=first[3:4]))
+    first = ids(select(open_tones, minutes=0.5, by="sounds"))
+    second = ids(select(open_tones, minutes=0.5, by="sounds", transcribed=first[:3], left_out=first[3:4]))
     assert not set(first[:4]) & set(second)
     assert second
 
@@ -116,10 +132,10 @@ def test_recordings_that_cannot_be_read_cost_only_themselves(open_tones, tmp_pat
     gone = next(n for n, (u, _) in enumerate(rows) if u.split == "train")
     rows[gone] = (rows[gone][0]._replace(path=str(tmp_path / "gone.wav")), rows[gone][1])
     write_manifest(tmp_path, rows)
-    found = select(tmp_path, minutes=30.0)
+    found = select(tmp_path, minutes=30.0, by="sounds")
     assert rows[gone][0].id not in ids(found)
     assert len(found) > 30
-    assert "gone.wav" in caplog.text
+    assert f"{rows[gone][0].id} is left out: no such file" in caplog.text
 
 
 def test_clean_utterances_of_two_to_ten_seconds_are_preferred(tmp_path):
@@ -135,7 +151,7 @@ def test_clean_utterances_of_two_to_ten_seconds_are_preferred(tmp_path):
     prepare(recordings, prepared, num_workers=1)
     flagged = (prepared / "flagged.jsonl").read_text()
     assert json.loads(flagged)["warning"] == "some clipping"
-    few, many = (ids(select(prepared, minutes=minutes)) for minutes in (0.2, 2.0))
+    few, many = (ids(select(prepared, minutes=minutes, by="sounds")) for minutes in (0.2, 2.0))
     assert few
     assert all(name >= "a04" and name != "b" for name in few)
     assert len(many) == 13
@@ -159,14 +175,14 @@ def test_a_copy_at_another_level_is_a_near_duplicate(tmp_path):
         if number == 3:
             soundfile.write(tmp_path / "in" / "copy.wav", 0.5 * waveform, 16_000)
     prepare(tmp_path / "in", tmp_path / "prepared", num_workers=1)
-    found = ids(select(tmp_path / "prepared", minutes=5.0))
+    found = ids(select(tmp_path / "prepared", minutes=5.0, by="sounds"))
     assert len(found) == 8
     assert len({"3", "copy"} & set(found)) == 1
 
 
 def test_large_corpora_are_sampled_with_all_speakers(open_tones, caplog):
     caplog.set_level("INFO")
-    found = select(open_tones, minutes=10.0, most_hours=20 / 3600)
+    found = select(open_tones, minutes=10.0, by="sounds", most_hours=20 / 3600)
     assert 10 <= seconds(found) <= 20
     assert {one.utterance.speaker for one in found} == {"anna", "ben"}
     assert "at random" in caplog.text
@@ -232,7 +248,7 @@ SPANS = {}
 
 @pytest.mark.parametrize(("form", "fill"), [("eaf", fill_eaf), ("TextGrid", fill_textgrid)])
 def test_filled_annotations_are_read_back(session, form, fill):
-    found = select(session / "prepared", minutes=0.7)
+    found = select(session / "prepared", minutes=0.7, by="sounds")
     recordings = session / "recordings"
     files = write_templates(found, recordings, form)
     assert sorted(file.relative_to(recordings).as_posix() for file in files) == [

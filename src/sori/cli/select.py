@@ -12,6 +12,7 @@ from sori.inference import selection, selection_files
 def select(
     *data: Path,
     minutes: float = 10.0,
+    by: selection.By | None = None,
     model: str | None = None,
     into: Path | None = None,
     form: Annotated[Literal["table", "eaf", "TextGrid"], Parameter(name="--format")] = "table",
@@ -20,15 +21,17 @@ def select(
     seed: int = 0,
     hours: float = selection.MOST_HOURS,
 ) -> None:
-    """Choose the utterances to transcribe next: varied sounds, all speakers, and where a recogniser is least confident.
+    """Choose the utterances to transcribe next: by chance, for varied sounds, or where a recogniser is unsure.
 
     Utterances with a transcript, and splits that are held out for evaluation, are left out.
 
     Args:
         data: Prepared folders.
         minutes: Maximum length of the chosen utterances together, in minutes.
+        by: `chance`: at random among suitable utterances; `sounds`: so that sounds and speakers are covered. By
+            default, chance without a model, and sounds with one.
         model: Encoder, whose discrete units then stand for sounds, or recogniser, which then prefers what it is least
-            confident of. By default, sounds are clusters of MFCC.
+            confident of. Without one, sounds are clusters of MFCC.
         into: File of the table, or folder of the annotation files. By default, the table is printed.
         form: table: id, path, start, end, speaker, text (to fill in), why. eaf (ELAN) or TextGrid (Praat): annotation
             files with empty segments. `sori prepare` reads all of them when they are filled in.
@@ -44,7 +47,7 @@ def select(
     done = () if transcribed is None else selection.read_ids(transcribed)
     skipped = () if left_out is None else selection.read_ids(left_out, "id")
     found = selection.select(
-        data, minutes=minutes, model=model, seed=seed, transcribed=done, left_out=skipped, most_hours=hours
+        data, minutes=minutes, by=by, model=model, seed=seed, transcribed=done, left_out=skipped, most_hours=hours
     )
     seconds = sum(one.utterance.duration_seconds for one in found)
     speakers = {one.utterance.speaker for one in found if one.utterance.speaker is not None}

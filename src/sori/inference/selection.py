@@ -1,14 +1,15 @@
 """Choose which utterances to transcribe next (`sori select`).
 
-Without a recogniser, the chosen utterances cover the sounds and the speakers of the corpus (`coverage.py`). With one,
-those of which it is least confident are preferred, in balance with what they add to the transcribed ones. Utterances
-that are transcribed, or held out for evaluation, are not candidates.
+Without a model, utterances are chosen by chance among the suitable ones, or so that they cover the sounds and the
+speakers of the corpus (`coverage.py`). With a recogniser, those of which it is least confident are preferred, in
+balance with what they add to the transcribed ones. Utterances that are transcribed, or held out for evaluation, are not
+candidates.
 """
 
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ _LEAST_POOL = 1.5
 """There must be this many times the requested length of preferred utterances; otherwise others are candidates too."""
 MOST_HOURS = 20.0
 Row = TypeVar("Row")
+By = Literal["chance", "sounds"]
 
 
 class Selected(NamedTuple):
@@ -67,6 +69,7 @@ def select(
     data: str | Path | Sequence[str | Path],
     *,
     minutes: float = 10.0,
+    by: By | None = None,
     model: str | Path | None = None,
     seed: int = 0,
     transcribed: Collection[str] = (),
@@ -78,20 +81,28 @@ def select(
     Args:
         data: prepared folder or folders.
         minutes: maximum length of all chosen utterances together.
+        by: `chance`: at random; `sounds`: so that sounds and speakers are covered. None: `sounds` with a model, else
+            `chance`, which gave better recognisers (`docs/select.md`).
         model: an encoder with a quantiser, whose units stand for sounds, or a recogniser, whose uncertainty then
             counts as well; None: the sounds are clusters of MFCC.
-        seed: seed of the clusters and of the sample; the result depends only on the arguments and the recordings.
+        seed: seed of the choice by chance, of the clusters and of the sample; the result depends only on the arguments
+            and the recordings.
         transcribed: ids of utterances that have been transcribed since the folders were prepared.
         left_out: ids of utterances that are not candidates for another reason.
         most_hours: maximum amount of audio that is processed; of larger corpora, a random sample with all speakers.
 
     Raises:
-        ValueError: nothing is left to transcribe, minutes are not positive, or the model is of another kind.
+        ValueError: nothing is left to transcribe, minutes are not positive, the model is of another kind, or there is
+            one for a choice by chance.
     """
     if not 0 < minutes < float("inf") or not most_hours > 0:
         raise ValueError(f"expected minutes and hours above 0, got {minutes} minutes of {most_hours} hours")
+    if by == "chance" and model is not None:
+        raise ValueError(f"expected no model for a choice by chance, got {model}; leave one of the two out")
     folders = [Path(folder) for folder in folders_of(data)]
     pool = _pool(folders, set(transcribed), set(left_out), minutes=minutes, most_hours=most_hours, seed=seed)
+    if model is None and by != "sounds":
+        return _by_chance(pool.candidates, minutes=minutes, seed=seed)
     system = None if model is None else store.load(model).to(distributed.device()).eval()
     fit = calibrated(system, model) if isinstance(system, Ctc) and model is not None else None
     return _choose(pool, system, fit, model, minutes=minutes, seed=seed)
@@ -111,6 +122,16 @@ def read_ids(table: Path, column: str = "text") -> list[str]:
     if missing := [name for name in ("id", column) if rows and name not in rows[0]]:
         raise ValueError(f"{table}: expected the columns id and {column}, got no {missing[0]}; likely another table")
     return [row["id"] for row in rows if row[column].strip()]
+
+
+def _by_chance(candidates: Sequence[Utterance], *, minutes: float, seed: int) -> list[Selected]:
+    """Return candidates in a random order, without those for which no time is left."""
+    left, found = 60 * minutes, list[Selected]()
+    for row in np.random.default_rng(derive(seed, "chance")).permutation(len(candidates)).tolist():
+        if candidates[row].duration_seconds <= left:
+            left -= candidates[row].duration_seconds
+            found.append(Selected(candidates[row], "by chance", None))
+    return found
 
 
 def _choose(

@@ -29,7 +29,7 @@ class LabelQueue:
     Args:
         project: the project.
         store: its transcripts.
-        model: recogniser or encoder that helps to choose; None: clusters of MFCC.
+        model: recogniser or encoder that helps to choose; None: they are chosen by chance.
     """
 
     def __init__(self, project: Project, store: LabelStore, *, model: Path | None) -> None:
