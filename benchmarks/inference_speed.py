@@ -111,12 +111,15 @@ def folder(model: Path, files: Path, pairs: int) -> dict[str, Any]:
     for name in ("float32", "bfloat16") if has_bfloat16(torch.device("cpu")) else ("float32",):
         loaded = sori.load(model)
         set_precision(loaded, name)
+        cores = torch.get_num_threads()
         times: dict[int, list[float]] = {1: [], num_at_a_time(loaded): []}
         for _ in range(pairs):
             for threads, column in times.items():
+                torch.set_num_threads(1)
                 column.append(
                     seconds(lambda n=threads, m=loaded: list(transcribe_files(m, paths, decoder=None, num_threads=n)))
                 )
+        torch.set_num_threads(cores)
         result[name] = {f"{n} at a time": round(statistics.median(column), 2) for n, column in times.items()}
         one, several = times.values()
         result[name]["ratio"] = round(statistics.median(a / b for a, b in zip(one, several, strict=True)), 2)
