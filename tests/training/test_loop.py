@@ -107,7 +107,8 @@ def test_sigterm_saves_and_the_continued_run_is_bit_identical(toy, tmp_path, mon
         interrupted(toy, patch, 17, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert not toy.run(tmp_path).finished
     assert signal.getsignal(signal.SIGTERM) is before
-    assert 14 <= checkpoint_module.load(tmp_path / "checkpoint.safetensors").state["step"] <= 18
+    step = checkpoint_module.load(tmp_path / "checkpoint.safetensors").state["step"]
+    assert 14 <= step < 40  # update 17, or a few later: the signal comes from a thread that reads data
     again = toy.run(tmp_path)
     assert again.finished
     assert_equal(weights(whole[0]), weights(again))

@@ -37,8 +37,8 @@ COMMANDS = (
     (
         "select:select",
         (
-            "Choose the utterances to transcribe next: varied sounds, all speakers, and where a recogniser is least "
-            "confident.\n\nUtterances with a transcript, and splits that are held out for evaluation, are left out."
+            "Choose the utterances to transcribe next: by chance, for varied sounds, or where a recogniser is unsure."
+            "\n\nUtterances with a transcript, and splits that are held out for evaluation, are left out."
         ),
     ),
     ("train:train", "Pre-train or fine-tune a model; the same command continues an interrupted run."),
