@@ -5,11 +5,10 @@ speakers if those are known. Sources: see `transcript_formats.py`.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
-from xml.etree import ElementTree as ET
 
+from sori.decoding.elan import Annotation, Tier, eaf
 from sori.decoding.transcript_formats import legal_text
 
 TemplateFormat = Literal["eaf", "TextGrid"]
@@ -45,55 +44,28 @@ def template(recording: Path, duration: float, segments: Sequence[Segment], to: 
     return _eaf(recording, tiers) if to == "eaf" else _textgrid(duration, tiers)
 
 
-class _Span(NamedTuple):
-    start: int
-    """Milliseconds."""
-    end: int
-    text: str
+_Tiers = list[tuple[str | None, list[Annotation]]]
 
 
-_Tiers = list[tuple[str | None, list[_Span]]]
-
-
-def _apart(segments: Sequence[Segment]) -> list[_Span]:
+def _apart(segments: Sequence[Segment]) -> list[Annotation]:
     """Return segments in milliseconds; one that begins before the end of another by rounding begins at it."""
-    spans, free = list[_Span](), 0
+    spans, free = list[Annotation](), 0
     for one in segments:
         start = max(free, round(one.start * 1000))
         free = max(start + 1, round(one.end * 1000))
-        spans.append(_Span(start, free, legal_text(one.text)))
+        spans.append(Annotation(start, free, legal_text(one.text)))
     return spans
 
 
 def _eaf(recording: Path, tiers: _Tiers) -> str:
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    root = ET.Element("ANNOTATION_DOCUMENT", AUTHOR="sori", DATE=date, FORMAT="3.0", VERSION="3.0")
-    root.set("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance")
-    root.set("xsi:noNamespaceSchemaLocation", "http://www.mpi.nl/tools/elan/EAFv3.0.xsd")
-    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    mime = "audio/x-wav" if recording.suffix.lower() == ".wav" else "audio/*"
-    media = {"MEDIA_URL": recording.absolute().as_uri(), "MIME_TYPE": mime}
-    ET.SubElement(header, "MEDIA_DESCRIPTOR", media | {"RELATIVE_MEDIA_URL": f"./{recording.name}"})
-    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(sum(len(spans) for _, spans in tiers))
-    order = ET.SubElement(root, "TIME_ORDER")
-    slots: list[tuple[int, str]] = []
-    for speaker, spans in tiers:
-        name = TIER if speaker is None else f"{TIER}@{legal_text(speaker)}"
-        about = {"LINGUISTIC_TYPE_REF": TIER, "TIER_ID": name}
-        tier = ET.SubElement(root, "TIER", about if speaker is None else about | {"PARTICIPANT": legal_text(speaker)})
-        for span in spans:
-            number = len(slots) // 2 + 1
-            pair = {"TIME_SLOT_REF1": f"ts{2 * number - 1}", "TIME_SLOT_REF2": f"ts{2 * number}"}
-            slots += [(span.start, pair["TIME_SLOT_REF1"]), (span.end, pair["TIME_SLOT_REF2"])]
-            annotation = ET.SubElement(tier, "ANNOTATION")
-            annotation = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}", **pair})
-            ET.SubElement(annotation, "ANNOTATION_VALUE").text = span.text
-    for time, slot in sorted(slots):
-        ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(time))
-    kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": TIER, "TIME_ALIGNABLE": "true"}
-    ET.SubElement(root, "LINGUISTIC_TYPE", kind)
-    ET.indent(root, "    ")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+    named = [
+        Tier(TIER, TIER, spans)
+        if speaker is None
+        else Tier(f"{TIER}@{legal_text(speaker)}", TIER, spans, speaker=legal_text(speaker))
+        for speaker, spans in tiers
+    ]
+    media = {"MEDIA_URL": recording.absolute().as_uri(), "RELATIVE_MEDIA_URL": f"./{recording.name}"}
+    return eaf(named, media)
 
 
 def _textgrid(duration: float, tiers: _Tiers) -> str:
@@ -102,12 +74,12 @@ def _textgrid(duration: float, tiers: _Tiers) -> str:
     rows += ["tiers? <exists> ", f"size = {len(tiers)} ", "item []: "]
     for number, (speaker, spans) in enumerate(tiers, 1):
         name = TIER if speaker is None else f"{legal_text(speaker)} - {TIER}"
-        intervals, free = list[_Span](), 0
+        intervals, free = list[Annotation](), 0
         for span in spans:
-            intervals += [_Span(free, span.start, "")] if span.start > free else []
+            intervals += [Annotation(free, span.start, "")] if span.start > free else []
             intervals.append(span)
             free = span.end
-        intervals += [_Span(free, last, "")] if free < last else []
+        intervals += [Annotation(free, last, "")] if free < last else []
         rows += [f"    item [{number}]:", '        class = "IntervalTier" ', f'        name = "{_doubled(name)}" ']
         rows += ["        xmin = 0 ", f"        xmax = {last / 1000:.3f} "]
         rows.append(f"        intervals: size = {len(intervals)} ")

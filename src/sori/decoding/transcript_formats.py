@@ -4,8 +4,8 @@ All formats use the same times: whole milliseconds from 0 to the duration. Every
 earlier than the previous word ends, and ends within the recording, so rounding never causes negative times, empty words
 or overlaps. The output ends with a line break and is to be encoded as UTF-8.
 
-Sources: WebVTT, W3C candidate recommendation 2019; TextGrid, the Praat manual, "TextGrid file formats"; EAF, Max Planck
-Institute, "ELAN Annotation Format", schema 3.0 (2016); CTM, NIST SCTK, doc/infmts.htm. SubRip has no specification.
+Sources: WebVTT, W3C candidate recommendation 2019; TextGrid, the Praat manual, "TextGrid file formats"; EAF, see
+`elan.py`; CTM, NIST SCTK, doc/infmts.htm. SubRip has no specification.
 """
 
 import itertools
@@ -13,12 +13,11 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, get_args
 from unicodedata import east_asian_width
-from xml.etree import ElementTree as ET
 
+from sori.decoding.elan import Annotation, Tier, eaf
 from sori.decoding.greedy import Character, Word
 from sori.text.vocabulary import graphemes
 
@@ -346,37 +345,9 @@ def _labels(timed: list[_Timed]) -> str:
 
 
 def _eaf(timed: list[_Timed], name: str) -> str:
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    root = ET.Element("ANNOTATION_DOCUMENT", AUTHOR="sori", DATE=date, FORMAT="3.0", VERSION="3.0")
-    root.set("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance")
-    root.set("xsi:noNamespaceSchemaLocation", "http://www.mpi.nl/tools/elan/EAFv3.0.xsd")
-    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    mime = "audio/x-wav" if name.lower().endswith(".wav") else "audio/*"
-    media = {"MEDIA_URL": f"file:./{name}", "MIME_TYPE": mime, "RELATIVE_MEDIA_URL": f"./{name}"}
-    if name:
-        ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
-    spans = _utterances(timed)
-    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(spans) + len(timed))
-    order = ET.SubElement(root, "TIME_ORDER")
-    slots: list[tuple[int, str]] = []
-    for tier, parent, rows in (("utterances", {}, spans), ("words", {"PARENT_REF": "utterances"}, timed)):
-        element = ET.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": tier, **parent, "TIER_ID": tier})
-        for row in rows:
-            number = len(slots) // 2 + 1
-            pair = {"TIME_SLOT_REF1": f"ts{2 * number - 1}", "TIME_SLOT_REF2": f"ts{2 * number}"}
-            slots += [(row.start, pair["TIME_SLOT_REF1"]), (row.end, pair["TIME_SLOT_REF2"])]
-            annotation = ET.SubElement(element, "ANNOTATION")
-            annotation = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}", **pair})
-            ET.SubElement(annotation, "ANNOTATION_VALUE").text = row.text
-    for time, slot in sorted(slots, key=lambda pair: pair[0]):
-        ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(time))
-    within = "Time alignable annotations within the parent annotation's time interval, gaps are allowed"
-    for tier, constraint in (("utterances", {}), ("words", {"CONSTRAINTS": "Included_In"})):
-        kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": tier, "TIME_ALIGNABLE": "true"}
-        ET.SubElement(root, "LINGUISTIC_TYPE", constraint | kind)
-    ET.SubElement(root, "CONSTRAINT", DESCRIPTION=within, STEREOTYPE="Included_In")
-    ET.indent(root, "    ")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+    spans, words = ([Annotation(row.start, row.end, row.text) for row in rows] for rows in (_utterances(timed), timed))
+    tiers = [Tier("utterances", "utterances", spans), Tier("words", "words", words, parent="utterances")]
+    return eaf(tiers, {"MEDIA_URL": f"file:./{name}", "RELATIVE_MEDIA_URL": f"./{name}"} if name else None)
 
 
 def _ctm(timed: list[_Timed], name: str) -> str:
