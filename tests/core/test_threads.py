@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 import pytest
@@ -32,6 +33,8 @@ def test_each_thread_computes_with_one_core_and_the_caller_keeps_its_own():
         found = set(map_in_threads(lambda _: torch.get_num_threads(), range(8), num_threads=2))
         assert found == {1}
         assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)
 
