@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from tests.serve.chromium import in_browser, launched, opened
+from tests.serve.page_checks import CONTRAST
 from tests.serve.projects import finished_round, ordered, project_server, untranscribed, wait_for
 
 from sori.data.manifest import read_manifest
@@ -174,6 +175,46 @@ def test_two_windows_get_different_utterances(browser, project):
         other = found.page.context.new_page()
         other.goto(f"{server.url}/#label")
         assert shown(found.page) != shown(other)
+
+
+def test_a_view_that_is_left_before_it_has_loaded_does_not_react_to_keys(browser, project):
+    count = """for (const [name, step] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+        const original = document[name];
+        document[name] = function (kind, ...rest) {
+            if (kind === "keydown") window.keydowns = (window.keydowns ?? 0) + step;
+            return original.call(this, kind, ...rest);
+        };
+    }"""
+    with project_server(project) as server, opened(browser, server, fragment="#train") as found:
+        page = found.page
+        page.add_init_script(count)
+        page.reload()
+        page.locator(".train-choices").wait_for()
+        page.route("**/api/labels/next", lambda route: (page.wait_for_timeout(500), route.continue_()))
+        page.locator("a[data-view=label]").click()
+        wait_for(lambda: page.evaluate("window.keydowns") == 1)
+        page.locator("a[data-view=train]").click()
+        wait_for(lambda: page.evaluate("window.keydowns") == 0)
+        page.locator(".train-choices").wait_for()
+        assert not found.problems
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("view", ["label", "train"])
+def test_texts_have_contrast(browser, project, texts, view, dark):
+    for number, minutes, errors in ((1, 5.0, 32), (2, 10.0, 12)):
+        finished_round(project / "rounds", number, minutes, errors)
+    with project_server(project) as server, opened(browser, server, dark=dark, fragment=f"#{view}") as found:
+        page = found.page
+        if view == "train":
+            page.locator(".chart").first.wait_for()
+        else:
+            httpx.post(f"{server.url}/api/labels/characters", json={"characters": "ŋé"}, timeout=60)
+            type_next(page, texts)
+            page.locator("summary").first.click()
+            page.keyboard.press("Alt+l")
+            page.evaluate("document.querySelector('.label-card .error').textContent = 'a problem'")
+        assert page.evaluate(CONTRAST) == []
 
 
 @pytest.mark.parametrize("view", ["label", "train"])

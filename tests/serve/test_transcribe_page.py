@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 from tests.serve.chromium import in_browser, launched, opened
+from tests.serve.page_checks import CONTRAST, UNLABELLED
+from tests.serve.projects import project_server, untranscribed
 
 pytestmark = in_browser
 
@@ -170,6 +172,25 @@ def test_record_with_the_microphone(browser, server):
         assert is_clean(found), (found.foreign(), found.problems)
 
 
+def test_a_recording_is_kept_when_its_view_is_left(browser, recogniser, prepared_tones, tmp_path):
+    untranscribed(prepared_tones, tmp_path / "project" / "prepared")
+    with project_server(tmp_path / "project") as server, opened(browser, server, fragment="#train") as found:
+        server.service.recogniser = recogniser
+        page = found.page
+        page.locator("a[data-view=transcribe]").click()
+        page.locator("#record").click()
+        page.locator(".live:not([hidden])").wait_for()
+        page.wait_for_timeout(2500)
+        with page.expect_response(lambda answer: "/api/recordings?name=Recording" in answer.url):
+            page.locator("a[data-view=train]").click()
+        page.locator(".train-choices").wait_for()
+        page.wait_for_timeout(300)
+        page.locator("a[data-view=transcribe]").click()
+        page.locator(".word").first.wait_for()
+        assert page.locator(".detail h2").text_content().startswith("Recording ")
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
 def test_what_is_no_sound_is_shown_with_the_reason_and_a_folder_leaves_out_other_files(
     browser, server, tmp_path, speech
 ):
@@ -186,39 +207,6 @@ def test_what_is_no_sound_is_shown_with_the_reason_and_a_folder_leaves_out_other
         page.locator(".word").first.wait_for()
         assert page.locator("#notice").text_content() == "1 recording added. 1 other file is left out."
         assert is_clean(found), (found.foreign(), found.problems)
-
-
-CONTRAST = """() => {
-  const number = (text) => text.match(/[\\d.]+/g).map(Number);
-  const over = (top, below) => {
-    const alpha = top.length > 3 ? top[3] : 1;
-    return [0, 1, 2].map((index) => top[index] * alpha + below[index] * (1 - alpha));
-  };
-  const light = (colour) => {
-    const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-    const [r, g, b] = colour.map((part) => linear(part / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const found = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-    const other = node.disabled || node.closest(".visually-hidden, .skip, noscript, option");
-    if (!own || other || !node.checkVisibility()) continue;
-    const behind = [];
-    for (let at = node; at; at = at.parentElement) behind.unshift(number(getComputedStyle(at).backgroundColor));
-    const back = behind.reduce((below, top) => over(top, below), [255, 255, 255]);
-    const front = over(number(getComputedStyle(node).color), back);
-    const [high, low] = [light(front), light(back)].sort((one, other) => other - one);
-    const ratio = (high + 0.05) / (low + 0.05);
-    const name = `${node.className || node.tagName} ${node.textContent.slice(0, 20)}`;
-    if (ratio < 4.5) found.push(`${name}: ${ratio.toFixed(2)}`);
-  }
-  return found;
-}"""
-UNLABELLED = """() => [...document.querySelectorAll("button, input, select, a, progress, meter, [role=slider]")]
-  .filter((node) => node.checkVisibility())
-  .filter((node) => !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels?.length))
-  .map((node) => node.outerHTML)"""
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -294,7 +294,7 @@ class LabelView {
     this.card.hidden = true;
     this.empty.hidden = false;
     const words = found.failure ?? (found.is_choosing
-      ? "Choosing the utterances that are worth most: varied sounds, all speakers. This takes a moment…"
+      ? "Choosing the next utterances. This takes a moment…"
       : "No utterance is left: all are transcribed, skipped, or open in another window.");
     this.empty.replaceChildren(element("p", { role: "status" }, words));
     clearTimeout(this.waiting);

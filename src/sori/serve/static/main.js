@@ -6,8 +6,11 @@ import { element, text } from "./elements.js";
 
 const TITLES = { transcribe: "Transcribe", label: "Label", train: "Train" };
 let end = null;
+let opened = 0;
 
 async function open(name, about) {
+  opened += 1;
+  const turn = opened;
   const root = document.getElementById("view");
   for (const link of document.querySelectorAll("#views a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
@@ -16,9 +19,13 @@ async function open(name, about) {
   end?.();
   end = null;
   const module = await import(`./${name}.js`);
+  if (turn !== opened) return;
   root.replaceChildren();
   document.title = `${TITLES[name]} – sori`;
-  end = (await module.show(root, about)) ?? null;
+  const ending = (await module.show(root, about)) ?? null;
+  // Another view was opened while this one waited for the server: this one must not react to keys any more.
+  if (turn === opened) end = ending;
+  else ending?.();
 }
 
 function chosen(about) {

@@ -61,6 +61,13 @@ export class Recordings {
     return made;
   }
 
+  // Send a recording whose view has been left; it is shown when the view is opened again.
+  async sendUnseen(file) {
+    const one = this.#make({ file, name: file.name, added: Date.now() });
+    const { id } = await this.#send(one);
+    this.#saveNow(Object.assign(one, { id, state: "waiting" }));
+  }
+
   async remove(one) {
     one.isRemoved = true;
     one.abort?.abort();

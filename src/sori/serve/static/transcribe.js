@@ -28,17 +28,22 @@ class TranscribeView {
     this.#build(root);
     this.onHide = () => this.recordings.flush();
     window.addEventListener("pagehide", this.onHide);
+    this.onLeave = (event) => this.microphone && event.preventDefault(); // the browser asks whether to leave the page
+    window.addEventListener("beforeunload", this.onLeave);
     this.onDrag = (event) => this.#dragged(event);
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) window.addEventListener(kind, this.onDrag);
   }
 
   end() {
     this.onHide();
+    this.hasEnded = true;
     window.removeEventListener("pagehide", this.onHide);
+    window.removeEventListener("beforeunload", this.onLeave);
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) window.removeEventListener(kind, this.onDrag);
     this.detail?.end();
     this.recordings.stop();
-    this.microphone?.stop();
+    // What was recorded is not lost with the view.
+    this.microphone?.stop().then((blob) => this.recordings.sendUnseen(recordingFile(blob)));
   }
 
   #build(root) {
@@ -166,11 +171,10 @@ class TranscribeView {
       const { stop } = this.microphone;
       this.microphone = null;
       this.#showRecording(false);
-      const blob = await stop();
-      const name = `Recording ${new Date().toLocaleString("sv").replaceAll(":", ".")}.wav`;
-      this.#take([new File([blob], name, { type: "audio/wav" })], null, { all: true });
+      this.#take([recordingFile(await stop())], null, { all: true });
       return;
     }
+    this.record.disabled = true; // until the user has given the microphone to the page, or not
     const said = element("p", { class: "said", dir: "auto" });
     const final = element("span");
     const partial = element("span", { class: "soft" });
@@ -180,7 +184,7 @@ class TranscribeView {
     this.live.replaceChildren(element("p", { class: "meter" }, element("span", { class: "dot", "aria-hidden": "true" }), time, level), said);
     const begun = Date.now();
     try {
-      this.microphone = await record({
+      const microphone = await record({
         onLevel: (value) => {
           level.value = Math.min(1, Math.sqrt(value));
           text(time, clock((Date.now() - begun) / 1000));
@@ -191,10 +195,16 @@ class TranscribeView {
         },
         onProblem: (message) => text(partial, message),
       });
+      if (this.hasEnded) {
+        await microphone.stop();
+        return;
+      }
+      this.microphone = microphone;
       this.#showRecording(true);
     } catch (error) {
       text(this.intake.querySelector("#notice"), `The microphone cannot be used: ${error.message}`);
     }
+    this.record.disabled = false;
   }
 
   #showRecording(isOn) {
@@ -203,6 +213,11 @@ class TranscribeView {
     this.record.classList.toggle("recording", isOn);
     announce(isOn ? "Recording" : "Recording ended");
   }
+}
+
+function recordingFile(blob) {
+  const name = `Recording ${new Date().toLocaleString("sv").replaceAll(":", ".")}.wav`;
+  return new File([blob], name, { type: "audio/wav" });
 }
 
 function stateOf(one) {
