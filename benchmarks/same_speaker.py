@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("runs/same_speaker"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--updates", type=int, default=3600, help="of pre-training, 24 s each")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of fine-tuning and of the labels")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of labels and fine-tuning")
     args = parser.parse_args()
     if args.speaker == "kathleen" and args.corpora is None:
         parser.error("--corpora is required for kathleen")
@@ -84,7 +84,9 @@ def folders(args: argparse.Namespace, into: Path) -> tuple[Path, Path]:
         rows = [row for row in read_with_headers(source) if (row[0].text or "").strip()]
         if args.speaker == "kathleen":
             order = np.random.default_rng(0).permutation(len(rows))
-            split = dict.fromkeys(order[:TEST].tolist(), "test") | dict.fromkeys(order[TEST : TEST + DEV].tolist(), "dev")
+            split = dict.fromkeys(order[:TEST].tolist(), "test") | dict.fromkeys(
+                order[TEST : TEST + DEV].tolist(), "dev"
+            )
             rows = [(u._replace(split=split.get(i, "train"), language="eng"), file) for i, (u, file) in enumerate(rows)]
         held_out = {(u.text or "").lower() for u, _ in rows if u.split != "train"}
         keep(

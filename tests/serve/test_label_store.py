@@ -2,11 +2,16 @@
 
 import itertools
 
+import numpy as np
 import pytest
+import soundfile
 from tests.serve.projects import untranscribed
 
 from sori.data.manifest import read_manifest
 from sori.data.preparation.prepare import prepare
+from sori.data.sources.reading import Reading
+from sori.inference.selection import Selected
+from sori.inference.selection_files import table
 from sori.serve.label_store import SKIPPED, TRANSCRIPTS, Label, LabelStore
 from sori.serve.problems import Problem
 
@@ -35,6 +40,25 @@ def test_a_transcript_is_on_the_disk_when_change_returns_and_prepare_reads_it(st
     ]
     assert report is not None
     assert store.seconds_done() == pytest.approx(sum(u.duration_seconds for u in utterances[:5]))
+
+
+def test_the_channel_of_an_utterance_is_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "calls").mkdir()
+    soundfile.write(tmp_path / "calls" / "call.wav", rng.normal(0, 0.1, (3 * 16_000, 2)), 16_000)
+    prepare(tmp_path / "calls", tmp_path / "p", num_workers=1, reading=Reading(channels="separate"))
+    utterances = read_manifest(tmp_path / "p")
+    assert [u.channel for u in utterances] == [0, 1]
+    store = LabelStore(tmp_path, utterances)
+    texts = {u.id: f"words of {u.channel}" for u in utterances}
+    for name, text in texts.items():
+        store.change(name, text=text, skipped=None, version=0)
+    prepare(tmp_path / TRANSCRIPTS, tmp_path / "again", num_workers=1)
+    assert [(u.id, u.text, u.channel) for u in read_manifest(tmp_path / "again")] == [
+        (u.id, texts[u.id], u.channel) for u in utterances
+    ]
+    lines = table([Selected(u, "chosen by chance", 0.0) for u in utterances]).splitlines()
+    assert [line.split("\t")[-1] for line in lines] == ["channel_index", "0", "1"]
 
 
 def test_a_change_from_an_old_version_is_refused_with_both_texts(store, utterances):

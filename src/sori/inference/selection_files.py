@@ -15,11 +15,14 @@ COLUMNS = ("id", "path", "start", "end", "speaker", "text", "why")
 
 def table(selected: Sequence[Selected]) -> str:
     """Return a table of tab-separated columns with an empty column `text`; filled, `sori prepare` reads it."""
-    lines = ["\t".join(COLUMNS)]
+    has_channels = any(one.utterance.channel is not None for one in selected)
+    lines = ["\t".join((*COLUMNS, "channel_index") if has_channels else COLUMNS)]
     for utterance, why, _ in selected:
         end = utterance.start + utterance.num_samples / SAMPLE_RATE
         times = (f"{utterance.start:.4f}", f"{end:.4f}")
         row = (utterance.id, utterance.path, *times, utterance.speaker or "", "", why)
+        if has_channels:
+            row += ("" if utterance.channel is None else str(utterance.channel),)
         lines.append("\t".join(map(one_line, row)))
     return "\n".join(lines) + "\n"
 

@@ -133,7 +133,8 @@ class LabelStore:
         u = self.utterances[name]
         times = (f"{u.start:.4f}", f"{u.start + u.num_samples / SAMPLE_RATE:.4f}")
         values = (name, u.path, *times, u.speaker or "", u.language or "", label.text or "", str(label.version))
-        return dict(zip(COLUMNS, values, strict=True))
+        channel = {} if u.channel is None else {"channel_index": str(u.channel)}
+        return dict(zip(COLUMNS, values, strict=True)) | channel
 
     def _skips(self) -> Rows:
         return {

@@ -137,6 +137,16 @@ def paths_of(table, root=None):
     return [item.path for item in read_table(table, audio_root=root).items]
 
 
+@pytest.mark.parametrize("channel", ["-1", "1.0", "left", "99999", "²"])
+def test_channels_that_are_no_numbers_from_0_are_refused(tmp_path, channel):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    (tmp_path / "t.tsv").write_text(f"audio\tchannel_index\na.wav\t{channel}\n")
+    with pytest.raises(ValueError, match=r"line 2: expected channel_index, a channel numbered from 0"):
+        read_table(tmp_path / "t.tsv")
+    (tmp_path / "t.tsv").write_text("audio\tchannel_index\na.wav\t1\na.wav\t\n")
+    assert [item.channel for item in read_table(tmp_path / "t.tsv").items] == [1, None]
+
+
 def test_recordings_lie_beside_the_table_or_below_the_root_or_are_found_by_name(tmp_path):
     table = tmp_path / "lists/t.csv"
     touch(tmp_path, "lists/a.wav", "sound/sub/b.flac", "sound/deep/er/c.mp3", "sound/cafe\u0301.ogg", "sound/d.wav")

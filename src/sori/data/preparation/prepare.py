@@ -255,7 +255,7 @@ def _by_channel(item: Item, findings: list[Finding]) -> list[tuple[Item, Finding
     if len(findings) == 1:
         return [(item._replace(channel=findings[0].channel), findings[0])]
     pairs = []
-    remark = "transcript not used: it belongs to all channels; give a table with a row for each channel"
+    remark = "transcript not used: it belongs to all channels; give a table with a row for each channel (channel_index)"
     for finding in findings:
         name, speaker = f"{item.id}-ch{finding.channel}", item.speaker and f"{item.speaker}-ch{finding.channel}"
         warnings = (*finding.warnings, remark) if item.text else finding.warnings

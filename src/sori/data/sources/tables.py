@@ -25,8 +25,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "start": ("start", "start_seconds", "start_time", "offset"),
     "end": ("end", "end_seconds", "end_time"),
     "duration": ("duration", "duration_seconds"),
+    "channel": ("channel_index",),  # not "channel", which may be numbered from 1, or the name of a programme
 }
 """Accepted column names of each field, ignoring case; if several are present, the first one is used."""
+_DIGITS = 4
+"""Most digits of the number of a channel."""
 _NAMES = frozenset(name for names in COLUMNS.values() for name in names)
 
 
@@ -125,7 +128,21 @@ def _item(table: Path, number: int, row: dict[str, Any], paths: AudioPaths) -> I
     path = paths.find(audio, f"{table}, line {number}")
     name = _string(row, "id", table, number) or Path(audio).with_suffix("").as_posix()
     speaker, language, split = (_string(row, field, table, number) for field in ("speaker", "language", "split"))
-    return Item(name, str(path), start or 0.0, duration, text, speaker, language, split)
+    channel = _channel(row, table, number)
+    return Item(name, str(path), start or 0.0, duration, text, speaker, language, split, channel=channel)
+
+
+def _channel(row: dict[str, Any], table: Path, number: int) -> int | None:
+    value = row.get("channel")
+    if value in (None, ""):
+        return None
+    written = str(value)
+    if isinstance(value, bool) or not (written.isascii() and written.isdigit() and len(written) <= _DIGITS):
+        raise ValueError(
+            f"{table}, line {number}: expected channel_index, a channel numbered from 0, got {shown(value)}; leave it "
+            "empty for the average of all channels"
+        )
+    return int(written)
 
 
 def _string(row: dict[str, Any], field: str, table: Path, number: int) -> str | None:
