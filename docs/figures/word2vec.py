@@ -74,24 +74,24 @@ def draw(results: dict[str, Any]) -> None:
     rows = results["rows"]
     millions = [row["words"] / 1e6 for row in rows]
     left.set_xscale("log")
-    left.plot(millions, [100 * row["analogies"] for row in rows], "o-", color=style.BLUE)
+    left.plot(millions, [100 * row["analogies"] * row["analogies_known"] for row in rows], "o-", color=style.BLUE)
     left.plot(millions, [100 * row["men"] for row in rows], "s-", color=style.ORANGE)
-    left.text(millions[1], 100 * rows[1]["men"] + 5, "similarity (MEN):\nrank correlation, %", color=style.ORANGE)
-    left.text(millions[-1], 100 * rows[-1]["analogies"] - 7, "analogies, %", color=style.BLUE, ha="right")
+    left.text(0.27, 56, "similarity (MEN):\nrank correlation, %", color=style.ORANGE)
+    left.text(0.27, 6, "analogies, % of all", color=style.BLUE)
     for text in left.texts:
         text.set(fontsize=8.5, va="center")
-    left.set_xticks(millions, [f"{one:.1f}" if one < 10 else f"{one:.0f}" for one in millions])
+    left.set_xticks(millions, [f"{one:.2g}" for one in millions])
     left.minorticks_off()
     left.set(ylim=(0, 68), xlabel="words of text, millions")
     left.grid(axis="y")
     left.set_title("more text")
     words = results["chosen"]
-    image = right.imshow(np.array(results["cosines"]), cmap=style.HEAT, vmin=0, vmax=0.8)
+    image = right.imshow(np.array(results["cosines"]), cmap=style.HEAT, vmin=0, vmax=1)
     right.set_xticks(range(len(words)), words, rotation=90, fontsize=7)
     right.set_yticks(range(len(words)), words, fontsize=7)
     right.spines[:].set_visible(False)
     right.tick_params(length=0)
-    made.colorbar(image, ax=right, shrink=0.8, ticks=[0, 0.4, 0.8])
+    made.colorbar(image, ax=right, shrink=0.8, ticks=[0, 0.5, 1])
     right.set_title("cosine")
     style.save(made, "word2vec")
 
