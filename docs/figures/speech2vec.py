@@ -39,9 +39,7 @@ def _errors(axes: Axes, results: dict[str, Any]) -> None:
     }
     for number, (run, (name, colour)) in enumerate(_RUNS.items()):
         values = [results[run]["error"][start] for start in starts]
-        axes.barh(
-            [place + 0.38 * number - 0.19 for place in range(len(starts))], values, 0.34, color=colour
-        )
+        axes.barh([place + 0.38 * number - 0.19 for place in range(len(starts))], values, 0.34, color=colour)
         axes.text(0.008, 0.38 * number - 0.19, name, color="white", fontsize=8.5, va="center")
     axes.set_yticks(range(len(starts)), starts.values())
     axes.set(xlim=(0, 0.38), xlabel="squared error of neighbours")
