@@ -1,7 +1,7 @@
 """BERT: how well a hidden character is predicted, by the number of visible characters to its left and right.
 
 The experiment trains a small BERT (2 layers of width 96) whose tokens are characters on windows of up to 17 characters
-of presidential addresses (`text-english` in `$SORI_DATA`), 1,500 updates of 64 windows, about a minute on one idle core. In
+of presidential addresses (`text-english` in `$SORI_DATA`), 1,500 updates of 64 windows. In
 4,000 held-out windows of each shape, the middle character is masked.
 """
 
