@@ -13,13 +13,13 @@ from sori.core.shapes import Float, Tensor
 from sori.models.simclr import SimClr
 from sori.nn.speech_views import cut_views
 
-_UPDATES = 200
+_UPDATES = 150
 _EXAMPLES = 12
 
 
 def measure() -> dict[str, Any]:
     """Pre-train a small SimCLR for half a minute and compare the views of twelve utterances."""
-    size = {"system__dim": 128, "system__num_layers": 3, "data__batch_seconds": 81.92}
+    size = {"system__dim": 128, "system__num_layers": 3, "data__batch_seconds": 40.96}
     model, reports = pretrain("simclr_tiny", train__num_steps=_UPDATES, train__log_every=20, **size)
     torch.manual_seed(0)
     untrained = SimClr(model.config).eval()

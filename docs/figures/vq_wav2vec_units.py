@@ -9,7 +9,7 @@ import style
 from pretrain import phones, pretrain, sentence
 from sori.nn.spectral import LogMel, LogMelConfig
 
-_UPDATES = 500
+_UPDATES = 300
 _SETTINGS: dict[str, dict[str, Any]] = {
     "with": {},
     "without": {"system__start_sharpness": 0.0, "system__diversity_weight": 0.0},
