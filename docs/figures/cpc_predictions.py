@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 import style
-from pretrain import phones, pretrain, sentence
+from _pretrain import phones, pretrain, sentence
 from sori.core.shapes import Float, Tensor
 from sori.nn.spectral import LogMel, LogMelConfig
 

@@ -30,9 +30,8 @@ def _bound(information: float, candidates: int, generator: torch.Generator) -> f
     scores = scale * torch.cat([rho * x, torch.full_like(x, -(rho**2) / 2)], dim=1)
     wrong = torch.arange(1, candidates).expand(trials, 1, -1)
     right = torch.zeros(1, 1, dtype=torch.long)
-    return math.log(candidates) - float(info_nce(scores[:, None, None], torch.cat([y, y**2], 2), right, wrong).loss) / (
-        trials
-    )
+    loss = info_nce(scores[:, None, None], torch.cat([y, y**2], dim=2), right, wrong).loss
+    return math.log(candidates) - float(loss) / trials
 
 
 def draw(results: dict[str, Any]) -> None:
@@ -50,7 +49,7 @@ def draw(results: dict[str, Any]) -> None:
     axes.set_xticks(number, [f"{one:,}" for one in number])
     axes.minorticks_off()
     axes.set(xlim=(1.9, 1100), ylim=(0, 7.2), xlabel="N, number of candidates", ylabel="nats")
-    axes.set_title("log N − loss: what the task proves about I(x; c)")
+    axes.set_title("log N \N{MINUS SIGN} loss: what the task proves about I(x; c)")
     style.save(made, "infonce_bound")
 
 

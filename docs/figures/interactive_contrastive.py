@@ -2,7 +2,8 @@
 
     python docs/figures/interactive_contrastive.py
 
-writes `docs/article/interactive/contrastive.html`, which requests nothing. English; Korean with `?lang=ko` or its button.
+writes `docs/article/interactive/contrastive.html`, which requests nothing. It is in English, and in Korean
+with `?lang=ko` or its button.
 """
 
 from pathlib import Path
@@ -40,9 +41,7 @@ def page() -> str:
     """Return the page."""
     situations = "".join(f"<button type=button data-text={name}></button>" for name in _SITUATIONS)
     tiles = "".join(f"<div class=tile><b id={name}></b><span data-text={name}></span></div>" for name in _TILES)
-    style, script = (
-        (_HERE / f"interactive_contrastive.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
-    )
+    style, script = ((_HERE / f"interactive_contrastive.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     body = _BODY.format(situations=situations, tiles=tiles)
     return html_page.page("Contrastive loss", [body], style=style, script=script)
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-import style
-from pretrain import data_folder, pretrain, sentence
 import sori
+import style
+from _pretrain import data_folder, pretrain, sentence
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Tensor
 from sori.models.simclr import SimClr
@@ -66,10 +67,27 @@ def _mel(frames: Float[Tensor, "frame mel"]) -> list[list[float]]:
 
 
 def draw(results: dict[str, Any]) -> None:
-    """Draw."""
-    made, _ = style.figure(5.2)
+    """Draw the two views of the sentence, and the similarities before and after training."""
+    made = Figure(figsize=(style.WIDTH, 5.4), layout="constrained")
+    grid = made.add_gridspec(2, 2, height_ratios=[1, 1.75])
+    for column, name in enumerate(("first", "second")):
+        axes = made.add_subplot(grid[0, column])
+        mel = np.array(results["mel"][name]).T
+        begin = results["starts"][column]
+        extent = (begin, begin + mel.shape[1] / 100, 0, len(mel))
+        axes.imshow(mel, origin="lower", aspect="auto", cmap=style.HEAT, extent=extent, vmin=-2, vmax=3)
+        for gap in np.flatnonzero(results["gaps"][column]):
+            axes.axvspan(begin + gap / 50, begin + (gap + 1) / 50, color=style.CARD, linewidth=0)
+        axes.set_yticks([])
+        axes.set_xlabel("s")
+        axes.set_title(f"{name} view")
+    for column, name in enumerate(("before", "after")):
+        axes = made.add_subplot(grid[1, column])
+        shown = axes.imshow(np.array(results["cosines"][name]), cmap="RdBu_r", vmin=-1, vmax=1)
+        axes.set(xlabel="second view", ylabel="first view", xticks=[], yticks=[])
+        axes.set_title(f"{name} training")
+    made.colorbar(shown, ax=made.axes[2:], label="cosine", shrink=0.8)
     style.save(made, "simclr_views")
-    np.array(results["mel"]["first"])
 
 
 def main() -> None:

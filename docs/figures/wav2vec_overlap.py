@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 import sori
 import style
-from pretrain import data_folder, sentence
+from _pretrain import data_folder, sentence
 from sori.core.shapes import Float, Tensor
 from sori.nn.losses import step_ahead
 from sori.nn.negatives import within_clip
@@ -53,7 +53,10 @@ def draw(results: dict[str, Any]) -> None:
     made, (frames, found) = style.figure(5.4, rows=2, height_ratios=[1.5, 1])
     _draw_frames(frames, np.array(results["waveform"]))
     steps = range(1, _STEPS + 1)
-    for name, colour, marker, place in (("speech", style.BLUE, "o", (1.2, 89)), ("noise", style.ORANGE, "s", (1.2, 36))):
+    for name, colour, marker, place in (
+        ("speech", style.BLUE, "o", (1.2, 89)),
+        ("noise", style.ORANGE, "s", (1.2, 36)),
+    ):
         found.plot(steps, [100 * one for one in results[name]], marker + "-", color=colour)
         found.text(*place, name, color=colour, va="center", fontsize=9)
     found.axhline(100 / 11, color=style.GREY, linestyle=":")
@@ -77,7 +80,7 @@ def _draw_frames(axes: Axes, waveform: np.ndarray) -> None:
         axes.add_patch(
             Rectangle((begin, top - 0.6), *size, facecolor=style.PALE[colour], edgecolor=colour, linewidth=1)
         )
-        label = "t" if number == 2 else f"t {'−' if number < 2 else '+'} {abs(number - 2)}"
+        label = "t" if number == 2 else f"t{number - 2:+d}".replace("-", "\N{MINUS SIGN}")
         axes.text(begin + size[0] / 2, top - 0.33, label, ha="center", va="center", fontsize=8)
     end = (2 * _HOP + _FIELD) / 16
     axes.axvline(end, color=style.GREEN, linestyle="--", linewidth=1)

@@ -91,7 +91,7 @@ def test_loss_and_gradients_are_those_of_the_package(opened, kind, reference):
         assert found["loss"] == pytest.approx(loss, rel=1e-9, abs=1e-12)
         assert found["gradients"] == pytest.approx(gradients, rel=1e-9, abs=1e-9)
         assert opened.locator("#loss").inner_text() == f"{loss:.3f}"
-        shown = [text.replace("−", "-") for text in opened.locator(".signed .number").all_inner_texts()]
+        shown = [text.replace("\N{MINUS SIGN}", "-") for text in opened.locator(".signed .number").all_inner_texts()]
         assert [float(text) for text in shown] == pytest.approx(gradients, abs=0.00501)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import sori
-from sori.recipes import by_name
 from sori.core.shapes import Float, Tensor
+from sori.recipes import by_name
 
 CORPUS = "librispeech-train-clean-100-openings"
 """Folder of `SORI_DATA`: 52 minutes of English, 251 speakers."""
