@@ -12,7 +12,7 @@ import style
 from _pretrain import phones, pretrain, sentence
 from sori.nn.spectral import LogMel, LogMelConfig
 
-_UPDATES = 300
+_UPDATES = 500
 _SETTINGS: dict[str, dict[str, Any]] = {
     "with": {},
     "without": {"system__start_sharpness": 0.0, "system__diversity_weight": 0.0},
