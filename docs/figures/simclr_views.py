@@ -76,8 +76,9 @@ def draw(results: dict[str, Any]) -> None:
         begin = results["starts"][column]
         extent = (begin, begin + mel.shape[1] / 100, 0, len(mel))
         axes.imshow(mel, origin="lower", aspect="auto", cmap=style.HEAT, extent=extent, vmin=-2, vmax=3)
-        for gap in np.flatnonzero(results["gaps"][column]):
-            axes.axvspan(begin + gap / 50, begin + (gap + 1) / 50, color=style.CARD, linewidth=0)
+        edges = np.flatnonzero(np.diff([0, *results["gaps"][column], 0])).reshape(-1, 2)
+        for first, last in edges:
+            axes.axvspan(begin + first / 50, begin + last / 50, color=style.CARD, linewidth=0)
         axes.set_yticks([])
         axes.set_xlabel("s")
         axes.set_title(f"{name} view")

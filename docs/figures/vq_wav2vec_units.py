@@ -12,10 +12,14 @@ import style
 from _pretrain import phones, pretrain, sentence
 from sori.nn.spectral import LogMel, LogMelConfig
 
-_UPDATES = 500
+_UPDATES = 200
 _SETTINGS: dict[str, dict[str, Any]] = {
     "with": {},
-    "without": {"system__start_sharpness": 0.0, "system__diversity_weight": 0.0},
+    "without": {  # the run would stop when the codebook has collapsed
+        "system__start_sharpness": 0.0,
+        "system__diversity_weight": 0.0,
+        "watch__stop_on_collapse": False,
+    },
 }
 
 
@@ -26,7 +30,7 @@ def measure() -> dict[str, Any]:
         model, reports = pretrain(
             "vq_wav2vec_tiny",
             train__num_steps=_UPDATES,
-            train__log_every=20,
+            train__log_every=10,
             system__gumbel_updates=round(0.7 * _UPDATES),
             **changes,
         )
