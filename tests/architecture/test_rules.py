@@ -117,7 +117,7 @@ def test_documents_name_only_definitions_that_exist(path):
 
 @each_document
 def test_links_lead_to_files(path):
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?:|#)([^)#?]+)", path.read_text(encoding="utf-8"))
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing
 
