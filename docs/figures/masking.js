@@ -22,8 +22,8 @@ const TEXTS = {
     unit: (name) => `unit ${name}`,
     yes: 'Right.', no: 'Wrong.',
     howTitle: 'What is computed',
-    how: ['The model is the convolutional <code>tiny</code> of sori (1.9 million parameters), pre-trained for a quarter of an hour on ' +
-      'one core on 7.3 hours of English without transcripts. It has never been given this sentence or this speaker.',
+    how: ['The model is the convolutional <code>tiny</code> of sori (1.9 million parameters), pre-trained for some minutes on ' +
+      'one core on 52 minutes of English audio books without transcripts. This sentence is not in its training data.',
       'A unit is a pair of codebook entries, such as 12·37. Units with similar spectra have similar colours. The candidates are the ' +
       'units of this sentence, each as often as it occurs, as in the contrastive loss with all frames as distractors.',
       'Short masks can be bridged by interpolation. Long ones cannot: in their middle the model can only guess, and its probabilities ' +
@@ -53,8 +53,8 @@ const TEXTS = {
     unit: (name) => name,
     yes: '맞았다.', no: '틀렸다.',
     howTitle: '무엇을 계산했나',
-    how: ['모델은 sori의 합성곱 모델 <code>tiny</code>(매개변수 190만 개)이며, 전사문 없는 영어 음성 7.3시간으로 코어 하나에서 15분가량 사전학습했다. ' +
-      '이 문장도 이 화자도 학습에 쓰이지 않았다.',
+    how: ['모델은 sori의 합성곱 모델 <code>tiny</code>(매개변수 190만 개)이며, 전사문 없는 영어 오디오북 52분으로 코어 하나에서 몇 분 동안 사전학습했다. ' +
+      '이 문장은 학습 데이터에 없다.',
       '단위 하나는 12·37처럼 두 코드북 항목의 쌍이다. 스펙트럼이 비슷한 단위는 색도 비슷하다. 후보는 이 문장에 나오는 단위들이고, 나오는 횟수만큼 센다. ' +
       '모든 프레임을 음성 표본으로 쓴 대조 손실과 같다.',
       '짧은 마스크는 보간으로 메울 수 있다. 긴 마스크는 그렇지 않다. 한가운데에서 모델은 짐작할 뿐이고, 확률이 그 사실을 보여 준다. 사전학습에서 한 번에 ' +
