@@ -1,11 +1,12 @@
-"""Interactive page: drag a mask over a spectrogram and see which unit a small wav2vec 2.0 predicts for each hidden frame.
+"""Interactive page: drag a mask over a spectrogram and see which units a small wav2vec 2.0 predicts for it.
 
     python docs/figures/interactive_masking.py             # builds docs/article/interactive/masking.html; a second
-    python docs/figures/interactive_masking.py --measure   # trains the model first; some minutes on one core
+    python docs/figures/interactive_masking.py --measure   # computes what it shows; a minute or two on one core
 
-The model, `tiny`, is pre-trained on English speech in $SORI_DATA. The utterance is not in its training data: a sentence of
-LibriVox (public domain) from `english-tiny`. The page has no audio and needs no network. For masks of several lengths, at
-every place, it holds what the model predicts.
+The model is the pre-trained `tiny` of `python benchmarks/same_speaker.py kathleen --corpora CORPORA`, in
+`runs/same_speaker`: 1.1 h of one speaker. The utterance is by another one, a sentence of LibriVox (public domain) from
+`english-tiny` in $SORI_DATA. The page has no audio and needs no network. For masks of several lengths, at every place,
+it holds what the model predicts.
 
 A prediction is the posterior of the objective: the candidates are all units of the utterance, each as often as it
 occurs, as if all frames were distractors. Its softmax is that of equation 3 of arXiv 2006.11477.
@@ -25,7 +26,6 @@ from torch.nn import functional
 
 import sori
 import style
-from sori import recipes
 from sori.core.files import write_text
 from sori.core.shapes import Frames, Tensor
 from sori.data.manifest import read_manifest
@@ -33,16 +33,12 @@ from sori.models.wav2vec2 import Wav2Vec2
 from sori.nn.spectral import LogMel, LogMelConfig, normalize
 
 NAME = "interactive_masking"
-RECORDINGS = "librispeech-train-clean-100-openings"
-"""Recordings for pre-training, without transcripts: 52 minutes of 251 speakers."""
-CHANGES = {"train.num_steps": 900, "data.batch_seconds": 16.0, "system.gumbel_decay": 0.9978, "train.log_every": 20}
-"""Settings of `wav2vec2_tiny` for a short training: 4 h of audio processed."""
 UTTERANCE = "sense_and_sensibility_01_austen_64kb-0890"
 SPANS = (3, 5, 10, 20, 30, 50)
 """Lengths of the masks in frames of 20 ms."""
 _ROOT = Path(__file__).parents[2]
+SPEAKER = _ROOT / "runs" / "same_speaker" / "kathleen"
 _HERE = Path(__file__).parent
-_PREPARED = _ROOT / "runs" / "figures" / RECORDINGS
 _INTO = _ROOT / "docs" / "article" / "interactive" / "masking.html"
 
 
@@ -51,18 +47,18 @@ def data_folder() -> Path:
     return Path(os.environ.get("SORI_DATA", _ROOT.parent / "shared" / "data"))
 
 
-def run_folder() -> Path:
-    """Return the folder of the training run; the run is continued if it was interrupted."""
-    return _ROOT / "runs" / "figures" / "wav2vec2_tiny"
-
-
 def trained() -> Wav2Vec2:
-    """Return the small model, trained before if necessary."""
-    if not (run_folder() / "model" / "config.json").is_file():
-        if not (_PREPARED / "cuts.jsonl.gz").is_file():
-            sori.prepare(data_folder() / RECORDINGS, _PREPARED)
-        sori.train(recipes.by_name("wav2vec2_tiny").override(CHANGES), data=_PREPARED, into=run_folder())
-    model = sori.load(run_folder())
+    """Return the small model.
+
+    Raises:
+        FileNotFoundError: it has not been trained.
+    """
+    if not (SPEAKER / "pretrained" / "model").is_dir():
+        raise FileNotFoundError(
+            f"expected a pre-trained model in {SPEAKER / 'pretrained'}, found none; train it first: "
+            "python benchmarks/same_speaker.py kathleen --corpora CORPORA"
+        )
+    model = sori.load(SPEAKER / "pretrained")
     assert isinstance(model, Wav2Vec2)
     return model.eval()
 
@@ -82,9 +78,9 @@ class Sentence(NamedTuple):
 
 
 @torch.inference_mode()
-def sentence(model: Wav2Vec2) -> Sentence:
-    """Read the utterance and quantise it."""
-    waveform = sori.read(data_folder() / "english-tiny" / "audio" / f"{UTTERANCE}.flac")[None]
+def sentence(model: Wav2Vec2, path: Path) -> Sentence:
+    """Read an utterance and quantise it."""
+    waveform = sori.read(path)[None]
     lengths = torch.tensor([waveform.shape[1]])
     units = model.units(waveform, lengths).data[0]
     codes, of_frame, counts = units.unique(dim=0, return_inverse=True, return_counts=True)
@@ -105,7 +101,7 @@ def predict(model: Wav2Vec2, one: Sentence, masked: Tensor, window: slice = slic
     return (cosine / model.config.temperature + one.counts.log()).softmax(-1)
 
 
-def grid(model: Wav2Vec2, one: Sentence) -> dict[str, NDArray[np.float32]]:
+def grid(model: Wav2Vec2, one: Sentence, spans: tuple[int, ...] = SPANS) -> dict[str, NDArray[np.float32]]:
     """Predict for every mask of the page; masks by length and start, then their frames.
 
     Returns:
@@ -115,7 +111,7 @@ def grid(model: Wav2Vec2, one: Sentence) -> dict[str, NDArray[np.float32]]:
     assert blocks is not None
     reach = model.config.num_layers * (blocks.kernel // 2)  # no frame further away has an effect
     columns: dict[str, list[Tensor]] = {"first": [], "second": [], "sure": [], "next": [], "right": []}
-    for span in SPANS:
+    for span in spans:
         starts = torch.arange(num_frames - span + 1)
         inside = starts[:, None] + torch.arange(span)
         for some in inside.split(32):
@@ -133,14 +129,14 @@ def grid(model: Wav2Vec2, one: Sentence) -> dict[str, NDArray[np.float32]]:
 
 @torch.inference_mode()
 def unit_spectra(model: Wav2Vec2, one: Sentence) -> Tensor:
-    """Return the mean log-mel spectrum of each unit over the training data, normalised bands, "unit mel".
+    """Return the mean log-mel spectrum of each unit over a third of the training data, normalised bands, "unit mel".
 
     A unit that occurs in fewer than 20 frames there gets the mean of the spectra of its codebook entries.
     """
     size, mels = model.config.num_codes, LogMelConfig().num_mels
     sums, numbers = torch.zeros(size * size, mels), torch.zeros(size * size)
     front = LogMel(LogMelConfig(stack=2))
-    for utterance in read_manifest(_PREPARED):
+    for utterance in read_manifest(SPEAKER / "unlabelled")[::3]:
         waveform = sori.read(utterance.path)[None]
         lengths = torch.tensor([waveform.shape[1]])
         units = model.units(waveform, lengths).data[0]
@@ -176,23 +172,39 @@ def hues(spectra: Tensor) -> list[str]:
     return ["#" + "".join(f"{round(255 * part):02x}" for part in colour) for colour in colours]
 
 
+def found(one: Sentence, span: int, first: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """Return whether the unit, and whether one of its entries at least, is predicted, "mask frame" each."""
+    inside = torch.arange(len(one.of_frame) - span + 1)[:, None] + torch.arange(span)
+    there, named = one.codes[one.of_frame[inside]], one.codes[torch.from_numpy(first).long().view(inside.shape)]
+    return (there == named).all(-1).double(), (there == named).any(-1).double()
+
+
 def shares(one: Sentence, cells: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """Return the fraction of hidden frames whose unit is predicted, by length of the mask and by distance to its edge."""
-    truth, begin, by_span, by_place = one.of_frame.numpy(), 0, [], {}
+    """Return the fractions of hidden frames that are predicted, by length of the mask and by place in it."""
+    begin, shares = 0, {"found": [], "half": [], "found_at": {}}
     for span in SPANS:
-        inside = np.arange(len(truth) - span + 1)[:, None] + np.arange(span)
-        end = begin + inside.size
-        found = cells["first"][begin:end].reshape(inside.shape) == truth[inside]
-        by_span.append(float(found.mean()))
-        by_place[span] = [float(part) for part in found.mean(0)]
+        end = begin + span * (len(one.of_frame) - span + 1)
+        whole, half = found(one, span, cells["first"][begin:end])
+        shares["found"].append(float(whole.mean()))
+        shares["half"].append(float(half.mean()))
+        shares["found_at"][str(span)] = whole.mean(0).tolist()
         begin = end
-    return {"found": by_span, "found_at": {str(span): by_place[span] for span in (10, 50)}}
+    return shares
+
+
+def of_own_speaker(model: Wav2Vec2) -> float:
+    """Return the fraction found in masks of 200 ms in eight held-out sentences of the speaker of the training."""
+    rights = []
+    for utterance in read_manifest(SPEAKER / "test")[:8]:
+        one = sentence(model, Path(utterance.path))
+        rights.append(found(one, 10, grid(model, one, (10,))["first"])[0].mean())
+    return float(torch.stack(rights).mean())
 
 
 def measure() -> dict[str, Any]:
     """Train the model and compute everything that the page shows."""
     model = trained()
-    one = sentence(model)
+    one = sentence(model, data_folder() / "english-tiny" / "audio" / f"{UTTERANCE}.flac")
     cells = grid(model, one)
     mel, mean, deviation = spectrum(one)
     spectra = unit_spectra(model, one)
@@ -208,6 +220,7 @@ def measure() -> dict[str, Any]:
         "mels": mel.shape[1],
         "codes": one.codes.tolist(),
         "units": one.of_frame.tolist(),
+        "own_speaker": of_own_speaker(model),
         "commonest": float(one.counts.max() / one.counts.sum()),
         **shares(one, cells),
         "colours": hues(spectra),
@@ -233,7 +246,9 @@ def _words() -> list[dict[str, Any]]:
     for word in json.loads(path.read_text(encoding="utf-8"))["w"]:
         if word["t"].startswith("<"):
             continue
-        phones = [[phone["t"], round(50 * phone["b"], 1), round(50 * (phone["b"] + phone["d"]), 1)] for phone in word["w"]]
+        phones = [
+            [phone["t"], round(50 * phone["b"], 1), round(50 * (phone["b"] + phone["d"]), 1)] for phone in word["w"]
+        ]
         words.append({"text": word["t"].partition("(")[0], "phones": phones})
     return words
 

@@ -1,4 +1,4 @@
-"""Fraction of each language in a batch, by the exponent of the balance, for the five languages of our own recordings."""
+"""Fraction of each language in an epoch by the exponent of the balance, for the five languages of our recordings."""
 
 import json
 import os
