@@ -24,7 +24,7 @@ _TARGETS = {"kor": "Korean (jamo)", "mdw": "Mboshi (letters)"}
 def draw(_: dict[str, Any]) -> None:
     """Draw one panel for each target language: mean, both seeds, and their intervals over utterances."""
     rows = [row for row in json.loads(_RESULTS.read_text(encoding="utf-8"))["rows"] if row["split"] == "test"]
-    made, panels = style.figure(2.5, columns=2, sharey=True)
+    made, panels = style.figure(3.2, columns=2, sharey=True)
     for axes, (target, title) in zip(panels, _TARGETS.items(), strict=True):
         _panel(axes, [row for row in rows if row["target"] == target])
         axes.set_title(title)
@@ -40,7 +40,7 @@ def _panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
             axes.plot([100 * rate], [place + shift], "o", color=colour, markersize=5)
         mean = 100 * row["mean"]
         axes.plot([mean] * 2, [place - 0.3, place + 0.3], color=style.INK, linewidth=1)
-        axes.text(mean, place - 0.36, f"{mean:.1f}", ha="center", va="bottom", fontsize=8.5)
+        axes.text(mean, place - 0.33, f"{mean:.1f}", ha="center", va="bottom", fontsize=8.5)
     axes.set_yticks(range(len(_STARTS)), [name for name, _ in _STARTS.values()])
     axes.set(ylim=(len(_STARTS) - 0.4, -0.85), xlabel="CER on the test, %")
     axes.grid(axis="x")
