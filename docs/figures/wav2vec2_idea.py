@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import style
 
-_FIRST, _LAST = 74, 114  # frames shown: "rather"
+_FIRST, _LAST = 74, 114  # frames shown: "cold hearted"
 _START, _SPAN = 88, 10
 _LEFT, _RIGHT = 1.95, 5.25  # inches, of everything that has a time axis
 

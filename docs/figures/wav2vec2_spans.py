@@ -16,10 +16,8 @@ def draw(_: dict[str, Any]) -> None:
     by_length.plot(lengths, [100 * one for one in results["half"]], "s-", color=style.GREY)
     by_length.plot(lengths, [100 * one for one in results["found"]], "o-", color=style.BLUE)
     by_length.axhline(100 * results["commonest"], color=style.INK, linewidth=1, linestyle="--")
-    by_length.text(
-        lengths[-1], 100 * results["half"][-1] + 2, "one entry or both", ha="right", color=style.GREY, fontsize=9
-    )
-    by_length.text(lengths[-1], 100 * results["found"][-1] + 2, "both", ha="right", color=style.BLUE, fontsize=9)
+    by_length.text(430, 100 * results["half"][3] + 2, "one entry or both", color=style.GREY, fontsize=9)
+    by_length.text(430, 100 * results["found"][3] + 2, "both entries", color=style.BLUE, fontsize=9)
     by_length.set(xlabel="length of the mask, ms", ylabel="hidden frames predicted, %", ylim=(0, None))
     for span, colour, marker in ((10, style.BLUE, "o"), (50, style.ORANGE, "D")):
         at = results["found_at"][str(span)]
