@@ -48,7 +48,9 @@ def draw(results: dict[str, Any]) -> None:
         for begin, end, name, colour in zip(begins, ends, names, _COLOURS, strict=True):
             axes.barh(place, end - begin - 0.4, left=begin, color=style.PALE[colour], edgecolor=colour, height=0.7)
             text = f"{name}\n{end - begin:.0f} %" if end - begin > 7 else f"{end - begin:.0f} %"
-            axes.text((begin + end) / 2, place, text, ha="center", va="center", fontsize=8.5 if end - begin > 5 else 7.5)
+            axes.text(
+                (begin + end) / 2, place, text, ha="center", va="center", fontsize=8.5 if end - begin > 5 else 7.5
+            )
     axes.set_yticks(range(len(rows)), [rf"$\alpha = {exponent:g}$" for exponent in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 100), xlabel="of the audio of an epoch, %")
     for side in ("left", "bottom"):

@@ -156,7 +156,7 @@ def test_drags_and_keys_move_the_mask_and_the_text_says_what_is_predicted(tmp_pa
         names = ["·".join(map(str, data["codes"][unit])) for unit in (data["units"][104], numbers(data["first"])[cell])]
         assert f"unit {names[0]} was there" in page.text("reading")
         assert f"Predicted: unit {names[1]}" in page.text("reading")
-        assert f"{round(100 * numbers(data['sure'])[cell] / 255)} %" in page.text("reading")
+        assert f"{round(100 * int(numbers(data['sure'])[cell]) / 255)} %" in page.text("reading")
         right = (numbers(data["first"])[cell - 4 : cell + 6] == data["units"][100:110]).sum()
         assert page.text("summary").startswith(f"{right} of 10 ")
         one.run("document.getElementById('near').focus()")
