@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import sys
 import time
@@ -69,11 +68,10 @@ def test_the_stored_shares_are_those_of_the_stored_predictions():
     assert (numbers(data["sure"]) >= numbers(data["next"])).all()
 
 
-@pytest.mark.skipif(not os.environ.get("SORI_DATA"), reason="SORI_DATA is not set")
-def test_predictions_within_reach_equal_those_over_the_whole_utterance(figure):
+def test_predictions_within_reach_equal_those_over_the_whole_utterance(figure, data_dir):
     torch.manual_seed(0)
     model = Wav2Vec2(sizes.tiny()).eval()
-    one = figure.sentence(model, figure.data_folder() / "english-tiny" / "audio" / "1089-134691-0000.flac")
+    one = figure.sentence(model, data_dir / "english-tiny" / "audio" / "1089-134691-0000.flac")
     cells = figure.grid(model, one, (3,))
     masked = torch.zeros(1, len(one.of_frame), dtype=torch.bool)
     masked[0, 60:63] = True
