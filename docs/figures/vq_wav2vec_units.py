@@ -82,7 +82,7 @@ def draw(results: dict[str, Any]) -> None:
     for name, colour, marker in (("with", style.BLUE, "o"), ("without", style.ORANGE, "s")):
         run = results["runs"][name]
         used.plot(run["updates"], run["code_perplexity"], marker + "-", color=colour, markersize=3.5)
-        label = f"{name} clusters and a loss for even use"
+        label = "clusters and a loss for even use" if name == "with" else "neither"
         used.annotate(label, (run["updates"][-1], run["code_perplexity"][-1]), (0, 7), textcoords="offset points",
                       color=colour, fontsize=9, ha="right")  # fmt: skip
     used.axhline(results["entries"], color=style.GREY, linestyle=":")
