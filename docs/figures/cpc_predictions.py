@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 import style
 from _pretrain import phones, pretrain, sentence
-from sori.core.shapes import Float, Tensor
 from sori.nn.spectral import LogMel, LogMelConfig
 
 _UPDATES = 600
@@ -43,16 +42,9 @@ def measure() -> dict[str, Any]:
         "accuracy": accuracy,
         "place": place,
         "probabilities": log_probs[:, place].exp().tolist(),
-        "mean_by_distance": _by_distance(log_probs.exp()).tolist(),
         "phones": phones(),
         "mel": [[round(value, 1) for value in row] for row in mel.tolist()],
     }
-
-
-def _by_distance(probs: Float[Tensor, "step position frame"]) -> Float[Tensor, "step distance"]:
-    """Return the mean probability of the frames at each distance from the position, -30 to +30."""
-    places = range(_AROUND, probs.shape[2] - _AROUND)
-    return torch.stack([probs[:, t, t - _AROUND : t + _AROUND + 1] for t in places]).mean(0)
 
 
 def draw(results: dict[str, Any]) -> None:
