@@ -43,7 +43,7 @@ _KINDS = (  # section of the questions, which word of a pair, kind
 _TEXTS = ("novels", "presidential-addresses", "factbook")  # without Brown, whose licence is non-commercial
 _BANDS = (100, 300, 1_000, 3_000, 10_000)
 _NOTE = (
-    "Word2Vec (skip-gram, 100 dimensions), trained on 15.7 million words: English novels from 1810 to 1925, addresses "
+    "Word2Vec (skip-gram, 100 dimensions), trained on 15.3 million words: English novels from 1810 to 1925, addresses "
     "of US presidents and a world factbook. 2,000 of its words: those of a list of "
     "analogies, and the most frequent ones."
 )
