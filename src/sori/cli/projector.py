@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from cyclopts import App, Parameter
 
-from sori.cli import models
+from sori.cli import models, units_plot
 from sori.cli.output import write
 from sori.core.counts import require_amount
 from sori.core.files import write_text
@@ -124,3 +124,4 @@ plot = App(name="plot", help="Plot the training curves of a run, a recording, or
 plot.default(models.plot)
 plot.command(projector)
 plot.command(pairs)
+plot.command(units_plot.units)

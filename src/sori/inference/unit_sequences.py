@@ -37,6 +37,14 @@ Compute = Callable[[Float[Tensor, " sample"]], Int[Tensor, "frame group"]]
 
 def by_encoder(encoder: Quantizing, utterances: Sequence[Utterance]) -> Iterator[Sequences | None]:
     """Yield the units of each utterance by an encoder's quantiser; None for one that cannot be read."""
+    return map(_as_sequences, of_frames(encoder, utterances))
+
+
+def of_frames(encoder: Quantizing, utterances: Sequence[Utterance]) -> Iterator[NDArray[np.int32] | None]:
+    """Yield the units of all frames of each utterance, `frame group`; None for one that cannot be read.
+
+    Each utterance is processed alone, those of more than 30 s in overlapping windows (`windows.py`).
+    """
     device = next(encoder.parameters()).device
 
     def compute(part: Float[Tensor, " sample"]) -> Int[Tensor, "frame group"]:
@@ -59,7 +67,8 @@ def by_clusters(utterances: Sequence[Utterance], *, seed: int) -> Iterator[Seque
         frames: Tensor = mfcc(part[None], torch.tensor([len(part)])).data[0] * scales
         return (frames @ fitted.T - shift).argmax(1, keepdim=True)
 
-    return _all(utterances, compute, hop_samples=mfcc.hop_samples, field_samples=mfcc.field_samples)
+    found = _all(utterances, compute, hop_samples=mfcc.hop_samples, field_samples=mfcc.field_samples)
+    return map(_as_sequences, found)
 
 
 @torch.no_grad()
@@ -90,7 +99,7 @@ def _readable(reader: FileReader, row: int, field_samples: int) -> Tensor | None
 @torch.no_grad()
 def _all(
     utterances: Sequence[Utterance], compute: Compute, *, hop_samples: int, field_samples: int
-) -> Iterator[Sequences | None]:
+) -> Iterator[NDArray[np.int32] | None]:
     reader = FileReader(utterances)
     for row, utterance in enumerate(utterances):
         try:
@@ -105,7 +114,11 @@ def _all(
             logger.warning("%s is left out: %s", utterance.id, reason_of(error, utterance.path))
             yield None
             continue
-        yield [without_repetitions(group) for group in units.numpy().astype(np.int32).T]
+        yield units.numpy().astype(np.int32)
+
+
+def _as_sequences(units: NDArray[np.int32] | None) -> Sequences | None:
+    return None if units is None else [without_repetitions(group) for group in units.T]
 
 
 def _part(reader: FileReader, row: int, first: int, stop: int) -> Float[Tensor, " sample"]:
