@@ -37,10 +37,11 @@ class Place(NamedTuple):
 
 
 def choose(members: Integers, stretches: Stretches, speakers: Integers, *, num_examples: int, seed: int) -> list[int]:
-    """Choose stretches as examples of the units of all views, in rounds: one more example for every unit in each.
+    """Choose stretches as examples of the units of all views.
 
-    Entries of single groups, which are few, precede the combinations, frequent units rare ones. A stretch is
-    an example of its unit in every view. Speakers take turns.
+    At first every unit gets one example, then all it may have. Entries of single groups, which are few, come before
+    combinations, frequent units before rare ones, so that the beginning of the list is the best choice of its length. A
+    stretch is an example of its unit in every view. Speakers take turns.
 
     Args:
         members: `stretch view`: row of the unit of each stretch in each view; the first view numbers the stretches.
@@ -62,16 +63,15 @@ def choose(members: Integers, stretches: Stretches, speakers: Integers, *, num_e
         order += [(view, row) for row in np.argsort(-num_frames, kind="stable").tolist()]
     filled = [[0] * (int(members[:, view].max()) + 1) for view in range(num_views)]
     chosen = dict[int, None]()
-    for wanted in range(1, num_examples + 1):
+    for goal in (min(1, num_examples), num_examples):
         for view, row in order:
-            if filled[view][row] >= wanted:
-                continue
-            new = next((one for one in candidates[view][row] if one not in chosen), None)
-            if new is None:
-                continue
-            chosen[new] = None
-            for other in range(num_views):
-                filled[other][members[new, other]] += 1
+            for new in candidates[view][row]:
+                if filled[view][row] >= goal:
+                    break
+                if new not in chosen:
+                    chosen[new] = None
+                    for other in range(num_views):
+                        filled[other][members[new, other]] += 1
     return list(chosen)
 
 
