@@ -123,8 +123,8 @@ def test_every_unit_has_examples_as_far_as_it_occurs_and_speakers_take_turns(exp
         found = np.bincount(members[:, place], minlength=len(view.labels))
         assert (found >= np.minimum(view.num_stretches, 3)).all()
     row = int(explored.views[1].num_frames.argmax())
-    some = [example.speaker for example in explored.examples if example.rows[1] == row][:3]
-    assert len(set(some)) == min(3, int((explored.views[1].speakers[row] > 0).sum()))
+    some = {example.speaker for example in explored.examples if example.rows[1] == row}
+    assert len(some) >= min(3, int((explored.views[1].speakers[row] > 0).sum()))
     # At first one example for each unit: a shorter page has some of every unit.
     first = members[: sum(len(view.labels) for view in explored.views)]
     for place, view in enumerate(explored.views):

@@ -52,7 +52,16 @@ def explored(num=6, *, sizes=(3, 2)):
     for number in range(num):
         a, b = combinations[number % len(combinations)]
         rows = (number % len(combinations), a, b)
-        one = Example(f"u{number}<b>", "s<1>", "eng", rows, 0.2, 0.24, 1.5, [("</script><script>fail()", True)])
+        one = Example(
+            f"u{number}<b>",
+            "s<1>" if number < 10 else "two",
+            "eng",
+            rows,
+            0.2,
+            0.24,
+            1.5,
+            [("</script><script>fail()", True)],
+        )
         examples.append(one)
     facts = [("5", "units <of>")]
     names = (["a&", "b", "silence"], ["s<1>", "two"], ["eng", "mdw"])
@@ -157,7 +166,8 @@ def test_a_click_plays_the_examples_one_after_the_other(opened):
     row = opened.evaluate("explorer.chosen()")
     assert heading(opened) == f"Unit {labels[row]}"
     numbers = opened.evaluate(f"explorer.views[0].examples[{row}]")
-    assert numbers == [n for n in range(12) if n % 5 == row]
+    own = [n for n in range(12) if n % 5 == row]
+    assert numbers == ([own[0], own[2], own[1]] if len(own) == 3 else own)  # speakers take turns
     opened.wait_for_function(f"played.length === {len(numbers)} && !explorer.playing()")
     sources = opened.evaluate("played")
     data = opened.evaluate("JSON.parse(document.getElementById('data').textContent)")
@@ -228,12 +238,13 @@ def test_keys_choose_play_and_stop(opened):
 
 CONTRAST = """() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((x) => x / 255).map((x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const linear = (x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+  const light = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, x, i) => sum + x * linear(colour[i] / 255), 0);
   const behind = (one) => { for (let at = one; at; at = at.parentElement) {
-    const colour = rgb(getComputedStyle(at).backgroundColor); if (colour.length < 4 || colour[3] === 1) return colour; } };
+    const colour = rgb(getComputedStyle(at).backgroundColor);
+    if (colour.length < 4 || colour[3] === 1) return colour; } };
   const found = [];
-  for (const one of document.querySelectorAll("main *, body *")) {
+  for (const one of document.querySelectorAll("body *")) {
     const own = [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
     if (!own || !one.checkVisibility() || ["SCRIPT", "OPTION", "SELECT"].includes(one.tagName)) continue;
     const [a, b] = [light(rgb(getComputedStyle(one).color)), light(behind(one))];

@@ -61,25 +61,21 @@ def choose(members: Integers, stretches: Stretches, speakers: Integers, *, num_e
     for view in views:
         num_frames = np.bincount(members[:, view], weights=stretches.lengths)
         order += [(view, row) for row in np.argsort(-num_frames, kind="stable").tolist()]
-    filled = [[0] * (int(members[:, view].max()) + 1) for view in range(num_views)]
     chosen = dict[int, None]()
-    for goal in (min(1, num_examples), num_examples):
-        for view, row in order:
-            for new in candidates[view][row]:
-                if filled[view][row] >= goal:
-                    break
-                if new not in chosen:
-                    chosen[new] = None
-                    for other in range(num_views):
-                        filled[other][members[new, other]] += 1
+    has_one = [[False] * (int(members[:, view].max()) + 1) for view in range(num_views)]
+    for view, row in order if num_examples else []:
+        if not has_one[view][row]:
+            new = candidates[view][row][0]
+            chosen[new] = None
+            for other in range(num_views):
+                has_one[other][members[new, other]] = True
+    for view, row in order:
+        chosen.update(dict.fromkeys(candidates[view][row]))
     return list(chosen)
 
 
 def _candidates(rows: Integers, speakers: Integers, random: Integers, most: int) -> list[list[int]]:
-    """Return for each unit the stretches to choose from: speakers take turns, in random order.
-
-    A stretch that was chosen for another view is an example as well, so no more than `most` are needed.
-    """
+    """Return for each unit up to `most` stretches in random order, in which speakers take turns."""
     order = np.lexsort((random, speakers, rows))
     begins = np.ones(len(order), dtype=bool)
     begins[1:] = (rows[order][1:] != rows[order][:-1]) | (speakers[order][1:] != speakers[order][:-1])

@@ -21,6 +21,8 @@ MEGABYTES = 8.0
 _COMPRESSION = 0.9
 """Of MP3 with variable bit rate, from 0 (large) to 1: about 5 kB per second of speech (docs/units.md)."""
 _LISTED_PHONES, _LISTED_SPEAKERS, _LISTED_LANGUAGES, _LISTED_NEIGHBOURS = 8, 5, 12, 8
+_DIGITS = 20
+"""Bytes kept for the number of examples, which is known only after they were put on the page."""
 _BESIDE_SOUND = 1
 """Bytes between two clips in the data of the page."""
 _TYPICAL_BYTES = 3_500
@@ -105,15 +107,13 @@ def page(explored: Explored, *, megabytes: float = MEGABYTES) -> str:
         ValueError: the page is larger without any example.
     """
     room = int(megabytes * 1e6)
-    # The number of examples is known only after they were put on the page; it takes no more digits than their total.
-    bare = _size(_rendered(explored, [], len(explored.examples)))
+    bare = _size(_rendered(explored, [])) + _DIGITS
     if bare > room:
         raise ValueError(
             f"expected a page of up to {megabytes:g} MB, got {bare / 1e6:.1f} MB without any audio for "
             f"{max(len(one.labels) for one in explored.views):,} units; allow more megabytes, or give fewer recordings"
         )
-    examples = list(_within(explored, room - bare))
-    return _rendered(explored, examples, len(examples))
+    return _rendered(explored, list(_within(explored, room - bare)))
 
 
 def _within(explored: Explored, room: int) -> Iterator[dict[str, Any]]:
@@ -155,7 +155,7 @@ def compressed(waveform: Float[Tensor, " sample"]) -> bytes:
     return buffer.getvalue()
 
 
-def _rendered(explored: Explored, examples: Sequence[dict[str, Any]], num_examples: int) -> str:
+def _rendered(explored: Explored, examples: Sequence[dict[str, Any]]) -> str:
     data = {
         "step": explored.frame_seconds,
         "views": [_view(one) for one in explored.views],
@@ -164,7 +164,7 @@ def _rendered(explored: Explored, examples: Sequence[dict[str, Any]], num_exampl
         "languages": explored.languages,
         "languageFrames": explored.views[0].languages.sum(0).tolist(),
         "each": explored.num_examples,
-        "examples": list(examples),
+        "examples": examples,
     }
     here = files("sori.plots")
     names = ("units_page.html", "units_page.css", "units_page.js")
@@ -174,7 +174,7 @@ def _rendered(explored: Explored, examples: Sequence[dict[str, Any]], num_exampl
         *(blocks.paragraph(one) for one in explored.notes),
         blocks.tiles(explored.facts),
         body,
-        blocks.paragraph(_about_sound(explored, num_examples), soft=True),
+        blocks.paragraph(_about_sound(explored, len(examples)), soft=True),
         f'<script type="application/json" id=data>{_json(data)}</script>',
     ]
     return blocks.page(explored.title, blocks_of_page, style=style, script=script)
