@@ -2,15 +2,15 @@
 
     python docs/figures/interactive_units.py
 
-The model is `vq_wav2vec_tiny` with 400 updates on the openings of LibriSpeech's train-clean-100
-(`librispeech-train-clean-100-openings` in `$SORI_DATA`), in `runs/article_units`; it is trained if it is not there (80
-minutes of audio). The page shows its units in the first 120 of those recordings and in all of `english-tiny`, five of
-which have phones (pocketsphinx, forced alignment). All are CC BY 4.0 or in the public domain.
+The model is `vq_wav2vec_tiny` with 16 entries in each codebook instead of 80, so that the page has few units with many
+examples each, and 400 updates on the openings of LibriSpeech's train-clean-100 (`librispeech-train-clean-100-openings`
+in `$SORI_DATA`). It is trained in `runs/article_units` if it is not there; 80 minutes of audio are processed. The page
+shows its units in the first 120 of those recordings and in all of `english-tiny`, five of which have phones
+(pocketsphinx, forced alignment). All are CC BY 4.0 or in the public domain.
 """
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import sori
@@ -22,6 +22,7 @@ from sori.inference.units import require_quantizer
 from sori.plots.units_page import page
 
 NUM_UPDATES = 400
+NUM_CODES = 16
 NUM_OPENINGS = 120
 NUM_EXAMPLES = 6
 MEGABYTES = 1.45
@@ -35,40 +36,45 @@ KOREAN = (
     "잘라 낸 예를 차례로 들을 수 있습니다."
 )
 _ROOT = Path(__file__).parents[2]
-_RUN = _ROOT / "runs" / "article_units"
+_WORK = _ROOT / "runs" / "article_units"
 _INTO = _ROOT / "docs" / "article" / "interactive" / "units.html"
 
 
 def main() -> None:
     """Train the model if it is not there, and write the page."""
     shared = Path(os.environ.get("SORI_DATA", _ROOT.parent / "shared" / "data"))
-    with tempfile.TemporaryDirectory() as name:
-        openings, tiny, aligned = (Path(name) / part for part in ("openings", "tiny", "aligned.jsonl"))
-        sori.prepare(shared / "librispeech-train-clean-100-openings" / "manifest.jsonl", openings, num_workers=1)
-        sori.prepare(shared / "english-tiny" / "manifest.jsonl", tiny, num_workers=1)
-        write_text(
-            aligned, "".join(f"{_alignment(path)}\n" for path in sorted((shared / "english-tiny" / "align").iterdir()))
-        )
-        if not (_RUN / "model").is_dir():
-            recipe = sori.recipes.by_name("vq_wav2vec_tiny").override({"train.num_steps": NUM_UPDATES})
-            sori.train(recipe, into=_RUN, data=openings)
-        utterances = [*read_manifest(tiny), *read_manifest(openings)[:NUM_OPENINGS]]
-        explored = explore(
-            require_quantizer(sori.load(_RUN), "vq_wav2vec_tiny"),
-            utterances,
-            name="vq-wav2vec (tiny)",
-            alignments=match(utterances, read_alignments(aligned)).alignments,
-            num_examples=NUM_EXAMPLES,
-            notes=[LICENCE, KOREAN],
-        )
-        write_text(_INTO, page(explored, megabytes=MEGABYTES))
+    openings = _prepared(shared / "librispeech-train-clean-100-openings")
+    tiny = _prepared(shared / "english-tiny")
+    if not (_WORK / "run" / "model").is_dir():
+        changes = {"train.num_steps": NUM_UPDATES, "system.num_codes": NUM_CODES}
+        recipe = sori.recipes.by_name("vq_wav2vec_tiny").override(changes)
+        sori.train(recipe, into=_WORK / "run", data=openings)
+    write_text(_WORK / "phones.jsonl", "".join(map(_alignment, sorted((shared / "english-tiny" / "align").iterdir()))))
+    utterances = [*read_manifest(tiny), *read_manifest(openings)[:NUM_OPENINGS]]
+    explored = explore(
+        require_quantizer(sori.load(_WORK / "run"), "vq_wav2vec_tiny"),
+        utterances,
+        name="a small vq-wav2vec",
+        alignments=match(utterances, read_alignments(_WORK / "phones.jsonl")).alignments,
+        num_examples=NUM_EXAMPLES,
+        notes=[LICENCE, KOREAN],
+    )
+    write_text(_INTO, page(explored, megabytes=MEGABYTES))
+
+
+def _prepared(recordings: Path) -> Path:
+    """Return the prepared folder of recordings, made if it is not there."""
+    folder = _WORK / recordings.name
+    if not folder.is_dir():
+        sori.prepare(recordings / "manifest.jsonl", folder, num_workers=1)
+    return folder
 
 
 def _alignment(path: Path) -> str:
     """Return pocketsphinx's alignment of a sentence as a line of JSON."""
     words = json.loads(path.read_text(encoding="utf-8"))["w"]
     phones = [(one["b"], one["b"] + one["d"], one["t"]) for word in words for one in word["w"]]
-    return json.dumps({"id": path.name.removesuffix(".phone.json"), "phones": phones})
+    return json.dumps({"id": path.name.removesuffix(".phone.json"), "phones": phones}) + "\n"
 
 
 if __name__ == "__main__":
