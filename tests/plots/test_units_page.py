@@ -99,7 +99,7 @@ def test_the_page_has_everything_and_requests_nothing():
             np.testing.assert_allclose([c / 1000 for _, c in near], cosines[order], atol=6e-4)
 
 
-@pytest.mark.parametrize("megabytes", [0.04, 0.05, 0.06, 8])
+@pytest.mark.parametrize("megabytes", [0.04, 0.05, 0.06, 8.0])
 def test_the_size_is_bounded_and_used(megabytes):
     one = explored(30)
     text = page(one, megabytes=megabytes)

@@ -13,8 +13,7 @@ from sori.evaluation.codebook_use import codebook_use
 from sori.evaluation.unit_statistics import stretches_of
 from sori.inference.unit_examples import Clips, choose, example_of, place_of
 from sori.inference.unit_views import LONGEST_PHONE_SECONDS, SILENCE, Corpus, numbered, read_corpus, view_of
-from sori.models.code_bert import CodeBert
-from sori.models.encoders import Quantizing
+from sori.models.encoders import Quantizing, codebook_of
 from sori.plots.units_page import Explored, UnitView
 
 NUM_EXAMPLES = 8
@@ -48,8 +47,7 @@ def explore(
     """
     require_count("number of examples of each unit", num_examples, least=0, most=1000)
     corpus = read_corpus(encoder.eval(), utterances, alignments)
-    quantizer = encoder.front.quantizer if isinstance(encoder, CodeBert) else encoder.quantizer
-    codebook = quantizer.codebook.detach().float().cpu()  # type: ignore[union-attr, operator]
+    codebook = codebook_of(encoder).float().cpu()
     numberings = numbered(corpus)
     views = [view_of(corpus, one, codebook) for one in numberings]
     ends = np.cumsum(corpus.lengths)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeGuard, get_args
 
 from pydantic import Field
 
-from sori.core.shapes import Tensor
+from sori.core.shapes import Float, Tensor
 from sori.models.code_bert import CodeBert, CodeBertConfig
 from sori.models.cpc import Cpc, CpcConfig
 from sori.models.simclr import SimClr, SimClrConfig
@@ -63,6 +63,13 @@ def settings_of(config: EncoderConfig, changes: Mapping[str, Any]) -> tuple[dict
 def has_units(encoder: Encoder) -> TypeGuard[Quantizing]:
     """Return whether an encoder has its quantiser, and thus `units`, which returns the units of every frame."""
     return isinstance(encoder, CodeBert) or (isinstance(encoder, Quantizing) and hasattr(encoder, "quantizer"))
+
+
+def codebook_of(encoder: Quantizing) -> Float[Tensor, "group entry dim"]:
+    """Return the codebook of an encoder; a single group if all groups share their entries."""
+    owner = encoder.front if isinstance(encoder, CodeBert) else encoder
+    assert isinstance(owner, VqWav2Vec | Wav2Vec2)  # noqa: S101 - BERT has the units of a vq-wav2vec, see `build`
+    return owner.quantizer.codebook.detach()
 
 
 def take_units(system: CodeBert, weights: Mapping[str, Tensor], config: EncoderConfig) -> None:

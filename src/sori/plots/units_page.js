@@ -5,8 +5,10 @@
   const AT_ONCE = 300;
   const PAUSE_MS = 350;
   const SEARCHED_FRACTION = 0.1;
+  // Units with fewer labelled frames are pure by chance, and come last when sorted by purity.
+  const FEWEST_LABELLED = 20;
   const collator = new Intl.Collator("en", { numeric: true });
-  const percent = (x) => `${(100 * x).toFixed(x < 0.1 ? 1 : 0)} %`;
+  const percent = (x) => `${(100 * x).toFixed(x < 0.001 ? 2 : x < 0.1 ? 1 : 0)} %`;
   const many = (count, one, more = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
   const hasPhones = data.phones.length > 0;
 
@@ -36,6 +38,7 @@
         ms: (1000 * data.step * view.num_frames[row]) / view.num_stretches[row],
         phone: top ? data.phones[top[0]] : "",
         purity: top ? top[1] / view.labelled[row] : 0,
+        isSure: view.labelled[row] >= FEWEST_LABELLED,
       };
     });
     return { ...view, units, examples, top: Math.max(...view.num_frames) / total };
@@ -46,7 +49,7 @@
     frequency: ["frequency", (a, b) => b.fraction - a.fraction || byLabel(a, b)],
     ...(hasPhones && {
       phone: ["phone", (a, b) => !a.phone - !b.phone || collator.compare(a.phone, b.phone) || b.purity - a.purity],
-      purity: ["phone purity", (a, b) => b.purity - a.purity || b.fraction - a.fraction],
+      purity: ["phone purity", (a, b) => b.isSure - a.isSure || b.purity - a.purity || b.fraction - a.fraction],
     }),
     duration: ["mean duration", (a, b) => b.ms - a.ms || byLabel(a, b)],
     number: ["number", byLabel],

@@ -16,7 +16,7 @@ from sori.core.shapes import Float, Tensor
 from sori.plots import html_page as blocks
 from sori.plots.projection import neighbours
 
-MEGABYTES = 8.0
+MEGABYTES = 12.0
 """Maximum size of a page."""
 _COMPRESSION = 0.9
 """Of MP3 with variable bit rate, from 0 (large) to 1: about 5 kB per second of speech (docs/units.md)."""
