@@ -12,6 +12,8 @@ from sori.checkpoints import store
 from sori.core.audio import read
 from sori.data.manifest import read_manifest
 from sori.data.sources.alignments import is_silence, match, read_alignments
+from sori.evaluation.unit_statistics import stretches_of
+from sori.inference.unit_examples import choose
 from sori.inference.unit_explorer import explore
 from sori.inference.unit_views import LONGEST_PHONE_SECONDS, SILENCE
 from sori.inference.units import read_units, require_quantizer, write_units
@@ -113,23 +115,45 @@ def test_examples_are_cut_from_the_recordings_where_the_unit_is(explored, tones,
         inside = [unit for unit, middle in zip(units, middles, strict=True) if start < middle < end]
         assert inside
         for place, view in enumerate(explored.views):
-            assert {keys(view, place)(unit) for unit in inside} == {view.labels[example.rows[place]]}
+            if example.rows[place] >= 0:
+                assert {keys(view, place)(unit) for unit in inside} == {view.labels[example.rows[place]]}
         assert (example.speaker, example.language) == (one.speaker, one.language)
 
 
 def test_every_unit_has_examples_as_far_as_it_occurs_and_speakers_take_turns(explored, tones):
     members = np.array([example.rows for example in explored.examples])
-    for place, view in enumerate(explored.views):
-        found = np.bincount(members[:, place], minlength=len(view.labels))
-        assert (found >= np.minimum(view.num_stretches, 3)).all()
-    row = int(explored.views[1].num_frames.argmax())
-    some = {example.speaker for example in explored.examples if example.rows[1] == row}
-    assert len(some) >= min(3, int((explored.views[1].speakers[row] > 0).sum()))
-    # At first one example for each unit: a shorter page has some of every unit.
-    first = members[: sum(len(view.labels) for view in explored.views)]
-    for place, view in enumerate(explored.views):
-        assert len(set(first[:, place])) == len(view.labels)
+    combinations, *groups = explored.views
+    found = np.bincount(members[:, 0], minlength=len(combinations.labels))
+    assert (found >= np.minimum(combinations.num_stretches, 3)).all()
+    for place, view in enumerate(groups, start=1):
+        rows = members[members[:, place] >= 0, place]
+        # A stretch of an entry may have several combinations, each of which may be drawn.
+        assert set(rows) == set(range(len(view.labels)))
+        assert (np.bincount(rows) <= 3).all()
+        row = int(view.num_frames.argmax())
+        some = {example.speaker for example in explored.examples if example.rows[place] == row}
+        assert len(some) == min(3, int((view.speakers[row] > 0).sum()))
+    # All examples of entries are first, then one for each other combination: a shorter page has some of every unit.
+    num_entries = int((members[:, 1:] >= 0).any(1).sum())
+    assert (members[:num_entries, 1:] >= 0).any(1).all()
+    others = set(range(len(combinations.labels))) - set(members[:num_entries, 0])
+    assert others == set(members[num_entries : num_entries + len(others), 0])
     assert explore(encoder(), tones[0][:4], name="x", num_examples=0).examples == []
+
+
+def test_examples_of_an_entry_are_drawn_at_random_from_all_its_stretches():
+    """A common combination of an entry is not displaced by rare ones, each of which has examples of its own."""
+    units = [np.array([0] * 1 + [9]) for _ in range(380)] + [np.array([number, 9]) for number in range(1, 9)] * 2
+    found = stretches_of(units)
+    members = np.stack([found.units, np.where(found.units == 9, 1, 0)], axis=1)
+    speakers = np.full(len(members), -1)
+    shares = []
+    for seed in range(20):
+        chosen = choose(members, found, speakers, num_examples=10, seed=seed)
+        of_entry = [one for one, rows in chosen.items() if rows[1] == 0]
+        assert len(of_entry) == 10
+        shares.append(np.mean(found.units[of_entry] == 0))
+    assert np.mean(shares) == pytest.approx(380 / 396, abs=0.05)
 
 
 def test_examples_are_the_same_again_and_others_with_another_seed(tones):

@@ -36,12 +36,16 @@ class Place(NamedTuple):
     last: float
 
 
-def choose(members: Integers, stretches: Stretches, speakers: Integers, *, num_examples: int, seed: int) -> list[int]:
+def choose(
+    members: Integers, stretches: Stretches, speakers: Integers, *, num_examples: int, seed: int
+) -> dict[int, tuple[int, ...]]:
     """Choose stretches as examples of the units of all views.
 
-    At first every unit gets one example, then all it may have. Entries of single groups, which are few, come before
-    combinations, frequent units before rare ones, so that the beginning of the list is the best choice of its length. A
-    stretch is an example of its unit in every view. Speakers take turns.
+    At first the entries of each group, which are few, get all their examples, then every combination gets one, then the
+    combinations get all, frequent units always first: the beginning of the list is the best choice of its length.
+    Examples of a unit are drawn at random from its stretches, and speakers take turns. What was drawn for another
+    combination or group is no random example of an entry, and is none; what was drawn for an entry is one of its
+    combination.
 
     Args:
         members: `stretch view`: row of the unit of each stretch in each view; the first view numbers the stretches.
@@ -51,27 +55,24 @@ def choose(members: Integers, stretches: Stretches, speakers: Integers, *, num_e
         seed: seed of the random order.
 
     Returns:
-        Numbers of the chosen stretches.
+        Chosen stretches in order, and of which unit of each view each is an example: the row, or -1 for none.
     """
     random = np.random.default_rng(derive(seed, "unit examples")).permutation(len(stretches.units))
-    num_views = members.shape[1]
-    views = [*range(1, num_views), 0]
-    candidates = [_candidates(members[:, view], speakers, random, num_examples) for view in range(num_views)]
-    order = []
-    for view in views:
-        num_frames = np.bincount(members[:, view], weights=stretches.lengths)
-        order += [(view, row) for row in np.argsort(-num_frames, kind="stable").tolist()]
-    chosen = dict[int, None]()
-    has_one = [[False] * (int(members[:, view].max()) + 1) for view in range(num_views)]
-    for view, row in order if num_examples else []:
-        if not has_one[view][row]:
-            new = candidates[view][row][0]
-            chosen[new] = None
-            for other in range(num_views):
-                has_one[other][members[new, other]] = True
-    for view, row in order:
-        chosen.update(dict.fromkeys(candidates[view][row]))
-    return list(chosen)
+    views = range(members.shape[1])
+    candidates = [_candidates(members[:, view], speakers, random, num_examples) for view in views]
+    frequent = [
+        np.argsort(-np.bincount(members[:, view], weights=stretches.lengths), kind="stable").tolist() for view in views
+    ]
+    order = [one for view in views[1:] for row in frequent[view] for one in candidates[view][row]]
+    known = {int(members[one, 0]) for one in order}
+    order += [one for row in frequent[0] if row not in known for one in candidates[0][row][:1]]
+    order += [one for row in frequent[0] for one in candidates[0][row]]
+    drawn = [{one for some in candidates[view] for one in some} for view in views[1:]]
+    chosen = dict[int, tuple[int, ...]]()
+    for one in order:
+        first, *others = members[one].tolist()
+        chosen[one] = (first, *(row if one in some else -1 for row, some in zip(others, drawn, strict=True)))
+    return chosen
 
 
 def _candidates(rows: Integers, speakers: Integers, random: Integers, most: int) -> list[list[int]]:

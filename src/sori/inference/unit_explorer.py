@@ -57,7 +57,6 @@ def explore(
     speakers = corpus.of_frames(corpus.speakers, [one.speaker for one in corpus.utterances])[frames]
     chosen = choose(members, stretches, speakers, num_examples=num_examples, seed=seed)
     places = [place_of(corpus, stretches, one) for one in chosen]
-    rows = [tuple(members[one].tolist()) for one in chosen]
     return Explored(
         title=f"Units of {name}",
         notes=[*_notes(corpus, views), *notes],
@@ -68,7 +67,7 @@ def explore(
         speakers=corpus.speakers,
         languages=corpus.languages,
         num_examples=num_examples,
-        examples=[example_of(corpus, place, row) for place, row in zip(places, rows, strict=True)],
+        examples=[example_of(corpus, place, row) for place, row in zip(places, chosen.values(), strict=True)],
         sound=Clips(corpus.utterances, places),
     )
 

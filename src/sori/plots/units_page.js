@@ -12,23 +12,13 @@
   const many = (count, one, more = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : more}`;
   const hasPhones = data.phones.length > 0;
 
-  // Examples in their order, but speakers take turns: there may be others of this unit, chosen for units of other views.
-  function inTurns(numbers) {
-    const seen = new Map();
-    const turns = numbers.map((number) => {
-      const { speaker } = data.examples[number];
-      const turn = seen.get(speaker) || 0;
-      seen.set(speaker, turn + 1);
-      return [turn, number];
-    });
-    return turns.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, number]) => number);
-  }
-
   const views = data.views.map((view, at) => {
     const total = view.num_frames.reduce((sum, count) => sum + count, 0);
     const examples = view.labels.map(() => []);
-    for (const [number, one] of data.examples.entries()) examples[one.rows[at]].push(number);
-    for (const [row, every] of examples.entries()) examples[row] = inTurns(every).slice(0, data.each);
+    for (const [number, one] of data.examples.entries()) {
+      const found = one.rows[at] < 0 ? null : examples[one.rows[at]];
+      if (found && found.length < data.each) found.push(number);
+    }
     const units = view.labels.map((label, row) => {
       const [top] = view.phones[row];
       return {

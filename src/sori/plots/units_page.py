@@ -64,7 +64,7 @@ class Example(NamedTuple):
     speaker: str
     language: str
     rows: tuple[int, ...]
-    """Row of the unit in each view."""
+    """Row of the unit in each view of which this is an example; -1: of none."""
     start: float
     """Seconds from the beginning of the clip to the unit."""
     end: float
