@@ -143,7 +143,7 @@ def opened(chromium, tmp_path, request):
     tab = context.new_page()
     tab.set_default_timeout(60_000)
     tab.seen, tab.problems = [], []
-    tab.on("request", lambda asked: tab.seen.append(asked.url))
+    tab.on("request", lambda request: tab.seen.append(request.url))
     tab.on("pageerror", lambda error: tab.problems.append(str(error)))
     tab.on("console", lambda message: message.type == "error" and tab.problems.append(message.text))
     tab.goto((tmp_path / "page.html").as_uri())

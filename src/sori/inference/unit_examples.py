@@ -17,7 +17,7 @@ from sori.plots.units_page import Example
 _CONTEXT_SECONDS = 0.2
 """Audio on both sides of a unit, which is too short to be recognised alone."""
 _LONGEST_SECONDS = 0.4
-"""Of a longer stretch, such as a silence, the middle is cut out."""
+"""The middle is cut out of a longer stretch, such as a silence."""
 _LEVEL_SECONDS = 1.5
 """A clip is scaled by the loudest sample this near, so that silence stays silent."""
 _LOUDEST = 0.8
@@ -29,10 +29,10 @@ class Place(NamedTuple):
 
     utterance: int
     start: float
-    """Of the unit."""
+    """Beginning of the unit."""
     end: float
     first: float
-    """Of the clip."""
+    """Beginning of the clip."""
     last: float
 
 

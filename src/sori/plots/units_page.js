@@ -352,7 +352,7 @@
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chosen >= 0 && draw(view.examples[chosen]));
 
   changeView(0);
-  const asked = views[0].labels.indexOf(decodeURIComponent(location.hash.slice(1)));
-  if (asked >= 0) choose(asked);
+  const linked = views[0].labels.indexOf(decodeURIComponent(location.hash.slice(1)));
+  if (linked >= 0) choose(linked);
   window.explorer = { decoded, chosen: () => chosen, playing: () => playing !== null, views };
 }

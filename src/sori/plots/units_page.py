@@ -19,14 +19,14 @@ from sori.plots.projection import neighbours
 MEGABYTES = 12.0
 """Maximum size of a page."""
 _COMPRESSION = 0.9
-"""Of MP3 with variable bit rate, from 0 (large) to 1: about 5 kB per second of speech (docs/units.md)."""
+"""Compression of MP3 with variable bit rate, from 0 (large) to 1: about 5 kB per second of speech (docs/units.md)."""
 _LISTED_PHONES, _LISTED_SPEAKERS, _LISTED_LANGUAGES, _LISTED_NEIGHBOURS = 8, 5, 12, 8
 _DIGITS = 20
 """Bytes kept for the number of examples, which is known only after they were put on the page."""
 _BESIDE_SOUND = 1
 """Bytes between two clips in the data of the page."""
 _TYPICAL_BYTES = 3_500
-"""Of an example with its audio."""
+"""Size of an example with its audio."""
 
 Counts = NDArray[np.int64]
 
