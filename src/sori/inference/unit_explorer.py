@@ -10,7 +10,7 @@ from sori.core.counts import require_count
 from sori.data.manifest import Utterance
 from sori.data.sources.alignments import Alignment
 from sori.evaluation.codebook_use import codebook_use
-from sori.evaluation.unit_statistics import stretches_of
+from sori.evaluation.unit_statistics import Integers, stretches_of
 from sori.inference.unit_examples import Clips, choose, example_of, place_of
 from sori.inference.unit_views import LONGEST_PHONE_SECONDS, SILENCE, Corpus, numbered, read_corpus, view_of
 from sori.models.encoders import Quantizing, codebook_of
@@ -93,7 +93,7 @@ def _notes(corpus: Corpus, views: Sequence[UnitView]) -> Iterator[str]:
         )
 
 
-def _facts(corpus: Corpus, views: Sequence[UnitView], frames: np.ndarray) -> Iterator[tuple[str, str]]:
+def _facts(corpus: Corpus, views: Sequence[UnitView], frames: Integers) -> Iterator[tuple[str, str]]:
     for view in views:
         frequency = view.num_frames / view.num_frames.sum()
         effective = np.exp(-(frequency * np.log(frequency)).sum())

@@ -274,7 +274,16 @@
 
   // Waveforms are drawn from the decoded clips, with the unit highlighted.
   const waveforms = new Map();
-  const decoder = window.OfflineAudioContext ? new OfflineAudioContext(1, 1, 16000) : null;
+  const decoder = makeDecoder();
+
+  // Without one (some browsers refuse this rate) there are no waveforms, but clips can be played.
+  function makeDecoder() {
+    try {
+      return new OfflineAudioContext(1, 1, 16000);
+    } catch {
+      return null;
+    }
+  }
 
   async function decoded(number) {
     if (!waveforms.has(number)) {
