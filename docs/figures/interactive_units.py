@@ -1,6 +1,6 @@
 """The unit explorer of the article: `docs/article/interactive/units.html`.
 
-    python docs/figures/interactive_units.py
+    python docs/figures/interactive_units.py --measure     # trains the model if it is not there, and makes the page
 
 The model is `vq_wav2vec_tiny` with 16 entries in each codebook instead of 80, so that the page has few units with many
 examples each, and 400 updates on the openings of LibriSpeech's train-clean-100 (`librispeech-train-clean-100-openings`
@@ -11,6 +11,7 @@ shows its units in the first 120 of those recordings and in all of `english-tiny
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import sori
@@ -32,8 +33,8 @@ LICENCE = (
     "pocketsphinx, so most units have few frames with a phone, and rare ones none."
 )
 KOREAN = (
-    "단위(unit)는 vq-wav2vec이 40 ms 프레임마다 고르는 코드북 항목의 조합입니다. 목록에서 단위를 누르면 실제 음성에서 "
-    "잘라 낸 예를 차례로 들을 수 있습니다."
+    "단위(unit)는 vq-wav2vec이 40 ms 프레임마다 고르는 코드북 항목의 조합이다. 목록에서 단위를 누르면 실제 음성에서 "
+    "잘라 낸 예를 차례로 들을 수 있다."
 )
 _ROOT = Path(__file__).parents[2]
 _WORK = _ROOT / "runs" / "article_units"
@@ -41,7 +42,10 @@ _INTO = _ROOT / "docs" / "article" / "interactive" / "units.html"
 
 
 def main() -> None:
-    """Train the model if it is not there, and write the page."""
+    """Train the model if it is not there, and write the page; without `--measure`, the page stays as it is."""
+    if "--measure" not in sys.argv[1:]:
+        print(f"{_INTO.name} is cut from recordings: --measure makes it again")
+        return
     shared = Path(os.environ.get("SORI_DATA", _ROOT.parent / "shared" / "data"))
     openings = _prepared(shared / "librispeech-train-clean-100-openings")
     tiny = _prepared(shared / "english-tiny")
