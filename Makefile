@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-newest test-slow lint wheel format architecture bench clean
+.PHONY: demo test test-newest test-slow lint wheel docs figures format architecture bench clean
 
 # One stamp file for each set of extras, so that `make demo` on a fresh clone does not install the test libraries.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -13,8 +13,13 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth,board,export,hub,serve,umap,dev]'
-	touch $@ $(VENV)/.run
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[synth,board,export,hub,serve,umap,docs,dev]'
+	touch $@ $(VENV)/.run $(VENV)/.docs
+
+$(VENV)/.docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
 
 demo: $(VENV)/.run
 	$(BIN)/sori demo --into demo
@@ -43,6 +48,14 @@ lint: $(VENV)/.dev
 # Build the wheel, compare it with src, install it in another place and start it there.
 wheel: $(VENV)/.dev
 	$(BIN)/python .ci/wheel.py
+
+# The documentation as a site that needs no network: open site/index.html. Any warning fails.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/generator/build.py site
+
+# Draw the pictures of the documentation again from the recorded figures.
+figures: $(VENV)/.dev
+	for script in docs/figures/[!_]*.py; do $(BIN)/python "$$script" || exit 1; done
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -1,0 +1,1 @@
+"""Parts of the documentation's generator that belong to this project."""
