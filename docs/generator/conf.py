@@ -19,6 +19,7 @@ extensions = [
     "docsite.mathml",
     "docsite.links",
     "docsite.languages",
+    "docsite.generated",
     "docsite.words",
     "docsite.public_names",
     "docsite.signatures",

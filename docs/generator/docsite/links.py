@@ -46,9 +46,9 @@ def _resolve(app: Sphinx, tree: nodes.document) -> None:
     """Replace what would be a download by a link to a page or a copy."""
     page = app.env.docname
     _files(app)[page] = set()
-    for node in list(tree.findall(addnodes.download_reference)):
-        path = (Path(app.srcdir) / page).parent / node["reftarget"]
-        path = Path(os.path.normpath(path))
+    for node in list(tree.findall(_leads_to_a_file)):
+        named = node["reftarget"] + (".md" if isinstance(node, addnodes.pending_xref) else "")
+        path = Path(os.path.normpath((Path(app.srcdir) / page).parent / named))
         if not path.is_file() or not path.is_relative_to(ROOT):
             _log.warning("link to %s, which is no file of the repository", node["reftarget"], location=node)
             continue
@@ -58,6 +58,13 @@ def _resolve(app: Sphinx, tree: nodes.document) -> None:
         link = nodes.reference("", "", refuri=os.path.relpath(_address(inside), here), classes=["repository-file"])
         link += node.children
         node.replace_self(link)
+
+
+def _leads_to_a_file(node: nodes.Node) -> bool:
+    """Return whether a node is a link to a file that is no page; Markdown outside docs/ has an absolute path."""
+    if isinstance(node, addnodes.pending_xref):
+        return node.get("refdomain") == "doc" and node["reftarget"].startswith("/")
+    return isinstance(node, addnodes.download_reference)
 
 
 def _address(inside: str) -> str:

@@ -88,7 +88,7 @@ def score(
         hypothesis: Output of a recogniser for the same utterances.
         against: Output of a second recogniser, to compare with.
         form: Format of the files. By default chosen by their extensions; `kaldi` (id, space, text) has none.
-        speaker_of: Regular expression that matches the speaker in an utterance id, such as ^[^-]+, for confidence
+        speaker_of: Regular expression that matches the speaker in an utterance id, such as `^[^-]+`, for confidence
             intervals over speakers.
         case: Keep upper and lower case, or convert both texts to one case.
         punctuation: Keep punctuation, or remove it (apostrophes and hyphens within words are kept).
