@@ -122,10 +122,12 @@ def test_links_lead_to_files(path):
     assert not missing
 
 
-def test_the_readme_shows_the_way_to_each_folder_and_page():
+def test_the_readme_and_the_first_pages_show_the_way_to_each_page():
+    indices = ("index.md", "index.ko.md", "how-to.md", "reference.md")
+    text = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in indices)
+    assert not {page.name for page in (ROOT / "docs").glob("*.md") if f"]({page.name})" not in text}
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
-    assert not {page for page in pages if page not in text}
+    assert not {name for name in indices[2:] if f"](docs/{name})" not in text}
 
 
 def paths_in(span: str) -> list[str]:
