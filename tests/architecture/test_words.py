@@ -81,6 +81,7 @@ BANNED = (
             r"│ lab +",  # the command in the list of commands
             r'"comparison:lab"',  # its place in cli/
             r"runs\S* ?/ ?.lab.",  # the default folder of the command
+            r"(?<=\n)lab(?=\n)",  # its page in an index
             r"lab_\{name\}",  # names of recipes in run folders
         ),
     ),

@@ -7,11 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from tests.conftest import write_tone_corpus
 
 from sori import recipes
 from sori.data.preparation.prepare import prepare
 from sori.runs import run
-from tests.conftest import write_tone_corpus
 
 SENTENCES = ("the king saw the queen", "a man saw a woman", "paris is in france", "rome is in italy")
 ANALOGIES = ": capitals\nfrance paris italy rome\n: family\nking man queen woman\n"

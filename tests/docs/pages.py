@@ -58,3 +58,10 @@ def outputs(page):
             follows = after and after["language"] == "text" and not text[match.end() : after.start()].strip()
             pairs.append((match["text"], after["text"] if follows else None))
     return pairs
+
+
+def pictures(page):
+    """Return the addresses of the pictures of a page, in order; each must have a text in place of it."""
+    found = re.findall(r"!\[(.*?)\]\((.+?)\)", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert all(text.strip() for text, _ in found), f"a picture of {page} has no text in place of it"
+    return [address for _, address in found]

@@ -13,8 +13,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sori import cli
 from tests.docs.pages import ROOT
+
+from sori import cli
 
 _TRAIN = ("--train.num-steps=3", "--train.log-every=1")
 _LABELS = (*_TRAIN, "--labels.minutes=1")
@@ -115,7 +116,7 @@ def _in_bash(line, words):
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sori "$@"\n')
         program.chmod(0o755)
     settings = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", line], env=settings, capture_output=True, text=True, check=False)
+    done = subprocess.run(["/bin/bash", "-c", line], env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     start = next((n for n, word in enumerate(words) if word == "sori"), 0)
     return Done(words[start:], done.stdout, done.stderr)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.numpy import load_file
-
 from tests.docs import pages, shell
 
 NAMES = {
@@ -39,7 +38,8 @@ def reader(here, request, prepared_tones, tone_alignments):
 def _params():
     slow = [pytest.mark.slow]
     return [
-        pytest.param(page.stem, id=page.stem, marks=slow if page.stem in SLOW else []) for page in pages.pages_with("sh")
+        pytest.param(page.stem, id=page.stem, marks=slow if page.stem in SLOW else [])
+        for page in pages.pages_with("sh")
     ]
 
 

@@ -23,7 +23,7 @@ def recipes() -> str:
 
 
 def _row(name: str, description: str) -> str:
-    first = re.sub(r"\s+", " ", description.split("\n\n")[0]).replace("|", r"\|")
+    first = re.sub(r"\s+", " ", description.split("\n\n", maxsplit=1)[0]).replace("|", r"\|")
     return f"| `{name}` | {first} |"
 
 
