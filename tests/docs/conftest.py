@@ -52,7 +52,7 @@ def _single_files(folder):
     (folder / "written.tsv").write_text("".join(said).replace("a", "e", 1))
     (folder / "other.tsv").write_text("".join(said).replace("l", "d", 2))
     for name in ("said", "written"):
-        rows = (row.rstrip("\n").split("\t") for row in (folder / f"{name}.tsv").open())
+        rows = (row.split("\t") for row in (folder / f"{name}.tsv").read_text().splitlines())
         (folder / f"{name}.trn").write_text("".join(f"{text} ({key})\n" for key, text in rows))
 
 

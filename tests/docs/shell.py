@@ -90,21 +90,26 @@ def run(line):
     if ">" in words:
         into = words[words.index(">") + 1]
         words = words[: words.index(">")]
+    code, out, err = called(smaller(words))
+    assert code == 0, f"{line}\n{out}{err}"
+    if into:
+        Path(into).write_text(out)
+    return Done(words, out, err)
+
+
+def called(words):
+    """Return exit code, standard output and standard error of a command, run in this process."""
     out, err = io.StringIO(), io.StringIO()
-    before = sys.argv
-    sys.argv = smaller(words)
+    before, code = sys.argv, 0
+    sys.argv = words
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             cli.main()
-        code = 0
     except SystemExit as ended:
         code = ended.code or 0
     finally:
         sys.argv = before
-    assert code == 0, f"{line}\n{out.getvalue()}{err.getvalue()}"
-    if into:
-        Path(into).write_text(out.getvalue())
-    return Done(words, out.getvalue(), err.getvalue())
+    return code, out.getvalue(), err.getvalue()
 
 
 def _in_bash(line, words):
@@ -130,10 +135,10 @@ def parsed(line):
         return
     start = next((n for n, word in enumerate(words) if word == "sori"), None)
     if start is None or words[start + 1 : start + 2] == ["@"]:
-        assert words[0] in {"python3", ".venv/bin/pip", ".", "pip", "ffmpeg", "curl"}, f"what is this? {line}"
+        assert words[0] in {"python3", ".venv/bin/pip", ".", "pip", "ffmpeg", "curl", "iconv"}, f"what is this? {line}"
         return
     stop = next((n for n, word in enumerate(words) if word in {">", "2>", "&", "|"} and n > start), len(words))
-    tokens = words[start + 1 : stop]
+    tokens = [cli.STDIN if word == "-" else word for word in words[start + 1 : stop]]
     function, bound, _ = cli.app.parse_args(tokens, exit_on_error=False, print_error=False)
     assert function is not None, line
     if tokens[0] == "train":

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.docs import pages
+from tests.docs import pages, shell
 
 PAGE = pages.DOCS / "troubleshooting.md"
 SYMPTOMS = [block.text.strip() for block in pages.blocks(PAGE, "text")]
@@ -61,15 +61,15 @@ def _pattern(symptom):
 
 
 @pytest.mark.parametrize("beginning", PROVOKED)
-def test_the_message_appears(beginning, troubles, call):
+def test_the_message_appears(beginning, troubles):
     symptom = next(one for one in SYMPTOMS if one.startswith(beginning))
-    words = PROVOKED[beginning].split()[1:]
+    words = PROVOKED[beginning].split()
     if "long" in words:
         words += ["--max-seconds", "5"]
     if "moved" in words:
-        assert call("prepare", "untranscribed-source", "moved")[0] == 0
+        assert shell.called(["sori", "prepare", "untranscribed-source", "moved"])[0] == 0
         shutil.rmtree("untranscribed-source")
-    code, out, err = call(*words)
+    code, out, err = shell.called(words)
     shown = re.sub(r"[│╭╮╰╯─]", " ", out + err)
     assert re.search(_pattern(symptom), shown, re.DOTALL), shown
     assert bool(code) == (beginning != "left out: … too long for its transcript")

@@ -22,6 +22,8 @@ _KOREAN = {
     "Skip to main content": "본문으로 건너뛰기",
     "Back to top": "맨 위로",
     "Site navigation": "사이트 메뉴",
+    "Collapse Sidebar": "목차 접기",
+    "Expand Sidebar": "목차 펼치기",
     "Home": "처음",
     "More": "더 보기",
 }
