@@ -1,6 +1,6 @@
 """Run the notebooks and store what the site shows: `python docs/notebooks/record.py [NAME.ipynb ...]`.
 
-Each runs in an empty folder. Progress bars are left out; pictures get a palette, which makes them a quarter of the size.
+Each runs in an empty folder. Progress bars are left out; pictures get a palette, which makes them a quarter as large.
 """
 
 import base64

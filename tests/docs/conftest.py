@@ -1,16 +1,20 @@
 """What a reader of the how-to pages has in the folder where the commands are typed."""
 
 import csv
+import json
 import lzma
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import write_tone_corpus
+from tests.conftest import VOICES, _tone_phones, write_tone_corpus
 
 from sori import recipes
+from sori.data.manifest import read_manifest
 from sori.data.preparation.prepare import prepare
+from sori.embeddings import loading, vector_files
 from sori.runs import run
 
 SENTENCES = ("the king saw the queen", "a man saw a woman", "paris is in france", "rome is in italy")
@@ -80,6 +84,11 @@ def world(tmp_path_factory):
     _texts(folder)
     prepare(folder / "recordings", folder / "prepared", num_workers=1)
     prepare(folder / "untranscribed-source", folder / "untranscribed", num_workers=1)
+    rows = [
+        {"id": one.id, "phones": _tone_phones(_spoken(folder, one), VOICES.index(one.speaker))}
+        for one in read_manifest(folder / "prepared")
+    ]
+    (folder / "alignments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     few = {"train.num_steps": 60}
     for name, recipe, changes, init in (
         ("tiny", "wav2vec2_smoke", few, None),
@@ -90,7 +99,14 @@ def world(tmp_path_factory):
         data = folder / ("prepared" if name in {"tiny", "recogniser"} else "written")
         start = None if init is None else folder / "runs" / init
         run.train(recipes.by_name(recipe).override(changes), into=folder / "runs" / name, data=data, init=start)
+    vector_files.write(loading.load(folder / "runs" / "words"), folder / "words.vec")
     return folder
+
+
+def _spoken(folder, utterance):
+    """Return what was spoken in a recording, also where its transcript is withheld."""
+    name = Path(utterance.path).with_suffix(".txt").name
+    return (folder / "source" / "audio" / utterance.speaker / name).read_text().strip()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Runs the commands of a page as a reader would, one after the other in one folder, with smaller settings.
 
-What is made smaller stands in `RECIPES` and `WORDS`; the pages themselves are not changed.
+What is made smaller stands in `RECIPES`; the pages themselves are not changed.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from tests.docs.pages import ROOT
 from sori import cli
 
 _TRAIN = ("--train.num-steps=3", "--train.log-every=1")
-_LABELS = (*_TRAIN, "--labels.minutes=1")
+_LABELS = (*_TRAIN, "--labels.minutes=1", "--labels.lm=word")
 RECIPES = {
     "wav2vec2_tiny": ("wav2vec2_smoke", *_TRAIN),
     "wav2vec2_small": ("wav2vec2_smoke", *_TRAIN),
@@ -31,10 +31,6 @@ RECIPES = {
 }
 """Recipe on the page, recipe and settings in the test."""
 
-WORDS = {
-    "--train.num-steps=5000": "--train.num-steps=3",
-    "--hours-heard": None,
-}
 _BASH = re.compile(r"[|&;<]|^\w+=|\*")
 
 
@@ -65,19 +61,25 @@ def lines(text):
     return [line for line in joined.splitlines() if shlex.split(line, comments=True)]
 
 
+def named(line, names):
+    """Return a line with a path in place of each name in capitals."""
+    for name, path in names.items():
+        line = re.sub(rf"(?<![\w.]){name}(?!\w)", path, line)
+    return line
+
+
 def smaller(words):
     """Return the words of a `sori` command with the settings of the test."""
     if words[1:2] != ["train"]:
         return words
-    settings = RECIPES[words[2]]
-    kept, skipped = [], {one.split("=")[0] for one in settings[1:]}
-    rest = iter(words[3:])
+    recipe, *settings = RECIPES[words[2]]
+    rest, kept = iter(words[3:]), []
     for word in rest:
-        if word in skipped:
+        if word == "--train.num-steps":
             next(rest)
         else:
             kept.append(word)
-    return [*words[:2], settings[0], *kept, *settings[1:]]
+    return [*words[:2], recipe, *kept, *(one for one in settings if one.split("=")[0] not in kept)]
 
 
 def run(line):
@@ -100,15 +102,15 @@ def run(line):
 def called(words):
     """Return exit code, standard output and standard error of a command, run in this process."""
     out, err = io.StringIO(), io.StringIO()
-    before, code = sys.argv, 0
-    sys.argv = words
+    before, code = (sys.argv, sys.stdin), 0
+    sys.argv, sys.stdin = words, io.StringIO("king\n")  # a line typed where a command waits for one
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             cli.main()
     except SystemExit as ended:
         code = ended.code or 0
     finally:
-        sys.argv = before
+        sys.argv, sys.stdin = before
     return code, out.getvalue(), err.getvalue()
 
 
