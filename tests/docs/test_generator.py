@@ -49,6 +49,9 @@ def test_mathematics_becomes_mathml():
     assert found.startswith("<math")
     assert "<mfrac>" in found
     assert "τ" in found
+    assert "…" in mathml.mathml(r"\big( x_1, \dots, x_n \big)", None, block=False)
+    numbered = mathml.mathml(r"a = b \tag{3}", None, block=True)
+    assert numbered.endswith('</math><span class="equation-number">(3)</span>')
     assert "mtr" in mathml.mathml(r"a &= b \\ c &= d", None, block=True)
 
 

@@ -47,7 +47,9 @@ def _resolve(app: Sphinx, tree: nodes.document) -> None:
     page = app.env.docname
     _files(app)[page] = set()
     for node in list(tree.findall(_leads_to_a_file)):
-        named = node["reftarget"] + (".md" if isinstance(node, addnodes.pending_xref) else "")
+        named, mark, query = node["reftarget"].partition("?")
+        if node.get("refdomain") == "doc":
+            named += ".md"
         path = Path(os.path.normpath((Path(app.srcdir) / page).parent / named))
         if not path.is_file() or not path.is_relative_to(ROOT):
             _log.warning("link to %s, which is no file of the repository", node["reftarget"], location=node)
@@ -55,7 +57,9 @@ def _resolve(app: Sphinx, tree: nodes.document) -> None:
         inside = path.relative_to(ROOT).as_posix()
         _files(app)[page].add(inside)
         here = PurePosixPath(page).parent
-        link = nodes.reference("", "", refuri=os.path.relpath(_address(inside), here), classes=["repository-file"])
+        link = nodes.reference(
+            "", "", refuri=os.path.relpath(_address(inside), here) + mark + query, classes=["repository-file"]
+        )
         link += node.children
         node.replace_self(link)
 
@@ -63,7 +67,8 @@ def _resolve(app: Sphinx, tree: nodes.document) -> None:
 def _leads_to_a_file(node: nodes.Node) -> bool:
     """Return whether a node is a link to a file that is no page; Markdown outside docs/ has an absolute path."""
     if isinstance(node, addnodes.pending_xref):
-        return node.get("refdomain") == "doc" and node["reftarget"].startswith("/")
+        outside = node.get("refdomain") == "doc" and node["reftarget"].startswith("/")
+        return outside or (node.get("refdomain") is None and ".html?" in node["reftarget"])
     return isinstance(node, addnodes.download_reference)
 
 

@@ -1,5 +1,7 @@
 """Mathematics as MathML, written when the site is built: pages need no script and no font for it."""
 
+import html
+import re
 from typing import Any
 
 from docutils import nodes
@@ -10,17 +12,29 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 _log = logging.getLogger(__name__)
+_SIZES = re.compile(r"\\(?:[bB]igg?[lrm]?|textstyle|displaystyle)(?![a-zA-Z])")
+"""Sizes, which browsers choose themselves."""
+_DOTS = re.compile(r"\\dots[bcimo]?(?![a-zA-Z])")
+_TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
 def mathml(source: str, node: nodes.Node, *, block: bool) -> str:
     """Convert LaTeX to MathML; what cannot be converted is a warning, which fails the build."""
+    source, number = _without_tag(_DOTS.sub(r"\\ldots", _SIZES.sub("", source)))
     if block and r"\\" in source and r"\begin" not in source:
         source = rf"\begin{{aligned}}{source}\end{{aligned}}"
     try:
-        return tex2mathml(source, as_block=block)
+        found = tex2mathml(source, as_block=block)
     except MathError as error:
         _log.warning("mathematics that cannot be written as MathML: %s: %s", source, error, location=node)
-        return f"<code>{nodes.literal(source, source).astext()}</code>"
+        return f"<code>{html.escape(source)}</code>"
+    return f'{found}<span class="equation-number">({number})</span>' if number else found
+
+
+def _without_tag(source: str) -> tuple[str, str]:
+    r"""Return a formula without its number, and the number: `\tag{3}`."""
+    number = _TAG.search(source)
+    return _TAG.sub("", source).strip(), html.escape(number[1]) if number else ""
 
 
 def _inline(translator: HTML5Translator, node: nodes.math) -> None:
