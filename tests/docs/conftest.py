@@ -17,7 +17,13 @@ from sori.data.preparation.prepare import prepare
 from sori.embeddings import loading, vector_files
 from sori.runs import run
 
-SENTENCES = ("the king saw the queen", "a man saw a woman", "paris is in france", "rome is in italy")
+SENTENCES = (
+    "the king saw the queen",
+    "a man saw a woman",
+    "paris is in france",
+    "rome is in italy",
+    "the house is old",
+)
 ANALOGIES = ": capitals\nfrance paris italy rome\n: family\nking man queen woman\n"
 
 
@@ -64,7 +70,7 @@ def _texts(folder):
     tones = "".join(one.read_text() for one in sorted((folder / "source" / "audio").rglob("*.txt")))
     (folder / "texts").mkdir()
     for name in ("texts.txt", "texts/more.txt", "novels.txt"):
-        (folder / name).write_text(tones)
+        (folder / name).write_text(tones + "\n".join(SENTENCES * 20) + "\n")
     with lzma.open(folder / "news.txt.xz", "wt") as file:
         file.write(tones)
     (folder / "old.txt").write_bytes("안녕\n".encode("utf-16"))

@@ -68,7 +68,7 @@ def named(line, names):
     return line
 
 
-def smaller(words):
+def smaller(words, num_steps=3):
     """Return the words of a `sori` command with the settings of the test."""
     if words[1:2] != ["train"]:
         return words
@@ -79,10 +79,11 @@ def smaller(words):
             next(rest)
         else:
             kept.append(word)
-    return [*words[:2], recipe, *kept, *(one for one in settings if one.split("=")[0] not in kept)]
+    ours = [one.replace("num-steps=3", f"num-steps={num_steps}") for one in settings]
+    return [*words[:2], recipe, *kept, *(one for one in ours if one.split("=")[0] not in kept)]
 
 
-def run(line):
+def run(line, num_steps=3):
     """Run one line of a page in the current folder; fail if it fails."""
     words = shlex.split(line, comments=True)
     assert words[:2] not in (["sori", "serve"], ["sori", "demo"], ["sori", "lab"]), f"{line} does not end: mark it"
@@ -92,7 +93,7 @@ def run(line):
     if ">" in words:
         into = words[words.index(">") + 1]
         words = words[: words.index(">")]
-    code, out, err = called(smaller(words))
+    code, out, err = called(smaller(words, num_steps))
     assert code == 0, f"{line}\n{out}{err}"
     if into:
         Path(into).write_text(out)

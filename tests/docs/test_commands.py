@@ -15,7 +15,10 @@ NAMES = {"MODEL": "runs/tiny", "FILE": "alignments.jsonl", "RECORDINGS": "record
 OTHER_NAMES = {"words": {"RUN": "runs/words"}, "projector": {"RUN": "runs/tiny"}, "README": {"TEXTS": "written"}}
 """What they stand for on one page."""
 
-SLOW = {"troubleshooting", "language-models", "train"}
+NUM_STEPS = {"README": 120}
+"""Updates of each training on pages that need a recogniser with some words right; 3 on the others."""
+
+SLOW = set()
 """Pages whose commands take more than about five seconds."""
 
 
@@ -45,7 +48,7 @@ def test_commands_of_a_page(reader):
             shell.parsed(line)
             if block.reason is None:
                 _clear(line)
-                check(shell.run(line), str(block))
+                check(shell.run(line, NUM_STEPS.get(reader, 3)), str(block))
                 done += 1
     assert done, f"no command of {page} is run"
 
@@ -86,7 +89,7 @@ def _prepare(done, where):
 def _train(done, where):
     folder = Path(done.option("--into")) / "model"
     weights = load_file(folder / "weights.safetensors")
-    assert sum(value.size for value in weights.values()) > 500, where
+    assert sum(value.size for value in weights.values()) > 100, where
     assert json.loads((folder / "config.json").read_text())["system"]["kind"], where
 
 
