@@ -1,5 +1,6 @@
 """Parts of the documentation's generator: pairs of pages, words of the search, mathematics, links, public names."""
 
+import re
 import sys
 
 import pytest
@@ -50,6 +51,9 @@ def test_mathematics_becomes_mathml():
     assert "<mfrac>" in found
     assert "τ" in found
     assert "…" in mathml.mathml(r"\big( x_1, \dots, x_n \big)", None, block=False)
+    accented = mathml.mathml(r"\bar p_{g} + \sum_k^n k", None, block=False)
+    assert re.search(r"<msub>\s*<mover accent=.true.>\s*<mi>p</mi>", accented)
+    assert "<munderover>" in accented or "<msubsup>" in accented
     numbered = mathml.mathml(r"a = b \tag{3}", None, block=True)
     assert numbered.endswith('</math><span class="equation-number">(3)</span>')
     assert "mtr" in mathml.mathml(r"a &= b \\ c &= d", None, block=True)

@@ -3,6 +3,7 @@
 import html
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -14,6 +15,8 @@ from sphinx.writers.html5 import HTML5Translator
 _log = logging.getLogger(__name__)
 _SIZES = re.compile(r"\\(?:[bB]igg?[lrm]?|textstyle|displaystyle)(?![a-zA-Z])")
 """Sizes, which browsers choose themselves."""
+_SPACE = "http://www.w3.org/1998/Math/MathML"
+_ACCENTS = set("ˉˆ~˜⃗→˙¯^")
 _DOTS = re.compile(r"\\dots[bcimo]?(?![a-zA-Z])")
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
 
@@ -24,11 +27,27 @@ def mathml(source: str, node: nodes.Node, *, block: bool) -> str:
     if block and r"\\" in source and r"\begin" not in source:
         source = rf"\begin{{aligned}}{source}\end{{aligned}}"
     try:
-        found = tex2mathml(source, as_block=block)
+        found = _accents(tex2mathml(source, as_block=block))
     except MathError as error:
         _log.warning("mathematics that cannot be written as MathML: %s: %s", source, error, location=node)
         return f"<code>{html.escape(source)}</code>"
     return f'{found}<span class="equation-number">({number})</span>' if number else found
+
+
+def _accents(found: str) -> str:
+    """Put the subscript of a letter with an accent beside it; the converter puts it below, like the limit of a sum."""
+    tree = ElementTree.fromstring(found)  # noqa: S314 - our own
+    for node in tree.iter(f"{{{_SPACE}}}munderover"):
+        letter, below, above = node
+        if (above.text or "") in _ACCENTS:
+            node.tag = f"{{{_SPACE}}}msub"
+            node.remove(letter)
+            node.remove(above)
+            accented = ElementTree.Element(f"{{{_SPACE}}}mover", {"accent": "true"})
+            accented.extend([letter, above])
+            node.insert(0, accented)
+    ElementTree.register_namespace("", _SPACE)
+    return ElementTree.tostring(tree, encoding="unicode")
 
 
 def _without_tag(source: str) -> tuple[str, str]:
