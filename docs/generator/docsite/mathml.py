@@ -3,7 +3,7 @@
 import html
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -16,7 +16,8 @@ _log = logging.getLogger(__name__)
 _SIZES = re.compile(r"\\(?:[bB]igg?[lrm]?|textstyle|displaystyle)(?![a-zA-Z])")
 """Sizes, which browsers choose themselves."""
 _SPACE = "http://www.w3.org/1998/Math/MathML"
-_ACCENTS = set("ˉˆ~˜⃗→˙¯^")
+_ACCENTS = set("ˉˆ~⃗→˙¯^")
+_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot);)\w+;")
 _DOTS = re.compile(r"\\dots[bcimo]?(?![a-zA-Z])")
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
 
@@ -36,18 +37,18 @@ def mathml(source: str, node: nodes.Node, *, block: bool) -> str:
 
 def _accents(found: str) -> str:
     """Put the subscript of a letter with an accent beside it; the converter puts it below, like the limit of a sum."""
-    tree = ElementTree.fromstring(found)  # noqa: S314 - our own
+    tree = ET.fromstring(_ENTITY.sub(lambda named: html.unescape(named[0]), found))  # noqa: S314 - our own
     for node in tree.iter(f"{{{_SPACE}}}munderover"):
-        letter, below, above = node
+        letter, _, above = node
         if (above.text or "") in _ACCENTS:
             node.tag = f"{{{_SPACE}}}msub"
             node.remove(letter)
             node.remove(above)
-            accented = ElementTree.Element(f"{{{_SPACE}}}mover", {"accent": "true"})
+            accented = ET.Element(f"{{{_SPACE}}}mover", {"accent": "true"})
             accented.extend([letter, above])
             node.insert(0, accented)
-    ElementTree.register_namespace("", _SPACE)
-    return ElementTree.tostring(tree, encoding="unicode")
+    ET.register_namespace("", _SPACE)
+    return ET.tostring(tree, encoding="unicode")
 
 
 def _without_tag(source: str) -> tuple[str, str]:
