@@ -1,25 +1,35 @@
-"""The pictures of the documentation are those that their scripts draw from the recorded figures."""
+"""The pictures of the article are those that their scripts draw from the recorded figures."""
 
-import subprocess
+import runpy
 import sys
 
+import matplotlib as mpl
 import pytest
 from tests.docs import pages
 
-SCRIPTS = sorted(path for path in (pages.DOCS / "figures").glob("[!_]*.py") if path.stem != "style")
+FIGURES = pages.DOCS / "figures"
+SCRIPTS = sorted(path for path in FIGURES.glob("[!_]*.py") if path.stem != "style")
 PICTURES = pages.DOCS / "article" / "figures"
 
 
-def picture_of(script):
-    return PICTURES / f"{script.stem}.svg"
+def pictures_of(script):
+    return {
+        path: path.read_bytes() for path in PICTURES.glob(f"{script.stem}*.svg") if path.name[len(script.stem)] == "."
+    }
 
 
-@pytest.mark.parametrize("script", [one for one in SCRIPTS if picture_of(one).is_file()], ids=lambda path: path.stem)
-def test_a_picture_is_drawn_to_the_same_bytes(script):
-    stored = {path: path.read_bytes() for path in PICTURES.glob(f"{script.stem}*.svg")}
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("script", [one for one in SCRIPTS if pictures_of(one)], ids=lambda path: path.stem)
+def test_a_picture_is_drawn_to_the_same_bytes(script, monkeypatch):
+    stored = pictures_of(script)
+    monkeypatch.syspath_prepend(FIGURES)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.delitem(sys.modules, "style", raising=False)
     try:
-        subprocess.run([sys.executable, script], check=True, capture_output=True)
-        assert {path: path.read_bytes() for path in stored} == stored
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            runpy.run_path(str(script), run_name="__main__")
+        assert pictures_of(script) == stored, "run `make figures` and look at the picture"
     finally:
         for path, content in stored.items():
             path.write_bytes(content)
