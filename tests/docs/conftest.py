@@ -67,7 +67,7 @@ def _single_files(folder):
 
 
 def _texts(folder):
-    # every second transcript: a language model that knows some of the words of dev, so that some are right and some wrong
+    # every second transcript, so that a language model knows some of the words of dev, and some words are right
     tones = "".join(one.read_text() for one in sorted((folder / "source" / "audio").rglob("*.txt"))[::2])
     (folder / "texts").mkdir()
     for name in ("texts.txt", "texts/more.txt", "novels.txt"):

@@ -18,8 +18,8 @@ OTHER_NAMES = {"words": {"RUN": "runs/words"}, "projector": {"RUN": "runs/tiny"}
 NUM_STEPS = {"README": 120}
 """Updates of each training on pages that need a recogniser with some words right; 3 on the others."""
 
-SLOW = set()
-"""Pages whose commands take more than about five seconds."""
+SLOW = {"probe", "troubleshooting", "language-models", "checkpoints"}
+"""Pages whose commands take longest; troubleshooting repeats commands of other pages."""
 
 
 @pytest.fixture
