@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sori.data.preparation.prepare import prepare
     from sori.evaluation.recognition import evaluate
     from sori.experiments.multi_seed import compare_runs, train_seeds
+    from sori.experiments.planning.plan import plan
     from sori.inference.align import align
     from sori.inference.embed import embed
     from sori.inference.selection import select
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "list_models",
     "load",
+    "plan",
     "prepare",
     "read",
     "recipes",
@@ -54,6 +56,7 @@ _MODULES = {
     "evaluate": "evaluation.recognition",
     "list_models": "checkpoints.resolve",
     "load": "checkpoints.store",
+    "plan": "experiments.planning.plan",
     "prepare": "data.preparation.prepare",
     "read": "core.audio",
     "save": "checkpoints.store",

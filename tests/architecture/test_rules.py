@@ -14,6 +14,7 @@ OTHER_MODELS = {"encoders", "factory", "protocols", "skeleton"}
 OPTIONAL_EXTRAS = {
     "sori.cli",  # in __main__: Ctrl-C during imports ends quietly
     "fcntl",  # absent on Windows
+    "distributed",
     "av",  # takes a fifth of a second, and may be removed where its licence is a problem
     "espeakng_loader",
     "tensorboard.compat.proto.event_pb2",

@@ -32,7 +32,10 @@ app = App(
 COMMANDS = (
     (
         "train:prepare",
-        "Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.",
+        (
+            "Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.\n\n"
+            "The same command continues where it was interrupted."
+        ),
     ),
     (
         "select:select",
@@ -41,6 +44,7 @@ COMMANDS = (
             "\n\nUtterances with a transcript, and splits that are held out for evaluation, are left out."
         ),
     ),
+    ("train:plan", "Plan training: recipe, settings, time, memory and disk for some hours of speech and a deadline."),
     ("train:train", "Pre-train or fine-tune a model; the same command continues an interrupted run."),
     ("transcribe:transcribe", "Transcribe sound files of any length."),
     (

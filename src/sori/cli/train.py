@@ -1,6 +1,7 @@
-"""Commands that lead to a model: prepare, train, list, show, demo."""
+"""Commands that lead to a model: prepare, plan, train, list, show, demo."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,13 @@ def prepare(
     num_workers: int | None = None,
     overwrite: bool = False,
     relative_to: Path | None = None,
+    scheduler: str | None = None,
     check: Annotated[bool, Parameter(negative=())] = False,
     options: ReadingOptions = READING,
 ) -> None:
     """Check recordings and write a prepared folder that lists the usable ones; recordings are never changed.
+
+    The same command continues where it was interrupted.
 
     Args:
         source: Folder of recordings, table (.tsv, .csv, .jsonl), or CORPUS:FOLDER with a corpus supported by Lhotse.
@@ -71,6 +75,7 @@ def prepare(
         overwrite: Replace the lists of a folder that is already prepared.
         relative_to: Folder above all recordings, to which paths are relative, for recordings that are elsewhere on
             other machines; there, set SORI_RECORDINGS. By default, paths are relative to the output folder.
+        scheduler: Address of a Dask scheduler, such as tcp://host:8786, whose workers decode instead of this machine.
         check: Only check whether the recordings of prepared folders exist, and list missing ones.
         options: How folders are read.
     """
@@ -95,8 +100,51 @@ def prepare(
             overwrite=overwrite,
             reading=options.reading(),
             relative_to=relative_to,
+            scheduler=scheduler,
         )
     )
+
+
+def plan(
+    *,
+    hours: float,
+    device: str = "here",
+    devices: int = 1,
+    deadline: str | None = None,
+    minutes_of_labels: float | None = None,
+    recipe: str | None = None,
+) -> None:
+    """Plan training: recipe, settings, time, memory and disk for some hours of speech and a deadline.
+
+    Args:
+        hours: Hours of recordings to pre-train on.
+        device: here, to measure updates on this machine for less than a minute, or a GPU: h100, h200, a100, l40s, l4,
+            rtx4090, estimated from its data sheet.
+        devices: Number of devices.
+        deadline: Time for training, such as 90min, 48h or 3d. By default as long as the recipe takes.
+        minutes_of_labels: Minutes of transcribed speech to fine-tune a recogniser on. By default pre-training only.
+        recipe: Pre-training recipe. By default the largest that fits.
+    """
+    from sori.experiments.planning.plan import plan as plan_training
+
+    write(
+        plan_training(
+            hours,
+            device=device,
+            devices=devices,
+            deadline_hours=None if deadline is None else _hours(deadline),
+            minutes_of_labels=minutes_of_labels,
+            recipe=recipe,
+        )
+    )
+
+
+def _hours(text: str) -> float:
+    """Return the hours of `90min`, `48h` or `3d`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(min|h|d)", text.strip())
+    if found is None:
+        raise ValueError(f"expected a time such as 90min, 48h or 3d for --deadline, got {text!r}")
+    return float(found[1]) * {"min": 1 / 60, "h": 1.0, "d": 24.0}[found[2]]
 
 
 def train(

@@ -51,25 +51,47 @@ class CharacterChange:
         return _LETTER.match(self.character) is not None
 
 
-def changed_characters(texts: Iterable[str], rules: Vocabulary) -> list[CharacterChange]:
-    """Return all characters that are missing after normalisation, the most frequent first.
+class ChangeCounter:
+    """Counts characters that are missing after normalisation, text by text.
 
     White space and case do not count as changes.
+
+    Args:
+        rules: vocabulary with the rules of normalisation.
+    """
+
+    def __init__(self, rules: Vocabulary) -> None:
+        self.rules = rules
+        self.lost, self.in_words = Counter[str](), Counter[str]()
+
+    def add(self, text: str) -> None:
+        """Add a raw transcript."""
+        if not text:
+            return
+        here = _letters(self.rules.change_case(unicodedata.normalize("NFC", text)))
+        here.subtract(_letters(self.rules.normalise(text)))
+        self.lost.update({character: count for character, count in here.items() if count > 0})
+        self.in_words.update(_IN_WORD.findall(text))
+
+    def result(self) -> list[CharacterChange]:
+        """Return all characters that are missing, the most frequent first."""
+        return [
+            CharacterChange(character, count, min(count, self.in_words[character]), _fate(character))
+            for character, count in sorted(self.lost.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+
+def changed_characters(texts: Iterable[str], rules: Vocabulary) -> list[CharacterChange]:
+    """Return all characters that are missing after normalisation, the most frequent first; see `ChangeCounter`.
 
     Args:
         texts: raw transcripts.
         rules: vocabulary with the rules of normalisation.
     """
-    lost, in_words = Counter[str](), Counter[str]()
+    counter = ChangeCounter(rules)
     for text in texts:
-        here = _letters(rules.change_case(unicodedata.normalize("NFC", text)))
-        here.subtract(_letters(rules.normalise(text)))
-        lost.update({character: count for character, count in here.items() if count > 0})
-        in_words.update(_IN_WORD.findall(text))
-    return [
-        CharacterChange(character, count, min(count, in_words[character]), _fate(character))
-        for character, count in sorted(lost.items(), key=lambda item: (-item[1], item[0]))
-    ]
+        counter.add(text)
+    return counter.result()
 
 
 def _letters(text: str) -> Counter[str]:

@@ -201,6 +201,7 @@ def test_preparing_again_that_fails_leaves_the_older_lists(writer, error, record
         patch.setattr(f"sori.data.preparation.prepare.{writer}", fail)
         with pytest.raises(type(error)):
             prepare(recordings, tmp_path / "out", overwrite=True)
+    (tmp_path / "out/prepare.journal").unlink()  # what was found out is kept, for the same command
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert prepare(recordings, tmp_path / "out", overwrite=True).num_files == 4
 

@@ -35,7 +35,7 @@ for line in sys.stdin:
 def findings(names, **options):
     program = (sys.executable, "-c", FAKE_WORKER)
     results = check_files([{"path": name} for name in names], program=program, **options)
-    return [finding for _, (finding,) in sorted(results)]
+    return [finding for _, ((finding,), _) in sorted(results)]
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -104,14 +104,14 @@ def test_whatever_a_request_holds_is_a_finding(name, tmp_path):
     assert [one.reason for one in found[::2]] == [None, None]
     assert found[1].reason == ("unreadable" if name in (7, None, "babble") else None)
     real = dict(check_files([{"path": name}, {"path": str(tmp_path / "none")}], num_workers=1))
-    assert real[0][0].reason in ("unreadable", "missing")
-    assert real[1][0].reason == "missing"
+    assert real[0].findings[0].reason in ("unreadable", "missing")
+    assert real[1].findings[0].reason == "missing"
 
 
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("request_", [{"path": "a", "unknown": 1}, {}, {"path": "a", "start": {1, 2}}])
 def test_a_request_that_nobody_understands_is_a_finding(request_):
-    ((found,),) = dict(check_files([request_], num_workers=1)).values()
+    (((found,), _),) = dict(check_files([request_], num_workers=1)).values()
     assert found.reason in ("unreadable", "missing")
 
 

@@ -16,6 +16,8 @@ from sori.core.sound.waveforms import LONGEST_SECONDS, mono
 from sori.data.preparation import segments as silences
 from sori.data.preparation.sound_statistics import LEVELS_PER_SECOND, SoundStatistics
 
+FINDINGS_VERSION = 1
+"""Raised whenever `check` finds something else about the same file: findings of other versions are not used."""
 MEMORY_BYTES = 4 << 30
 SLACK_SECONDS = 0.05
 """Tables are often rounded: a segment may end this long after its file."""

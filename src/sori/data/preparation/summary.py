@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.audio import SAMPLE_RATE
 from sori.core.files import atomic_write, write_text
-from sori.data.manifest import Utterance
+from sori.data.preparation.row_statistics import Group, RowStatistics
 from sori.data.preparation.transcript_rules import Rule, Tag
 from sori.data.sources.recordings import Found
-from sori.text.character_changes import CharacterChange, changed_characters
-from sori.text.vocabulary import BLANK, Vocabulary
+from sori.text.character_changes import CharacterChange
 
 CURES = {
     "missing": "restore the files, or remove their rows from the table",
@@ -46,15 +45,6 @@ CURES = {
 _MOST_CHARACTERS = 200
 _EXAMPLES = 3
 _MOST_TAGS = 20
-
-
-class Row(NamedTuple):
-    """An utterance that is kept, with what its file contains."""
-
-    utterance: Utterance
-    about: AudioInfo
-    level_db: float
-    """Root mean square of the recording, in dB of full scale."""
 
 
 class Flag(NamedTuple):
@@ -108,7 +98,7 @@ class Report:
 
 def write_report(
     into: Path,
-    rows: Sequence[Row],
+    rows: RowStatistics,
     found: Found,
     flags: Sequence[Flag],
     *,
@@ -120,26 +110,25 @@ def write_report(
 
     Args:
         into: the folder.
-        rows: the utterances that are kept.
+        rows: statistics of the utterances that are kept.
         found: everything in the sources, with what was left out.
         flags: warnings about recordings that are kept.
         tags: conventions of annotators in the transcripts.
         sources: the sources as the user named them.
         place: the prepared folder, to which the files will be moved.
     """
-    utterances = [row.utterance for row in rows]
     report = Report(
         folder=place,
-        num_utterances=len(rows),
-        num_files=len({utterance.path for utterance in utterances}),
-        hours=_hours(utterances),
-        transcribed_hours=_hours(u for u in utterances if u.text is not None),
-        num_speakers=len({u.speaker for u in utterances} - {None}),
-        languages=tuple(sorted({u.language for u in utterances if u.language})),
+        num_utterances=rows.all.num_utterances,
+        num_files=len(rows.files),
+        hours=rows.all.hours,
+        transcribed_hours=rows.all.transcribed_hours,
+        num_speakers=len(rows.all.speakers),
+        languages=tuple(sorted(rows.languages)),
         excluded=Counter(row.reason for row in found.excluded),
         flagged=Counter(flag.warning for flag in flags),
         others=found.others,
-        changed=tuple(changed_characters((u.text or "" for u in utterances), Vocabulary(symbols=(BLANK,)))),
+        changed=tuple(rows.changes.result()),
     )
     parts = [
         "# Prepared recordings",
@@ -147,10 +136,10 @@ def write_report(
         str(report).replace("\n", "  \n"),
     ]
     parts += [f"Note: {note}." for note in found.notes]
-    if rows:
+    if rows.all.num_utterances:
         with atomic_write(into / "report.png") as partial:
             _figure(rows).savefig(partial, dpi=120)
-        parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(utterances)]
+        parts += ["![durations, levels and speakers](report.png)", _kept(rows), _characters(rows)]
         parts.append(_changes(report.changed))
     parts += [_tags(tags)] if tags else []
     parts += [_left_out(found), _warnings(flags)]
@@ -161,31 +150,16 @@ def write_report(
     return report
 
 
-def _hours(utterances: Iterable[Utterance]) -> float:
-    return sum(utterance.num_samples for utterance in utterances) / SAMPLE_RATE / 3600
-
-
-def _kept(rows: Sequence[Row]) -> str:
-    seconds = np.array([row.utterance.duration_seconds for row in rows])
-    spread = ", ".join(f"{name} {value:.2f}" for name, value in _spread(seconds))
-    by_speaker: dict[str, float] = defaultdict(float)
-    for row in rows:
-        if row.utterance.speaker is not None:
-            by_speaker[row.utterance.speaker] += row.utterance.duration_seconds / 60
+def _kept(rows: RowStatistics) -> str:
+    spread = ", ".join(f"{name} {value:.2f}" for name, value in _spread(np.frombuffer(rows.seconds)))
     lines = ["## Recordings that are kept", f"Duration of utterances in seconds: {spread}."]
-    if by_speaker:
-        minutes = np.array(list(by_speaker.values()))
+    if rows.samples_by_speaker:
+        minutes = np.array(list(rows.samples_by_speaker.values())) / SAMPLE_RATE / 60
         lines.append(
             "Minutes per speaker: " + ", ".join(f"{name} {value:.1f}" for name, value in _spread(minutes)) + "."
         )
-    lines += [
-        _breakdown("split", rows, lambda row: row.utterance.split or "none"),
-        _breakdown("language", rows, lambda row: row.utterance.language or "not given"),
-        _breakdown("sample rate", rows, lambda row: f"{row.about.sample_rate} Hz"),
-        _breakdown("channels", rows, lambda row: str(row.about.num_channels)),
-        _breakdown("format", rows, lambda row: row.about.format),
-    ]
-    size = 2 * sum(row.utterance.num_samples for row in rows) / 1e6
+    lines += [_breakdown(title, groups) for title, groups in rows.groups.items()]
+    size = 2 * rows.all.num_samples / 1e6
     return "\n\n".join([*lines, f"Size on disk if decoded to 16-bit samples at 16 kHz: {size:,.1f} MB."])
 
 
@@ -194,23 +168,14 @@ def _spread(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[tupl
     return list(zip(names, np.percentile(values, [0, 5, 50, 95, 100]).tolist(), strict=True))
 
 
-def _breakdown(title: str, rows: Sequence[Row], key: Callable[[Row], str]) -> str:
-    groups: dict[str, list[Utterance]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row.utterance)
+def _breakdown(title: str, groups: dict[str, Group]) -> str:
     if len(groups) == 1:
         return f"{title.capitalize()}: {next(iter(groups))} (all utterances)."
     return _table(
         [title, "utterances", "hours", "hours transcribed", "speakers"],
         [
-            [
-                name,
-                len(group),
-                f"{_hours(group):.2f}",
-                f"{_hours(u for u in group if u.text is not None):.2f}",
-                len({u.speaker for u in group} - {None}) or "-",
-            ]
-            for name, group in sorted(groups.items())
+            [name, one.num_utterances, f"{one.hours:.2f}", f"{one.transcribed_hours:.2f}", len(one.speakers) or "-"]
+            for name, one in sorted(groups.items())
         ],
     )
 
@@ -220,12 +185,11 @@ def _table(header: list[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _characters(utterances: Sequence[Utterance]) -> str:
-    texts = [unicodedata.normalize("NFC", u.text) for u in utterances if u.text is not None]
-    if not texts:
+def _characters(statistics: RowStatistics) -> str:
+    if not statistics.num_texts:
         return "## Characters\n\nNo transcripts."
-    counts = Counter(character for text in texts for character in text)
-    total, words = sum(counts.values()), sum(len(text.split()) for text in texts)
+    counts = statistics.characters
+    total = counts.total()
     shown = counts.most_common(_MOST_CHARACTERS)
     note = f" The table lists the {len(shown)} most frequent ones." if len(shown) < len(counts) else ""
     rows: list[list[object]] = [
@@ -239,7 +203,8 @@ def _characters(utterances: Sequence[Utterance]) -> str:
         for character, count in sorted(shown, key=lambda pair: (-pair[1], pair[0]))
     ]
     head = (
-        f"{len(texts)} transcripts, {words} words, {total} characters (NFC), {len(counts)} different characters.{note}"
+        f"{statistics.num_texts} transcripts, {statistics.num_words} words, {total} characters (NFC), {len(counts)} "
+        f"different characters.{note}"
     )
     return f"## Characters\n\n{head}\n\n" + _table(["character", "code point", "name", "count", "fraction"], rows)
 
@@ -334,19 +299,18 @@ _STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "font.size"
 
 
 @rc_context(_STYLE)
-def _figure(rows: Sequence[Row]) -> Figure:
+def _figure(rows: RowStatistics) -> Figure:
     """Plot durations, levels, and minutes per speaker."""
     figure = Figure(figsize=(10, 3), layout="constrained")
     durations, levels, speakers = figure.subplots(1, 3)
-    seconds = np.array([row.utterance.duration_seconds for row in rows])
-    has_text = np.array([row.utterance.text is not None for row in rows])
+    seconds, has_text = np.frombuffer(rows.seconds), np.frombuffer(rows.has_text, np.bool_)
     groups = [("transcribed", has_text, "#2f7fc1"), ("untranscribed", ~has_text, "#8b9099")]
     groups = [group for group in groups if group[1].any()]
     for axes, values, title, label in (
         (durations, seconds, "Duration of utterances", "seconds"),
         (
             levels,
-            np.array([row.level_db for row in rows]),
+            np.frombuffer(rows.levels),
             "Level of recordings",
             "root mean square in dB of full scale",
         ),
@@ -361,10 +325,7 @@ def _figure(rows: Sequence[Row]) -> Figure:
         )
         axes.set(title=title, xlabel=label, ylabel="hours")
     durations.legend(frameon=False, loc="upper right")
-    amounts: Counter[str] = Counter()
-    for row in rows:
-        if row.utterance.speaker is not None:
-            amounts[row.utterance.speaker] += row.utterance.num_samples
+    amounts = rows.samples_by_speaker
     minutes = np.array(sorted(amounts.values(), reverse=True)) / SAMPLE_RATE / 60
     speakers.set(title=f"Named speakers: {len(amounts)}", xlabel="speakers, sorted by minutes", ylabel="minutes")
     if amounts:

@@ -1,0 +1,1 @@
+"""Plan training before it begins (`sori plan`): recipe, length, time, memory, disk, and what to expect."""

@@ -1,0 +1,195 @@
+"""Plans: what fits, what is refused with what would, and that the measured cost is that of real updates."""
+
+import math
+import re
+
+import pytest
+import torch
+
+import sori
+from sori import recipes
+from sori.experiments.planning import costs, recorded
+from sori.experiments.planning.calibration import Measured, calibrate
+from sori.experiments.planning.gpu_estimates import memory_gib, size_of
+from sori.experiments.planning.plan import plan
+from sori.experiments.planning.stage import duration
+from sori.models import factory
+from sori.recipes import sizes
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Updates take a hundredth of the length of their audio; calls are listed by recipe."""
+    calls = []
+
+    def fake(recipe, encoder, *, seconds):
+        audio = recipe.data.batch_seconds * recipe.train.num_accumulate
+        calls.append(recipe.name)
+        return Measured(audio / 100, audio / 100, audio, 5.0, 10, 1.5, "this CPU, 1 threads", "float32")
+
+    monkeypatch.setattr(costs, "calibrate", fake)
+    monkeypatch.setattr(costs, "free_gib", lambda _: 8.0)
+    return calls
+
+
+def test_the_whole_recipe_if_there_is_time(measured):
+    found = plan(6, deadline_hours=48)
+    (stage,) = found.stages
+    assert measured == ["wav2vec2_tiny"]
+    assert (stage.num_steps, stage.of_steps, stage.batch_seconds, stage.accumulate) == (12_000, 12_000, 24.0, 1)
+    assert stage.seconds == pytest.approx(5 + 12_000 * 0.24)
+    assert stage.hours_processed == pytest.approx(80)
+    assert stage.command == "sori train wav2vec2_tiny --data PREPARED --into runs/wav2vec2_tiny"
+    assert stage.lr == recipes.by_name("wav2vec2_tiny").optim.lr
+    assert found.seconds == stage.seconds
+
+
+def test_a_deadline_shortens_the_run_and_the_temperature_falls_as_far(measured):
+    (stage,) = plan(6, deadline_hours=0.5).stages
+    assert stage.num_steps == int((1800 * 0.95 - 5) / 0.24)
+    assert stage.seconds <= 1800
+    decay = float(re.search(r"--system.gumbel-decay (\S+)", stage.command)[1])
+    assert decay**stage.num_steps == pytest.approx(0.999835**12_000, rel=0.01)
+    assert f"--train.num-steps {stage.num_steps}" in stage.command
+
+
+def test_the_largest_recipe_that_fits_is_chosen(measured):
+    assert [stage.recipe for stage in plan(30, deadline_hours=20).stages] == ["wav2vec2_small"]
+    assert measured == ["wav2vec2_small"]  # larger ones are refused without being measured
+    assert plan(30, deadline_hours=0.7).stages[0].recipe == "wav2vec2_tiny"
+    assert plan(19, deadline_hours=20).stages[0].recipe == "wav2vec2_tiny"
+
+
+def test_labels_add_fine_tuning_and_share_the_deadline(measured):
+    alone, both = plan(6, deadline_hours=0.7), plan(6, deadline_hours=0.7, minutes_of_labels=10)
+    assert [stage.recipe for stage in both.stages] == ["wav2vec2_tiny", "ctc_10min"]
+    assert both.seconds <= 0.7 * 3600
+    assert both.stages[0].num_steps < alone.stages[0].num_steps
+    tuning = both.stages[1]
+    evaluations = 2500 / 250 * 600 / 3 * (12 / 100) / 12
+    assert tuning.seconds == pytest.approx(5 + 2500 * 12 / 100 + evaluations)
+    assert "--init runs/wav2vec2_tiny" in tuning.command
+    names = [plan(400, minutes_of_labels=m).stages[1].recipe for m in (30, 31, 300, 301, 3001)]
+    assert names == ["ctc_10min", "ctc_1h", "ctc_1h", "ctc_10h", "ctc_100h"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hours": 0.5}, r"nothing fits:[^$]*wav2vec2_tiny: 0.5 h of recordings; it was made for 1 h and more"),
+        ({"hours": 6, "deadline_hours": 0.1}, r"wav2vec2_tiny: it processes 9\.3 h until the deadline, .* below 12 h"),
+        ({"hours": 6, "recipe": "wav2vec2_base"}, "wav2vec2_base: 6 h of recordings; it was made for 300 h"),
+        ({"hours": 500, "recipe": "wav2vec2_base", "deadline_hours": 48}, "far more than this processor can in"),
+        ({"hours": 6, "recipe": "ctc_10min"}, "expected a recipe that pre-trains on speech, got ctc_10min"),
+        ({"hours": 6, "device": "abacus"}, "expected a device of here, h100, .* got 'abacus'"),
+        ({"hours": 6, "devices": 2}, "expected devices=1 with device here, got 2"),
+        ({"hours": 6, "devices": 0, "device": "h100"}, "expected devices to be a whole number"),
+        ({"hours": 0.1, "minutes_of_labels": 10}, "expected the labelled speech to be part of the recordings"),
+        ({"hours": -1}, "hours"),
+        ({"hours": math.nan}, "hours"),
+        ({"hours": 6, "deadline_hours": 0}, "deadline_hours"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_what_would(measured, options, message):
+    with pytest.raises(ValueError, match=message):
+        plan(**options)
+
+
+def test_the_deadline_that_a_refusal_names_works(measured):
+    with pytest.raises(ValueError, match="possible with a deadline of 8 min, more"):
+        plan(6, deadline_hours=0.1, recipe="wav2vec2_tiny")
+    assert plan(6, deadline_hours=8.1 / 60, recipe="wav2vec2_tiny").stages[0].hours_processed >= 12
+
+
+def test_too_little_memory_is_refused(measured, monkeypatch):
+    monkeypatch.setattr(costs, "free_gib", lambda _: -1.0)
+    with pytest.raises(ValueError, match=r"wav2vec2_tiny needs 2 GiB .* a device has 0"):
+        plan(6, recipe="wav2vec2_tiny")
+    with pytest.raises(ValueError, match=r"wav2vec2_xlsr_2b needs \d+ GiB with micro-batches of 75 s, a device has 24"):
+        plan(60_000, device="l4", devices=128, recipe="wav2vec2_xlsr_2b")
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8, 64, 1000])
+def test_an_update_has_the_audio_of_the_recipe_on_any_number_of_devices(devices):
+    found = plan(60_000, device="h100", devices=devices, recipe="wav2vec2_large")
+    (stage,) = found.stages
+    assert stage.devices * stage.accumulate * stage.batch_seconds == pytest.approx(75.0 * 128, rel=1e-4)
+    assert stage.batch_seconds <= 75.0
+    assert stage.devices == min(devices, 960)
+    assert "ESTIMATED, nothing was recorded on this GPU: 30 % of the 989 TFLOP/s" in stage.based_on
+    assert (f"{devices - 960} devices stay idle" in str(found)) == (devices > 960)
+
+
+def test_more_devices_and_better_ones_are_faster():
+    times = [
+        plan(60_000, device=device, devices=number, recipe="wav2vec2_base").seconds
+        for device, number in (("a100", 8), ("h100", 8), ("h100", 16))
+    ]
+    assert times == sorted(times, reverse=True)
+
+
+def test_recorded_speeds_of_a_gpu_replace_the_estimate(monkeypatch):
+    known = {"h100": {"wav2vec2_base": {"hours_per_hour": 1000.0, "gib": 30.0, "command": "python a.py"}}}
+    monkeypatch.setattr(recorded, "recorded", lambda: {"gpus": known, "pre_training": []})
+    (stage,) = plan(960, device="h100", recipe="wav2vec2_base").stages
+    assert stage.seconds_per_update == pytest.approx(87.5 * 64 / 1000)
+    assert stage.based_on == "recorded on this GPU (`python a.py`)"
+
+
+def test_sizes_are_those_of_the_models():
+    assert size_of(sizes.base(), 15.0).num_parameters == 95_044_608
+    assert size_of(sizes.xlsr_2b(), 15.0).num_parameters == 2_162_932_352
+    one, two = (memory_gib(size_of(sizes.base(), 15.0), seconds) for seconds in (30.0, 60.0))
+    assert two - one == pytest.approx(one - memory_gib(size_of(sizes.base(), 15.0), 0.0))
+
+
+def test_operations_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config, seconds = sizes.base().model_copy(update={"num_layers": 2, "layerdrop": 0.0}), 2.0
+    system = factory.build(config)
+    waveform, lengths = 0.1 * torch.randn(1, int(16_000 * seconds)), torch.tensor([int(16_000 * seconds)])
+    from sori.core.batch import WaveformBatch
+    from sori.core.seeds import Rng
+
+    with FlopCounterMode(display=False) as counter:
+        system.loss(WaveformBatch(waveform, lengths), step=0, rng=Rng(0)).total.backward()
+    assert size_of(config, seconds).flops_per_second * seconds == pytest.approx(counter.get_total_flops(), rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2_smoke", "cpc_smoke", "ctc_smoke"])
+def test_real_updates_are_measured(name):
+    recipe = recipes.by_name(name)
+    found = calibrate(recipe, sizes.smoke(), seconds=0.1)
+    assert found.num_updates >= 3
+    assert 0 < found.audio_seconds_per_update <= recipe.data.batch_seconds * recipe.train.num_accumulate
+    assert 0 < found.cpu_seconds_per_update
+    assert 0.1 < found.peak_gib < 16
+
+
+def test_the_command(measured, call):
+    code, out, _ = call("plan", "--hours", 6, "--deadline", "90min", "--minutes-of-labels", 10)
+    assert code == 0
+    assert "wav2vec2_tiny: 12,000 updates of 24 s of audio: 1 x 1 x 24 s" in out
+    assert "sori train ctc_10min --data PREPARED --init runs/wav2vec2_tiny" in out
+    assert "recorded results of similar runs:" in out
+    assert "CER 51.3 %" in out
+    code, _, err = call("plan", "--hours", 6, "--deadline", "soon")
+    assert (code, "expected a time such as 90min, 48h or 3d for --deadline, got 'soon'" in err) == (2, True)
+    code, _, err = call("plan", "--hours", 6, "--deadline", "5min")
+    assert code == 2
+    assert "nothing fits" in err
+
+
+def test_durations_and_the_public_function():
+    assert [duration(seconds) for seconds in (40, 150, 7_300, 200_000, 3599.9)] == [
+        "40 s",
+        "2 min",
+        "2 h 2 min",
+        "2 d 8 h",
+        "60 min",
+    ]
+    assert sori.plan is plan
+    commands = {row["command"] for row in recorded.recorded()["pre_training"]}
+    assert None in commands
+    assert all(math.isfinite(row["hours_processed"]) for row in recorded.recorded()["pre_training"])
