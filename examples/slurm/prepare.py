@@ -3,7 +3,8 @@
     pip install 'sori[cluster]' dask-jobqueue
     python examples/slurm/prepare.py /shared/recordings /shared/prepared --jobs 20
 
-Start it on a node that may run for long (`tmux`, or a job of its own). The same command continues after an interruption.
+Start it on a node that may run for long (`tmux`, or a job of its own). The same command continues after an
+interruption.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+BASH = "/bin/bash"
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm" / "train.sbatch"
 SRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do shift; done
@@ -55,7 +56,7 @@ def start(tmp_path):
     def run(fake, *arguments):
         arguments = arguments or ("wav2vec2_base", "/shared/prepared", str(tmp_path / "run"), "--train.seed", "1")
         return subprocess.Popen(
-            ["bash", SCRIPT, *arguments], env=environment | {"FAKE": fake}, stderr=subprocess.PIPE, text=True
+            [BASH, SCRIPT, *arguments], env=environment | {"FAKE": fake}, stderr=subprocess.PIPE, text=True
         )
 
     return run
@@ -66,7 +67,7 @@ def lines(path):
 
 
 def test_it_is_bash_with_the_options_that_the_text_explains():
-    assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0
+    assert subprocess.run([BASH, "-n", SCRIPT], check=False).returncode == 0
     options = [line for line in lines(SCRIPT) if line.startswith("#SBATCH")]
     assert {"#SBATCH --requeue", "#SBATCH --signal=B:TERM@180", "#SBATCH --ntasks-per-node=1"} <= set(options)
 
@@ -75,8 +76,8 @@ def test_every_node_starts_torchrun_and_a_finished_run_ends_the_job(start, tmp_p
     with start("finish") as job:
         assert job.wait(timeout=30) == 0
     expected = (
-        "4 --nnodes 2 --nproc-per-node 8 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint node07:29821 --rdzv-id 4321 "
-        f"-m sori train wav2vec2_base --data /shared/prepared --into {tmp_path}/run --train.seed 1"
+        "4 --nnodes 2 --nproc-per-node 8 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint node07:29821 "
+        f"--rdzv-id 4321 -m sori train wav2vec2_base --data /shared/prepared --into {tmp_path}/run --train.seed 1"
     )
     assert lines(tmp_path / "torchrun") == [expected] * 2
     assert not lines(tmp_path / "scontrol")

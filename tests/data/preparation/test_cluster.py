@@ -35,6 +35,14 @@ for line in sys.stdin:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _functions_by_value():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
     """Address of a scheduler with three workers of one thread each."""
@@ -69,7 +77,7 @@ def _address(place):
 
 
 def use_fake_children(program):
-    """Run in the workers: from now on, another program checks their files."""
+    """Run in the workers, by value, because they have no tests: from now on, another program checks their files."""
     cluster.end_children()
     cluster.FileChecker = lambda: FileChecker(program) if program else FileChecker()
 

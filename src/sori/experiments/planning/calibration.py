@@ -49,6 +49,7 @@ class Measured(NamedTuple):
     audio_seconds_per_update: float
     start_seconds: float
     """Time from the start of a run to its first update, without reading the audio."""
+    start_cpu_seconds: float
     num_updates: int
     peak_gib: float
     """Memory: of the process on a CPU, of the device on a GPU."""
@@ -67,12 +68,12 @@ def calibrate(
         seconds: time to spend, at most `MOST_SECONDS`; slow recipes take longer, for `LEAST_UPDATES`.
         seed: seed of the audio.
     """
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     device = distributed.device()
     torch.manual_seed(seed)
     batches, system = _pretraining(recipe, seed) if isinstance(recipe, SpeechRecipe) else _tuning(recipe, encoder, seed)
     step = _Update(recipe, system.to(device).train(), batches, device)
-    start_seconds = time.perf_counter() - began
+    start_seconds, start_cpu = time.perf_counter() - began, time.process_time() - cpu_began
     for number in range(_WARM_UP):
         step(number)
     if device.type == "cuda":
@@ -91,6 +92,7 @@ def calibrate(
         cpu / count,
         audio / count,
         start_seconds,
+        start_cpu,
         count,
         _peak_gib(device),
         torch.cuda.get_device_name() if device.type == "cuda" else f"this CPU, {torch.get_num_threads()} threads",
