@@ -4,10 +4,10 @@
 
 **What it measures.** The recordings are sparse WAV files of four hours, which take no space. Decoding thousands of
 hours takes days of one core, so for the first figures the child processes are stand-ins: they give the answer that a
-child gives for such a recording (its pieces, some 150 an hour), without decoding. The main process is the real one: it lists
-the files, sends requests, writes the journal, finds duplicates, writes all lists and the report. Its memory is what is
-measured; that of a real child does not depend on the number of recordings, and is measured with `--decoded-hours`, on
-a recording with bursts of noise as long as sentences, in holes of a sparse file.
+child gives for such a recording (its pieces, some 150 an hour), without decoding. The main process is the real one: it
+lists the files, sends requests, writes the journal, finds duplicates, writes all lists and the report. Its memory is
+what is measured; that of a real child does not depend on the number of recordings, and is measured with
+`--decoded-hours`, on a recording with bursts of noise as long as sentences, in holes of a sparse file.
 
 Each figure comes from a new process. Processor time counts, because other programs may compute meanwhile. Writes
 `benchmarks/results/prepare_scale.json`.
