@@ -36,7 +36,7 @@ from sori.data.preparation.cluster import check_on_cluster
 from sori.data.preparation.row_statistics import RowStatistics
 from sori.data.preparation.sound_statistics import SHORTEST_SAMPLES
 from sori.data.preparation.summary import Report, write_report
-from sori.data.preparation.transcript_rules import apply_rules, read_rules
+from sori.data.preparation.transcript_rules import Tagged, apply_rules, read_rules
 from sori.data.preparation.usable_rows import Limits, UsableRows
 from sori.data.preparation.workers import MOST_WORKERS, check_files
 from sori.data.sources.corpora import read_corpus
@@ -94,13 +94,7 @@ def prepare(
         raise ValueError(
             f"expected 0.025 <= min_seconds < max_seconds and 1 <= max_seconds, got {min_seconds} and {max_seconds}"
         )
-    if scheduler is not None and num_workers is not None:
-        raise ValueError(
-            f"expected num_workers or scheduler, got {num_workers} and {scheduler}: the processes of a cluster are set "
-            "where its workers are started; leave num_workers out"
-        )
-    num_workers = min(os.cpu_count() or 1, MOST_WORKERS) if num_workers is None else num_workers
-    require_count("num_workers", num_workers, most=MOST_WORKERS)
+    num_workers = _num_workers(num_workers, scheduler)
     into = Path(into)
     listed = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     _check_target(into, listed, overwrite=overwrite)
@@ -114,22 +108,38 @@ def prepare(
         _check_all(checked, num_workers=num_workers, scheduler=scheduler)
         found.items[:] = checked.divide()
         usable = UsableRows(found, checked, Limits(language, min_seconds, max_seconds), tagged)
-        statistics = RowStatistics()
-        with whole_files(into, last=CUTS) as fresh:
-            rows = statistics.added(usable)
-            for first in itertools.islice(rows, 1):  # without any row there is no list
-                listing = ((row.utterance, row.about) for row in itertools.chain([first], rows))
-                write_manifest(fresh, listing, relative_to=relative_to, place=into)
-            _write_lines(fresh / EXCLUDED, [row._asdict() for row in found.excluded])
-            _write_lines(fresh / FLAGGED, [flag._asdict() for flag in usable.flags])
-            report = write_report(
-                fresh, statistics, found, usable.flags, tags=tagged.counts, sources=listed, place=into
-            )
+        report = _write_lists(into, usable, tagged, sources=listed, relative_to=relative_to)
         journal.remove()
     if not report.num_utterances:
         (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder
         raise ValueError(_nothing_usable(report, found, into))
     return report
+
+
+def _num_workers(num_workers: int | None, scheduler: str | None) -> int:
+    if scheduler is not None and num_workers is not None:
+        raise ValueError(
+            f"expected num_workers or scheduler, got {num_workers} and {scheduler}: the processes of a cluster are set "
+            "where its workers are started; leave num_workers out"
+        )
+    num_workers = min(os.cpu_count() or 1, MOST_WORKERS) if num_workers is None else num_workers
+    require_count("num_workers", num_workers, most=MOST_WORKERS)
+    return num_workers
+
+
+def _write_lists(
+    into: Path, usable: UsableRows, tagged: Tagged, *, sources: list[str], relative_to: Path | None
+) -> Report:
+    """Write all lists and the report; the utterances are made while they are written."""
+    found, statistics = usable.found, RowStatistics()
+    with whole_files(into, last=CUTS) as fresh:
+        rows = statistics.added(usable)
+        for first in itertools.islice(rows, 1):  # without any row there is no list
+            listing = ((row.utterance, row.about) for row in itertools.chain([first], rows))
+            write_manifest(fresh, listing, relative_to=relative_to, place=into)
+        _write_lines(fresh / EXCLUDED, [row._asdict() for row in found.excluded])
+        _write_lines(fresh / FLAGGED, [flag._asdict() for flag in usable.flags])
+        return write_report(fresh, statistics, found, usable.flags, tags=tagged.counts, sources=sources, place=into)
 
 
 @contextmanager
