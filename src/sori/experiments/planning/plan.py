@@ -32,11 +32,11 @@ class _Candidate(NamedTuple):
 
 
 _CANDIDATES = (
-    _Candidate("wav2vec2_lv60k", 10_000, 400_000),
-    _Candidate("wav2vec2_large", 500, 170_000),
-    _Candidate("wav2vec2_base", 300, 160_000),
-    _Candidate("wav2vec2_small", 20, 72),
-    _Candidate("wav2vec2_tiny", 1, 12),
+    _Candidate("wav2vec2_lv60k", 10_000.0, 400_000.0),
+    _Candidate("wav2vec2_large", 500.0, 170_000.0),
+    _Candidate("wav2vec2_base", 300.0, 160_000.0),
+    _Candidate("wav2vec2_small", 20.0, 72.0),
+    _Candidate("wav2vec2_tiny", 1.0, 12.0),
 )
 """From large to small. Least processed: our shortest useful runs of tiny and small, else a quarter of the paper's."""
 _LABELS = ((30.0, "10min"), (300.0, "1h"), (3_000.0, "10h"), (30_000.0, "100h"), (math.inf, "960h"))
@@ -79,10 +79,11 @@ def plan(
     Raises:
         ValueError: nothing fits; the message says why, and what would.
     """
-    require_amount("hours", hours)
-    for name, value in (("deadline_hours", deadline_hours), ("minutes_of_labels", minutes_of_labels)):
+    for name, value in (("hours", hours), ("deadline_hours", deadline_hours), ("minutes_of_labels", minutes_of_labels)):
         if value is not None:
             require_amount(name, value)
+        if value == 0:
+            raise ValueError(f"expected {name} to be more than 0; leave it out where there is none")
     if minutes_of_labels is not None and minutes_of_labels > 60 * hours:
         raise ValueError(
             f"expected the labelled speech to be part of the recordings, got {minutes_of_labels:g} minutes of labels "
