@@ -25,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     *sources, into = args.recordings
     with make_cluster(args.queue) as cluster:
-        cluster.adapt(maximum_jobs=args.jobs)
+        cluster.adapt(minimum_jobs=1, maximum_jobs=args.jobs)  # the first one shows what there is to do
         print(sori.prepare(sources, into, scheduler=cluster.scheduler_address))
 
 

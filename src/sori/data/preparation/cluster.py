@@ -4,13 +4,14 @@ A worker hands a request to a child process of its own (`workers.FileChecker`), 
 and not the worker. A worker that is killed costs nothing: the cluster gives its files to another one. Only a file with
 which several workers in turn have died is reported as `decoder crashed`.
 
-Only a few requests for each thread of the cluster are under way at any time, so that neither this process nor the
+Only some requests for each thread of the cluster are under way at any time, so that neither this process nor the
 scheduler holds all of them.
 """
 
 import importlib.metadata
 import platform
 import queue
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +23,12 @@ from sori.data.preparation.workers import Checked, FileChecker, Requests, file_s
 
 _CONNECT_SECONDS = 15.0
 _SECONDS_BETWEEN_REMARKS = 60.0
-_REQUESTS_PER_THREAD = 3
-"""Under way at a time: one that is checked, and others that wait at the worker."""
+_BATCHES_PER_THREAD = 3
+"""Under way at a time: one that is checked, and others that wait."""
+_LEAST_UNDER_WAY = 256
+"""Batches; with few, a cluster that grows with its work would see none to grow for."""
+_SECONDS_BETWEEN_COUNTS = 10.0
+"""Workers come and go."""
 _MOST_IN_BATCH = 32
 """Requests sent together: the scheduler needs about a millisecond for each batch, a short clip is checked in three."""
 _EXTRA = "install it on this machine and on all workers with `pip install 'sori[cluster]'`"
@@ -66,12 +71,17 @@ class _Dispatch:
 
     def __init__(self, client: Any, requests: Requests, indices: Sequence[int]) -> None:
         self.client, self.requests = client, requests
-        threads = max(1, sum(client.nthreads().values()))
-        self.most = threads * _REQUESTS_PER_THREAD
+        threads = self._count_threads()
         size = max(1, min(_MOST_IN_BATCH, len(indices) // (threads * 64)))
         self.waiting = (indices[start : start + size] for start in range(0, len(indices), size))
         self.under_way: dict[Any, list[int]] = {}
         self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def _count_threads(self) -> int:
+        threads = sum(self.client.nthreads().values())
+        self.most = max(_LEAST_UNDER_WAY, threads * _BATCHES_PER_THREAD)
+        self.counted = time.monotonic()
+        return max(1, threads)
 
     def results(self) -> Iterator[tuple[int, Checked]]:
         """Yield results until there are no more requests."""
@@ -85,6 +95,8 @@ class _Dispatch:
             self.client.cancel(list(self.under_way))
 
     def _fill(self) -> None:
+        if time.monotonic() - self.counted > _SECONDS_BETWEEN_COUNTS:
+            self._count_threads()
         while len(self.under_way) < self.most and (batch := next(self.waiting, None)) is not None:
             self._submit(list(batch))
 
