@@ -7,7 +7,8 @@ hours takes days of one core, so for the first figures the child processes are s
 child gives for such a recording (its pieces, some 150 an hour), without decoding. The main process is the real one: it
 lists the files, sends requests, writes the journal, finds duplicates, writes all lists and the report. Its memory is
 what is measured; that of a real child does not depend on the number of recordings, and is measured with
-`--decoded-hours`, on a recording with bursts of noise as long as sentences, in holes of a sparse file.
+`--decoded-hours`, on a recording with bursts of noise as long as sentences, in holes of a sparse file. `--short` gives
+the memory that each further file takes.
 
 Each figure comes from a new process. Processor time counts, because other programs may compute meanwhile. Writes
 `benchmarks/results/prepare_scale.json`.
@@ -37,14 +38,17 @@ from sori.data.preparation import workers
 RESULTS = Path(__file__).parent / "results"
 RATE = 16_000
 FILE_HOURS = 4
+SECONDS = {"long": FILE_HOURS * 3600, "short": 10}
+"""Length of each file."""
 STAND_IN = """
 import hashlib, json, sys
 print("ready", flush=True)
-seconds = {hours} * 3600
+seconds = {seconds}
 for line in sys.stdin:
     request = json.loads(line)
     digest = hashlib.blake2b(request["path"].encode(), digest_size=16).hexdigest()
-    pieces = [[start, start + 2350 + 13 * (start // 2400 % 7)] for start in range(0, seconds * 100 - 2500, 2400)]
+    starts = range(0, seconds * 100 - 2500, 2400)
+    pieces = [[start, start + 2350 + 13 * (start // 2400 % 7)] for start in starts] or None
     print(json.dumps([dict(reason=None, detail="", warnings=[], sample_rate=16000, num_frames=seconds * 16000,
         num_channels=1, format="WAV/PCM_16", seconds=float(seconds), level_db=-25.0, digest=digest, pieces=pieces,
         segment=0, channel=None)]), flush=True)
@@ -55,6 +59,7 @@ def main() -> None:
     """Prepare each amount in a new process, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=int, nargs="*", default=[100, 1000, 4000], help="with stand-ins for decoders")
+    parser.add_argument("--short", type=int, nargs="*", default=[5000, 20_000], help="numbers of files of ten seconds")
     parser.add_argument("--decoded-hours", type=int, default=4, help="length of the recording that is really decoded")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--scratch", type=Path, help="existing folder for what is made here")
@@ -65,13 +70,23 @@ def main() -> None:
         print(json.dumps(measure(Path(folder), Path(into), kind, args.workers)))
         return
     rows = []
-    for kind, hours in [*(("stand-in", hours) for hours in args.hours), ("decoded", args.decoded_hours)]:
+    kinds = [("long", hours) for hours in args.hours] + [("short", number) for number in args.short]
+    for kind, amount in [*kinds, ("decoded", args.decoded_hours)]:
         with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
             folder, into = Path(scratch) / "recordings", Path(scratch) / "prepared"
-            write_sparse(folder, hours) if kind == "stand-in" else write_bursts(folder, hours)
+            if kind == "decoded":
+                write_bursts(folder, amount)
+            else:
+                write_sparse(folder, -(-amount // FILE_HOURS) if kind == "long" else amount, SECONDS[kind])
             command = [sys.executable, __file__, "--prepare", folder, into, kind, "--workers", str(args.workers)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        rows.append({"decoders": kind, "hours": hours, **json.loads(done.stdout.splitlines()[-1])})
+        rows.append(
+            {
+                "recordings": kind,
+                "decoders": "real" if kind == "decoded" else "stand-ins",
+                **json.loads(done.stdout.splitlines()[-1]),
+            }
+        )
         print(json.dumps(rows[-1]), flush=True)
     about = {
         "command": " ".join(["python", *(word for word in sys.argv if not word.startswith("/"))]),
@@ -94,12 +109,14 @@ def header(num_samples: int) -> bytes:
     return bytes(data)
 
 
-def write_sparse(folder: Path, hours: int) -> None:
-    """Write files of four hours that consist of a header and a hole."""
-    folder.mkdir(parents=True)
-    samples = FILE_HOURS * 3600 * RATE
-    for number in range(-(-hours // FILE_HOURS)):
-        with (folder / f"{number}.wav").open("wb") as file:
+def write_sparse(folder: Path, number: int, seconds: int) -> None:
+    """Write files that consist of a header and a hole, a thousand in each folder."""
+    samples = seconds * RATE
+    for index in range(number):
+        place = folder / f"speaker{index // 1000}"
+        if index % 1000 == 0:
+            place.mkdir(parents=True)
+        with (place / f"{index}.wav").open("wb") as file:
             file.write(header(samples))
             file.truncate(44 + 2 * samples)
 
@@ -118,8 +135,8 @@ def write_bursts(folder: Path, hours: int) -> None:
 
 def measure(folder: Path, into: Path, kind: str, num_workers: int) -> dict[str, Any]:
     """Prepare one folder and measure this process and its children."""
-    if kind == "stand-in":
-        program = (sys.executable, "-c", STAND_IN.format(hours=FILE_HOURS))
+    if kind in SECONDS:
+        program = (sys.executable, "-c", STAND_IN.format(seconds=SECONDS[kind]))
         preparation.check_files = partial(workers.check_files, program=program)
     before, start = peak_mib(), time.perf_counter()
     report = sori.prepare(folder, into, num_workers=num_workers)
