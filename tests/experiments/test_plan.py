@@ -83,7 +83,7 @@ def test_labels_add_fine_tuning_and_share_the_deadline(measured):
     ("options", "message"),
     [
         ({"hours": 0.5}, r"nothing fits:[^$]*wav2vec2_tiny: 0.5 h of recordings; it was made for 1 h and more"),
-        ({"hours": 6, "deadline_hours": 0.1}, r"wav2vec2_tiny: it processes 9\.3 h until the deadline, .* below 12 h"),
+        ({"hours": 6, "deadline_hours": 0.1}, r"wav2vec2_tiny: it processes 9\.4 h until the deadline, .* below 12 h"),
         ({"hours": 6, "recipe": "wav2vec2_base"}, "wav2vec2_base: 6 h of recordings; it was made for 300 h"),
         ({"hours": 500, "recipe": "wav2vec2_base", "deadline_hours": 48}, "far more than this processor can in"),
         ({"hours": 6, "recipe": "ctc_10min"}, "expected a recipe that pre-trains on speech, got ctc_10min"),

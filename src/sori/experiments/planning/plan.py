@@ -113,7 +113,7 @@ def _plan_for(candidate: _Candidate, wanted: _Wanted) -> TrainingPlan:
     least = max(candidate.least_hours, one_update)
     if wanted.hours < least:
         raise _CannotError(
-            f"{wanted.hours:g} h of recordings; it was made for {least:,.3g} h and more, and learns little from less"
+            f"{wanted.hours:g} h of recordings; it was made for {least:,.5g} h and more, and learns little from less"
         )
     limit = 3600 * (_WITHOUT_DEADLINE_HOURS if wanted.deadline_hours is None else wanted.deadline_hours) * _MARGIN
     if wanted.device.is_hopeless(settings.system, hours=candidate.least_processed, seconds=limit):
