@@ -106,7 +106,7 @@ def test_a_kill_loses_a_few_files_at_most(recordings, tmp_path, counted):
         "from sori.data.preparation.check_journal import Journal\n"
         "add = Journal.add\n"
         "def slow(*args):\n"
-        "    found = add(*args); print('added', flush=True); time.sleep(0.3 if found.index < 5 else 60); return found\n"
+        "    found = add(*args); print('added', flush=True); time.sleep(0.3 if found.number < 5 else 60); return found\n"
         "Journal.add = slow\n"
         f"prepare.prepare({str(recordings)!r}, {str(into)!r}, num_workers=1, max_seconds=3.0)"
     )
@@ -140,10 +140,10 @@ def test_what_may_not_be_the_fault_of_the_file_is_checked_again(tmp_path):
         tmp_path, *[Checked([Finding(reason)], stamp) for reason, stamp in zip(reasons, stamps, strict=True)]
     )
     journal = Journal(tmp_path / NAME)
-    assert [(one.index, one.findings[0].reason) for one in journal.recorded(requests)] == [(0, None), (1, "truncated")]
+    assert [(one.number, one.findings[0].reason) for one in journal.recorded(requests)] == [(0, None), (1, "truncated")]
     (tmp_path / "0.wav").write_bytes(b"other")
     os.utime(tmp_path / "0.wav", ns=(0, 1))
-    assert [one.index for one in journal.recorded(requests)] == [1]
+    assert [one.number for one in journal.recorded(requests)] == [1]
     (tmp_path / "1.wav").unlink()
     assert list(journal.recorded(requests)) == []
     journal.close()

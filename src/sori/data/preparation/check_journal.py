@@ -29,8 +29,8 @@ _CHECKED_AGAIN = ("missing", "unreadable", "decoder crashed", "decoder stalled")
 class Recorded(NamedTuple):
     """A record of the journal."""
 
-    index: int
-    """Number of the request."""
+    number: int
+    """That of the request."""
     findings: list[Finding]
     places: list[int]
     """For each finding, where `Journal.read` finds it."""

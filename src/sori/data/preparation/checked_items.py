@@ -37,7 +37,7 @@ class CheckedItems:
 
     def add(self, recorded: Recorded) -> None:
         """Remember where the findings of a file are."""
-        rows = list(self.requests.rows(recorded.index))
+        rows = list(self.requests.rows(recorded.number))
         for finding, place in zip(recorded.findings, recorded.places, strict=True):
             row = rows[finding.segment]
             if not self.count[row]:

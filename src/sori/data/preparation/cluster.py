@@ -148,7 +148,8 @@ def _connected(scheduler: str) -> Iterator[Any]:
     except ImportError:
         raise ValueError(f"a cluster needs Dask: {_EXTRA}") from None
     try:
-        client = Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
+        make: Any = Client
+        client: Any = make(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"expected a Dask scheduler at {scheduler}, got no answer ({str(error).splitlines()[0]}); likely it is not "

@@ -161,7 +161,7 @@ def _check_all(checked: CheckedItems, *, num_workers: int, scheduler: str | None
     is_done = bytearray(len(requests))
     for recorded in journal.recorded(requests):
         checked.add(recorded)
-        is_done[recorded.index] = True
+        is_done[recorded.number] = True
     rest = array("q", (index for index, done in enumerate(is_done) if not done))
     if len(rest) < len(requests):
         logger.info(f"{len(requests) - len(rest):,} of {len(requests):,} files were checked before: {journal.path}")
