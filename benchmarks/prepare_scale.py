@@ -23,7 +23,9 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,8 @@ def measure(folder: Path, into: Path, kind: str, num_workers: int) -> dict[str, 
         program = (sys.executable, "-c", STAND_IN.format(seconds=SECONDS[kind]))
         preparation.check_files = partial(workers.check_files, program=program)
     before, start = peak_mib(), time.perf_counter()
+    largest: list[float] = []
+    threading.Thread(target=watch_children, args=(largest,), daemon=True).start()
     report = sori.prepare(folder, into, num_workers=num_workers)
     seconds = time.perf_counter() - start
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -151,13 +155,23 @@ def measure(folder: Path, into: Path, kind: str, num_workers: int) -> dict[str, 
         "cpu_seconds_of_children": round(children.ru_utime + children.ru_stime, 1),
         "mib_after_imports": round(before),
         "peak_mib": round(peak_mib()),
-        "peak_mib_of_largest_child": round(children.ru_maxrss / 1024),
+        "peak_mib_of_largest_child": round(max(largest, default=0.0)),
     }
 
 
-def peak_mib() -> float:
-    """Return the peak resident size of this process in MiB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+def watch_children(largest: list[float]) -> None:
+    """Collect the peak sizes of child processes; `getrusage` would count the parent's, of before they began."""
+    while True:
+        for place in Path("/proc/self/task").glob("*/children"):
+            with suppress(OSError, IndexError):
+                largest.extend(peak_mib(pid) for pid in place.read_text(encoding="ascii").split())
+        largest[:] = [max(largest, default=0.0)]
+        time.sleep(0.5)
+
+
+def peak_mib(process: str = "self") -> float:
+    """Return the peak resident size of a process in MiB."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

@@ -140,7 +140,8 @@ def test_what_may_not_be_the_fault_of_the_file_is_checked_again(tmp_path):
         tmp_path, *[Checked([Finding(reason)], stamp) for reason, stamp in zip(reasons, stamps, strict=True)]
     )
     journal = Journal(tmp_path / NAME)
-    assert [(one.number, one.findings[0].reason) for one in journal.recorded(requests)] == [(0, None), (1, "truncated")]
+    recorded = {one.number: one.findings[0].reason for one in journal.recorded(requests)}
+    assert recorded == {0: None, 1: "truncated"}
     (tmp_path / "0.wav").write_bytes(b"other")
     os.utime(tmp_path / "0.wav", ns=(0, 1))
     assert [one.number for one in journal.recorded(requests)] == [1]
