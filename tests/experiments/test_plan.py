@@ -79,6 +79,14 @@ def test_labels_add_fine_tuning_and_share_the_deadline(measured):
     assert names == ["ctc_10min", "ctc_1h", "ctc_1h", "ctc_10h", "ctc_100h"]
 
 
+def test_other_encoders_are_planned_here_and_not_estimated(measured):
+    found = plan(6, recipe="cpc_tiny", minutes_of_labels=10)
+    assert [stage.recipe for stage in found.stages] == ["cpc_tiny", "ctc_10min"]
+    assert found.disk_gb["models"] > 0
+    with pytest.raises(ValueError, match=r"expected a recipe of wav2vec 2.0 for an estimate, got one of cpc"):
+        plan(6, recipe="cpc_tiny", device="h100")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -106,7 +106,8 @@ def test_a_kill_loses_a_few_files_at_most(recordings, tmp_path, counted):
         "from sori.data.preparation.check_journal import Journal\n"
         "add = Journal.add\n"
         "def slow(*args):\n"
-        "    found = add(*args); print('added', flush=True); time.sleep(0.3 if found.number < 5 else 60); return found\n"
+        "    found = add(*args); print('added', flush=True)\n"
+        "    time.sleep(0.3 if found.number < 5 else 60); return found\n"
         "Journal.add = slow\n"
         f"prepare.prepare({str(recordings)!r}, {str(into)!r}, num_workers=1, max_seconds=3.0)"
     )

@@ -81,7 +81,7 @@ class Device:
 
     def is_hopeless(self, encoder: Any, *, hours: float, seconds: float) -> bool:
         """Return whether even an optimistic estimate is too slow to process some hours of audio."""
-        if not self.is_cpu:
+        if not self.is_cpu or not hours:
             return False
         return size_of(encoder, 10.0).flops_per_second * hours * 3600 > _CPU_LIMIT_TERAFLOPS * 1e12 * seconds
 

@@ -3,12 +3,14 @@
 import math
 from typing import Any, NamedTuple
 
+import torch
+
 from sori import recipes
 from sori.core.counts import require_amount
 from sori.experiments.planning.costs import HERE, Cost, Device, Planned
-from sori.experiments.planning.gpu_estimates import size_of
 from sori.experiments.planning.recorded import similar_runs
 from sori.experiments.planning.stage import Stage, TrainingPlan, duration
+from sori.models import factory
 from sori.recipes.recipe import SpeechRecipe
 
 _MARGIN = 0.95
@@ -41,6 +43,10 @@ _CANDIDATES = (
 """From large to small. Least processed: our shortest useful runs of tiny and small, else a quarter of the paper's."""
 _LABELS = ((30.0, "10min"), (300.0, "1h"), (3_000.0, "10h"), (30_000.0, "100h"), (math.inf, "960h"))
 """Recipes of recognisers, by the minutes up to which each is used."""
+
+
+_SIZES = {"tiny": "", "small": "", "smoke": "", "base": "_base"}
+"""Endings of recipes of recognisers, by those of pre-training recipes; larger ones have `_large`."""
 
 
 class _CannotError(Exception):
@@ -160,8 +166,7 @@ def _pretraining(recipe: SpeechRecipe, candidate: _Candidate, wanted: _Wanted, l
 def _fine_tuning(pretrained: SpeechRecipe, wanted: _Wanted) -> Stage:
     assert wanted.minutes_of_labels is not None  # noqa: S101
     amount = next(name for minutes, name in _LABELS if wanted.minutes_of_labels <= minutes)
-    kind = pretrained.name.removeprefix("wav2vec2_")
-    size = {"tiny": "", "xlsr_tiny": "", "small": "", "base": "_base", "xlsr_base": "_base"}.get(kind, "_large")
+    size = next((size for end, size in _SIZES.items() if pretrained.name.endswith(end)), "_large")
     recipe = recipes.recogniser(f"ctc_{amount}{size}")
     recipe, devices = _divided(recipe, wanted.device.number)
     cost = _cost(recipe, pretrained.system, wanted.device)
@@ -248,7 +253,8 @@ def _disk(recipe: SpeechRecipe, hours: float, num_runs: int) -> dict[str, float]
 
 
 def _num_parameters(config: Any) -> int:
-    return size_of(config, 10.0).num_parameters
+    with torch.device("meta"):
+        return sum(one.numel() for one in factory.build(config).parameters())
 
 
 def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
