@@ -2,10 +2,10 @@
 
     taskset -c 1 python benchmarks/plan.py --data PREPARED --labelled PREPARED --steps 60
 
-Each setting is calibrated in one process (`planning/calibration.py`, on random audio) and run in another (`sori.train`,
-on real recordings), one after the other on the same cores. The processor time of the call is compared, because other
-programs may compute at the same time; the elapsed time is given too, and means something on an idle machine only. The
-imports of a process are in neither.
+Each setting is calibrated in one process (`planning/calibration.py`, on noise of the lengths of the utterances) and run in
+another (`sori.train`, on real recordings), one after the other on the same cores. The processor time of the call is
+compared, because other programs may compute at the same time; the elapsed time is given too, and means something on an
+idle machine only. The imports of a process are in neither.
 
 Writes `benchmarks/results/plan.json`.
 """
@@ -25,6 +25,7 @@ import torch
 
 import sori
 from sori import recipes
+from sori.data.manifest import read_manifest
 from sori.experiments.planning.calibration import calibrate
 from sori.recipes import sizes
 from sori.runs import run  # noqa: F401 - imported before the clock starts
@@ -49,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         what, name, data = args.one
-        one = predicted(name, args.steps, args.calibration_seconds) if what == "predict" else real(name, args, data)
+        one = predicted(name, args, data) if what == "predict" else real(name, args, data)
         print(json.dumps(one))
         return
     rows = []
@@ -84,9 +85,10 @@ def recipe_of(setting: str, steps: int) -> Any:
     return recipes.by_name(name).override(changes | {"train.num_steps": steps, "data.cache": "never"})
 
 
-def predicted(setting: str, steps: int, seconds: float) -> dict[str, float]:
+def predicted(setting: str, args: argparse.Namespace, data: str) -> dict[str, float]:
     """Return what a calibration predicts for a run."""
-    found = calibrate(recipe_of(setting, steps), sizes.tiny(), seconds=seconds)
+    lengths, steps = [one.duration_seconds for one in read_manifest(Path(data))], args.steps
+    found = calibrate(recipe_of(setting, steps), sizes.tiny(), seconds=args.calibration_seconds, lengths=lengths)
     return {
         "seconds": round(found.start_seconds + steps * found.seconds_per_update, 2),
         "cpu_seconds": round(found.start_cpu_seconds + steps * found.cpu_seconds_per_update, 2),

@@ -8,6 +8,7 @@ import torch
 
 import sori
 from sori import recipes
+from sori.data.manifest import read_manifest
 from sori.experiments.planning import costs, recorded
 from sori.experiments.planning import plan as planning
 from sori.experiments.planning.calibration import Measured, calibrate
@@ -28,7 +29,7 @@ def measured(monkeypatch):
     """Updates take a hundredth of the length of their audio; calls are listed by recipe."""
     calls = []
 
-    def fake(recipe, encoder, *, seconds):
+    def fake(recipe, encoder, *, seconds, lengths):
         audio = recipe.data.batch_seconds * recipe.train.num_accumulate
         calls.append(recipe.name)
         return Measured(audio / 100, audio / 100, audio, 5.0, 5.0, 10, 1.5, "this CPU, 1 threads", "float32")
@@ -171,6 +172,18 @@ def test_operations_are_those_that_torch_counts():
     with FlopCounterMode(display=False) as counter:
         system.loss(WaveformBatch(waveform, lengths), step=0, rng=Rng(0)).total.backward()
     assert size_of(config, seconds).flops_per_second * seconds == pytest.approx(counter.get_total_flops(), rel=0.15)
+
+
+def test_the_lengths_of_the_utterances_decide_how_full_a_batch_is(prepared_tones, monkeypatch):
+    recipe = recipes.by_name("wav2vec2_smoke").override({"data.batch_seconds": 5.0, "data.max_crop_seconds": 4.0})
+    whole, half = (calibrate(recipe, None, seconds=0.0, lengths=[one] * 9) for one in (2.5, 3.0))
+    assert (whole.audio_seconds_per_update, half.audio_seconds_per_update) == (5.0, 3.0)
+    seen = []
+    monkeypatch.setattr(
+        costs, "calibrate", lambda *_, lengths, **__: seen.append(lengths) or calibrate(recipe, None, seconds=0.0)
+    )
+    plan(6, recipe="wav2vec2_tiny", data=prepared_tones)
+    assert seen == [[one.duration_seconds for one in read_manifest(prepared_tones)]]
 
 
 @pytest.mark.parametrize("name", ["wav2vec2_smoke", "cpc_smoke", "ctc_smoke"])

@@ -113,6 +113,7 @@ def plan(
     deadline: str | None = None,
     minutes_of_labels: float | None = None,
     recipe: str | None = None,
+    data: Path | None = None,
 ) -> None:
     """Plan training: recipe, settings, time, memory and disk for some hours of speech and a deadline.
 
@@ -124,6 +125,7 @@ def plan(
         deadline: Time for training, such as 90min, 48h or 3d. By default as long as the recipe takes.
         minutes_of_labels: Minutes of transcribed speech to fine-tune a recogniser on. By default pre-training only.
         recipe: Pre-training recipe. By default the largest that fits.
+        data: Prepared folder to train on; updates are then measured with audio of the lengths of its utterances.
     """
     from sori.experiments.planning.plan import plan as plan_training
 
@@ -135,6 +137,7 @@ def plan(
             deadline_hours=None if deadline is None else _hours(deadline),
             minutes_of_labels=minutes_of_labels,
             recipe=recipe,
+            data=data,
         )
     )
 

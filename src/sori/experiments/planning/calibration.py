@@ -4,7 +4,7 @@ import itertools
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ MOST_SECONDS = 50.0
 LEAST_UPDATES = 3
 _WARM_UP = 2
 """Updates before the clock starts: the first ones allocate memory and choose kernels."""
-_NUM_UTTERANCES = 400
+_NUM_UTTERANCES, _MOST_UTTERANCES = 400, 5000
 _MEDIAN_SECONDS = 8.0
 """Of the random utterances, with which the crops of a batch have plausible lengths."""
 _LETTERS_PER_SECOND = 14
@@ -58,7 +58,12 @@ class Measured(NamedTuple):
 
 
 def calibrate(
-    recipe: SpeechRecipe | RecogniserRecipe, encoder: Any, *, seconds: float = 20.0, seed: int = 0
+    recipe: SpeechRecipe | RecogniserRecipe,
+    encoder: Any,
+    *,
+    seconds: float = 20.0,
+    lengths: Sequence[float] = (),
+    seed: int = 0,
 ) -> Measured:
     """Update a model of a recipe as the training loop does, on random audio.
 
@@ -66,12 +71,19 @@ def calibrate(
         recipe: what to train; its micro-batches are those of one process.
         encoder: settings of the encoder, for a recogniser.
         seconds: time to spend, at most `MOST_SECONDS`; slow recipes take longer, for `LEAST_UPDATES`.
+        lengths: seconds of each utterance that it will be trained on, which decide how well they fill a batch; none:
+            plausible ones.
         seed: seed of the audio.
     """
     began, cpu_began = time.perf_counter(), time.process_time()
     device = distributed.device()
     torch.manual_seed(seed)
-    batches, system = _pretraining(recipe, seed) if isinstance(recipe, SpeechRecipe) else _tuning(recipe, encoder, seed)
+    utterances = _utterances(lengths, seed)
+    batches, system = (
+        _pretraining(recipe, utterances, seed)
+        if isinstance(recipe, SpeechRecipe)
+        else _tuning(recipe, encoder, utterances, seed)
+    )
     step = _Update(recipe, system.to(device).train(), batches, device)
     start_seconds, start_cpu = time.perf_counter() - began, time.process_time() - cpu_began
     for number in range(_WARM_UP):
@@ -131,8 +143,7 @@ class _Update:
         return seconds
 
 
-def _pretraining(recipe: SpeechRecipe, seed: int) -> tuple[Any, Any]:
-    utterances = _utterances(recipe.data.min_seconds, seed, most=1e9)
+def _pretraining(recipe: SpeechRecipe, utterances: list[Utterance], seed: int) -> tuple[Any, Any]:
     batches = CropBatches(utterances, recipe.data, seed=seed, reader=_noise)
     system: Any = factory.build(recipe.system)
     if (isinstance(system, Wav2Vec2) and system.targets is not None) or (
@@ -152,8 +163,8 @@ def _first(batches: CropBatches) -> Iterator[Any]:
             return
 
 
-def _tuning(recipe: RecogniserRecipe, encoder: Any, seed: int) -> tuple[Any, Any]:
-    utterances = _utterances(1.0, seed, most=15.0)
+def _tuning(recipe: RecogniserRecipe, encoder: Any, utterances: list[Utterance], seed: int) -> tuple[Any, Any]:
+    utterances = [one for one in utterances if one.duration_seconds <= recipe.data.batch_seconds] or utterances
     rng = np.random.default_rng(seed)
     symbols = (BLANK, "|", *"abcdefghijklmnopqrstuvwxyz'")
     labels = [
@@ -167,12 +178,16 @@ def _tuning(recipe: RecogniserRecipe, encoder: Any, seed: int) -> tuple[Any, Any
     return batches, factory.build(recipe.system, encoder=changed, vocabulary=Vocabulary(symbols=symbols))
 
 
-def _utterances(least: float, seed: int, *, most: float) -> list[Utterance]:
-    """Return utterances of random lengths, as in read and in spontaneous speech that was cut at silences."""
-    lengths = _MEDIAN_SECONDS * np.exp(0.5 * np.random.default_rng(seed).standard_normal(_NUM_UTTERANCES))
-    lengths = np.clip(lengths, least, min(30.0, most)) * SAMPLE_RATE
+def _utterances(lengths: Sequence[float], seed: int) -> list[Utterance]:
+    """Return utterances of given lengths, or as in read and in spontaneous speech that was cut at silences."""
+    rng = np.random.default_rng(seed)
+    if len(lengths):
+        seconds = rng.choice(np.asarray(lengths), min(len(lengths), _MOST_UTTERANCES), replace=False)
+    else:
+        seconds = np.clip(_MEDIAN_SECONDS * np.exp(0.5 * rng.standard_normal(_NUM_UTTERANCES)), 2.0, 30.0)
     return [
-        Utterance(f"{number}", "", 0.0, int(length), None, None, "und", None) for number, length in enumerate(lengths)
+        Utterance(f"{number}", "", 0.0, int(length * SAMPLE_RATE), None, None, "und", None)
+        for number, length in enumerate(seconds)
     ]
 
 

@@ -1,6 +1,7 @@
 """What an update of a recipe costs on a device: measured here, recorded, or estimated from a data sheet."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sori.core import distributed
@@ -47,14 +48,16 @@ class Device:
         name: `here`, or a GPU of `gpu_estimates.GPUS`.
         number: how many.
         seconds: time for each measurement, on this machine.
+        lengths: seconds of each utterance; none: plausible ones.
 
     Raises:
         ValueError: an unknown name, or several devices where there is one.
     """
 
-    def __init__(self, name: str, number: int, seconds: float) -> None:
+    def __init__(self, name: str, number: int, seconds: float, lengths: Sequence[float] = ()) -> None:
         require_count("devices", number, most=_MOST_DEVICES)
-        self.name, self.number, self.seconds = name.lower().replace(" ", ""), number, seconds
+        self.name, self.number = name.lower().replace(" ", ""), number
+        self.seconds, self.lengths = seconds, lengths
         if self.name != HERE and self.name not in GPUS:
             raise ValueError(f"expected a device of here, {', '.join(GPUS)}, got {name!r}; here measures this machine")
         if self.name == HERE and number > 1:
@@ -86,7 +89,7 @@ class Device:
         return size_of(encoder, 10.0).flops_per_second * hours * 3600 > _CPU_LIMIT_TERAFLOPS * 1e12 * seconds
 
     def _measured(self, recipe: Planned, encoder: Any) -> Cost:
-        found = calibrate(recipe, encoder, seconds=self.seconds)
+        found = calibrate(recipe, encoder, seconds=self.seconds, lengths=self.lengths)
         free = free_gib(distributed.device())
         text = (
             f"measured: {found.num_updates} updates on random audio, {found.device}, {found.precision}, "

@@ -1,12 +1,14 @@
 """Plan training: from hours, device and deadline to recipe, settings, time, memory and disk (`sori plan`)."""
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from sori import recipes
 from sori.core.counts import require_amount
+from sori.data.manifest import read_manifest
 from sori.experiments.planning.costs import HERE, Cost, Device, Planned
 from sori.experiments.planning.recorded import similar_runs
 from sori.experiments.planning.stage import Stage, TrainingPlan, duration
@@ -68,6 +70,7 @@ def plan(
     deadline_hours: float | None = None,
     minutes_of_labels: float | None = None,
     recipe: str | None = None,
+    data: str | Path | None = None,
     seconds: float = 20.0,
 ) -> TrainingPlan:
     """Plan pre-training, and the fine-tuning of a recogniser.
@@ -80,6 +83,7 @@ def plan(
         deadline_hours: time for everything but `sori prepare`; None: as long as the recipe takes.
         minutes_of_labels: transcribed speech to fine-tune on; None: pre-training only.
         recipe: pre-training recipe; None: the largest that fits.
+        data: prepared folder to train on; the measured updates have audio of the lengths of its utterances.
         seconds: time for each measurement.
 
     Raises:
@@ -95,7 +99,8 @@ def plan(
             f"expected the labelled speech to be part of the recordings, got {minutes_of_labels:g} minutes of labels "
             f"and {hours:g} h in all; give the hours of all recordings"
         )
-    wanted = _Wanted(hours, Device(device, devices, seconds), deadline_hours, minutes_of_labels)
+    lengths = [] if data is None else [one.duration_seconds for one in read_manifest(Path(data))]
+    wanted = _Wanted(hours, Device(device, devices, seconds, lengths), deadline_hours, minutes_of_labels)
     reasons = []
     for candidate in _CANDIDATES if recipe is None else (_candidate(recipe),):
         try:
