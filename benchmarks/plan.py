@@ -2,8 +2,8 @@
 
     taskset -c 1 python benchmarks/plan.py --data PREPARED --labelled PREPARED --steps 60
 
-Each setting is calibrated in one process (`planning/calibration.py`, on noise of the lengths of the utterances) and run in
-another (`sori.train`, on real recordings), one after the other on the same cores. The processor time of the call is
+Each setting is calibrated in one process (`planning/calibration.py`, on noise of the lengths of the utterances) and run
+in another (`sori.train`, on real recordings), one after the other on the same cores. The processor time of the call is
 compared, because other programs may compute at the same time; the elapsed time is given too, and means something on an
 idle machine only. The imports of a process are in neither.
 
