@@ -120,7 +120,7 @@ def plan(
     Args:
         hours: Hours of recordings to pre-train on.
         device: here, to measure updates on this machine for less than a minute, or a GPU: h100, h200, a100, l40s, l4,
-            rtx4090, estimated from its data sheet.
+            rtx4090, estimated from its maker's figures.
         devices: Number of devices.
         deadline: Time for training, such as 90min, 48h or 3d. By default as long as the recipe takes.
         minutes_of_labels: Minutes of transcribed speech to fine-tune a recogniser on. By default pre-training only.

@@ -33,7 +33,7 @@ _WARM_UP = 2
 """Updates before the clock starts: the first ones allocate memory and choose kernels."""
 _NUM_UTTERANCES, _MOST_UTTERANCES = 400, 5000
 _MEDIAN_SECONDS = 8.0
-"""Of the random utterances, with which the crops of a batch have plausible lengths."""
+"""Median length of the random utterances, with which the crops of a batch have plausible lengths."""
 _LETTERS_PER_SECOND = 14
 _CODEBOOK_SECONDS = 15 * 60.0
 """Audio from which a codebook is started (`runs/tasks/pretraining.py`)."""

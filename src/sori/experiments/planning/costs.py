@@ -1,4 +1,4 @@
-"""What an update of a recipe costs on a device: measured here, recorded, or estimated from a data sheet."""
+"""What an update of a recipe costs on a device: measured here, recorded, or estimated from its maker's figures."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
     cpu_seconds_per_update: float | None
     """None: not measured."""
     audio_seconds_per_update: float
-    """Of all devices."""
+    """Sum over all devices."""
     start_seconds: float
     gib: float
     """Memory in use on each device."""
@@ -112,7 +112,7 @@ class Device:
         gib = memory_gib(size, batch)
         text = (
             f"ESTIMATED, nothing was recorded on this GPU: {100 * FRACTION_OF_PEAK:.0f} % of the "
-            f"{gpu.peak_teraflops:g} TFLOP/s of its data sheet"
+            f"{gpu.peak_teraflops:g} TFLOP/s that its maker states"
             + (f", {100 * SCALING:.0f} % of it with several devices" if self.number > 1 else "")
         )
         if (known := speed_of_gpu(self.name, recipe.name)) is not None:

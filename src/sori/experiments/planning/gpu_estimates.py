@@ -1,4 +1,4 @@
-"""Estimate training on a named GPU from its data sheet, where nothing has been recorded for it.
+"""Estimate training on a named GPU from its maker's figures, where nothing has been recorded for it.
 
 None of these figures was measured. The time is the number of floating-point operations, divided by an assumed fraction
 of the peak. The memory is that of weights, gradients and moments, and of what a layer keeps for its backward pass.
@@ -19,7 +19,7 @@ SCALING = 0.9
 LEAST_SECONDS = 0.15
 """Assumed time of a micro-batch that is too small to fill a GPU: the time to start its kernels."""
 _BYTES_OF_STATE = 16
-"""Of a weight: itself, its gradient and two moments, in float32."""
+"""Memory of a weight: itself, its gradient and two moments, in float32."""
 _BYTES_PER_VALUE = 34
 """Kept by a Transformer layer for each value of its input, in 16 bits (Korthikanti et al. 2022, arXiv 2205.05198,
 equation 2, without the attention matrix, which is not kept)."""
@@ -28,7 +28,7 @@ _RESERVED_GIB = 2.0
 
 
 class Gpu(NamedTuple):
-    """A GPU as its data sheet describes it."""
+    """A GPU as its maker describes it."""
 
     peak_teraflops: float
     """Dense products in bfloat16."""
@@ -43,7 +43,7 @@ GPUS = {
     "l4": Gpu(121.0, 24.0),
     "rtx4090": Gpu(165.0, 24.0),
 }
-"""NVIDIA's data sheets (SXM modules)."""
+"""NVIDIA's published figures (SXM modules)."""
 
 
 class Size(NamedTuple):

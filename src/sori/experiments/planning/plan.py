@@ -23,14 +23,14 @@ _LEAST_MICRO_BATCH = 10.0
 """Seconds of audio: shorter micro-batches have few crops, and no device is busy with them."""
 _CACHE_GB_PER_HOUR = 0.1152
 _BYTES_OF_CHECKPOINT = 12
-"""Of a weight: itself and two moments, in float32."""
+"""Size of a weight: itself and two moments, in float32."""
 _DEVICES_PER_NODE = 8
 
 
 class _Candidate(NamedTuple):
     recipe: str
     least_hours: float
-    """Of recordings; a rule of thumb, from what the recipe was used with."""
+    """Hours of recordings; a rule of thumb, from what the recipe was used with."""
     least_processed: float
     """Hours processed, below which no result is known."""
 
@@ -78,7 +78,7 @@ def plan(
     Args:
         hours: recordings to pre-train on.
         device: `here` measures updates on this machine for less than a minute; a named GPU (`h100`) is estimated from
-            its data sheet where nothing was recorded.
+            its maker's figures where nothing was recorded.
         devices: number of devices.
         deadline_hours: time for everything but `sori prepare`; None: as long as the recipe takes.
         minutes_of_labels: transcribed speech to fine-tune on; None: pre-training only.
