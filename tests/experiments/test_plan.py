@@ -12,7 +12,7 @@ from sori.data.manifest import read_manifest
 from sori.experiments.planning import costs, recorded
 from sori.experiments.planning import plan as planning
 from sori.experiments.planning.calibration import Measured, calibrate
-from sori.experiments.planning.gpu_estimates import memory_gib, size_of
+from sori.experiments.planning.gpu_estimates import FRACTION_OF_PEAK, memory_gib, size_of
 from sori.experiments.planning.stage import duration
 from sori.models import factory
 from sori.recipes import sizes
@@ -131,7 +131,7 @@ def test_an_update_has_the_audio_of_the_recipe_on_any_number_of_devices(devices)
     assert stage.devices * stage.accumulate * stage.batch_seconds == pytest.approx(75.0 * 128, rel=1e-4)
     assert stage.batch_seconds <= 75.0
     assert stage.devices == min(devices, 960)
-    assert "ESTIMATED, nothing was recorded on this GPU: 30 % of the 989 TFLOP/s" in stage.based_on
+    assert "ESTIMATED, nothing was recorded on this GPU: 10 % of the 989 TFLOP/s" in stage.based_on
     assert (f"{devices - 960} devices stay idle" in str(found)) == (devices > 960)
 
 
@@ -156,6 +156,14 @@ def test_sizes_are_those_of_the_models():
     assert size_of(sizes.xlsr_2b(), 15.0).num_parameters == 2_162_932_352
     one, two = (memory_gib(size_of(sizes.base(), 15.0), seconds) for seconds in (30.0, 60.0))
     assert two - one == pytest.approx(one - memory_gib(size_of(sizes.base(), 15.0), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "seconds"), [("base", 87.5, 1.6 * 86_400 / 4e5), ("large", 75.0, 2.3 * 86_400 / 2.5e5)]
+)
+def test_the_assumed_fraction_of_the_peak_is_near_that_of_the_paper(size, batch, seconds):
+    operations = size_of(getattr(sizes, size)(), 15.0).flops_per_second * batch
+    assert operations / seconds / 125e12 == pytest.approx(FRACTION_OF_PEAK, abs=0.025)
 
 
 def test_operations_are_those_that_torch_counts():

@@ -264,7 +264,7 @@ def _num_parameters(config: Any) -> int:
 
 def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
     first, notes = stages[0], []
-    notes.append(f"{first.hours_processed / wanted.hours:.1f} passes over {wanted.hours:g} h of recordings")
+    notes.append(f"{first.hours_processed / wanted.hours:.1f} passes over {wanted.hours:,g} h of recordings")
     if first.num_steps < first.of_steps:
         notes.append("shorter than the recipe, for the deadline: the result is that of fewer hours processed")
     if first.devices < wanted.device.number:
