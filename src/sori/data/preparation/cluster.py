@@ -13,7 +13,7 @@ import platform
 import queue
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class Versions(NamedTuple):
 
 def check_on_cluster(
     requests: Requests, scheduler: str, *, indices: Sequence[int] | None = None
-) -> Iterator[tuple[int, Checked]]:
+) -> Generator[tuple[int, Checked], None, None]:
     """Findings for requests, as they become ready, as `workers.check_files` gives them.
 
     Args:
@@ -78,7 +78,7 @@ class _Dispatch:
         self.ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def _count_threads(self) -> int:
-        threads = sum(self.client.nthreads().values())
+        threads = int(sum(self.client.nthreads().values()))
         self.most = max(_LEAST_UNDER_WAY, threads * _BATCHES_PER_THREAD)
         self.counted = time.monotonic()
         return max(1, threads)

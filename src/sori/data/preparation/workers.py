@@ -9,7 +9,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -61,7 +61,7 @@ def check_files(
     indices: Sequence[int] | None = None,
     program: Sequence[str] = PROGRAM,
     seconds_per_file: float = SECONDS_PER_FILE,
-) -> Iterator[tuple[int, Checked]]:
+) -> Generator[tuple[int, Checked], None, None]:
     """Findings for requests, as they become ready; a list for each, whatever happens.
 
     Args:

@@ -119,7 +119,7 @@ class _Update:
         self, recipe: SpeechRecipe | RecogniserRecipe, system: Any, batches: Any, device: torch.device
     ) -> None:
         self.recipe, self.system, self.batches, self.device = recipe, system, batches, device
-        lr_factors = getattr(system, "lr_factors", dict)()
+        lr_factors: dict[str, float] = getattr(system, "lr_factors", dict)()
         self.optimizer = make_optimizer(system, recipe.optim, lr_factors=lr_factors)
         self.precision = chosen(recipe.train.precision, device)
 

@@ -13,8 +13,8 @@ from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.conv import ConvConfig
 
 FRACTION_OF_PEAK = 0.1
-"""Assumed: not measured with sori on any GPU. The runs of the paper reach 8 to 9 % of the 125 TFLOP/s of their V100: 0.35
-s for an update of BASE and 0.79 s for one of LARGE (arXiv 2006.11477, section 4.2), by the operations counted here."""
+"""Assumed: not measured with sori on any GPU. The runs of the paper reached 9 % of the 125 TFLOP/s of a V100, by the
+operations counted here: 0.35 s for an update of BASE, 0.79 s for one of LARGE (arXiv 2006.11477, section 4.2)."""
 SCALING = 0.9
 """Assumed speed of several devices, as a fraction of that of all of them alone."""
 LEAST_SECONDS = 0.15
