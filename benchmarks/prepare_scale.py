@@ -91,7 +91,10 @@ def main() -> None:
         )
         print(json.dumps(rows[-1]), flush=True)
     about = {
-        "command": " ".join(["python", *(word for word in sys.argv if not word.startswith("/"))]),
+        "command": (
+            f"python benchmarks/prepare_scale.py --hours {' '.join(map(str, args.hours))} "
+            f"--short {' '.join(map(str, args.short))} --decoded-hours {args.decoded_hours} --workers {args.workers}"
+        ),
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "load_at_the_end": os.getloadavg()[0],
         "versions": {"sori": sori.__version__, "python": platform.python_version()},
