@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--calibration-seconds", type=float, default=20.0)
     parser.add_argument("--scratch", type=Path, help="existing folder for the runs")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="others stay as stored")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -53,8 +54,10 @@ def main() -> None:
         one = predicted(name, args, data) if what == "predict" else real(name, args, data)
         print(json.dumps(one))
         return
-    rows = []
-    for name in SETTINGS:
+    path = RESULTS / "plan.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows = [row for row in stored if row["setting"] not in args.settings]
+    for name in args.settings:
         data = args.labelled if SETTINGS[name][0].startswith("ctc") else args.data
         row: dict[str, Any] = {"setting": name, "steps": args.steps}
         for what in ("predict", "run"):
@@ -75,7 +78,7 @@ def main() -> None:
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "plan.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def recipe_of(setting: str, steps: int) -> Any:

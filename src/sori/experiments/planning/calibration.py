@@ -34,6 +34,7 @@ _WARM_UP = 2
 _NUM_UTTERANCES, _MOST_UTTERANCES = 400, 5000
 _MEDIAN_SECONDS = 8.0
 """Median length of the random utterances, with which the crops of a batch have plausible lengths."""
+_LONGEST_SECONDS, _LONGEST_LABELLED_SECONDS = 30.0, 15.0
 _LETTERS_PER_SECOND = 14
 _CODEBOOK_SECONDS = 15 * 60.0
 """Audio from which a codebook is started (`runs/tasks/pretraining.py`)."""
@@ -78,7 +79,8 @@ def calibrate(
     began, cpu_began = time.perf_counter(), time.process_time()
     device = distributed.device()
     torch.manual_seed(seed)
-    utterances = _utterances(lengths, seed)
+    most = _LONGEST_SECONDS if isinstance(recipe, SpeechRecipe) else _LONGEST_LABELLED_SECONDS
+    utterances = _utterances(lengths, seed, most=most)
     batches, system = (
         _pretraining(recipe, utterances, seed)
         if isinstance(recipe, SpeechRecipe)
@@ -164,7 +166,6 @@ def _first(batches: CropBatches) -> Iterator[Any]:
 
 
 def _tuning(recipe: RecogniserRecipe, encoder: Any, utterances: list[Utterance], seed: int) -> tuple[Any, Any]:
-    utterances = [one for one in utterances if one.duration_seconds <= recipe.data.batch_seconds] or utterances
     rng = np.random.default_rng(seed)
     symbols = (BLANK, "|", *"abcdefghijklmnopqrstuvwxyz'")
     labels = [
@@ -178,13 +179,13 @@ def _tuning(recipe: RecogniserRecipe, encoder: Any, utterances: list[Utterance],
     return batches, factory.build(recipe.system, encoder=changed, vocabulary=Vocabulary(symbols=symbols))
 
 
-def _utterances(lengths: Sequence[float], seed: int) -> list[Utterance]:
+def _utterances(lengths: Sequence[float], seed: int, *, most: float) -> list[Utterance]:
     """Return utterances of given lengths, or as in read and in spontaneous speech that was cut at silences."""
     rng = np.random.default_rng(seed)
     if len(lengths):
         seconds = rng.choice(np.asarray(lengths), min(len(lengths), _MOST_UTTERANCES), replace=False)
     else:
-        seconds = np.clip(_MEDIAN_SECONDS * np.exp(0.5 * rng.standard_normal(_NUM_UTTERANCES)), 2.0, 30.0)
+        seconds = np.clip(_MEDIAN_SECONDS * np.exp(0.5 * rng.standard_normal(_NUM_UTTERANCES)), 2.0, most)
     return [
         Utterance(f"{number}", "", 0.0, int(length * SAMPLE_RATE), None, None, "und", None)
         for number, length in enumerate(seconds)
