@@ -143,6 +143,17 @@ def test_more_devices_and_better_ones_are_faster():
     assert times == sorted(times, reverse=True)
 
 
+def test_a_stage_on_fewer_devices_has_their_audio_and_time():
+    found = plan(30, device="a100", devices=8, recipe="wav2vec2_small", minutes_of_labels=10)
+    alone = plan(30, device="a100", recipe="wav2vec2_small", minutes_of_labels=10)
+    (small, tuning), (_, tuning_alone) = found.stages, alone.stages
+    assert (small.devices, small.batch_seconds) == (8, 12.0)
+    assert small.hours_processed == pytest.approx(40_000 * 96 / 3600)
+    assert tuning == tuning_alone
+    assert tuning.hours_processed == pytest.approx(2500 * 12 / 3600)
+    assert any("more than 11 passes were never recorded" in note for note in found.notes)
+
+
 def test_recorded_speeds_of_a_gpu_replace_the_estimate(monkeypatch):
     known = {"h100": {"wav2vec2_base": {"hours_per_hour": 1000.0, "gib": 30.0, "command": "python a.py"}}}
     monkeypatch.setattr(recorded, "recorded", lambda: {"gpus": known, "pre_training": []})

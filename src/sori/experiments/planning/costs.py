@@ -71,16 +71,17 @@ class Device:
         """Whether this is the processor of this machine."""
         return self.name == HERE and distributed.device().type == "cpu"
 
-    def cost(self, recipe: Planned, encoder: Any) -> Cost:
+    def cost(self, recipe: Planned, encoder: Any, used: int) -> Cost:
         """Return what updates of a recipe cost.
 
         Args:
             recipe: with the micro-batches and the accumulation of each process.
             encoder: settings of the encoder that is trained.
+            used: number of devices among which an update is divided.
         """
         if self.name == HERE:
             return self._measured(recipe, encoder)
-        return self._on_gpu(recipe, encoder)
+        return self._on_gpu(recipe, encoder, used)
 
     def is_hopeless(self, encoder: Any, *, hours: float, seconds: float) -> bool:
         """Return whether even an optimistic estimate is too slow to process some hours of audio."""
@@ -105,17 +106,17 @@ class Device:
             text,
         )
 
-    def _on_gpu(self, recipe: Planned, encoder: Any) -> Cost:
+    def _on_gpu(self, recipe: Planned, encoder: Any, used: int) -> Cost:
         gpu, accumulate, batch = GPUS[self.name], recipe.train.num_accumulate, recipe.data.batch_seconds
         size = size_of(encoder, min(recipe.data.max_crop_seconds, batch))
-        seconds = update_seconds(size, gpu, batch_seconds=batch, accumulate=accumulate, devices=self.number)
+        seconds = update_seconds(size, gpu, batch_seconds=batch, accumulate=accumulate, devices=used)
         gib = memory_gib(size, batch)
         text = (
             f"ESTIMATED, nothing was recorded on this GPU: {100 * FRACTION_OF_PEAK:.0f} % of the "
             f"{gpu.peak_teraflops:g} TFLOP/s that its maker states"
-            + (f", {100 * SCALING:.0f} % of it with several devices" if self.number > 1 else "")
+            + (f", {100 * SCALING:.0f} % of it with several devices" if used > 1 else "")
         )
         if (known := speed_of_gpu(self.name, recipe.name)) is not None:
-            seconds = batch * accumulate / known["hours_per_hour"] / (SCALING if self.number > 1 else 1.0)
+            seconds = batch * accumulate / known["hours_per_hour"] / (SCALING if used > 1 else 1.0)
             gib, text = known["gib"], f"recorded on this GPU (`{known['command']}`)"
-        return Cost(seconds, None, batch * accumulate * self.number, 120.0, gib, gpu.gib, text)
+        return Cost(seconds, None, batch * accumulate * used, 120.0, gib, gpu.gib, text)

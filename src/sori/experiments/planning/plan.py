@@ -21,6 +21,8 @@ _WITHOUT_DEADLINE_HOURS = 168.0
 """With which a recipe is chosen where there is no deadline."""
 _LEAST_MICRO_BATCH = 10.0
 """Seconds of audio: shorter micro-batches have few crops, and no device is busy with them."""
+_MOST_PASSES = 11
+"""Over the recordings, in any recorded run (docs/results.md, "What limits the gain")."""
 _CACHE_GB_PER_HOUR = 0.1152
 _BYTES_OF_CHECKPOINT = 12
 """Size of a weight: itself and two moments, in float32."""
@@ -151,7 +153,7 @@ def _plan_for(candidate: _Candidate, wanted: _Wanted) -> TrainingPlan:
 
 def _pretraining(recipe: SpeechRecipe, candidate: _Candidate, wanted: _Wanted, limit: float) -> Stage:
     recipe, devices = _divided(recipe, wanted.device.number)
-    cost = _cost(recipe, recipe.system, wanted.device)
+    cost = _cost(recipe, recipe.system, wanted.device, devices)
     of_steps = recipe.train.num_steps
     is_free = wanted.deadline_hours is None
     possible = of_steps if is_free else int((limit - cost.start_seconds) / cost.seconds_per_update)
@@ -174,7 +176,7 @@ def _fine_tuning(pretrained: SpeechRecipe, wanted: _Wanted) -> Stage:
     size = next((size for end, size in _SIZES.items() if pretrained.name.endswith(end)), "_large")
     recipe = recipes.recogniser(f"ctc_{amount}{size}")
     recipe, devices = _divided(recipe, wanted.device.number)
-    cost = _cost(recipe, pretrained.system, wanted.device)
+    cost = _cost(recipe, pretrained.system, wanted.device, devices)
     stage = _stage(
         recipe, cost, steps=recipe.train.num_steps, devices=devices, of_steps=recipe.train.num_steps, init=pretrained
     )
@@ -193,8 +195,8 @@ def _divided(recipe: Any, devices: int) -> tuple[Any, int]:
     return recipe.override({"data.batch_seconds": micro, "train.num_accumulate": accumulate}), used
 
 
-def _cost(recipe: Planned, encoder: Any, device: Device) -> Cost:
-    cost = device.cost(recipe, encoder)
+def _cost(recipe: Planned, encoder: Any, device: Device, used: int) -> Cost:
+    cost = device.cost(recipe, encoder, used)
     if cost.gib > cost.limit_gib:
         raise _CannotError(
             f"{recipe.name} needs {cost.gib:,.0f} GiB with micro-batches of {recipe.data.batch_seconds:g} s, a device "
@@ -264,7 +266,10 @@ def _num_parameters(config: Any) -> int:
 
 def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
     first, notes = stages[0], []
-    notes.append(f"{first.hours_processed / wanted.hours:.1f} passes over {wanted.hours:,g} h of recordings")
+    passes = first.hours_processed / wanted.hours
+    notes.append(f"{passes:.1f} passes over {wanted.hours:,g} h of recordings")
+    if passes > _MOST_PASSES:
+        notes.append(f"more than {_MOST_PASSES} passes were never recorded; from 2 to 11 over 6 h, little was gained")
     if first.num_steps < first.of_steps:
         notes.append("shorter than the recipe, for the deadline: the result is that of fewer hours processed")
     if first.devices < wanted.device.number:
@@ -272,7 +277,11 @@ def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
             f"{wanted.device.number - first.devices} devices stay idle: the batch of this recipe is too small for them"
         )
     if wanted.device.name == HERE:
-        notes.append("other programs that compute at the same time make it slower: measure when they run, or do not")
+        cpu = sum(one.num_steps * (one.cpu_seconds_per_update or 0.0) for one in stages)
+        notes.append(
+            f"other programs that computed while it was measured count as if they went on; the updates take "
+            f"{duration(cpu)} of processor time"
+        )
     else:
         notes.append("an estimate may be wrong by a factor of two: run `sori plan --device here` on that machine")
     if len(stages) > 1:
