@@ -20,7 +20,7 @@ wait $one $two
 exit $status
 """
 SCONTROL = """#!/bin/bash
-if [[ $1 == show ]]; then echo node07; echo node08; else echo "$@" >> "$CALLS/scontrol"; fi
+if [[ $1 == show ]]; then echo node07; sleep 0.1; echo node08; else echo "$@" >> "$CALLS/scontrol"; fi
 """
 TORCHRUN = """#!/bin/bash
 echo "$OMP_NUM_THREADS $@" >> "$CALLS/torchrun"
