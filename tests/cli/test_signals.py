@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sori.training.loop import StopSignals
+from sori.training.stop_signals import StopSignals
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has other signals")
 

@@ -1,52 +1,21 @@
 """Several real processes: two that train together compared with one, and a run that is killed repeatedly."""
 
-import json
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from tests.training.launcher import environments, launching
 
 from sori.training.metrics import read_metrics
 
 
-class Launcher:
-    """Starts toy runs in separate processes with one thread each."""
-
-    def __init__(self, log):
-        command = [sys.executable, str(Path(__file__).with_name("toy.py"))]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self.server = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-
-    def _send(self, order):
-        self.server.stdin.write(json.dumps(order) + "\n")
-        self.server.stdin.flush()
-        return int(self.server.stdout.readline())
-
-    def start(self, folder, *, environment=None, **settings):
-        arguments = [str(folder), *(f"{name}={value}" for name, value in settings.items())]
-        return self._send({"start": arguments, "environment": environment or {}})
-
-    def wait(self, process):
-        return self._send({"wait": process})
-
-
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory):
-    with (tmp_path_factory.mktemp("log") / "stderr").open("w+") as log:
-        made = Launcher(log)
+    with launching("toy.py", tmp_path_factory.mktemp("log") / "stderr") as made:
         yield made
-        made.server.stdin.close()
-        made.server.stdout.close()
-        made.server.wait()
 
 
 def in_this_process(toy, folder, **settings):
@@ -59,23 +28,11 @@ def in_this_process(toy, folder, **settings):
         torch.set_num_threads(threads)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 def test_two_processes_equal_one_with_twice_the_accumulation(toy, tmp_path, launcher):
     """LayerDrop skips blocks in one process, in both or in neither; clipping is on; counts differ."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     processes = [
-        launcher.start(
-            tmp_path / "two",
-            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            num_steps=30,
-            num_accumulate=2,
-        )
-        for rank in range(2)
+        launcher.start(tmp_path / "two", environment=environment, num_steps=30, num_accumulate=2)
+        for environment in environments(2)
     ]
     assert [launcher.wait(process) for process in processes] == [0, 0]
     one = in_this_process(toy, tmp_path / "one", num_steps=30, num_accumulate=4)

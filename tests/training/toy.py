@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> None:
         torch.save(system.state_dict(), Path(arguments[0]) / f"rank{distributed.rank()}.pt")
 
 
-def serve() -> None:
+def serve(main=main) -> None:
     """Read orders, one JSON object per line: `{"start": [argument, ...], "environment": {...}}` or `{"wait": id}`.
 
     Prints the process id for `start` and the exit code for `wait`.

@@ -4,16 +4,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from sori.core.shapes import Tensor
 
+T = TypeVar("T")
+
+_TIMEOUT = timedelta(minutes=30)
+"""Longest wait for another process in an exchange of gradients. NCCL's own limit of ten minutes is short for a slow
+file system; whatever one process does alone ends with `barrier`, which waits longer."""
 _PATIENCE = timedelta(days=7)
 _patient: list[dist.ProcessGroup] = []
-"""The group for `barrier`, while there are several processes."""
+"""The group for `barrier` and numbers on the host, while there are several processes."""
+_saving: list[dist.ProcessGroup] = []
+"""The group of the threads that write checkpoints, so that they never meet an exchange of the main threads."""
 
 
 @contextmanager
@@ -24,12 +31,14 @@ def process_group() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
     _patient.append(dist.new_group(backend="gloo", timeout=_PATIENCE))
+    _saving.append(dist.new_group(backend="gloo", timeout=_PATIENCE))
     try:
         yield
     finally:
         _patient.clear()
+        _saving.clear()
         dist.destroy_process_group()
 
 
@@ -107,6 +116,29 @@ def barrier() -> None:
     """
     if dist.is_initialized():
         dist.barrier(group=_patient[0] if _patient else None)
+
+
+def any_process(flag: bool) -> bool:
+    """Return whether the flag is set in any process; exchanged on the host, so that no device is waited for."""
+    if not dist.is_initialized():
+        return flag
+    value = torch.tensor(float(flag))
+    dist.all_reduce(value, group=_patient[0] if _patient else None)
+    return bool(value > 0)
+
+
+def from_first(value: T) -> T:
+    """Return the value of the first process in all of them: numbers, texts, lists and dictionaries of these."""
+    if not dist.is_initialized():
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_patient[0] if _patient else None)
+    return values[0]
+
+
+def saving_group() -> dist.ProcessGroup | None:
+    """Return the group of the threads that write checkpoints; None: the default one."""
+    return _saving[0] if _saving else None
 
 
 def device() -> torch.device:

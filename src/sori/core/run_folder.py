@@ -5,6 +5,7 @@ A run folder belongs to one run. It holds its recipe, what it was trained on, it
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from sori.core.user_files import read_text
 
 FORMAT_VERSION = 1
 """Format version of the whole folder. Folders without `run.json` were made by version 0.1 and have version 0."""
+
+_SHARDED_NAME = re.compile(r"\d{2}-\d{8}")
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,26 @@ class RunFolder:
 
     @property
     def earlier(self) -> Path:
-        """Earlier checkpoints (`00000100.safetensors`, by update) and the best one, `best.safetensors`."""
+        """Earlier checkpoints: by update (`00000100.safetensors`), the best one, and healthy ones to go back to."""
         return self.path / "checkpoints"
+
+    @property
+    def sharded(self) -> Path:
+        """Checkpoints of a run whose weights are shared among processes, a folder each (`00-00000100`)."""
+        return self.path / "checkpoints.sharded"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a state of the run has been saved."""
+        return self.checkpoint.exists() or any(self.sharded_checkpoints())
+
+    def sharded_checkpoints(self) -> list[Path]:
+        """Return the complete folders of sharded checkpoints, oldest first.
+
+        A name has the number of times that the run was rolled back, then the update.
+        """
+        found = self.sharded.iterdir() if self.sharded.is_dir() else ()
+        return sorted(path for path in found if _SHARDED_NAME.fullmatch(path.name))
 
     @property
     def metrics(self) -> Path:
@@ -129,6 +150,7 @@ class RunFolder:
             self.fingerprint,
             self.checkpoint,
             self.earlier,
+            self.sharded,
             self.metrics,
             self.model,
             self.vocabulary,

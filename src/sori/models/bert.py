@@ -104,6 +104,9 @@ class Bert(nn.Module):
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictor", "next_sentence")
     """Parts used in pre-training only; a model may also lack `pooler`."""
 
+    uses_every_parameter: ClassVar[bool] = True
+    """Every micro-batch gives every parameter a gradient."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config

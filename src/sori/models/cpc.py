@@ -107,6 +107,9 @@ class Cpc(nn.Module):
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictors",)
     """Parts used in pre-training only; a recogniser does not have them."""
 
+    uses_every_parameter: ClassVar[bool] = True
+    """Every micro-batch gives every parameter a gradient."""
+
     def __init__(self, config: CpcConfig) -> None:
         super().__init__()
         self.config = config

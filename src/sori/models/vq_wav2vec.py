@@ -152,6 +152,9 @@ class VqWav2Vec(nn.Module):
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictors",)
     """Parts used in pre-training only; a recogniser does not have them. The quantiser is kept."""
 
+    uses_every_parameter: ClassVar[bool] = True
+    """Every micro-batch gives every parameter a gradient."""
+
     def __init__(self, config: VqWav2VecConfig) -> None:
         super().__init__()
         self.config = config

@@ -99,6 +99,9 @@ class Wav2Vec(nn.Module):
     OBJECTIVE: ClassVar[tuple[str, ...]] = ("predictors",)
     """Parts used in pre-training only; a recogniser does not have them."""
 
+    uses_every_parameter: ClassVar[bool] = True
+    """Every micro-batch gives every parameter a gradient."""
+
     def __init__(self, config: Wav2VecConfig) -> None:
         super().__init__()
         self.config = config

@@ -203,6 +203,11 @@ class Wav2Vec2(nn.Module):
         return self.front.field_samples
 
     @property
+    def uses_every_parameter(self) -> bool:
+        """Whether every micro-batch gives every parameter a gradient; LayerDrop leaves some out."""
+        return self.config.layerdrop == 0
+
+    @property
     def chance_nats(self) -> float:
         """Contrastive loss at chance level among the target and its distractors."""
         return math.log(1 + self.config.num_negatives)

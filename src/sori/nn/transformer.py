@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from sori.core.shapes import Bool, Float, Tensor
 from sori.nn.dropout import Dropout
@@ -110,11 +111,29 @@ class Block(nn.Module):
         self.activation_dropout = Dropout(activation_dropout)
         self.adapter: nn.Module = nn.Identity()
         self.gelu: Gelu = "erf"
+        self.recompute = False
+        """Whether to compute the block again in the backward pass instead of keeping what is inside it."""
+        self.is_used = False
+        """Whether the block has been computed since this was last set to False."""
 
     def forward(
-        self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None = None
+        self,
+        x: Float[Tensor, "batch frame dim"],
+        valid: Bool[Tensor, "batch frame"] | None = None,
+        *,
+        skip: bool = False,
     ) -> Float[Tensor, "batch frame dim"]:
-        """Return the frames after this block."""
+        """Return the frames after this block; with `skip` the frames, with zero gradients for all weights."""
+        if skip:
+            return x + 0 * sum(parameter.sum() for parameter in self.parameters()).to(x.dtype)  # type: ignore[union-attr]
+        self.is_used = True
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._compute, x, valid, use_reentrant=False)  # type: ignore[no-any-return]
+        return self._compute(x, valid)
+
+    def _compute(
+        self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None
+    ) -> Float[Tensor, "batch frame dim"]:
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), valid))
             x = x + self._feed_forward(self.ffn_norm(x))
@@ -161,6 +180,8 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.pre_norm, self.layerdrop = pre_norm, layerdrop
+        self.in_step = False
+        """Whether skipped blocks still take part in what processes exchange for each block (see `Block.forward`)."""
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -202,6 +223,8 @@ class Transformer(nn.Module):
         for block, keep in zip(self.blocks, self._kept(generator), strict=True):
             if keep:
                 x = block(x, valid)
+            elif self.in_step:
+                x = block(x, valid, skip=True)
             layers.append(x)
         if self.pre_norm:
             layers[-1] = self.norm(x)

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from sori.core.files import link_or_copy, write_tensors
 from sori.core.json_values import parsed_json
 from sori.core.shapes import Tensor
 from sori.core.user_files import require_file
+from sori.training.processes import is_part, part_like
 
 FORMAT = 1
 """Increased when runs saved by an older version can no longer be continued."""
@@ -43,15 +45,35 @@ def save(path: Path, *, system: nn.Module, optimizer: torch.optim.Optimizer, sta
     Raises:
         OSError: The disk is full or cannot be written; the message gives the size needed and the free space.
     """
-    tensors = _own_storage({f"system.{name}": tensor for name, tensor in system.state_dict().items()})
-    tensors |= _own_storage(_moments(optimizer))
+    weights, moments = tensors_of(system, optimizer)
+    tensors = _own_storage(weights) | _own_storage(moments)
     needed = sum(tensor.nbytes for tensor in tensors.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _check_room(path.parent, needed)
+        check_room(path.parent, needed)
         write_tensors(tensors, path, metadata={"format": str(FORMAT), "state": json.dumps(state)})
     except OSError as error:
-        raise OSError(_cannot_write(path, needed, error)) from error
+        raise OSError(cannot_write(path, needed, str(error))) from error
+
+
+def check_same(shapes: Mapping[str, torch.Size], system: nn.Module) -> None:
+    """Check that weights and buffers of a checkpoint are those of a system.
+
+    Raises:
+        ValueError: Names or shapes differ.
+    """
+    own = system.state_dict()
+    wrong = sorted(shapes.keys() ^ own.keys()) or [name for name in own if own[name].shape != shapes[name]]
+    if wrong:
+        raise ValueError(
+            f"the checkpoint holds another system than the one to be trained: {len(wrong)} tensors differ, first "
+            f"{wrong[0]}; likely the configuration changed: use the one the run was started with, or a new folder"
+        )
+
+
+def tensors_of(system: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return weights and buffers, and the state of the optimiser, by their names in a checkpoint; nothing is copied."""
+    return {f"system.{name}": tensor for name, tensor in system.state_dict().items()}, _moments(optimizer)
 
 
 def keep_earlier(path: Path, step: int, folder: Path, *, number: int) -> None:
@@ -77,16 +99,27 @@ def keep(path: Path, target: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint file onto the CPU; `sharded_files.load_whole` reads the folder of a sharded one.
 
     Raises:
         ValueError: The file is damaged, is not a sori checkpoint, or has another format version.
+    """
+    state = read_state(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the object is no mapping
+    return Checkpoint(tensors, state)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read the data of a checkpoint file without its tensors.
+
+    Raises:
+        ValueError: as `load`.
     """
     require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the object is no mapping
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a readable checkpoint: {error}; it was damaged after it was written: remove it to start "
@@ -98,8 +131,8 @@ def load(path: Path) -> Checkpoint:
             "by another version of sori: continue with that version or start in a new folder"
         )
     try:
-        return Checkpoint(tensors, parsed_json(metadata["state"]))
-    except (KeyError, ValueError) as error:
+        return dict(parsed_json(metadata["state"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} has no readable state of a run ({error}); it was damaged after it was written: remove it to start "
             "again"
@@ -114,13 +147,8 @@ def restore(checkpoint: Checkpoint, *, system: nn.Module, optimizer: torch.optim
     """
     weights = _below("system.", checkpoint.tensors)
     own = system.state_dict()
-    wrong = sorted(weights.keys() ^ own.keys()) or [n for n in own if own[n].shape != weights[n].shape]
-    if wrong:
-        raise ValueError(
-            f"the checkpoint holds another system than the one to be trained: {len(wrong)} tensors differ, first "
-            f"{wrong[0]}; likely the configuration changed: use the one the run was started with, or a new folder"
-        )
-    system.load_state_dict(weights)
+    check_same({name: tensor.shape for name, tensor in weights.items()}, system)
+    system.load_state_dict({name: part_like(tensor, own[name]) for name, tensor in weights.items()})
     moments = _below("optimizer.", checkpoint.tensors)
     state: dict[int, dict[str, Tensor]] = {}
     number = 0
@@ -163,19 +191,25 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
     """
     if tensor.shape != parameter.shape:
         return tensor.clone()
-    return torch.empty_like(parameter, device="cpu", memory_format=torch.preserve_format).copy_(tensor).detach()
+    if is_part(tensor):
+        return tensor  # read into memory of this process
+    part = part_like(tensor, parameter)
+    device = part.device if is_part(part) else "cpu"
+    return torch.empty_like(parameter, device=device, memory_format=torch.preserve_format).copy_(part).detach()
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def check_room(folder: Path, needed: int) -> None:
+    """Raise `OSError` if a folder's disk has less room than needed, in bytes."""
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _cannot_write(path: Path, needed: int, error: OSError) -> str:
+def cannot_write(path: Path, needed: int, error: str) -> str:
+    """Return the error message for a checkpoint of so many bytes that cannot be written."""
     free = shutil.disk_usage(path.parent).free
     last = "the last checkpoint is intact" if path.exists() else "no checkpoint has been written yet"
     return (

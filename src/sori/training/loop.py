@@ -8,24 +8,22 @@ Optional attributes of a system, beside `loss` (see `models.protocols.System`):
 
 - `lr_factors() -> dict[str, float]`: learning-rate factors by dotted prefix of its parameter names;
 - `chance_nats`, `max_code_perplexity`: reference values for the screen and for `watch.Watch`;
+- `uses_every_parameter: bool`: every micro-batch gives every parameter a gradient, so that DDP need not search for
+  parameters without one;
 - `recover(rng=...) -> str`: leave the blank plateau and return a description of what was done. It may change only
   parameters and buffers, so that the checkpoint holds its effect. The optimiser state of changed parameters is dropped.
 """
 
 import contextlib
+import copy
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
+from pathlib import Path
 from typing import Any, final
 
 import torch
 from pydantic import Field
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from sori.core import distributed
 from sori.core.config import Config
@@ -34,10 +32,12 @@ from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng, derive
 from sori.core.shapes import Tensor
 from sori.data.batches.loader import Batches, prefetch
-from sori.training import checkpoint
+from sori.training.history import History
 from sori.training.metrics import Reporter, Window, read_metrics
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
+from sori.training.processes import Shard, Shared, is_sharded
 from sori.training.schedule import ScheduleConfig, factor
+from sori.training.stop_signals import Interrupted, StopSignals
 from sori.training.watch import (
     Diverged,
     Facts,
@@ -48,6 +48,8 @@ from sori.training.watch import (
     non_finite_error,
 )
 
+NUM_HEALTHY = 2
+"""Number of checkpoints to which a run can go back: if the first leads to a collapse again, the one before."""
 ERRORS = ("dev_cer", "dev_wer", "held_out_mlm")
 """Numbers by which evaluations are compared, the first that there is; less is better."""
 Evaluation = Callable[[Any], Mapping[str, float]]
@@ -60,7 +62,11 @@ class TrainConfig(Config):
     num_steps: int = Field(ge=1)
     """Number of updates of the weights in the whole run."""
     num_accumulate: int = Field(default=1, ge=1)
-    """Number of micro-batches that a process accumulates per update. 2 is equivalent to two processes with 1 each."""
+    """Number of micro-batches that a process accumulates per update. 2 is equivalent to two processes with 1 each. A
+    run that is continued with another number of processes keeps its number of micro-batches per update."""
+    shard: Shard = "auto"
+    """Under `torchrun`: whether each process holds only its part of weights and moments (FSDP2) and computes blocks
+    again in the backward pass; `auto`: from 250 M parameters on."""
     precision: Precision = "bfloat16"
     """`bfloat16`: matrix products in bfloat16 (autocast), weights and sums in float32, where the device computes in
     bfloat16 when the run begins; otherwise all in float32, which is faster there. A run keeps what it began with."""
@@ -120,26 +126,21 @@ def train(
     run.resume()
     is_first = distributed.rank() == 0
     with Reporter(folder, step=run.step, facts=run.watch.facts, active=is_first) as reporter, StopSignals() as stop:
-        if run.step and _due(train.evaluate_every, run.step, train.num_steps):
-            run.evaluate(evaluations, reporter, once=True)  # the run may have been stopped before its evaluation
+        reporter.rolled_back(run.step, run.rollbacks)
+        due = bool(run.step) and _due(train.evaluate_every, run.step, train.num_steps)
+        if due and not run.evaluate(evaluations, reporter, stop, once=True):
+            return False  # the run was stopped in its evaluation before, and now again
         if run.step >= train.num_steps:
             reporter.message(f"{folder.path} is finished ({run.step} updates); nothing to do")
+            run.shared.gather()
             return True
         reporter.message(run.beginning())
-        with contextlib.closing(prefetch(batches, run.indices(), num_threads=train.num_loader_threads)) as stream:
-            while run.step < train.num_steps:
-                stopping = run.update(stream, stop_requested=stop.requested)
-                reporter.tick(run.step)
-                if run.step % train.log_every == 0 or run.step == train.num_steps:
-                    run.report(reporter)
-                evaluate = bool(evaluations) and _due(train.evaluate_every, run.step, train.num_steps)
-                if stopping or evaluate or run.save_is_due():
-                    run.save()
-                if evaluate and not stopping:
-                    run.evaluate(evaluations, reporter)
-                if stopping and run.step < train.num_steps:
+        while run.step < train.num_steps:
+            with contextlib.closing(prefetch(batches, run.indices(), num_threads=train.num_loader_threads)) as stream:
+                if not run.advance(stream, evaluations, reporter, stop):
                     reporter.message(f"saved after update {run.step}; repeat the command to continue")
                     return False
+        run.shared.gather()
     return True
 
 
@@ -157,25 +158,33 @@ class _Run:
         folder: RunFolder,
         watch: WatchConfig,
     ) -> None:
-        self.train, self.optim, self.schedule = train, optim, schedule
-        self.folder, self.path = folder, folder.checkpoint
+        distributed.barrier()  # the first process may have prepared data alone, for hours
+        self.train, self.optim, self.schedule, self.folder = train, optim, schedule, folder
         self.device = distributed.device()
-        self.system: Any = system.to(self.device)
-        self.system.train()
-        lr_factors: dict[str, float] = getattr(system, "lr_factors", dict)()
-        self.optimizer = make_optimizer(self.system, optim, lr_factors=lr_factors)
-        self.model: nn.Module = _Objective(self.system)
-        self.num_parts = train.num_accumulate * distributed.world_size()
         facts = (getattr(system, name, None) for name in Facts._fields[1:])
         self.watch = Watch(watch, Facts(train.num_steps, *facts))
+        self.shared = Shared(system, sharded=is_sharded(system, train.shard, optimizer=optim.kind))
+        self.system = self.shared.trained
+        lr_factors: dict[str, float] = getattr(system, "lr_factors", dict)()
+        self.optimizer = make_optimizer(self.system, optim, lr_factors=lr_factors)
+        self.history = History(folder, number=train.keep_checkpoints, sharded=self.shared.sharded)
+        self.num_accumulate = train.num_accumulate
         self.window = Window()
         self.step, self.seconds, self.skipped_in_row = 0, 0.0, 0
+        self.rollbacks: list[dict[str, Any]] = []
+        """Where the run went back after a collapse: `from_step`, `step`, `lr_factor`."""
+        self.healthy: list[int] = []
+        """Updates whose checkpoints are kept to go back to."""
         self.precision = chosen(train.precision, self.device)
         self.lr = self.waited = 0.0
-        self.saved_step = 0
         self.saved_at = time.monotonic()
         self.reported = (self.saved_at, 0, 0.0)
         """Time of this process's last report (or start), and `step` and `seconds` then: for the speeds."""
+
+    @property
+    def num_parts(self) -> int:
+        """Number of micro-batches of an update over all processes."""
+        return self.num_accumulate * distributed.world_size()
 
     def beginning(self) -> str:
         """Return a message about how the run begins or continues."""
@@ -185,12 +194,13 @@ class _Run:
             if self.train.precision != self.precision
             else ""
         )
-        return f"{begins}, matrix products in {self.precision}{other}"
+        how = f", shared among {distributed.world_size()} processes" if self.shared.sharded else ""
+        return f"{begins}{how}, matrix products in {self.precision}{other}"
 
     def indices(self) -> Iterator[int]:
         """Yield the global numbers of this process's micro-batches, from the next update on."""
         for step in range(self.step, self.train.num_steps):
-            for accumulated in range(self.train.num_accumulate):
+            for accumulated in range(self.num_accumulate):
                 yield step * self.num_parts + self._part(accumulated)
 
     def _part(self, accumulated: int) -> int:
@@ -198,50 +208,82 @@ class _Run:
 
     def resume(self) -> None:
         """Restore the checkpoint, if there is one, and synchronise the processes."""
-        if self.path.exists():
-            found = checkpoint.load(self.path)
-            state = found.state
-            if state["num_parts"] != self.num_parts:
-                raise ValueError(
-                    f"{self.path.parent} was started with {state['num_parts']} micro-batches per update (processes x "
-                    f"train.num_accumulate), got {self.num_parts}; change train.num_accumulate so that the product "
-                    "stays the same"
-                )
-            checkpoint.restore(found, system=self.system, optimizer=self.optimizer)
-            self.step, self.seconds, self.skipped_in_row = state["step"], state["seconds"], state["skipped_in_row"]
-            self.saved_step = self.step
-            self.precision = state.get("precision", self.train.precision)  # before it was stored, it was the setting
-            self.window, self.watch.state = Window(**state["window"]), state["watch"]
+        path = self.history.newest()
+        if path is not None:
+            self._restore(path)
         self.reported = (time.monotonic(), self.step, self.seconds)
         steps = distributed.all_reduce_sum(torch.tensor(float(self.step), device=self.device))
         if float(steps) != self.step * distributed.world_size():
             raise ValueError(
-                f"the processes do not see the same checkpoint: {self.path.parent} must be a shared folder"
+                f"the processes do not see the same checkpoint: {self.folder.path} must be a shared folder"
             )
         halves = distributed.all_reduce_sum(torch.tensor(float(self.precision == "bfloat16"), device=self.device))
         if float(halves) < distributed.world_size():
             self.precision = "float32"  # in all processes, if one of them is on another processor
-        if distributed.world_size() > 1:
-            # LayerDrop, frozen phases and rarely used parts leave parameters without a gradient in some updates.
-            self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
+        self.shared.replicate()
+        if path is None and self.watch.facts.max_code_perplexity is not None:
+            self.save(wait=True)  # a run whose codebook collapses early goes back to its beginning
 
-    def save(self) -> None:
-        """Write the checkpoint, in the first process only: the state is the same in all of them."""
-        if distributed.rank() == 0:
-            state = {
-                "step": self.step,
-                "num_parts": self.num_parts,
-                "seconds": self.seconds,
-                "skipped_in_row": self.skipped_in_row,
-                "precision": self.precision,
-                "window": self.window.to_state(),
-                "watch": self.watch.state,
-            }
-            if self.saved_step != self.step:
-                number = self.train.keep_checkpoints - 1
-                checkpoint.keep_earlier(self.path, self.saved_step, self.folder.earlier, number=number)
-            checkpoint.save(self.path, system=self.system, optimizer=self.optimizer, state=state)
-        self.saved_at, self.saved_step = time.monotonic(), self.step
+    def _restore(self, path: Path) -> None:
+        """Set the state of the run to that of a checkpoint."""
+        state = self.history.restore(path, system=self.system, optimizer=self.optimizer)
+        self.num_accumulate = _num_accumulate(self.train.num_accumulate, state, self.folder.path)
+        self.step, self.seconds, self.skipped_in_row = state["step"], state["seconds"], state["skipped_in_row"]
+        self.precision = state.get("precision", self.train.precision)  # before it was stored, it was the setting
+        self.window, self.watch.state = Window(**state["window"]), state["watch"]
+        self.rollbacks, self.healthy = state.get("rollbacks", []), state.get("healthy", [])
+        self.history.keep_missing_healthy(state)
+
+    def save(self, *, wait: bool = True) -> None:
+        """Write the checkpoint; `wait`: it must be complete on return."""
+        if self._is_healthy() and self.step not in self.healthy:
+            self.healthy = [*self.healthy, self.step][-NUM_HEALTHY:]
+        state = {
+            "step": self.step,
+            "num_parts": self.num_parts,
+            "num_accumulate": self.train.num_accumulate,
+            "seconds": self.seconds,
+            "skipped_in_row": self.skipped_in_row,
+            "precision": self.precision,
+            "window": self.window.to_state(),
+            "watch": self.watch.state,
+            "rollbacks": self.rollbacks,
+            "healthy": self.healthy,
+        }
+        self.history.save(copy.deepcopy(state), system=self.system, optimizer=self.optimizer, wait=wait)
+        self.saved_at = time.monotonic()
+
+    def _is_healthy(self) -> bool:
+        """Return whether to keep the state that is saved now for going back to, however often a run is stopped."""
+        if self.watch.facts.max_code_perplexity is None or self.step % self.train.save_every_steps:
+            return False
+        led_to_collapse = any(one["step"] == self.step for one in self.rollbacks)
+        return not led_to_collapse and not self.watch.alarmed
+
+    def advance(
+        self, stream: Iterator[Any], evaluations: Sequence[Evaluation], reporter: Reporter, stop: StopSignals
+    ) -> bool:
+        """Update, report, save and evaluate up to the last update, or until the run goes back to an earlier one.
+
+        Returns:
+            False if the run was stopped before its end, with its state saved.
+        """
+        while self.step < self.train.num_steps:
+            before = self.step
+            stopping = self.update(stream, stop)
+            if self.step > before:
+                reporter.tick(self.step)
+                if _due(self.train.log_every, self.step, self.train.num_steps) and self.report(reporter):
+                    return True
+            evaluate = bool(evaluations) and _due(self.train.evaluate_every, self.step, self.train.num_steps)
+            evaluate = evaluate and not stopping
+            if stopping or evaluate or self.save_is_due():
+                self.save(wait=stopping or evaluate or self.step == self.train.num_steps)
+            if evaluate and not self.evaluate(evaluations, reporter, stop):
+                return False
+            if stopping and self.step < self.train.num_steps:
+                return False
+        return True
 
     def save_is_due(self) -> bool:
         """Return whether to save now: by updates, by minutes, or at the end."""
@@ -250,31 +292,43 @@ class _Run:
             minutes >= self.train.save_every_minutes
         )
 
-    def update(self, stream: Iterator[Any], *, stop_requested: bool) -> bool:
-        """Update the weights once; return whether any process received a stop signal."""
-        sums = self._over_processes({**self._gradients(stream), "stop": float(stop_requested)})
+    def update(self, stream: Iterator[Any], stop: StopSignals) -> bool:
+        """Update the weights once, or not at all if a stop is requested meanwhile; return whether to stop."""
+        gradients = self._gradients(stream, stop)
+        if gradients is None:
+            self.optimizer.zero_grad(set_to_none=True)
+            return True
+        sums = self._over_processes({**gradients, "stop": float(stop.requested)})
         seconds, stopping = sums.pop("seconds"), sums.pop("stop") > 0
-        # DDP averages the gradients over processes; the update needs their sum divided by the global count.
+        # DDP and FSDP average the gradients over processes; the update needs their sum divided by the global count.
         scale = distributed.world_size() / sums["count"] if sums["count"] > 0 else math.nan
+        self.shared.drop_unused_gradients()
         grad_norm = scale_and_clip(self.system, scale=scale, max_norm=self.optim.max_norm)
         finite = math.isfinite(grad_norm) and math.isfinite(sums["total"])  # the same in all processes
-        self.lr = self.optim.lr * factor(self.schedule, self.step, self.train.num_steps)
+        lowered = math.prod(one["lr_factor"] for one in self.rollbacks)
+        self.lr = self.optim.lr * factor(self.schedule, self.step, self.train.num_steps) * lowered
         if finite:
             set_lr(self.optimizer, self.lr)
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
         if self.skipped_in_row >= self.train.max_skipped:
-            raise Diverged(f"{non_finite_error(self.skipped_in_row, self.step)} {_where_saved(self.folder)}")
+            raise Diverged(f"{non_finite_error(self.skipped_in_row, self.step)} {self.history.where_saved()}")
         self.step += 1
         self.seconds += seconds
         self.window.add(sums, seconds=seconds, grad_norm=grad_norm, skipped=not finite)
         return stopping
 
-    def _gradients(self, stream: Iterator[Any]) -> dict[str, Tensor | float]:
-        """Run forward and backward over this process's micro-batches; sum total, count, terms and seconds of audio."""
+    def _gradients(self, stream: Iterator[Any], stop: StopSignals) -> dict[str, Tensor | float] | None:
+        """Run forward and backward over this process's micro-batches; sum total, count, terms and seconds of audio.
+
+        Returns:
+            None if a stop was requested in any process before the last micro-batch.
+        """
         sums: dict[str, Any] = {"seconds": 0.0}
-        for accumulated in range(self.train.num_accumulate):
+        for accumulated in range(self.num_accumulate):
+            if accumulated and distributed.any_process(stop.requested):
+                return None
             before = time.monotonic()
             batch = next(stream)
             self.waited += time.monotonic() - before
@@ -282,21 +336,14 @@ class _Run:
             part = self._part(accumulated)
             torch.manual_seed(derive(self.train.seed, self.step, part, "dropout"))
             rng = Rng(self.train.seed, self.step, part, self.device)
-            last = accumulated == self.train.num_accumulate - 1
             bfloat16 = self.precision == "bfloat16"
-            with self._communicating(last):
+            with self.shared.communicating(accumulated == self.num_accumulate - 1):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-                    total, count, terms = self.model(batch.to(self.device), step=self.step, rng=rng)
+                    total, count, terms = self.shared.objective(batch.to(self.device), step=self.step, rng=rng)
                 total.backward()
             for name, value in {"total": total.detach(), "count": count, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().double()
         return sums
-
-    def _communicating(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which processes exchange gradients only for the last micro-batch of an update."""
-        if isinstance(self.model, DistributedDataParallel) and not last:
-            return self.model.no_sync()
-        return contextlib.nullcontext()
 
     def _over_processes(self, sums: Mapping[str, Tensor | float]) -> dict[str, float]:
         """Sum numbers over all processes, in one all-reduce with one device synchronisation."""
@@ -304,8 +351,12 @@ class _Run:
         values = [torch.as_tensor(sums[n], dtype=torch.float64, device=self.device) for n in names]
         return dict(zip(names, distributed.all_reduce_sum(torch.stack(values)).tolist(), strict=True))
 
-    def report(self, reporter: Reporter) -> None:
-        """Report the updates since the last report, check them for known failures, and act on the findings."""
+    def report(self, reporter: Reporter) -> bool:
+        """Report the updates since the last report, check them for known failures, and act on the findings.
+
+        Returns:
+            Whether the run went back to an earlier update.
+        """
         now = time.monotonic()
         then, step, seconds = self.reported
         elapsed = max(now - then, 1e-9)
@@ -321,9 +372,13 @@ class _Run:
         }
         reporter.report(numbers)
         self.window, self.waited, self.reported = Window(), 0.0, (now, self.step, self.seconds)
-        for finding in self.watch.check(numbers):
+        for finding in self.watch.check(numbers, can_roll_back=self._back_to() is not None):
             reporter.warn(self.step, finding)
+            if finding.action == "roll_back":
+                self._roll_back(reporter)
+                return True
             self._act(finding, reporter)
+        return False
 
     def _references(self) -> dict[str, float]:
         """Return the reference values that are stored with a report."""
@@ -333,37 +388,71 @@ class _Run:
 
     def _act(self, finding: Finding, reporter: Reporter) -> None:
         if finding.action == "stop":
-            raise Diverged(f"stopped at update {self.step}, {finding} {_where_saved(self.folder)}")
+            raise Diverged(f"stopped at update {self.step}, {finding} {self.history.where_saved()}")
         if finding.action == "recover" and hasattr(self.system, "recover"):
-            before = {p: p.detach().clone() for p in self.system.parameters()}
-            done = self.system.recover(rng=Rng(self.train.seed, self.step, 0, self.device))
+            done, changed = self.shared.recover(Rng(self.train.seed, self.step, 0, self.device))
             reporter.message(f"recovery at update {self.step}: {done}")
-            for parameter, old in before.items():
-                if not torch.equal(parameter, old):
-                    self.optimizer.state.pop(parameter, None)
+            for parameter in changed:
+                self.optimizer.state.pop(parameter, None)
 
-    def evaluate(self, evaluations: Sequence[Evaluation], reporter: Reporter, *, once: bool = False) -> None:
+    def _back_to(self) -> int | None:
+        """Return the update to go back to after a collapse, if the run may."""
+        if len(self.rollbacks) >= self.watch.config.max_rollbacks:
+            return None
+        return next((step for step in reversed(self.healthy) if self.history.healthy(step) is not None), None)
+
+    def _roll_back(self, reporter: Reporter) -> None:
+        """Continue from the last healthy checkpoint with a lower learning rate, and save that decision at once."""
+        step, before = self._back_to(), self.step
+        path = None if step is None else self.history.healthy(step)
+        assert step is not None and path is not None  # noqa: S101, PT018 - the watch was told that there is one
+        lowered = self.watch.config.rollback_lr_factor
+        # What lies after this update is forgotten: later decisions may not depend on it.
+        earlier = [{**one, "step": min(one["step"], step)} for one in self.rollbacks]
+        self.history.wait()
+        distributed.barrier()
+        self._restore(path)
+        self.rollbacks = [*earlier, {"from_step": before, "step": step, "lr_factor": lowered}]
+        self.healthy = [one for one in self.healthy if one < step]
+        self.history.forget_after(step)
+        self.save()
+        reporter.rolled_back(step, self.rollbacks)
+        reporter.message(f"went back from update {before} to {step}, with {lowered:g} times the learning rate")
+        self.waited, self.reported = 0.0, (time.monotonic(), self.step, self.seconds)
+
+    def evaluate(
+        self, evaluations: Sequence[Evaluation], reporter: Reporter, stop: StopSignals, *, once: bool = False
+    ) -> bool:
         """Run the evaluations in the first process; the others wait.
 
         Args:
             evaluations: Evaluations to run.
             reporter: Receives their results.
+            stop: Interrupts them: the state has been saved before.
             once: Do nothing if the metrics hold an evaluation of this update. The first process decides, since the
                 others may read the file before or after it is changed.
-        """
-        if evaluations and distributed.rank() == 0 and not (once and self._is_evaluated()):
-            self.system.eval()
-            with torch.no_grad():
-                for evaluation in evaluations:
-                    self._evaluate(evaluation, reporter)
-            self.system.train()
-        if evaluations:
-            distributed.barrier()
 
-    def _evaluate(self, evaluation: Evaluation, reporter: Reporter) -> None:
+        Returns:
+            False if a stop was requested; the evaluations are repeated when the run is continued.
+        """
+        if not evaluations or distributed.from_first(once and self._is_evaluated()):
+            return True
+        stopped = False
+        with self.shared.evaluating() as system:
+            if distributed.rank() == 0:
+                try:
+                    with stop.interruptible():
+                        for evaluation in evaluations:
+                            self._evaluate(evaluation, system, reporter)
+                except Interrupted:
+                    stopped = True
+            distributed.barrier()
+        return not distributed.any_process(stopped or stop.requested)
+
+    def _evaluate(self, evaluation: Evaluation, system: Any, reporter: Reporter) -> None:
         """Run one evaluation; keep the checkpoint if it is the best so far."""
         try:
-            numbers = evaluation(self.system)
+            numbers = evaluation(system)
         except Exception as error:  # noqa: BLE001 - whatever fails, hours of training are not to be lost with it
             reporter.warn(self.step, evaluation_failed(error))
             return
@@ -373,7 +462,7 @@ class _Run:
             if name in numbers:
                 best = min((row[name] for row in earlier if row.get(name) is not None), default=math.inf)
                 if numbers[name] < best:
-                    checkpoint.keep(self.path, self.folder.earlier / "best.safetensors")
+                    self.history.keep_best()
                 return
 
     def _is_evaluated(self) -> bool:
@@ -381,61 +470,21 @@ class _Run:
         return any(r["step"] == self.step for r in read_metrics(self.folder.metrics) if r["kind"] == "evaluation")
 
 
-@final
-class _Objective(nn.Module):
-    """Calls the loss inside `forward`.
+def _num_accumulate(given: int, state: Mapping[str, Any], folder: Path) -> int:
+    """Return the micro-batches of each process, so that an update has as many as before.
 
-    DDP synchronises gradients only for calls through its own `forward`: calling `loss` directly would let the replicas
-    diverge silently.
+    Raises:
+        ValueError: They cannot be divided among the processes, or the setting was changed.
     """
-
-    def __init__(self, system: Any) -> None:
-        super().__init__()
-        self.system = system
-
-    def forward(self, batch: Any, *, step: int, rng: Rng) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the parts of a `LossSum` as a tuple, which DDP can traverse."""
-        part = self.system.loss(batch, step=step, rng=rng)
-        return part.total, part.count, part.terms
-
-
-@final
-class StopSignals:
-    """Stop after the current update on SIGTERM, Ctrl-C or a closed terminal; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
-            hangup = [s for s in hangup if signal.getsignal(s) is not signal.SIG_IGN]  # as `nohup` sets it
-            self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT, *hangup)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT and self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        # os.write because print is not re-entrant: the signal may arrive during a print.
-        os.write(2, b"\nfinishing this update, then saving; press Ctrl-C again to stop at once without saving\n")
-
-
-def _where_saved(folder: RunFolder) -> str:
-    """Return a sentence on the states from which the run can be continued."""
-    if not folder.checkpoint.is_file():
-        return "No checkpoint was saved yet."
-    earlier = sorted(path.name for path in folder.earlier.glob("*.safetensors")) if folder.earlier.is_dir() else []
-    if not earlier:
-        return "The last checkpoint is unchanged."
-    return (
-        f"The last checkpoint is unchanged, and earlier ones are in {folder.earlier} ({', '.join(earlier)}); copy one "
-        f"of them over {folder.checkpoint.name} to continue from there."
+    parts, processes = state["num_parts"], distributed.world_size()
+    if given * processes == parts:
+        return given
+    if given == state.get("num_accumulate") and parts % processes == 0:
+        return int(parts // processes)
+    raise ValueError(
+        f"{folder} was started with {parts} micro-batches per update (processes x train.num_accumulate), got "
+        f"{processes} processes and train.num_accumulate {given}; continue with the setting of the run, and a number "
+        f"of processes that divides {parts}"
     )
 
 

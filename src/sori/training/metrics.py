@@ -12,6 +12,8 @@ over the updates since the last report:
 - `batch_seconds` (audio per update), `hours` (audio processed by the whole run), `hours_per_hour` (hours of audio
   processed per hour), `seconds_left`, `wait_share` (fraction of the time spent waiting for data).
 
+Kind `rollback` says that the run went back to update `step` when its codebook had collapsed by update `from_step`, and
+multiplied its learning rate by `lr_factor`; the rows of the updates between are removed.
 Kind `evaluation` holds the results of the evaluations, kind `warning` the `name`, `cause` and `cure` of a finding.
 Numbers that are not finite are null.
 """
@@ -19,7 +21,7 @@ Numbers that are not finite are null.
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -138,6 +140,26 @@ class Reporter:
         if self.active:
             logger.warning("WARNING at update %d, %s", step, finding)
         self._write("warning", {"step": step, "name": finding.name, "cause": finding.cause, "cure": finding.cure})
+
+    def rolled_back(self, step: int, rollbacks: Sequence[Mapping[str, Any]]) -> None:
+        """Let the file show the run up to an update, with the rollbacks so far, where it does not yet.
+
+        Args:
+            step: Number of finished updates.
+            rollbacks: Rows of kind `rollback` without the kind, as stored in the checkpoint.
+        """
+        path = self.folder.metrics
+        if not self.active or (not rollbacks and step == self.step):
+            return
+        rows = [row for row in read_metrics(path) if row["kind"] != "rollback" and row["step"] <= step]
+        rows = sorted([*rows, *({"kind": "rollback", **one} for one in rollbacks)], key=lambda row: row["step"])
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if not path.is_file() or text != path.read_text(encoding="utf-8", errors="replace"):
+            write_text(path, text)
+        if step != self.step and self._board:
+            self._board.close()
+            self._board = Board(self.folder.board, step)
+        self.step = step
 
     def message(self, text: str) -> None:
         """Log a line, above the live line."""

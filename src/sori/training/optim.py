@@ -9,6 +9,7 @@ from torch import nn
 
 from sori.core.config import Config
 from sori.training.lars import Lars
+from sori.training.processes import whole_tensor
 
 
 class OptimConfig(Config):
@@ -98,7 +99,7 @@ def scale_and_clip(system: nn.Module, *, scale: float, max_norm: float | None) -
         return 0.0
     gradients = [p.grad for p in parameters if p.grad is not None]
     torch._foreach_mul_(gradients, scale)
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = whole_tensor(torch.nn.utils.get_total_norm(gradients))
     if max_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return float(norm)

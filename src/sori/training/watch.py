@@ -22,6 +22,7 @@ Name = Literal[
     "evaluation_failed",
 ]
 
+Action = Literal["warn", "stop", "recover", "roll_back"]
 Report = Mapping[str, Any]
 """Numbers by name; `step` and `skipped` are integers, the others are floats."""
 
@@ -30,7 +31,12 @@ class WatchConfig(Config):
     """Thresholds for detecting a failure, and what to do about it."""
 
     stop_on_collapse: bool = True
-    """Stop the run when the codebook has collapsed: training does not recover from that."""
+    """Go back, or stop the run, when the codebook has collapsed: training does not recover from that."""
+    max_rollbacks: int = Field(default=2, ge=0)
+    """Maximal number of times that the run goes back to the last healthy checkpoint, to continue with a lower learning
+    rate; after that, it stops."""
+    rollback_lr_factor: float = Field(default=0.5, gt=0, le=1)
+    """Factor on the learning rate after each of them, for the rest of the run."""
     recover_from_blank: bool = True
     """Call the system's `recover()`, if it has one, when it stays on the blank plateau."""
     num_reports: int = Field(default=3, ge=1)
@@ -63,7 +69,7 @@ class Finding(NamedTuple):
     name: Name
     cause: str
     cure: str
-    action: Literal["warn", "stop", "recover"] = "warn"
+    action: Action = "warn"
 
     def __str__(self) -> str:
         """Return one paragraph for the screen."""
@@ -82,8 +88,18 @@ class Watch:
         self.state: dict[str, Any] = {"since": {}, "count": {}, "raised": [], "best_perplexity": 0.0, "recoveries": 0}
         """Plain data: when each failure started, how many reports showed it, and which are already reported."""
 
-    def check(self, report: Report) -> list[Finding]:
-        """Return the failures in this report that have not been reported yet."""
+    @property
+    def alarmed(self) -> bool:
+        """Whether the last report showed a collapse."""
+        return "collapse" in self.state["since"]
+
+    def check(self, report: Report, *, can_roll_back: bool = False) -> list[Finding]:
+        """Return the failures in this report that have not been reported yet.
+
+        Args:
+            report: Numbers of the updates since the last report.
+            can_roll_back: Whether there is a healthy checkpoint to go back to.
+        """
         self.state["best_perplexity"] = max(self.state["best_perplexity"], report.get("code_perplexity", 0.0))
         signs = {
             "chance_level": self._at_chance(report),
@@ -93,7 +109,8 @@ class Watch:
             "non_finite": report.get("skipped", 0) > 0,
             "blank_plateau": self._blank(report),
         }
-        return [self._finding(name, report) for name, shown in signs.items() if self._persists(name, shown, report)]
+        lasting = [name for name, shown in signs.items() if self._persists(name, shown, report)]
+        return [self._finding(name, report, can_roll_back) for name in lasting]
 
     def _persists(self, name: str, shown: bool, report: Report) -> bool:
         """Return whether a failure has lasted long enough and has not been reported yet."""
@@ -131,12 +148,13 @@ class Watch:
         late = report["step"] > self.config.blank_fraction * self.facts.num_steps
         return bool(late and report.get("blank_share", 0) > 0.99)
 
-    def _finding(self, name: str, report: Report) -> Finding:
+    def _finding(self, name: str, report: Report, can_roll_back: bool) -> Finding:
         match name:
             case "chance_level":
                 return _chance_level(report, self.facts)
             case "collapse":
-                return _collapse(report, self.facts, stop=self.config.stop_on_collapse)
+                failing: Action = "roll_back" if can_roll_back else "stop"
+                return _collapse(report, self.facts, failing if self.config.stop_on_collapse else "warn")
             case "falling_perplexity":
                 return _falling_perplexity(report, self.state["best_perplexity"])
             case "vanishing_gradient":
@@ -208,16 +226,18 @@ def _chance_level(report: Report, facts: Facts) -> Finding:
     )
 
 
-def _collapse(report: Report, facts: Facts, *, stop: bool) -> Finding:
+def _collapse(report: Report, facts: Facts, action: Action) -> Finding:
     perplexity = report.get("code_perplexity", math.nan)
     return Finding(
         "collapse",
         f"the codebook has collapsed: codebook perplexity {perplexity:.1f} of "
         f"{facts.max_code_perplexity or math.nan:.0f}, {report.get('equal_share', math.nan):.0%} of the distractors "
         f"equal their positive, accuracy {report.get('correct', math.nan):.0%}. The loss is no longer meaningful.",
-        "Raise the diversity weight, lower the learning rate or lengthen its warm-up, and make batches larger; then "
-        "start in a new folder.",
-        "stop" if stop else "warn",
+        "The run goes back to its last healthy checkpoint and continues with a lower learning rate."
+        if action == "roll_back"
+        else "Raise the diversity weight, lower the learning rate or lengthen its warm-up, and make batches larger; "
+        "then start in a new folder.",
+        action,
     )
 
 

@@ -26,8 +26,8 @@ from sori.nn.huffman import Tree, huffman
 from sori.nn.word_draws import keep_thresholds, noise_probabilities, noise_table
 from sori.nn.word_update import row_floats
 from sori.training import checkpoint
-from sori.training.loop import StopSignals
 from sori.training.metrics import Reporter
+from sori.training.stop_signals import StopSignals
 from sori.training.watch import Diverged, Facts, Report
 from sori.training.word2vec_kernel import MODES, Rows, Shape, Tables, Workspace, train_piece, workspace_for, zero_rows
 

@@ -37,7 +37,7 @@ def pretraining(recipe: SpeechRecipe, utterances: list[Utterance], folder: RunFo
     batches = CropBatches(utterances, recipe.data, seed=recipe.train.seed, reader=reader)
     if batches.languages is not None:
         logger.info(f"language sampling: {batches.languages}")
-    fresh = recipe.init is None and not folder.checkpoint.exists()
+    fresh = recipe.init is None and not folder.has_checkpoint
     if fresh and (
         (isinstance(system, Wav2Vec2) and system.targets is not None)
         or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)

@@ -64,7 +64,7 @@ def words_of_units(
     batches = WholeBatches(utterances, recipe.data, seed=recipe.train.seed, reader=audio(recipe, utterances, folder))
     if batches.languages is not None:
         logger.info(f"language sampling: {batches.languages}")
-    if not continues and config.num_tokens < config.num_tuples and not folder.checkpoint.exists():
+    if not continues and config.num_tokens < config.num_tuples and not folder.has_checkpoint:
         _count(system, batches)
     return Task(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
 
