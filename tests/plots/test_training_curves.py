@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from sori.plots.reference_curves import reference_curves
 from sori.plots.training_curves import curves
 
 
@@ -84,3 +85,33 @@ def test_reports_without_a_finite_loss_leave_a_gap():
 def test_a_run_without_reports_is_refused():
     with pytest.raises(ValueError, match="got none"):
         curves([{"kind": "warning", "step": 1, "name": "collapse"}])
+
+
+def test_healthy_runs_lie_behind_the_curves_as_far_as_the_run_has_come():
+    healthy = [{"hours": 0.5 * n, "contrastive": 4 - 0.2 * n, "correct": 0.03 * n} for n in range(1, 30)]
+    figure = curves(reports(**PRETRAIN), reference=[healthy])
+    drawn = lines(figure)["healthy runs of this recipe"]
+    assert drawn[0] == (0.5, pytest.approx(3.0))  # of the second panel: accuracy in percent
+    assert drawn[-1] == (7.5, pytest.approx(45.0))  # half as far again as the run
+    loss = next(line for line in figure.axes[0].get_lines() if line.get_label() == "healthy runs of this recipe")
+    assert loss.get_ydata()[0] == pytest.approx(3.8)
+    assert loss.get_zorder() < min(line.get_zorder() for line in figure.axes[0].get_lines() if line is not loss)
+    assert len(figure.axes[-1].get_lines()) == len(curves(reports(**PRETRAIN)).axes[-1].get_lines())
+    figure.savefig(io.BytesIO())
+
+
+def test_a_rollback_is_marked():
+    rows = [*reports(**PRETRAIN), {"kind": "rollback", "step": 50, "from_step": 80, "lr_factor": 0.5}]
+    texts = [text.get_text() for text in curves(rows).axes[0].texts]
+    assert texts == ["back from 80"]
+
+
+def test_the_stored_curves_are_of_healthy_runs():
+    found = reference_curves("wav2vec2_tiny")
+    assert found
+    assert reference_curves("ctc_10min") == []
+    for run in found:
+        assert run[0]["contrastive"] > 4 > run[-1]["contrastive"]
+        assert [row["hours"] for row in run] == sorted(row["hours"] for row in run)
+        assert run[-1]["correct"] > 0.2
+        assert min(row["code_perplexity"] for row in run) > 20

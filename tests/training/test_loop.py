@@ -12,6 +12,7 @@ import torch
 from sori.core import distributed, precision
 from sori.core.seeds import Rng, derive
 from sori.training import checkpoint as checkpoint_module
+from sori.training import loop
 from sori.training.metrics import read_metrics
 from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
@@ -380,10 +381,55 @@ def test_a_run_stopped_by_the_watch_names_the_states_to_continue_from(toy, tmp_p
 @pytest.mark.parametrize("is_evaluated", [True, False])
 def test_only_the_first_process_decides_whether_to_evaluate_again(toy, tmp_path, monkeypatch, is_evaluated):
     """Otherwise one process could wait for the others where they do not."""
-    results = [{"dev_cer": 0.5}] if is_evaluated else []
-    toy.run(tmp_path, num_steps=5, evaluate_every=5, evaluations=[lambda _: results[0]])
+    toy.run(tmp_path, num_steps=5, evaluate_every=5, evaluations=[lambda _: {"dev_cer": 0.5}])
+    waits = []
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    barriers = []
-    monkeypatch.setattr(distributed, "barrier", lambda: barriers.append(1))
-    toy.run(tmp_path, num_steps=5, evaluate_every=5, evaluations=[lambda _: results[0]])
-    assert len(barriers) == 1
+    monkeypatch.setattr(distributed, "barrier", lambda: waits.append(1))
+    monkeypatch.setattr(distributed, "from_first", lambda _: is_evaluated)
+    toy.run(tmp_path, num_steps=5, evaluate_every=5, evaluations=[pytest.fail])
+    assert len(waits) == (1 if is_evaluated else 2)  # at the start, and where the first process evaluates
+
+
+def test_sigterm_does_not_wait_for_the_other_micro_batches_of_an_update(toy, tmp_path, monkeypatch):
+    """Slurm kills some seconds after SIGTERM, and an update of many micro-batches takes minutes."""
+    computed = []
+    original = toy.Toy.loss
+
+    def loss(self, batch, *, step, rng):
+        computed.append((step, rng.key[2]))
+        if computed[-1] == (3, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, step=step, rng=rng)
+
+    whole = toy.run(tmp_path / "whole", num_steps=6, num_accumulate=4)
+    monkeypatch.setattr(toy.Toy, "loss", loss)
+    assert not toy.run(tmp_path / "cut", num_steps=6, num_accumulate=4).finished
+    assert computed[-1] == (3, 1)
+    assert checkpoint_module.load(tmp_path / "cut" / "checkpoint.safetensors").state["step"] == 3
+    monkeypatch.setattr(toy.Toy, "loss", original)
+    assert_equal(weights(whole), weights(toy.run(tmp_path / "cut", num_steps=6, num_accumulate=4)))
+    assert reports(tmp_path / "cut") == reports(tmp_path / "whole")
+
+
+def test_sigterm_interrupts_an_evaluation_which_is_repeated_when_the_run_continues(toy, tmp_path):
+    def long_evaluation(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the evaluation went on")
+
+    settings = {"num_steps": 6, "evaluate_every": 3}
+    assert not toy.run(tmp_path, **settings, evaluations=[long_evaluation]).finished
+    assert checkpoint_module.load(tmp_path / "checkpoint.safetensors").state["step"] == 3
+    assert toy.run(tmp_path, **settings, evaluations=[lambda _: {"dev_cer": 0.5}]).finished
+    assert [row["step"] for row in reports(tmp_path) if row["kind"] == "evaluation"] == [3, 6]
+
+
+def test_another_number_of_processes_keeps_the_micro_batches_of_an_update(toy, tmp_path, monkeypatch):
+    """What two processes do is tested in `test_several.py`; here is the arithmetic."""
+    toy.run(tmp_path, num_steps=2, num_accumulate=6)
+    state = checkpoint_module.load(tmp_path / "checkpoint.safetensors").state
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    assert loop._num_accumulate(6, state, tmp_path) == 2
+    assert loop._num_accumulate(2, state, tmp_path) == 2
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    with pytest.raises(ValueError, match=r"started with 6 micro-batches.*got 4 processes.*divides 6"):
+        loop._num_accumulate(6, state, tmp_path)

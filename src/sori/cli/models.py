@@ -26,6 +26,7 @@ from sori.inference.inputs import read_whole, reason_of, recordings_in
 from sori.inference.units import require_quantizer, write_units
 from sori.nn.spectral import LogMel, LogMelConfig
 from sori.plots.features import features
+from sori.plots.reference_curves import reference_curves
 from sori.plots.style import save_figure
 from sori.plots.training_curves import curves
 from sori.training.metrics import read_metrics
@@ -136,7 +137,8 @@ def plot(source: Path, *, into: Path | None = None) -> None:
         rows = read_metrics(metrics)
         if not rows:
             raise ValueError(f"{source} contains no metrics ({metrics.name}); expected the folder of a run")
-        figure, target = curves(rows), into or source / "curves.png"
+        reference = reference_curves(RunFolder(source).recipe_name() or "")
+        figure, target = curves(rows, reference=reference), into or source / "curves.png"
     else:
         waveform = read_whole(source, most_seconds=_MOST_PLOTTED_SECONDS)
         frames = LogMel(LogMelConfig(stack=1))(waveform[None], torch.tensor([len(waveform)])).data[0]

@@ -136,6 +136,15 @@ class RunFolder:
         """Whether a run has stored its recipe here."""
         return os.path.lexists(self.recipe)
 
+    def recipe_name(self) -> str | None:
+        """Return the name in the recipe; None if there is no readable recipe."""
+        try:
+            recipe = load_yaml(read_text(self.recipe))
+        except (OSError, ValueError, yaml.YAMLError):
+            return None
+        name = recipe.get("name") if isinstance(recipe, dict) else None
+        return name if isinstance(name, str) else None
+
     def check_free(self, others: Iterable[Path] = ()) -> None:
         """Check that a folder without a run has no files that a run would overwrite.
 

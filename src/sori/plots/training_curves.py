@@ -16,13 +16,15 @@ _STEP = "correct_{}"
 
 
 @rc_context(STYLE)
-def curves(rows: Sequence[Row]) -> Figure:
+def curves(rows: Sequence[Row], *, reference: Sequence[Sequence[Row]] = ()) -> Figure:
     """Plot loss and chance level, accuracy (also by steps ahead), codebook use, gradient norm and learning rate.
 
-    The x axis is hours of audio processed. Panels without reported values are left out. Warnings are vertical lines.
+    The x axis is hours of audio processed. Panels without reported values are left out. Warnings, and collapses after
+    which the run went back, are vertical lines.
 
     Args:
         rows: from `training.metrics.read_metrics`.
+        reference: reports of healthy runs of the same recipe, drawn behind loss, accuracy and codebook perplexity.
 
     Raises:
         ValueError: no row is a training report.
@@ -43,6 +45,8 @@ def curves(rows: Sequence[Row]) -> Figure:
     made, all_axes = figure([2.0] * (len(panels) + bool(evaluations)))
     for draw, axes in zip(panels, all_axes, strict=False):
         draw(axes, reports)
+        for number, run in enumerate(reference):
+            _draw_reference(axes, run, _COMPARED.get(draw), until=reports[-1]["hours"], named=number == 0)
     if evaluations:
         _evaluations(all_axes[-1], evaluations, reports)
     for axes in all_axes:
@@ -94,6 +98,22 @@ def _gradient(axes: Axes, reports: Sequence[Row]) -> None:
     axes.set(yscale="log", ylabel="per update")
 
 
+_COMPARED = {_loss: ("contrastive", 1.0), _fractions: ("correct", 100.0), _codebook: ("code_perplexity", 1.0)}
+"""Number and scale of each panel that has reference curves."""
+
+
+def _draw_reference(
+    axes: Axes, run: Sequence[Row], what: tuple[str, float] | None, *, until: float, named: bool
+) -> None:
+    """Draw a healthy run behind the others, as far as this run has come and half as far again."""
+    if what is None:
+        return
+    name, scale = what
+    near = [row for row in run if row["hours"] <= 1.5 * until]
+    label = {"label": "healthy runs of this recipe"} if named else {}
+    _draw(axes, near, name, scale=scale, color=GREY, linewidth=3.0, alpha=0.35, zorder=0, **label)
+
+
 def _evaluations(axes: Axes, evaluations: Sequence[Row], reports: Sequence[Row]) -> None:
     names = [name for name in set().union(*evaluations) if name not in {"kind", "step"}]
     for name, color in zip(sorted(names), (BLUE, ORANGE, GREEN, PURPLE), strict=False):
@@ -103,11 +123,12 @@ def _evaluations(axes: Axes, evaluations: Sequence[Row], reports: Sequence[Row])
 
 
 def _mark_warnings(axes: Axes, rows: Sequence[Row], reports: Sequence[Row], *, named: bool) -> None:
-    warnings = [row for row in rows if row.get("kind") == "warning"]
+    warnings = [row for row in rows if row.get("kind") in {"warning", "rollback"}]
     for hours, row in zip(_hours(warnings, reports), warnings, strict=True):
         axes.axvline(hours, color=RED, linewidth=0.8, linestyle=":")
         if named:
-            axes.annotate(row["name"].replace("_", " "), (hours, 1), xycoords=("data", "axes fraction"), color=RED)
+            text = row["name"].replace("_", " ") if row["kind"] == "warning" else f"back from {row['from_step']}"
+            axes.annotate(text, (hours, 1), xycoords=("data", "axes fraction"), color=RED)
 
 
 def _hours(rows: Sequence[Row], reports: Sequence[Row]) -> list[float]:

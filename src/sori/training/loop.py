@@ -413,7 +413,7 @@ class _Run:
         distributed.barrier()
         self._restore(path)
         self.rollbacks = [*earlier, {"from_step": before, "step": step, "lr_factor": lowered}]
-        self.healthy = [one for one in self.healthy if one < step]
+        self.healthy = [one for one in self.healthy if one < step] or [step]
         self.history.forget_after(step)
         self.save()
         reporter.rolled_back(step, self.rollbacks)
