@@ -103,7 +103,8 @@ def train(
     """Train a system, or continue a run that was interrupted.
 
     Args:
-        system: Module that follows `models.protocols.System`; trained in place, on `distributed.device()`.
+        system: Module that follows `models.protocols.System`; trained in place, on `distributed.device()`. If its
+            weights are shared among processes, it gets them at the end, in the first process and on its host.
         batches: Micro-batches by global number; update `step` uses numbers `step * num_parts` to
             `(step + 1) * num_parts - 1`.
         train: Length, precision, reports, checkpoints.

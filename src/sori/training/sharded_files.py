@@ -64,11 +64,13 @@ class Writer:
         problem = distributed.from_first(_prepare(partial, self._needed, state) if distributed.rank() == 0 else None)
         if problem is not None:
             raise OSError(problem)
-        from torch.distributed import checkpoint as dcp  # half a second to import, for sharded runs only
+        # half a second to import, for sharded runs only
+        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+        from torch.distributed.checkpoint.state_dict_saver import async_save
 
-        writer = dcp.HuggingFaceStorageWriter(str(partial), save_distributed=True)
+        writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
         own = {name: tensor.detach() for name, tensor in tensors.items()}
-        found = dcp.async_save(own, storage_writer=writer, process_group=distributed.saving_group())
+        found = async_save(own, storage_writer=writer, process_group=distributed.saving_group())
         assert isinstance(found, Future)  # noqa: S101 - as documented for this kind of stager
         found.add_done_callback(self._complete)
         self._pending = found
@@ -173,11 +175,11 @@ def listed(folder: Path) -> "dict[str, TensorStorageMetadata]":
     Raises:
         ValueError: A file is damaged.
     """
-    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
     try:
-        found = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+        found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     except Exception as error:
         raise _damaged(folder, error) from error
     return {name: about for name, about in found.items() if isinstance(about, TensorStorageMetadata)}
@@ -189,12 +191,13 @@ def load_into(folder: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         ValueError: The folder is damaged.
     """
-    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as intended
-            dcp.load(dict(tensors), storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=True)
+            load(dict(tensors), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
     except Exception as error:
         raise _damaged(folder, error) from error
 

@@ -90,8 +90,8 @@ class Watch:
 
     @property
     def alarmed(self) -> bool:
-        """Whether the last report showed a collapse."""
-        return "collapse" in self.state["since"]
+        """Whether the last report showed a collapse, or one that may be coming."""
+        return bool({"collapse", "falling_perplexity"} & self.state["since"].keys())
 
     def check(self, report: Report, *, can_roll_back: bool = False) -> list[Finding]:
         """Return the failures in this report that have not been reported yet.

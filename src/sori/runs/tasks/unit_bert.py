@@ -75,7 +75,9 @@ def _count(system: CodeBert, batches: WholeBatches) -> None:
     system.to(device)
     numbers = range(distributed.rank(), batches.num_batches, distributed.world_size())
     on_device = (batch.to(device) for batch in prefetch(batches, numbers))
-    counts = distributed.all_reduce_sum(system.count_tuples(on_device).to(device)).cpu()
+    own = system.count_tuples(on_device).to(device)
+    distributed.barrier()  # some have longer recordings than others
+    counts = distributed.all_reduce_sum(own).cpu()
     covered = system.choose_words(counts)
     logger.info(
         f"{int((counts > 0).sum()):,} of {len(counts):,} possible units occur; the vocabulary is the "
