@@ -92,6 +92,16 @@ def test_losses_are_finite_and_train_every_trainable_parameter(name, front, wave
     assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
 
 
+@each_case
+def test_systems_that_say_so_use_every_parameter_in_every_micro_batch(name, front, waveforms):
+    """DDP does not search for others there, and would wait for their gradients."""
+    system = build(name, front)
+    system.loss(batch_of(name, waveforms), step=0, rng=Rng(0)).total.backward()
+    unused = [name for name, p in system.named_parameters() if p.requires_grad and p.grad is None]
+    assert getattr(system, "uses_every_parameter", False) == (name not in {"ctc", "code_bert", "simclr"})
+    assert not unused or not getattr(system, "uses_every_parameter", False)
+
+
 def test_pretraining_loss_falls_below_chance(encoder_run):
     reports = [row for row in read_metrics(encoder_run / "metrics.jsonl") if row["kind"] == "train"]
     chance = Wav2Vec2(recipes.by_name("wav2vec2_smoke").system).chance_nats

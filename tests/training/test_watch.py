@@ -92,6 +92,21 @@ def test_collapse_only_warns_where_stopping_is_off():
     assert [finding.action for _, finding in found] == ["warn"]
 
 
+def test_a_collapse_goes_back_where_there_is_a_healthy_checkpoint_and_warns_of_it_before():
+    watch = Watch(WatchConfig(), PRETRAIN)
+    assert not watch.alarmed
+    watch.check(healthy(100) | {"equal_share": 0.2})
+    assert watch.alarmed  # one may be coming
+    watch.check(healthy(200))
+    assert not watch.alarmed
+    found = [watch.check(healthy(step) | {"equal_share": 0.9}, can_roll_back=True) for step in (300, 400, 500)]
+    assert watch.alarmed
+    assert [finding.action for finding in found[-1]] == ["roll_back"]
+    assert "lower learning rate" in found[-1][0].cure
+    only_warning = Watch(WatchConfig(stop_on_collapse=False, num_reports=1), PRETRAIN)
+    assert [f.action for f in only_warning.check(healthy(100) | {"equal_share": 0.9}, can_roll_back=True)] == ["warn"]
+
+
 def test_a_short_dip_is_no_collapse():
     assert (
         follow(Watch(WatchConfig(), PRETRAIN), lambda step: {"equal_share": 0.9 if step in {500, 600} else 0.0}) == []
