@@ -62,7 +62,7 @@ def main() -> None:
         except subprocess.CalledProcessError:
             print(f"seed {seed}: stopped")
     rows = [row(args.into / f"seed_{seed}", seed, args.steps) for seed in range(args.seeds)]
-    report([row for row in rows if row], args.steps)
+    report([row for row in rows if row], args)
 
 
 def changes(steps: int, seed: int) -> list[str]:
@@ -88,13 +88,15 @@ def row(folder: Path, seed: int, steps: int) -> dict[str, Any]:
     return {"seed": seed, "lost": not healthy, "rollbacks": len(back), **{k: round(last[k], 4) for k in kept}}
 
 
-def report(rows: list[dict[str, Any]], steps: int) -> None:
+def report(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
     """Write and print the rows."""
     print(
         f"{sum(row['lost'] for row in rows)} of {len(rows)} seeds lost, {sum(r['rollbacks'] for r in rows)} rollbacks"
     )
+    data = json.loads((args.into / f"seed_{rows[0]['seed']}" / "data.json").read_text(encoding="utf-8")) if rows else {}
     about = {
-        "command": f"python benchmarks/health.py --steps {steps}",
+        "command": f"python benchmarks/health.py --steps {args.steps} --seeds {args.seeds}",
+        "data": {name: data[name] for name in ("hours", "utterances") if name in data},
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": sys.version.split()[0]},
     }
