@@ -30,6 +30,8 @@ NUM_SAMPLES = 16_000
 LETTERS = "abdelnos"
 VOCABULARY = Vocabulary.fit([LETTERS])
 STEPS = 10
+LIMIT = 9.4e-3
+"""Sum of learning rates at which the codebook of `toy.Drifting` collapses: reached at the full rate and at half."""
 
 
 def build(name: str) -> nn.Module:
@@ -93,7 +95,7 @@ def run(job: dict) -> nn.Module:
     job = dict(job)
     name, into = job.pop("system"), Path(job.pop("into"))
     into.mkdir(parents=True, exist_ok=True)
-    system = toy().Toy() if name == "toy" else build(name)
+    system = toy().Drifting(LIMIT, layerdrop=0.0) if name == "drifting" else build(name)
     settings = {"num_steps": STEPS, "precision": "float32", "log_every": 2, "save_every_steps": 2, "shard": False}
     names = TrainConfig.model_fields
     settings |= {key: job.pop(key) for key in list(job) if key in names}
@@ -106,7 +108,7 @@ def run(job: dict) -> nn.Module:
         schedule=ScheduleConfig(warmup_fraction=0.1),
         folder=RunFolder(into),
         evaluations=[lambda _: {"dev_cer": next(errors)}] if settings.get("evaluate_every") else [],
-        watch=WatchConfig(),
+        watch=WatchConfig(num_reports=2 if name == "drifting" else 3),
     )
     if distributed.rank() == 0:
         torch.save(system.state_dict(), into / "rank0.pt")

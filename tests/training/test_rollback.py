@@ -5,36 +5,13 @@ import signal
 
 import pytest
 import torch
-from torch import nn
 
-from sori.training import checkpoint
+from sori.training import checkpoint, history
 from sori.training.metrics import read_metrics
 from sori.training.watch import WatchConfig
 
 CLOCK = {"hours_per_hour", "seconds_left", "wait_share"}
 SETTINGS = {"num_steps": 60, "save_every_steps": 10, "watch": WatchConfig(num_reports=2), "log_every": 5}
-
-
-def drifting(toy, limit):
-    """Return a system whose codebook collapses once its learning rates sum up to a limit.
-
-    One parameter has a constant gradient, and AdamW then moves it by the learning rate: a pure function of the weights.
-    """
-
-    class Drifting(toy.Toy):
-        max_code_perplexity = 640.0
-
-        def __init__(self):
-            super().__init__()
-            self.drift = nn.Parameter(torch.zeros(1))
-
-        def loss(self, batch, *, step, rng):
-            part = super().loss(batch, step=step, rng=rng)
-            part.terms["equal_share"] = part.count * (self.drift.detach() < -limit).float().sum()
-            part.terms["code_perplexity"] = part.count * 100.0
-            return type(part)(part.total + part.count * self.drift.sum(), part.count, part.terms)
-
-    return Drifting()
 
 
 def reports(folder):
@@ -50,7 +27,7 @@ def learning_rates(folder):
 def rates(toy, tmp_path_factory):
     """Return the rates of a run without a collapse, every fifth update."""
     folder = tmp_path_factory.mktemp("healthy")
-    toy.run(folder, system=drifting(toy, 1e9), **SETTINGS)
+    toy.run(folder, system=toy.Drifting(1e9), **SETTINGS)
     return learning_rates(folder)
 
 
@@ -63,7 +40,7 @@ def limit(rates):
 @pytest.fixture(scope="module")
 def whole(toy, tmp_path_factory, limit):
     folder = tmp_path_factory.mktemp("whole")
-    return toy.run(folder, system=drifting(toy, limit), **SETTINGS), folder
+    return toy.run(folder, system=toy.Drifting(limit), **SETTINGS), folder
 
 
 def test_the_run_goes_back_twice_and_ends_healthy(whole, rates):
@@ -97,10 +74,10 @@ def test_an_interrupted_run_goes_back_in_the_same_way(toy, tmp_path, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(toy.ToyBatches, "__getitem__", getitem)
             try:
-                toy.run(tmp_path, system=drifting(toy, limit), **SETTINGS)
+                toy.run(tmp_path, system=toy.Drifting(limit), **SETTINGS)
             except ValueError:
                 assert stop == "killed"
-    again = toy.run(tmp_path, system=drifting(toy, limit), **SETTINGS)
+    again = toy.run(tmp_path, system=toy.Drifting(limit), **SETTINGS)
     assert again.finished
     for name, tensor in whole[0].state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
@@ -108,8 +85,6 @@ def test_an_interrupted_run_goes_back_in_the_same_way(toy, tmp_path, monkeypatch
 
 
 def test_a_kill_right_after_the_decision_repeats_it(toy, tmp_path, monkeypatch, whole, limit):
-    from sori.training import history
-
     saved = []
     original = history.History.save
 
@@ -123,14 +98,14 @@ def test_a_kill_right_after_the_decision_repeats_it(toy, tmp_path, monkeypatch, 
         patch.setattr(history.History, "save", save)
         for _ in range(2):
             with pytest.raises(OSError, match="killed"):
-                toy.run(tmp_path, system=drifting(toy, limit), **SETTINGS)
-    assert toy.run(tmp_path, system=drifting(toy, limit), **SETTINGS).finished
+                toy.run(tmp_path, system=toy.Drifting(limit), **SETTINGS)
+    assert toy.run(tmp_path, system=toy.Drifting(limit), **SETTINGS).finished
     assert reports(tmp_path) == reports(whole[1])
 
 
 def test_a_run_that_collapses_early_goes_back_to_its_beginning_and_stops_in_the_end(toy, tmp_path):
     with pytest.raises(RuntimeError, match=r"collapse: .*diversity weight.*earlier ones are in .*healthy-00000000"):
-        toy.run(tmp_path, system=drifting(toy, 1e-4), **SETTINGS)
+        toy.run(tmp_path, system=toy.Drifting(1e-4), **SETTINGS)
     back = [row for row in reports(tmp_path) if row["kind"] == "rollback"]
     assert [row["step"] for row in back] == [0, 0]
     assert checkpoint.read_state(tmp_path / "checkpoint.safetensors")["rollbacks"][-1]["step"] == 0
@@ -139,5 +114,5 @@ def test_a_run_that_collapses_early_goes_back_to_its_beginning_and_stops_in_the_
 def test_without_rollbacks_a_collapse_stops_the_run(toy, tmp_path, limit):
     watch = WatchConfig(num_reports=2, max_rollbacks=0)
     with pytest.raises(RuntimeError, match=r"collapse: .*start in a new folder"):
-        toy.run(tmp_path, system=drifting(toy, limit), **SETTINGS | {"watch": watch})
+        toy.run(tmp_path, system=toy.Drifting(limit), **SETTINGS | {"watch": watch})
     assert "rollback" not in {row["kind"] for row in reports(tmp_path)}

@@ -33,6 +33,9 @@ def jobs(folder):
     measured = {"evaluate_every": 4, "errors": [0.5, 0.2, 0.4], "shard": True, "keep_checkpoints": 1}
     measured |= {"system": "wav2vec2", "into": f"{folder}/measured"}
     killed = {"system": "wav2vec2", "into": f"{folder}/killed", "shard": True, "save_every_steps": 1}
+    collapse = {"system": "drifting", "num_steps": 24, "save_every_steps": 4}
+    alone.append({**collapse, "into": f"{folder}/one/drifting", "num_accumulate": 2})
+    pairs.append({**collapse, "into": f"{folder}/sharded/drifting", "shard": True})
     first = [*pairs, measured, *({**job, "stop_at": 6} for job in change), {**killed, "stop_at": 14, "kill": True}]
     return first, [*alone, *({**job, "stop_at": 13} for job in change)], [*change, killed]
 
@@ -131,3 +134,15 @@ def test_the_best_sharded_checkpoint_is_kept(folder):
     assert sharded_files.read_state(run.sharded / "best")["step"] == 8
     kept = [path.name for path in run.sharded_checkpoints()]
     assert kept == ["00-00000008", "00-00000010"]  # to go back to; only one is kept as a history
+
+
+def test_runs_that_share_the_weights_go_back_after_a_collapse_as_one_process_does(folder):
+    shared, one = folder / "sharded" / "drifting", folder / "one" / "drifting"
+    rows = [
+        [row for row in read_metrics(path / "metrics.jsonl") if row["kind"] == "rollback"] for path in (shared, one)
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 2
+    assert_close(weights(shared), weights(one))
+    names = [path.name for path in RunFolder(shared).sharded_checkpoints()]
+    assert names[-2:] == ["02-00000020", "02-00000024"]

@@ -63,6 +63,26 @@ class Toy(nn.Module):
         return LossSum(total, count, {"contrastive": total.detach(), "correct": (error < 0.1).sum()})
 
 
+class Drifting(Toy):
+    """The toy with a codebook that collapses once the learning rates sum up to a limit.
+
+    One parameter has a constant gradient, and AdamW then moves it by the learning rate: a pure function of the weights.
+    """
+
+    max_code_perplexity = 640.0
+
+    def __init__(self, limit, **settings) -> None:
+        super().__init__(**settings)
+        self.limit = limit
+        self.drift = nn.Parameter(torch.zeros(1))
+
+    def loss(self, batch, *, step, rng):
+        part = super().loss(batch, step=step, rng=rng)
+        part.terms["equal_share"] = part.count * (self.drift.detach() < -self.limit).float().sum()
+        part.terms["code_perplexity"] = part.count * 100.0
+        return LossSum(part.total + part.count * self.drift.sum(), part.count, part.terms)
+
+
 class ToyBatches:
     """Noise; the number of rows depends on the number of the batch."""
 

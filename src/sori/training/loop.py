@@ -373,10 +373,11 @@ class _Run:
         }
         reporter.report(numbers)
         self.window, self.waited, self.reported = Window(), 0.0, (now, self.step, self.seconds)
-        for finding in self.watch.check(numbers, can_roll_back=self._back_to() is not None):
+        back_to = self._back_to()
+        for finding in self.watch.check(numbers, can_roll_back=back_to is not None):
             reporter.warn(self.step, finding)
-            if finding.action == "roll_back":
-                self._roll_back(reporter)
+            if finding.action == "roll_back" and back_to is not None:
+                self._roll_back(back_to, reporter)
                 return True
             self._act(finding, reporter)
         return False
@@ -397,21 +398,21 @@ class _Run:
                 self.optimizer.state.pop(parameter, None)
 
     def _back_to(self) -> int | None:
-        """Return the update to go back to after a collapse, if the run may."""
-        if len(self.rollbacks) >= self.watch.config.max_rollbacks:
+        """Return the update to go back to after a collapse, if the run may; the first process decides."""
+        settled = not self.watch.alarmed and self.watch.config.num_reports > 1  # no collapse is found in this report
+        if settled or not self.healthy or len(self.rollbacks) >= self.watch.config.max_rollbacks:
             return None
-        return next((step for step in reversed(self.healthy) if self.history.healthy(step) is not None), None)
+        self.history.wait()  # so that it does not depend on the speed of the disk which are there
+        found = (step for step in reversed(self.healthy) if self.history.healthy(step) is not None)
+        return distributed.from_first(next(found, None))
 
-    def _roll_back(self, reporter: Reporter) -> None:
-        """Continue from the last healthy checkpoint with a lower learning rate, and save that decision at once."""
-        step, before = self._back_to(), self.step
-        path = None if step is None else self.history.healthy(step)
-        assert step is not None and path is not None  # noqa: S101, PT018 - the watch was told that there is one
+    def _roll_back(self, step: int, reporter: Reporter) -> None:
+        """Continue from a healthy checkpoint with a lower learning rate, and save that decision at once."""
+        path, before = self.history.healthy(step), self.step
+        assert path is not None  # noqa: S101 - the first process has found it
         lowered = self.watch.config.rollback_lr_factor
         # What lies after this update is forgotten: later decisions may not depend on it.
         earlier = [{**one, "step": min(one["step"], step)} for one in self.rollbacks]
-        self.history.wait()
-        distributed.barrier()
         self._restore(path)
         self.rollbacks = [*earlier, {"from_step": before, "step": step, "lr_factor": lowered}]
         self.healthy = [one for one in self.healthy if one < step] or [step]
