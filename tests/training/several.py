@@ -26,7 +26,7 @@ from sori.training.optim import OptimConfig
 from sori.training.schedule import ScheduleConfig
 from sori.training.watch import WatchConfig
 
-NUM_SAMPLES = 16_000
+NUM_SAMPLES = 8_000
 LETTERS = "abdelnos"
 VOCABULARY = Vocabulary.fit([LETTERS])
 STEPS = 10
@@ -96,7 +96,7 @@ def run(job: dict) -> nn.Module:
     name, into = job.pop("system"), Path(job.pop("into"))
     into.mkdir(parents=True, exist_ok=True)
     system = toy().Drifting(LIMIT, layerdrop=0.0) if name == "drifting" else build(name)
-    settings = {"num_steps": STEPS, "precision": "float32", "log_every": 2, "save_every_steps": 2, "shard": False}
+    settings = {"num_steps": STEPS, "precision": "float32", "log_every": 2, "save_every_steps": 5, "shard": False}
     names = TrainConfig.model_fields
     settings |= {key: job.pop(key) for key in list(job) if key in names}
     errors = iter(job.pop("errors", ()))
