@@ -41,3 +41,5 @@ def test_alone_nothing_is_gathered():
     assert distributed.gather_rows(rows)[0] is rows
     assert distributed.gather_rows(rows)[1] == 0
     assert distributed.sum_with_gradient(rows) is rows
+    assert distributed.from_first([1, "two"]) == [1, "two"]
+    assert [distributed.any_process(flag) for flag in (True, False)] == [True, False]

@@ -156,7 +156,7 @@ class History:
                 path.unlink()
         for path in self.folder.sharded_checkpoints():
             if int(path.name[3:]) not in state["healthy"]:
-                shutil.rmtree(path)
+                _remove(path)
 
     def _tidy_sharded(self, newest: Path, state: dict[str, Any]) -> None:
         """After a folder has been written: remove the file of an unsharded run, and folders beyond those to keep."""
@@ -165,7 +165,14 @@ class History:
         same = [path for path in folders if path.name[:2] == newest.name[:2]]
         for path in folders:
             if path not in same[-self.number :] and int(path.name[3:]) not in state["healthy"]:
-                shutil.rmtree(path)
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove the folder of a checkpoint; after a kill in between, what is left has the name of an unfinished one."""
+    left = path.with_name(path.name + sharded_files.PARTIAL)
+    path.rename(left)
+    shutil.rmtree(left)
 
 
 def _place(path: Path) -> tuple[int, int, bool]:
