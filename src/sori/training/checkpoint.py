@@ -209,7 +209,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def cannot_write(path: Path, needed: int, error: str) -> str:
-    """Return the error message for a checkpoint of so many bytes that cannot be written."""
+    """Return the error message for a checkpoint of `needed` bytes that cannot be written."""
     free = shutil.disk_usage(path.parent).free
     last = "the last checkpoint is intact" if path.exists() else "no checkpoint has been written yet"
     return (
