@@ -15,7 +15,7 @@ from tests.training.launcher import environments, launching
 
 from sori.core.run_folder import RunFolder
 
-SETTINGS = {"num_steps": 60, "save_every_steps": 5}
+SETTINGS = {"num_steps": 300, "save_every_steps": 5}
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def agent(number, port, folder, log):
     meeting = f"is_host={int(number == 0)},keep_alive_interval=1,keep_alive_max_attempt=3"
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--max-restarts=3"]
     command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=two", f"--rdzv-conf={meeting}"]
-    command += ["--local-addr=127.0.0.1", str(Path(__file__).with_name("toy.py")), str(folder), "pause=0.05"]
+    command += ["--local-addr=127.0.0.1", str(Path(__file__).with_name("toy.py")), str(folder), "pause=0.1"]
     command += [f"{name}={value}" for name, value in SETTINGS.items()]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with log.open("a") as file:
