@@ -28,13 +28,20 @@ def agent(number, port, folder, log):
     command += [f"{name}={value}" for name, value in SETTINGS.items()]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with log.open("a") as file:
-        started = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+        started = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
         try:
             yield started
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(started.pid, signal.SIGKILL)
+            for process in (started.pid, *children(started.pid)):  # a training process has a session of its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             started.wait()
+
+
+def children(process):
+    """Return the ids of the processes that a process has started."""
+    listed = Path(f"/proc/{process}/task/{process}/children")
+    return [int(one) for one in listed.read_text().split()] if listed.exists() else []
 
 
 def free_port():
@@ -53,6 +60,7 @@ def wait_for_a_save(run, after, seconds=600):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of an agent in /proc")
 def test_an_agent_that_is_killed_and_restarted_costs_no_bit(tmp_path):
     with launching("toy.py", tmp_path / "stderr") as launcher:
         both = [launcher.start(tmp_path / "whole", environment=e, **SETTINGS) for e in environments(2)]
