@@ -26,6 +26,8 @@ OPTIONAL_EXTRAS = {
     "huggingface_hub",
     "transformers",
     "umap",
+    "pyarrow",  # takes an eighth of a second, and is needed only where a prepared folder is opened
+    "pyarrow.compute",
     "pyarrow.ipc",
     "pyarrow.parquet",
 }

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from sori.core import audio
-from sori.data.manifest import CUTS, Utterance, read_manifest, read_with_headers, write_manifest
+from sori.data.manifest import CUTS, TABLE, Utterance, read_manifest, read_with_headers, write_manifest
 
 ABOUT = audio.AudioInfo(44_100, 88_200, 1, "WAV/PCM_16")
 
@@ -46,7 +46,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     ]
     write_manifest(tmp_path, rows)
     assert read_manifest(tmp_path) == [row for row, _ in rows]
-    assert [path.name for path in tmp_path.iterdir()] == [CUTS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CUTS, TABLE]
 
 
 def test_parts_of_a_list_are_written_without_opening_a_sound_file(tmp_path):

@@ -37,6 +37,7 @@ COMMANDS = (
             "The same command continues where it was interrupted."
         ),
     ),
+    ("train:manifest", "Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table."),
     (
         "select:select",
         (

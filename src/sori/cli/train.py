@@ -1,4 +1,4 @@
-"""Commands that lead to a model: prepare, plan, train, list, show, demo."""
+"""Commands that lead to a model: prepare, manifest, plan, train, list, show, demo."""
 
 import difflib
 import re
@@ -103,6 +103,18 @@ def prepare(
             scheduler=scheduler,
         )
     )
+
+
+def manifest(folder: Path) -> None:
+    """Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table.
+
+    Args:
+        folder: Prepared folder, or one with a list `cuts.jsonl.gz` of Lhotse. The table is written if there is none,
+            or if the cuts were changed since; the cuts if there are none.
+    """
+    from sori.data.manifest_forms import write_missing
+
+    write(f"wrote {write_missing(folder)}")
 
 
 def plan(

@@ -1,29 +1,74 @@
-"""Fingerprints of training data, stored with a run so that it cannot be continued on other data."""
+"""Fingerprints of training data, stored with a run so that it cannot be continued on other data.
+
+Version 2 of the fingerprint of utterances is computed from the digests of rows that the table of a prepared folder has,
+without reading the rows. Runs that were started with version 1, a digest of the rows themselves, go on with it.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sori.core import distributed
+from sori.core.audio import SAMPLE_RATE
 from sori.core.files import read_json, write_json
-from sori.data.manifest import Utterance
+from sori.core.shared_arrays import key_of, shared_arrays
 from sori.data.sources.images import Images
+from sori.data.utterance import Utterance
+from sori.data.utterance_table import categories_of, digests_of, key_of_table, num_samples_of
 
 _END = 1 << 20
+_OF_ROWS = 2
 
 Fingerprint = dict[str, Any]
 """Amount of data, and a digest of everything that affects the result."""
 
 
-def of_utterances(utterances: Sequence[Utterance], *, languages: bool = False) -> Fingerprint:
-    """Return the fingerprint of utterances; include their languages where these affect how often each is used."""
-    hours = sum(u.duration_seconds for u in utterances) / 3600
-    digest = _digest(
-        f"{(u.id, u.start, u.num_samples, u.text)!r}{repr(u.language) if languages else ''}".encode()
-        for u in utterances
-    )
-    return {"utterances": len(utterances), "hours": round(hours, 4), "digest": digest}
+def of_utterances(
+    utterances: Sequence[Utterance], *, languages: bool = False, stored: Path | None = None
+) -> Fingerprint:
+    """Return the fingerprint of utterances.
+
+    Args:
+        utterances: in the order in which a run uses them.
+        languages: include their languages, where these affect how often each is used.
+        stored: where the fingerprint of the run is or will be; if there is one, its version is used.
+    """
+    if stored is not None and stored.exists() and "version" not in read_json(stored):
+        return _of_rows_themselves(utterances, languages=languages)
+    key = key_of_table(utterances)
+    if key is None:
+        found = _of_digests(utterances, languages=languages)
+    else:
+        made = shared_arrays(
+            key_of(key, "fingerprint", languages), lambda: {"of": _of_digests(utterances, languages=languages)}
+        )
+        found = made["of"]
+    hours = int(num_samples_of(utterances).sum()) / SAMPLE_RATE / 3600
+    about = {"utterances": len(utterances), "hours": round(hours, 4), "digest": found.tobytes().hex()}
+    return about | {"version": _OF_ROWS}
+
+
+def _of_digests(utterances: Sequence[Utterance], *, languages: bool) -> NDArray[np.uint8]:
+    """Return a digest of 16 bytes."""
+    digest = hashlib.blake2b(digests_of(utterances).astype("<u8").tobytes(), digest_size=16)
+    if languages:
+        codes, names = categories_of(utterances, "language")
+        of_name = [hashlib.blake2b(repr(name).encode(), digest_size=8).digest() for name in names]
+        digest.update(np.array([int.from_bytes(one, "little") for one in of_name], dtype="<u8")[codes].tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+
+def _of_rows_themselves(utterances: Sequence[Utterance], *, languages: bool) -> Fingerprint:
+    """Return the fingerprint as of version 1."""
+    seconds, digest = 0.0, hashlib.blake2b(digest_size=16)
+    for u in utterances:
+        seconds += u.duration_seconds
+        digest.update(f"{(u.id, u.start, u.num_samples, u.text)!r}{repr(u.language) if languages else ''}".encode())
+    return {"utterances": len(utterances), "hours": round(seconds / 3600, 4), "digest": digest.hexdigest()}
 
 
 def of_images(images: Images) -> Fingerprint:

@@ -7,13 +7,18 @@ transcript has an infinite loss; it is reported and left out before training.
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from sori.core.audio import SAMPLE_RATE
 from sori.core.log import logger
 from sori.core.seeds import derive
-from sori.data.manifest import Utterance
+from sori.data.table_file import Categories
+from sori.data.utterance import Utterance
+from sori.data.utterance_table import categories_of, chosen, num_samples_of, order_of_ids, with_text
 from sori.text.normalise import Casing, casing_of_language
 from sori.text.vocabulary import Vocabulary, describe
 
@@ -42,7 +47,7 @@ class Labels(NamedTuple):
     unusable: list[Unusable]
 
 
-def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
+def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int) -> Sequence[Utterance]:
     """Choose transcribed utterances of a given total duration, from as many speakers as possible.
 
     In each round, one random utterance of each speaker is chosen, speakers in random order, until the next utterance
@@ -57,30 +62,45 @@ def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int
     Raises:
         ValueError: fewer minutes are transcribed.
     """
-    transcribed = sorted((u for u in utterances if u.text and u.text.strip()), key=lambda u: u.id)
-    available = sum(u.duration_seconds for u in transcribed) / 60
-    if available < minutes:
+    transcribed = with_text(utterances)
+    samples = num_samples_of(transcribed)
+    available = int(samples.sum()) / SAMPLE_RATE / 60
+    if available < minutes * (1 - 1e-9):  # the caller may have summed seconds
         raise ValueError(
             f"expected {minutes:g} min of transcribed speech, got {available:.1f} min in {len(transcribed)} utterances "
             f"({len(utterances) - len(transcribed)} more have no transcript); choose fewer minutes or transcribe more"
         )
     generator = torch.Generator().manual_seed(derive(seed, "labelled subset"))
-    by_speaker: dict[str, list[Utterance]] = {}
-    for number in torch.randperm(len(transcribed), generator=generator).tolist():
-        utterance = transcribed[number]
-        by_speaker.setdefault(utterance.speaker or f"\0{utterance.id}", []).append(utterance)
-    chosen: list[Utterance] = []
+    # Utterances of each speaker in random order; each round takes the last one left.
+    rows = order_of_ids(transcribed)
+    shuffled = torch.randperm(len(rows), generator=generator).numpy()
+    speaker = _speaker_ranks(categories_of(transcribed, "speaker"), rows)[shuffled]
+    rows = rows[shuffled][np.argsort(speaker, kind="stable")]
+    counts = np.bincount(speaker)
+    ends = np.cumsum(counts)
+    chosen_rows: list[int] = []
     seconds = 0.0
-    while by_speaker:
-        speakers = sorted(by_speaker)
-        for number in torch.randperm(len(speakers), generator=generator).tolist():
-            utterance = by_speaker[speakers[number]].pop()
-            seconds += utterance.duration_seconds
-            if seconds > minutes * 60 + 1e-6:
-                return chosen
-            chosen.append(utterance)
-        by_speaker = {speaker: left for speaker, left in by_speaker.items() if left}
-    return chosen
+    for turn in range(int(counts.max(initial=0))):
+        left = np.flatnonzero(counts > turn)
+        turns = rows[ends[left[torch.randperm(len(left), generator=generator).numpy()]] - 1 - turn]
+        totals = np.cumsum([seconds, *(samples[turns] / SAMPLE_RATE)])[1:]
+        fitting = int(np.searchsorted(totals, minutes * 60 + 1e-6, side="right"))
+        chosen_rows += turns[:fitting].tolist()
+        if fitting < len(turns):
+            break
+        seconds = float(totals[-1])
+    return chosen(transcribed, np.array(chosen_rows, dtype=np.int64))
+
+
+def _speaker_ranks(speakers: Categories, rows: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return the place of each row's speaker in the order of names; rows without a speaker come first, one by one."""
+    codes, names = speakers
+    place = {code: n for n, code in enumerate(sorted(range(len(names)), key=lambda code: names[code] or ""))}
+    named = np.array([bool(name) for name in names])[codes[rows]]
+    ranks = np.array([place[code] for code in range(len(names))])[codes[rows]] + len(rows)
+    ranks[~named] = np.arange(len(rows))[~named]
+    found: NDArray[np.int64] = np.unique(ranks, return_inverse=True)[1]
+    return found
 
 
 def choose_casing(utterances: Sequence[Utterance], setting: Literal["language", "root", "turkic"]) -> Casing:

@@ -1,4 +1,7 @@
-"""Read and write the utterances of a prepared folder as Lhotse cuts (`cuts.jsonl.gz`, one JSON object a line).
+"""Read and write the utterances of a prepared folder: as a table (`table_file.py`) and as Lhotse cuts.
+
+Both files have the same rows. The table is what sori reads. `cuts.jsonl.gz`, one JSON object a line, is what Lhotse and
+other programs read and write; it is read where there is no table, or where it was changed after the table was written.
 
 The lines are read and written directly rather than through Lhotse's objects: 100,000 utterances load in about a second.
 Any Lhotse manifest of cuts can be read, provided that each cut uses all channels of one sound file.
@@ -11,14 +14,23 @@ import gzip
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sori.core.audio import LONGEST_SECONDS, SAMPLE_RATE, AudioInfo, Channel
+import numpy as np
+
+from sori.core.audio import LONGEST_SECONDS, SAMPLE_RATE, AudioInfo
 from sori.core.files import atomic_write
 from sori.core.foreign_values import shown
+from sori.core.log import logger
 from sori.core.text_files import json_lines
+from sori.core.user_files import open_bytes
+from sori.data.table_file import TABLE, TableFile, table_writer
+from sori.data.utterance import Utterance
+from sori.data.utterance_table import Part, UtteranceTable
+
+__all__ = ["CUTS", "ROOT_VARIABLE", "TABLE", "Utterance", "open_manifest", "read_manifest", "write_manifest"]
 
 CUTS = "cuts.jsonl.gz"
 """Name of the file that marks a prepared folder."""
@@ -31,33 +43,17 @@ _TRIED = 20
 """Recordings that are looked up to find out whether the relative paths are valid."""
 
 
-class Utterance(NamedTuple):
-    """A segment of a sound file, with its transcript and metadata."""
+def open_manifest(folder: Path) -> Sequence[Utterance]:
+    """Open the utterances of a prepared folder, in the order of the file, without an object for each in memory.
 
-    id: str
-    path: str
-    start: float
-    """Seconds from the beginning of the file."""
-    num_samples: int
-    """Length at 16 kHz."""
-    text: str | None
-    """Transcript; None: untranscribed."""
-    speaker: str | None
-    language: str | None
-    """ISO 639-3 code by convention."""
-    split: str | None
-    channel: int | None = None
-    """Channel of the file, numbered from 0; None: the average of all."""
+    Returns:
+        A table; a list where only `cuts.jsonl.gz` is there or up to date.
 
-    @property
-    def duration_seconds(self) -> float:
-        """Length in seconds."""
-        return self.num_samples / SAMPLE_RATE
-
-    @property
-    def mix(self) -> Channel:
-        """What `audio.read` makes of the channels of the file."""
-        return "average" if self.channel is None else self.channel
+    Raises:
+        ValueError: as `read_manifest`.
+    """
+    table = open_table(folder)
+    return [utterance for utterance, _ in _read(folder)] if table is None else table
 
 
 def read_manifest(folder: Path) -> list[Utterance]:
@@ -71,7 +67,7 @@ def read_manifest(folder: Path) -> list[Utterance]:
         ValueError: the folder is not prepared, its list is damaged or empty, or a cut is not part of one sound file
             (mixtures, some of several channels, features only, augmented recordings).
     """
-    return [utterance for utterance, _ in _read(folder)]
+    return list(open_manifest(folder))
 
 
 def read_with_headers(folder: Path) -> list[tuple[Utterance, AudioInfo]]:
@@ -82,7 +78,15 @@ def read_with_headers(folder: Path) -> list[tuple[Utterance, AudioInfo]]:
     Raises:
         ValueError: as `read_manifest`; or a cut does not say the rate, length or channels of its file.
     """
-    found = []
+    return list(iter_with_headers(folder))
+
+
+def iter_with_headers(folder: Path) -> Iterator[tuple[Utterance, AudioInfo]]:
+    """Yield what `read_with_headers` returns, in constant memory where there is a table."""
+    table = open_table(folder)
+    if table is not None:
+        yield from zip(table, table.parts[0].file.infos(), strict=True)
+        return
     for utterance, cut in _read(folder):
         recording = cut["recording"]
         channels = recording["sources"][0]["channels"]
@@ -92,8 +96,35 @@ def read_with_headers(folder: Path) -> list[tuple[Utterance, AudioInfo]]:
                 f"{folder / CUTS}: {utterance.id}: expected sampling_rate, num_samples and channels of its recording, "
                 f"got {shown(about)}; prepare the folder again"
             )
-        found.append((utterance, AudioInfo(*about, format="unknown")))
-    return found
+        yield utterance, AudioInfo(*about, format="unknown")
+
+
+def stamp_of(cuts: Path) -> str:
+    """Return what identifies a list of cuts: its size, and the checksum and length at the end of every gzip file."""
+    with open_bytes(cuts) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        return f"{size}-{file.read().hex()}"
+
+
+def open_table(folder: Path) -> UtteranceTable | None:
+    """Return the table of a folder if it is up to date, or None."""
+    path, cuts = folder / TABLE, folder / CUTS
+    if not path.is_file():
+        return None
+    file = TableFile(path)
+    if cuts.is_file() and file.info.cuts != stamp_of(cuts):
+        logger.info(f"{cuts} was changed after {path} was written: reading the cuts")
+        return None
+    if not len(file):
+        raise ValueError(_empty(path, folder))
+    first = [utterance.path for utterance in file.take(np.arange(min(_TRIED, len(file))))]
+    base = base_of(folder, [(one, file.info.has_root) for one in first])
+    return UtteranceTable([Part(file, file.info.root if base is None else str(base.absolute()))])
+
+
+def _empty(path: Path, folder: Path) -> str:
+    return f"{path} lists no utterances; see {folder / 'excluded.jsonl'} for what was left out and why"
 
 
 def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
@@ -104,9 +135,9 @@ def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
             f"`sori prepare RECORDINGS {folder}`"
         )
     ids: set[str] = set()
-    lines = iter(_lines(path))
+    lines = iter(cut_lines(path))
     first = list(itertools.islice(lines, _TRIED))
-    base = _base(folder, [cut for _, cut in first])
+    base = base_of(folder, relative_paths([cut for _, cut in first]))
     for number, cut in itertools.chain(first, lines):
         try:
             found = [_checked(one) for one in _utterances(cut, base)]
@@ -123,7 +154,7 @@ def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
             ids.add(utterance.id)
             yield utterance, cut
     if not ids:
-        raise ValueError(f"{path} lists no utterances; see {folder / 'excluded.jsonl'} for what was left out and why")
+        raise ValueError(_empty(path, folder))
 
 
 def write_manifest(
@@ -133,9 +164,10 @@ def write_manifest(
     relative_to: Path | None = None,
     place: Path | None = None,
 ) -> None:
-    """Write utterances as Lhotse cuts; equal rows give equal bytes.
+    """Write utterances as a table and as Lhotse cuts, in constant memory; equal rows give equal bytes.
 
-    The file is written under another name and then renamed, so it is never incomplete.
+    Each file is written under another name and then renamed, so it is never incomplete; a table that was left without
+    its cuts by a kill is not read.
 
     Args:
         folder: an existing folder; an existing list is replaced.
@@ -144,33 +176,44 @@ def write_manifest(
         place: the folder that the list will be moved to, if it is another.
 
     Raises:
-        ValueError: a recording is not below `relative_to`.
+        ValueError: a recording is not below `relative_to`, or two utterances have the same id.
     """
-    with (
-        atomic_write(folder / CUTS) as partial,
-        partial.open("wb") as raw,
-        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file,
-    ):
-        for utterance, about in rows:
-            cut = _cut(utterance, about, place or folder, relative_to)
-            file.write(json.dumps(cut, ensure_ascii=False).encode() + b"\n")
+    place = place or folder
+    root = Path(os.path.normpath((relative_to or place).absolute()))
+    writer = table_writer(folder / TABLE, root, has_root=relative_to is not None)
+    with atomic_write(folder / CUTS) as cuts, writer as table:
+        with cuts.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as file:
+            for utterance, about in rows:
+                cut = _cut(utterance, about, place, relative_to)
+                file.write(json.dumps(cut, ensure_ascii=False).encode() + b"\n")
+                table.add(utterance._replace(path=cut["custom"][_RELATIVE]), about)
+        table.finish(stamp_of(cuts))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def cut_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield the cuts of a list as they are, with the numbers of their lines.
+
+    Raises:
+        ValueError: the list is damaged.
+    """
     try:
         yield from json_lines(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); prepare the folder again") from None
 
 
-def _base(folder: Path, cuts: list[Any]) -> Path | None:
-    """Return the folder at which relative paths start, or None if the absolute ones are to be used."""
+def relative_paths(cuts: list[Any]) -> list[tuple[str, bool]]:
+    """Return the relative path of each cut that has one, and whether it begins at a root of the user."""
     custom = [cut.get("custom") or {} for cut in cuts if isinstance(cut, dict)]
-    paths = [
+    return [
         (one[_RELATIVE], _ROOT in one)
         for one in custom
         if isinstance(one, dict) and isinstance(one.get(_RELATIVE), str)
     ]
+
+
+def base_of(folder: Path, paths: list[tuple[str, bool]]) -> Path | None:
+    """Return the folder at which relative paths start, or None if the absolute ones are to be used."""
     root = os.environ.get(ROOT_VARIABLE)
     for path, has_root in paths:
         base = (Path(root) if root else None) if has_root else folder.absolute()

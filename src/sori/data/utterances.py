@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sori.data.manifest import Utterance, read_manifest
+import numpy as np
+
+from sori.data import utterance_table
+from sori.data.manifest import open_manifest
+from sori.data.utterance import Utterance
 
 
-def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
+def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> Sequence[Utterance]:
     """Return the transcribed utterances of prepared folders.
 
     Args:
@@ -19,7 +23,7 @@ def transcribed(data: str | Path | Sequence[str | Path], split: str | None) -> l
     return with_text(utterances_of(data, split))
 
 
-def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) -> list[Utterance]:
+def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) -> Sequence[Utterance]:
     """Return the utterances of prepared folders.
 
     Args:
@@ -29,10 +33,10 @@ def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) ->
     Raises:
         ValueError: a folder has no such split.
     """
-    return [u for folder in folders_of(data) for u in _of_split(read_manifest(Path(folder)), split, folder)]
+    return utterance_table.joined(_of_split(open_manifest(Path(folder)), split, folder) for folder in folders_of(data))
 
 
-def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> list[Utterance]:
+def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> Sequence[Utterance]:
     """Return the utterances that may be trained on.
 
     Args:
@@ -42,10 +46,12 @@ def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> li
     Raises:
         ValueError: nothing is left.
     """
-    found = [u for folder in corpora for u in read_manifest(Path(folder))]
-    kept = [u for u in found if not (u.split or "").startswith(held_out)]
+    found = utterance_table.joined(open_manifest(Path(folder)) for folder in corpora)
+    kept = utterance_table.where(
+        found, "split", lambda split: not (split or "").startswith(held_out), key=f"not {held_out}"
+    )
     if found and not kept:
-        splits = ", ".join(sorted({u.split or "none" for u in found}))
+        splits = ", ".join(sorted({split or "none" for split in _splits(found)}))
         raise ValueError(
             f"all {len(found)} utterances are held out for evaluation (splits: {splits}; held_out: "
             f"{', '.join(held_out)}); give data with other splits, or `--held-out []`"
@@ -58,13 +64,13 @@ def folders_of(data: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
     return [data] if isinstance(data, str | Path) else data
 
 
-def with_text(utterances: list[Utterance]) -> list[Utterance]:
+def with_text(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
     """Return the utterances that have a transcript.
 
     Raises:
         ValueError: there are none.
     """
-    found = [u for u in utterances if u.text and u.text.strip()]
+    found = utterance_table.with_text(utterances)
     if not found:
         raise ValueError(
             f"expected transcribed utterances, got {len(utterances)} utterances without a transcript; put the text of "
@@ -73,11 +79,18 @@ def with_text(utterances: list[Utterance]) -> list[Utterance]:
     return found
 
 
-def _of_split(utterances: list[Utterance], split: str | None, folder: str | Path) -> list[Utterance]:
+def _of_split(utterances: Sequence[Utterance], split: str | None, folder: str | Path) -> Sequence[Utterance]:
     """Return the utterances of a split, or all utterances if the folder has no splits."""
-    named = {u.split for u in utterances if u.split is not None}
-    if split is None or not named:
+    if split is None:
+        return utterances
+    named = {name for name in _splits(utterances) if name is not None}
+    if not named:
         return utterances
     if split not in named:
         raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(sorted(named))}")
-    return [u for u in utterances if u.split == split]
+    return utterance_table.where(utterances, "split", lambda name: name == split, key=f"is {split!r}")
+
+
+def _splits(utterances: Sequence[Utterance]) -> set[str | None]:
+    codes, names = utterance_table.categories_of(utterances, "split")
+    return {names[code] for code in np.unique(codes)}

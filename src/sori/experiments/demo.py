@@ -227,7 +227,7 @@ def hold_out(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utt
             f"expected transcribed recordings to train and to test on, got {found[0]:.1f} and {found[1]:.1f} min; put "
             "the text of speech.wav into speech.txt beside it, for at least a few minutes of speech"
         )
-    return train, choose_minutes(test, min(MAX_TEST_MINUTES, found[1]), seed=0)
+    return train, list(choose_minutes(test, min(MAX_TEST_MINUTES, found[1]), seed=0))
 
 
 def _draw_test(spoken: list[Utterance]) -> list[Utterance]:

@@ -179,7 +179,7 @@ def _with_normalisation_of(config: Wav2Vec2Config, init: str) -> Wav2Vec2Config:
 
 
 def _speech_task(
-    recipe: SpeechRecipe | RecogniserRecipe | SpokenWordRecipe, utterances: list[Utterance], folder: RunFolder
+    recipe: SpeechRecipe | RecogniserRecipe | SpokenWordRecipe, utterances: Sequence[Utterance], folder: RunFolder
 ) -> Task:
     match recipe:
         case RecogniserRecipe():

@@ -185,6 +185,7 @@ def test_preparing_again_needs_overwrite(recordings, tmp_path):
         "flagged.jsonl",
         "report.md",
         "report.png",
+        "utterances.arrow",
     }
 
 

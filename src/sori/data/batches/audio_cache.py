@@ -40,7 +40,8 @@ from sori.data.batches.cache_index import (
     write_index,
 )
 from sori.data.batches.loader import FileReader, Reader, prefetch
-from sori.data.manifest import Utterance
+from sori.data.utterance import Utterance
+from sori.data.utterance_table import key_of_table
 
 FOLDER = "pcm16"
 FAST_ENOUGH = 3_000.0
@@ -185,9 +186,12 @@ def _find(folder: Path, utterances: Sequence[Utterance], *, noting: bool = False
         utterances: the utterances.
         noting: whether to write into its list where its files are now.
     """
+    listed_caches = sorted((folder / FOLDER).glob("*.json"))
+    if not listed_caches:  # nothing to compare, and no file to look up
+        return None
     paths, stretches = {u.path for u in utterances}, {_key(u)[1:] for u in utterances}
     now: dict[str, tuple[int, int]] | None = None
-    for path in sorted((folder / FOLDER).glob("*.json")):
+    for path in listed_caches:
         index, samples = read_index(path), path.with_suffix(".bin")
         lengths = np.array([num_samples for _, _, num_samples, _ in index.keys], dtype=np.int64)
         if not stretches <= {key[1:] for key in index.keys}:
@@ -210,6 +214,9 @@ def _find(folder: Path, utterances: Sequence[Utterance], *, noting: bool = False
 
 def _wanted(files: FileReader, folder: Path, policy: Literal["auto", "always"]) -> bool:
     """Return whether to build a cache; log the reason and the size."""
+    if policy == "auto" and key_of_table(files.utterances) is not None:
+        logger.info(f"{len(files.utterances):,} utterances are read from their files: a cache would be too large")
+        return False
     needed = 2 * sum(num_samples for _, _, num_samples, _ in {_key(u) for u in files.utterances})
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free

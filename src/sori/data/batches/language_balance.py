@@ -7,10 +7,13 @@ which are drawn for each epoch. The duration of an epoch stays the same.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sori.data.table_file import Categories
+from sori.data.utterance_table import categories
 
 Rows = NDArray[np.int64]
 Weights = NDArray[np.float64]
@@ -21,7 +24,7 @@ class Balance(NamedTuple):
 
     names: tuple[str, ...]
     """Names of the languages; utterances without a language form another one, `unspecified`."""
-    language_ids: Rows
+    language_ids: NDArray[np.integer[Any]]
     """Language of each utterance, as an index into `names`."""
     natural: Weights
     """Fraction of each language in the audio, n_l / N."""
@@ -83,7 +86,7 @@ def balanced_fractions(amounts: Weights, exponent: float) -> Weights:
     return fractions
 
 
-def balance(languages: Sequence[str | None], amounts: NDArray[np.integer], exponent: float) -> Balance:
+def balance(languages: Sequence[str | None] | Categories, amounts: NDArray[np.integer], exponent: float) -> Balance:
     """Compute how often utterances are used, depending on their languages.
 
     Args:
@@ -94,17 +97,18 @@ def balance(languages: Sequence[str | None], amounts: NDArray[np.integer], expon
     Raises:
         ValueError: no utterance has a language.
     """
-    if all(language is None for language in languages):
+    found = languages if isinstance(languages, Categories) else categories(languages)
+    present = np.bincount(found.codes, minlength=len(found.names)) > 0
+    if all(name is None for name, is_used in zip(found.names, present, strict=True) if is_used):
         raise ValueError(
             f"expected utterances with a language, which data.language_exponent {exponent:g} needs, but none of "
-            f"{len(languages)} has one; prepare each language with `sori prepare --language CODE` (or a `language` "
+            f"{len(found.codes)} has one; prepare each language with `sori prepare --language CODE` (or a `language` "
             "column in the table), or switch language balancing off with `--data.language-exponent null`"
         )
-    names, language_ids = np.unique([language or "unspecified" for language in languages], return_inverse=True)
+    named = [name or "unspecified" for name, is_used in zip(found.names, present, strict=True) if is_used]
+    names, numbers = np.unique(named, return_inverse=True)
+    of_code = np.zeros(len(found.names), dtype=np.int32)
+    of_code[present] = numbers
+    language_ids = of_code[found.codes]
     totals = np.bincount(language_ids, weights=amounts).astype(np.float64)
-    return Balance(
-        tuple(names.tolist()),
-        language_ids.astype(np.int64),
-        totals / totals.sum(),
-        balanced_fractions(totals, exponent),
-    )
+    return Balance(tuple(names.tolist()), language_ids, totals / totals.sum(), balanced_fractions(totals, exponent))

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -14,7 +15,9 @@ from sori.core.batch import TextBatch, WaveformBatch
 from sori.core.seeds import derive
 from sori.core.shapes import Float, Tensor
 from sori.data.batches.sampler import DataConfig, crops, plan_crops, plan_texts
-from sori.data.manifest import Utterance
+from sori.data.table_file import Categories
+from sori.data.utterance import Utterance
+from sori.data.utterance_table import categories_of, key_of_table, num_samples_of
 
 
 @runtime_checkable
@@ -71,9 +74,15 @@ class CropBatches:
     def __init__(
         self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
     ) -> None:
-        self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        languages, speakers = [u.language for u in utterances], [u.speaker for u in utterances]
-        self._plan = plan_crops(self._num_samples, config, seed=seed, languages=languages, speakers=speakers)
+        self._num_samples = num_samples_of(utterances)
+        self._plan = plan_crops(
+            self._num_samples,
+            config,
+            seed=seed,
+            languages=partial(categories_of, utterances, "language"),
+            speakers=partial(categories_of, utterances, "speaker"),
+            key=key_of_table(utterances),
+        )
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
@@ -109,8 +118,9 @@ class WholeBatches:
     def __init__(
         self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
     ) -> None:
-        num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        self._kept = np.flatnonzero(num_samples >= math.ceil(config.min_seconds * SAMPLE_RATE))
+        least = math.ceil(config.min_seconds * SAMPLE_RATE)
+        num_samples = num_samples_of(utterances)
+        self._kept = np.flatnonzero(num_samples >= least)
         if not len(self._kept):
             raise ValueError(
                 f"expected utterances of {config.min_seconds:g} s or more to pre-train on, got {len(utterances)} "
@@ -119,7 +129,11 @@ class WholeBatches:
             )
         self._num_samples, self._seed = num_samples[self._kept], seed
         self._lengths = np.minimum(self._num_samples, math.floor(config.max_crop_seconds * SAMPLE_RATE))
-        languages = [utterances[row].language for row in self._kept.tolist()]
+
+        def languages() -> Categories:
+            codes, names = categories_of(utterances, "language")
+            return Categories(codes[self._kept], names)
+
         self._plan = plan_texts(self._lengths, config, seed=seed, languages=languages)
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
@@ -166,8 +180,9 @@ class TextBatches:
     ) -> None:
         if len(labels) != len(utterances):
             raise ValueError(f"expected labels for {len(utterances)} utterances, got {len(labels)} lists")
-        self._num_samples = np.array([u.num_samples for u in utterances], dtype=np.int64)
-        self._plan = plan_texts(self._num_samples, config, seed=seed, languages=[u.language for u in utterances])
+        self._num_samples = num_samples_of(utterances)
+        languages = partial(categories_of, utterances, "language")
+        self._plan = plan_texts(self._num_samples, config, seed=seed, languages=languages, key=key_of_table(utterances))
         self._labels = labels
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches

@@ -1,7 +1,8 @@
 """Check recordings and write a prepared folder, the input of all other commands (`sori prepare`).
 
 The recordings are only read. Each one is decoded completely once, in separate processes. Usable recordings are listed
-in `cuts.jsonl.gz`, unusable ones in `excluded.jsonl` with the reason; `flagged.jsonl` has warnings about usable ones.
+in `utterances.arrow` and `cuts.jsonl.gz`, unusable ones in `excluded.jsonl` with the reason; `flagged.jsonl` has
+warnings about usable ones.
 """
 
 import itertools
@@ -27,7 +28,7 @@ from sori.core.log import logger
 from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
 from sori.core.user_files import require_file
 from sori.data.batches.audio_cache import FOLDER as CACHE
-from sori.data.manifest import CUTS, relative_path, write_manifest
+from sori.data.manifest import CUTS, TABLE, relative_path, write_manifest
 from sori.data.preparation import check_journal
 from sori.data.preparation.check_journal import Journal
 from sori.data.preparation.check_requests import CheckRequests
@@ -111,7 +112,8 @@ def prepare(
         report = _write_lists(into, usable, tagged, sources=listed, relative_to=relative_to)
         journal.remove()
     if not report.num_utterances:
-        (into / CUTS).unlink(missing_ok=True)  # this list marks a prepared folder
+        for name in (CUTS, TABLE):  # these lists mark a prepared folder
+            (into / name).unlink(missing_ok=True)
         raise ValueError(_nothing_usable(report, found, into))
     return report
 
@@ -198,7 +200,7 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
         if Path(source).is_dir() and into.resolve().is_relative_to(Path(source).resolve()):
             raise ValueError(f"{into} is inside {source}, which must not be changed; choose an output folder elsewhere")
     working = {CACHE, EMBEDDED, LOCK, check_journal.NAME}
-    ours = {CUTS, EXCLUDED, FLAGGED, REPORT, PLOT} | working
+    ours = {CUTS, TABLE, EXCLUDED, FLAGGED, REPORT, PLOT} | working
     held = {path.name for path in into.iterdir() if path.suffix != ".partial"} if into.is_dir() else set()
     if into.exists() and not into.is_dir():
         raise ValueError(f"{into} is a file; expected a folder for the output")
@@ -209,7 +211,7 @@ def _check_target(into: Path, sources: list[str], *, overwrite: bool) -> None:
             f"{into} contains {', '.join(sorted(lists))} but no {EXCLUDED}, so it was not made by `sori prepare`; it "
             "is left unchanged: choose a new folder"
         )
-    if CUTS in held and not overwrite:
+    if held & {CUTS, TABLE} and not overwrite:
         raise ValueError(f"{into} was prepared before; choose another folder, or use --overwrite to replace its lists")
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from sori import recipes
@@ -12,6 +11,7 @@ from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.data.batches.sampler import plan_crops
 from sori.data.manifest import Utterance
+from sori.data.utterance_table import num_samples_of
 from sori.data.utterances import training_utterances
 from sori.evaluation.data_split import SplitBy
 from sori.evaluation.probe_tasks import Task
@@ -83,9 +83,8 @@ def pretraining(config: LabConfig, data: Sequence[Path]) -> dict[str, SpeechReci
 
 def seconds_an_update(recipe: SpeechRecipe, utterances: Sequence[Utterance]) -> float:
     """Return the seconds of audio per update of pre-training in one process, averaged over an epoch."""
-    lengths = np.array([one.num_samples for one in utterances], dtype=np.int64)
-    plan = plan_crops(lengths, recipe.data, seed=recipe.train.seed)
-    epoch = float(np.diff(plan.edges) @ plan.bucket_samples) / SAMPLE_RATE
+    plan = plan_crops(num_samples_of(utterances), recipe.data, seed=recipe.train.seed)
+    epoch = float(plan.sizes @ plan.bucket_samples) / SAMPLE_RATE
     return epoch / plan.num_batches * recipe.train.num_accumulate
 
 

@@ -9,14 +9,15 @@ import torch
 
 from sori.checkpoints import store
 from sori.core import distributed
+from sori.core.audio import SAMPLE_RATE
 from sori.core.files import write_text
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
-from sori.data import fingerprint
 from sori.data.batches.loader import TextBatches
 from sori.data.batches.speed import SpeedReader, speed_copies
 from sori.data.labels import MACHINE, Unusable, choose_casing, choose_minutes, label
-from sori.data.manifest import Utterance, read_manifest
+from sori.data.manifest import Utterance, open_manifest
+from sori.data.utterance_table import joined, num_samples_of, where
 from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
 from sori.models import factory
@@ -30,7 +31,7 @@ from sori.nn.mel_conv import MelConvConfig
 from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.runs import language_model
 from sori.runs.language_model import LmMaterial
-from sori.runs.tasks.pretraining import audio, balanced
+from sori.runs.tasks.pretraining import audio, fingerprint_of
 from sori.runs.tasks.task import Task
 from sori.text.vocabulary import NEWEST, Vocabulary
 from sori.training import loop
@@ -39,16 +40,17 @@ MOST_TUNING_MINUTES = 3.0
 """Amount of dev speech on which the language model is tuned: it is decoded some forty times."""
 
 
-def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
+def recognition(recipe: RecogniserRecipe, utterances: Sequence[Utterance], folder: RunFolder) -> Task:
     """Build a recogniser on the encoder of `init` or a new one, and batches of transcribed utterances.
 
     Raises:
         ValueError: Recipe, recordings and initial model do not match.
     """
     labels = recipe.labels
-    chosen = _chosen(recipe, [u for u in utterances if u.split != MACHINE])
+    chosen = _chosen(recipe, where(utterances, "split", lambda name: name != MACHINE, key="by people"))
     vocabulary = _vocabulary(labels, chosen, folder)
-    chosen += [u for u in utterances if u.split == MACHINE]  # written with these symbols
+    written = where(utterances, "split", lambda name: name == MACHINE, key="by machine")
+    chosen = joined([chosen, written]) if len(written) else chosen  # written with these symbols
     system = _recogniser(recipe, vocabulary)
     encoder = factory.encoder_of(system)
 
@@ -91,12 +93,12 @@ def recognition(recipe: RecogniserRecipe, utterances: list[Utterance], folder: R
         system,
         batches,
         _dev_evaluation(dev),
-        fingerprint.of_utterances(usable, languages=balanced(recipe)),
+        fingerprint_of(recipe, usable, folder),
         _language_model(recipe, vocabulary, usable, dev, folder),
     )
 
 
-def _chosen(recipe: RecogniserRecipe, utterances: list[Utterance]) -> list[Utterance]:
+def _chosen(recipe: RecogniserRecipe, utterances: Sequence[Utterance]) -> Sequence[Utterance]:
     """Return the transcribed utterances, at most as many minutes as the recipe says."""
     transcribed, minutes = with_text(utterances), recipe.labels.minutes
     if minutes is None:
@@ -111,7 +113,7 @@ def _language_model(
     recipe: RecogniserRecipe,
     vocabulary: Vocabulary,
     usable: Sequence[Utterance],
-    dev: list[Utterance],
+    dev: Sequence[Utterance],
     folder: RunFolder,
 ) -> LmMaterial | None:
     """Build the language model of the recogniser, if the recipe has one."""
@@ -152,8 +154,8 @@ def _vocabulary(labels: LabelConfig, chosen: Sequence[Utterance], folder: RunFol
     )
 
 
-def _at_most(transcribed: list[Utterance], minutes: float, *, seed: int) -> list[Utterance]:
-    available = sum(u.duration_seconds for u in transcribed) / 60
+def _at_most(transcribed: Sequence[Utterance], minutes: float, *, seed: int) -> Sequence[Utterance]:
+    available = int(num_samples_of(transcribed).sum()) / SAMPLE_RATE / 60
     return choose_minutes(transcribed, minutes, seed=seed) if available > minutes else transcribed
 
 
@@ -192,10 +194,13 @@ def _unused_changes(mask: MaskConfig, encoder: EncoderConfig) -> list[str]:
     return unused + (["mask.band_prob"] if mask.band_prob and not isinstance(front, MelConvConfig) else [])
 
 
-def _dev_utterances(recipe: RecogniserRecipe, labels: LabelConfig) -> list[Utterance]:
+def _dev_utterances(recipe: RecogniserRecipe, labels: LabelConfig) -> Sequence[Utterance]:
     """Return at most `dev_minutes` of the dev split; none if no corpus has one."""
+    every = joined(open_manifest(Path(folder)) for folder in recipe.corpora)
     found = [
-        u for folder in recipe.corpora for u in read_manifest(Path(folder)) if u.split == labels.dev_split and u.text
+        u
+        for u in where(every, "split", lambda name: name == labels.dev_split, key=f"is {labels.dev_split!r}")
+        if u.text
     ]
     if not found:
         logger.info(f"no transcribed utterances in a split named {labels.dev_split!r}: no error rates during training")

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sori.checkpoints import store
@@ -14,6 +14,7 @@ from sori.core.shapes import Tensor
 from sori.data import fingerprint
 from sori.data.batches.audio_cache import open_audio
 from sori.data.batches.loader import CropBatches, FileReader, Reader
+from sori.data.fingerprint import Fingerprint
 from sori.data.manifest import Utterance
 from sori.models import factory
 from sori.models.ctc import Ctc
@@ -27,7 +28,7 @@ SpokenRecipe = SpeechRecipe | RecogniserRecipe | SpokenWordRecipe
 """Recipes that train on prepared recordings."""
 
 
-def pretraining(recipe: SpeechRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
+def pretraining(recipe: SpeechRecipe, utterances: Sequence[Utterance], folder: RunFolder) -> Task:
     """Build an encoder with random weights or those of `init`, and batches of crops of recordings."""
     system = build(recipe.system)
     if recipe.init is not None:
@@ -43,7 +44,7 @@ def pretraining(recipe: SpeechRecipe, utterances: list[Utterance], folder: RunFo
         or (isinstance(system, VqWav2Vec) and system.config.start_sharpness)
     ):
         system.start_codebook(_first_quarter_hour(batches), Rng(recipe.train.seed))
-    return Task(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
+    return Task(system, batches, [], fingerprint_of(recipe, utterances, folder))
 
 
 def _pretrained(init: str, system: Encoder, *, grow: bool) -> dict[str, Tensor]:
@@ -79,7 +80,7 @@ def _first_quarter_hour(batches: CropBatches) -> Iterator[WaveformBatch]:
             return
 
 
-def audio(recipe: SpokenRecipe, utterances: list[Utterance], folder: RunFolder) -> Reader:
+def audio(recipe: SpokenRecipe, utterances: Sequence[Utterance], folder: RunFolder) -> Reader:
     """Open the reader of audio samples; check that a continued run has the same data.
 
     Whether to cache is decided when the run starts and stored with its data: cached samples are rounded to 16 bits, so
@@ -88,7 +89,7 @@ def audio(recipe: SpokenRecipe, utterances: list[Utterance], folder: RunFolder) 
     Raises:
         ValueError: The run was started on other data.
     """
-    about = fingerprint.of_utterances(utterances, languages=balanced(recipe))
+    about = fingerprint_of(recipe, utterances, folder)
     before = fingerprint.check(folder.fingerprint, about)
     policy = recipe.data.cache if before is None else ("always" if before["cached"] else "never")
     one_writable = len(recipe.corpora) == 1 and os.access(recipe.corpora[0], os.W_OK)
@@ -96,6 +97,11 @@ def audio(recipe: SpokenRecipe, utterances: list[Utterance], folder: RunFolder) 
     reader = open_audio(utterances, folder=cache_folder, policy=policy)
     fingerprint.store(folder.fingerprint, {**about, "cached": not isinstance(reader, FileReader)})
     return reader
+
+
+def fingerprint_of(recipe: SpokenRecipe, utterances: Sequence[Utterance], folder: RunFolder) -> Fingerprint:
+    """Return the fingerprint of the training data of a run."""
+    return fingerprint.of_utterances(utterances, languages=balanced(recipe), stored=folder.fingerprint)
 
 
 def balanced(recipe: SpokenRecipe) -> bool:

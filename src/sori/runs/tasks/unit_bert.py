@@ -1,10 +1,11 @@
 """Set up BERT over units that another model outputs: whole recordings as input, most frequent units as vocabulary."""
 
+from collections.abc import Sequence
+
 from sori.checkpoints import store
 from sori.core import distributed
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
-from sori.data import fingerprint
 from sori.data.batches.loader import WholeBatches, prefetch
 from sori.data.manifest import Utterance
 from sori.models import factory
@@ -13,7 +14,7 @@ from sori.models.ctc import CtcConfig
 from sori.models.encoders import VqCodeBertConfig, build, take_units
 from sori.models.vq_wav2vec import VqWav2VecConfig
 from sori.recipes.recipe import SpeechRecipe
-from sori.runs.tasks.pretraining import audio, balanced
+from sori.runs.tasks.pretraining import audio, fingerprint_of
 from sori.runs.tasks.task import Task
 
 
@@ -45,7 +46,7 @@ def with_units(config: VqCodeBertConfig, init: str | None, name: str) -> VqCodeB
 
 
 def words_of_units(
-    recipe: SpeechRecipe, config: VqCodeBertConfig, utterances: list[Utterance], folder: RunFolder
+    recipe: SpeechRecipe, config: VqCodeBertConfig, utterances: Sequence[Utterance], folder: RunFolder
 ) -> Task:
     """Build BERT over the units of `init`, or load `init` to train it further, and batches of whole recordings.
 
@@ -66,7 +67,7 @@ def words_of_units(
         logger.info(f"language sampling: {batches.languages}")
     if not continues and config.num_tokens < config.num_tuples and not folder.has_checkpoint:
         _count(system, batches)
-    return Task(system, batches, [], fingerprint.of_utterances(utterances, languages=balanced(recipe)))
+    return Task(system, batches, [], fingerprint_of(recipe, utterances, folder))
 
 
 def _count(system: CodeBert, batches: WholeBatches) -> None:

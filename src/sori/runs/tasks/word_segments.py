@@ -6,7 +6,6 @@ from pathlib import Path
 from sori.checkpoints import store
 from sori.core import distributed
 from sori.core.run_folder import RunFolder
-from sori.data import fingerprint
 from sori.data.batches.loader import Reader
 from sori.data.batches.segment_pairs import Kept, SegmentBatches, SegmentConfig, keep
 from sori.data.manifest import Utterance, read_manifest
@@ -21,7 +20,7 @@ from sori.data.word_segments import (
 from sori.models import factory
 from sori.models.speech2vec import Speech2Vec, Speech2VecConfig
 from sori.recipes.recipe import SpokenWordRecipe
-from sori.runs.tasks.pretraining import audio, balanced
+from sori.runs.tasks.pretraining import audio, fingerprint_of
 from sori.runs.tasks.task import Task
 
 
@@ -104,9 +103,9 @@ def store_segments(kept: Kept, folder: RunFolder) -> None:
     distributed.barrier()
 
 
-def word_segments(recipe: SpokenWordRecipe, utterances: list[Utterance], folder: RunFolder) -> Task:
+def word_segments(recipe: SpokenWordRecipe, utterances: Sequence[Utterance], folder: RunFolder) -> Task:
     """Build Speech2Vec, and batches of word segments."""
     system, kept = build(recipe.system, init=recipe.init), choose(recipe, utterances)
     store_segments(kept, folder)
     found = batches(recipe, kept, audio(recipe, kept.utterances, folder))
-    return Task(system, found, [], fingerprint.of_utterances(kept.utterances, languages=balanced(recipe)))
+    return Task(system, found, [], fingerprint_of(recipe, kept.utterances, folder))
