@@ -38,6 +38,7 @@ COMMANDS = (
         ),
     ),
     ("train:manifest", "Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table."),
+    ("train:shards", "Write the sound of a prepared folder into tar files, for clusters and object storage."),
     (
         "select:select",
         (

@@ -1,4 +1,4 @@
-"""Commands that lead to a model: prepare, manifest, plan, train, list, show, demo."""
+"""Commands that lead to a model: prepare, manifest, shards, plan, train, list, show, demo."""
 
 import difflib
 import re
@@ -115,6 +115,24 @@ def manifest(folder: Path) -> None:
     from sori.data.manifest_forms import write_missing
 
     write(f"wrote {write_missing(folder)}")
+
+
+def shards(
+    prepared: Path, into: Path, *, shard_format: Literal["flac", "opus"] = "flac", shard_mb: int = 64, seed: int = 0
+) -> None:
+    """Write the sound of a prepared folder into tar files, for clusters and object storage.
+
+    Args:
+        prepared: Prepared folder.
+        into: New prepared folder, with the tar files and their Lhotse cuts in its folder `shards` (Lhotse Shar). The
+            tar files can be copied into object storage: set SORI_RECORDINGS to the URL that replaces this folder.
+        shard_format: flac keeps samples of 16 bits at 16 kHz as they are; opus takes a sixth of the space.
+        shard_mb: Size of a tar file in megabytes.
+        seed: Decides the order, which is random: neighbours come from different recordings.
+    """
+    from sori.data.shards import write_shards
+
+    write(write_shards(prepared, into, shard_format=shard_format, shard_mb=shard_mb, seed=seed))
 
 
 def plan(

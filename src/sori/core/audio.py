@@ -2,7 +2,8 @@
 
 libsndfile decodes what it decodes well, ffmpeg (PyAV) the rest, and soxr resamples ("HQ"); see `core/sound/`. The
 length of a file is what its decoder delivers, not what its header states. A stretch of a file has the same samples, bit
-for bit, as the same stretch of the whole, in every format.
+for bit, as the same stretch of the whole, in every format. The path may be that of a part of a tar file
+(`core/sound/tar_members.py`), which is decoded whole.
 """
 
 import threading
@@ -19,6 +20,7 @@ from sori.core.sound.decoders import Decoder, open_decoder
 from sori.core.sound.phases import Phases
 from sori.core.sound.sound_error import SoundError
 from sori.core.sound.sound_suffixes import COMMON_SUFFIXES
+from sori.core.sound.tar_members import Member, Sound, decoded, member_of
 from sori.core.sound.waveforms import LONGEST_SECONDS as LONGEST_SECONDS  # noqa: PLC0414 - exported from here
 from sori.core.sound.waveforms import SAMPLE_RATE as SAMPLE_RATE  # noqa: PLC0414 - exported from here
 from sori.core.sound.waveforms import Waveform
@@ -61,6 +63,10 @@ def info(path: str | PathLike[str]) -> AudioInfo:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be decoded.
     """
+    member = member_of(path)
+    if member is not None:
+        sound = _member(member)
+        return AudioInfo(sound.sample_rate, *sound.samples.shape, sound.format)
     _require_sound(path)
     about = Path(path).stat()
     try:
@@ -94,6 +100,9 @@ def read(
         )
     first = round(start * SAMPLE_RATE)
     stop = None if duration is None else first + round(duration * SAMPLE_RATE)
+    member = member_of(path)
+    if member is not None:
+        return _read_member(member, first, stop)
     _require_sound(path)
     try:
         with _Borrowed(path, channel, first) as opened:
@@ -107,6 +116,33 @@ def read(
     if missing is not None and stop is None:
         logger.warning("%s is truncated (%s): only what is there is used", path, missing)
     return torch.from_numpy(waveform)
+
+
+def _read_member(member: Member, first: int, stop: int | None) -> Float[Tensor, " sample"]:
+    sound = _member(member)
+    samples = torch.from_numpy(sound.samples)
+    if sound.sample_rate != SAMPLE_RATE or samples.shape[1] != 1:
+        raise ValueError(
+            f"{member.tar}: expected shards of `sori shards`, 16 kHz and one channel, got {sound.sample_rate} Hz and "
+            f"{samples.shape[1]}; make them again"
+        )
+    found = samples[first:stop, 0]
+    if stop is not None and len(found) < stop - first:
+        raise ValueError(
+            f"{member.tar}: expected samples {first} to {stop} of the part at byte {member.first}, got {len(samples)} "
+            "in all; likely the shard was replaced: make the folder again"
+        )
+    return found
+
+
+def _member(member: Member) -> Sound:
+    try:
+        return decoded(member)
+    except SoundError as error:
+        raise ValueError(
+            f"{member.tar}: {error}; likely the shard is truncated or damaged, or belongs to another list: copy it "
+            "again, or make the shards again"
+        ) from None
 
 
 @lru_cache(4096)

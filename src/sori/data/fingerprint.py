@@ -54,7 +54,9 @@ def of_utterances(
 
 def _of_digests(utterances: Sequence[Utterance], *, languages: bool) -> NDArray[np.uint8]:
     """Return a digest of 16 bytes."""
-    digest = hashlib.blake2b(digests_of(utterances).astype("<u8").tobytes(), digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
+    for some in digests_of(utterances):
+        digest.update(some.astype("<u8").tobytes())
     if languages:
         codes, names = categories_of(utterances, "language")
         of_name = [hashlib.blake2b(repr(name).encode(), digest_size=8).digest() for name in names]

@@ -24,11 +24,12 @@ from sori.core.audio import LONGEST_SECONDS, SAMPLE_RATE, AudioInfo
 from sori.core.files import atomic_write
 from sori.core.foreign_values import shown
 from sori.core.log import logger
+from sori.core.sound.tar_members import is_url, tar_of
 from sori.core.text_files import json_lines
 from sori.core.user_files import open_bytes
 from sori.data.table_file import TABLE, TableFile, table_writer
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import Part, UtteranceTable
+from sori.data.utterance_table import Part, UtteranceTable, located
 
 __all__ = ["CUTS", "ROOT_VARIABLE", "TABLE", "Utterance", "open_manifest", "read_manifest", "write_manifest"]
 
@@ -120,7 +121,7 @@ def open_table(folder: Path) -> UtteranceTable | None:
         raise ValueError(_empty(path, folder))
     first = [utterance.path for utterance in file.take(np.arange(min(_TRIED, len(file))))]
     base = base_of(folder, [(one, file.info.has_root) for one in first])
-    return UtteranceTable([Part(file, file.info.root if base is None else str(base.absolute()))])
+    return UtteranceTable([Part(file, file.info.root if base is None else base)])
 
 
 def _empty(path: Path, folder: Path) -> str:
@@ -212,26 +213,29 @@ def relative_paths(cuts: list[Any]) -> list[tuple[str, bool]]:
     ]
 
 
-def base_of(folder: Path, paths: list[tuple[str, bool]]) -> Path | None:
-    """Return the folder at which relative paths start, or None if the absolute ones are to be used."""
+def base_of(folder: Path, paths: list[tuple[str, bool]]) -> str | None:
+    """Return the folder at which relative paths start, or None if the absolute ones are to be used.
+
+    Paths below a root of the user start at that of this machine, which may be a URL if the recordings are in shards;
+    without one, at the prepared folder, as that of shards does.
+
+    Args:
+        folder: the prepared folder.
+        paths: some relative paths, and whether each is below a root of the user.
+    """
     root = os.environ.get(ROOT_VARIABLE)
     for path, has_root in paths:
-        base = (Path(root) if root else None) if has_root else folder.absolute()
-        if base is not None and _joined(base, path).exists():
+        base = root if has_root and root else str(folder.absolute())
+        if is_url(base) or os.path.exists(tar_of(located(base, path))):  # noqa: PTH110 - a string already
             return base
     return None
 
 
-def _joined(base: Path, path: str) -> Path:
-    # Without following links, as the relative path was made.
-    return Path(os.path.normpath(base.absolute() / path))
-
-
-def _utterances(cut: dict[str, Any], base: Path | None) -> Iterator[Utterance]:
+def _utterances(cut: dict[str, Any], base: str | None) -> Iterator[Utterance]:
     path, channel = _sound_file(cut)
     custom = cut.get("custom") or {}
     if base is not None and _RELATIVE in custom:
-        path = str(_joined(base, custom[_RELATIVE]))
+        path = located(base, custom[_RELATIVE])
     split = custom.get("split")
     supervisions = cut.get("supervisions", [])
     if len(supervisions) <= 1:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sori.core.sound.tar_members import tar_of
 from sori.core.user_files import require_file
 from sori.data.manifest import (
     CUTS,
@@ -39,6 +40,10 @@ def write_missing(folder: Path) -> Path:
     if table is None:
         _write_table(folder)
         return folder / TABLE
+    if tar_of(table[0].path) != table[0].path:
+        raise ValueError(
+            f"{folder} was made by `sori shards`: the Lhotse cuts of its recordings are in its folder shards"
+        )
     if (folder / CUTS).is_file():
         raise ValueError(
             f"{folder} has both lists, {TABLE} and {CUTS}, with the same utterances: there is nothing to write"
@@ -69,7 +74,7 @@ def _root(folder: Path, cuts: list[Any]) -> tuple[Path, bool]:
         return Path(os.path.normpath(folder.absolute())), False
     base = base_of(folder, paths)
     if base is not None:
-        return base.absolute(), True
+        return Path(base).absolute(), True
     source: str = cuts[0]["recording"]["sources"][0]["source"]
     root = source.removesuffix(paths[0][0])
     return (Path(root), True) if root != source else (folder.absolute(), False)

@@ -71,7 +71,7 @@ class TableWriter:
 
     def __init__(self, writer: Any, root: str, *, has_root: bool) -> None:
         self._writer, self._root, self._has_root = writer, root, has_root
-        self._columns: list[list[Any]] = [[] for _ in _schema()]
+        self._columns: list[list[Any]] = [[] for _ in schema()]
         self._hashes, self._whole = array("q"), hashlib.blake2b(digest_size=16)
         self._is_finished = False
 
@@ -110,8 +110,8 @@ class TableWriter:
     def _write(self, **metadata: Any) -> None:
         import pyarrow as pa
 
-        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, _schema(), strict=True)]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=_schema()), **metadata)
+        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, schema(), strict=True)]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema()), **metadata)
 
     def _require_unique(self) -> None:
         hashes = np.frombuffer(self._hashes, dtype=np.int64) if self._hashes else np.empty(0, dtype=np.int64)
@@ -137,7 +137,7 @@ def table_writer(path: Path, root: Path, *, has_root: bool) -> Iterator[TableWri
     import pyarrow.ipc
 
     with atomic_write(path) as partial:
-        with pyarrow.ipc.new_file(str(partial), _schema()) as writer:
+        with pyarrow.ipc.new_file(str(partial), schema()) as writer:
             table = TableWriter(writer, str(root), has_root=has_root)
             yield table
         assert table._is_finished  # noqa: S101, SLF001 - by the callers here
@@ -152,20 +152,20 @@ class TableFile:
     """
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-
         self.path = path
         with _damage_named(path):
-            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self._reader = _opened(path)
             last = self._reader.get_batch_with_custom_metadata(self._reader.num_record_batches - 1)
             about = parsed_json(dict(last.custom_metadata or {})[_KEY])
-            version, self._batch_rows = about.pop("version"), about.pop("batch_rows")
-        if version != _VERSION or not self._reader.schema.equals(_schema()):
+            version, self._batch_rows = int(about["version"]), int(about["batch_rows"])
+            self.info = TableInfo(*(about[name] for name in TableInfo._fields))
+            if not (self.info.num_rows >= 0 < self._batch_rows and isinstance(self.info.root, str)):
+                raise ValueError("impossible metadata")
+        if version != _VERSION or not self._reader.schema.equals(schema()):
             raise ValueError(
                 f"{path} has version {version} of the table, expected {_VERSION} with its columns; likely a later sori "
                 "wrote it: update sori, or prepare the folder again"
             )
-        self.info = TableInfo(**about)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -191,17 +191,29 @@ class TableFile:
 
     def numbers(self, column: str) -> NDArray[Any]:
         """Return a column of numbers, none of them negative."""
-        parts = [batch.column(0).to_numpy() for batch in self._batches((column,))]
-        joined: NDArray[Any] = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-        with _damage_named(self.path):
-            if len(joined) != len(self) or (len(joined) and joined.min() < 0):
-                raise ValueError(f"impossible values of {column}")
+        joined: NDArray[Any] = np.empty(len(self), dtype=schema().field(column).type.to_pandas_dtype())
+        first = 0
+        for part in self._number_parts(column):
+            joined[first : first + len(part)] = part
+            first += len(part)
         return joined
 
-    def digests(self) -> NDArray[np.uint64]:
-        """Return `row_digest` of each row."""
-        found: NDArray[np.uint64] = self.numbers(_DIGEST)
-        return found
+    def _number_parts(self, column: str) -> Iterator[NDArray[Any]]:
+        num_rows = 0
+        for batch in self._batches((column,)):
+            with _damage_named(self.path):
+                part = batch.column(0).to_numpy()  # refuses missing values
+                num_rows += len(part)
+                if num_rows > len(self) or (len(part) and part.min() < 0):
+                    raise ValueError(f"impossible values of {column}")
+            yield part
+        with _damage_named(self.path):
+            if num_rows != len(self):
+                raise ValueError(f"{num_rows} rows, expected {len(self)}")
+
+    def digests(self) -> Iterator[NDArray[np.uint64]]:
+        """Yield `row_digest` of each row, many at once."""
+        yield from self._number_parts(_DIGEST)
 
     def strings(self, column: str) -> list[Any]:
         """Return a column of strings as arrays of Arrow, which refer to the mapped file."""
@@ -212,20 +224,27 @@ class TableFile:
         found = [bool(text and text.strip()) for batch in self._batches(("text",)) for text in _lists(batch)[0]]
         return np.array(found, dtype=bool)
 
-    def categories(self, column: str) -> Categories:
-        """Return a column of strings as numbers."""
+    def categories(self, column: str, *, without: str = "") -> Categories:
+        """Return a column of strings as numbers; `without` is a regular expression of what is left out of each."""
+        import pyarrow.compute
+
         known: dict[str | None, int] = {}
         parts = []
         for batch in self._batches((column,)):
-            encoded = batch.column(0).dictionary_encode(null_encoding="encode")
+            values = batch.column(0)
+            if without:
+                values = pyarrow.compute.replace_substring_regex(values, without, "")
+            encoded = values.dictionary_encode(null_encoding="encode")
             names = [known.setdefault(name, len(known)) for name in encoded.dictionary.to_pylist()]
             parts.append(np.array(names, dtype=np.int32)[encoded.indices.to_numpy()])
         return Categories(np.concatenate(parts) if parts else np.empty(0, dtype=np.int32), tuple(known))
 
     def _batches(self, columns: tuple[str, ...]) -> Iterator[Any]:
-        for number in range(self._reader.num_record_batches - 1):
-            batch = self._batch(number, columns)
+        with _damage_named(self.path):
+            reader = _opened(self.path)  # a mapping of its own, so that what is read once does not stay in memory
+        for number in range(reader.num_record_batches - 1):
             with _damage_named(self.path):
+                batch = reader.get_batch(number).select(list(columns))
                 batch.validate(full=True)
             yield batch
 
@@ -261,6 +280,12 @@ def _lists(batch: Any) -> list[list[Any]]:
     return [column.to_pylist() for column in batch.columns]
 
 
+def _opened(path: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.ipc.open_file(pa.memory_map(str(path)))
+
+
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
     import pyarrow as pa
@@ -275,7 +300,8 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 @cache
-def _schema() -> Any:
+def schema() -> Any:
+    """Return the columns: those of `Utterance`, three of the sound file's header, and the digest of the row."""
     import pyarrow as pa
 
     types = {"start": pa.float64(), "num_samples": pa.int64(), "channel": pa.int16()}

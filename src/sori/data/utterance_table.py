@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.core.shared_arrays import MOST_OWN, Arrays, key_of, shared_arrays
+from sori.core.sound.tar_members import is_url, member_of, tar_of
 from sori.data.table_file import Categories, TableFile, row_digest
 from sori.data.utterance import Utterance
 
@@ -83,17 +84,25 @@ class UtteranceTable(Sequence[Utterance]):
         found: NDArray[np.int64] = self._shared("num_samples", lambda: {"of": self._column("num_samples")})["of"]
         return found
 
-    def digests(self) -> NDArray[np.uint64]:
-        """Return `table_file.row_digest` of each utterance; not shared, since it is needed once."""
-        parts = [part.file.digests() for part in self.parts]
-        return self._chosen(np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64))
+    def digests(self) -> Iterator[NDArray[np.uint64]]:
+        """Yield `table_file.row_digest` of each utterance, many at once."""
+        every = (some for part in self.parts for some in part.file.digests())
+        if self.rows is None:
+            yield from every
+        else:
+            yield np.concatenate(list(every))[self.rows]
 
-    def categories(self, column: str) -> Categories:
-        """Return speakers, languages or splits as numbers; not shared, since they are needed once."""
+    def categories(self, column: str, *, without: str = "") -> Categories:
+        """Return speakers, languages or splits as numbers; not shared, since they are needed once.
+
+        Args:
+            column: name of the column.
+            without: regular expression of what is left out of each name.
+        """
         known: dict[str | None, int] = {}
         codes: list[Ints] = []
         for part in self.parts:
-            own = part.file.categories(column)
+            own = part.file.categories(column, without=without)
             table = np.array([known.setdefault(name, len(known)) for name in own.names], dtype=np.int32)
             codes.append(table[own.codes])
         return Categories(self._chosen(np.concatenate(codes)), tuple(known))
@@ -118,7 +127,8 @@ class UtteranceTable(Sequence[Utterance]):
         return rows if self.rows is None else self.rows[rows]
 
     def _column(self, name: str) -> NDArray[Any]:
-        return self._chosen(np.concatenate([part.file.numbers(name) for part in self.parts]))
+        columns = [part.file.numbers(name) for part in self.parts]
+        return self._chosen(columns[0] if len(columns) == 1 else np.concatenate(columns))
 
     def _chosen(self, values: NDArray[Any]) -> NDArray[Any]:
         return values if self.rows is None else values[self.rows]
@@ -133,7 +143,19 @@ class UtteranceTable(Sequence[Utterance]):
             place = int(places[some[0]])
             file, base = self.parts[place]
             for utterance in file.take(numbers[some] - self._begins[place]):
-                yield utterance._replace(path=os.path.normpath(os.path.join(base, utterance.path)))  # noqa: PTH118 - 10 times as fast
+                yield utterance._replace(path=located(base, utterance.path))
+
+
+def located(base: str, path: str) -> str:
+    """Return where a relative path leads to, without following links; an absolute one stays what it is.
+
+    Args:
+        base: absolute or relative folder, or a URL.
+        path: the path, with slashes.
+    """
+    if is_url(base) or is_url(path):
+        return path if is_url(path) else f"{base.rstrip('/')}/{path}"
+    return os.path.normpath(os.path.join(os.path.abspath(base), path))  # noqa: PTH100, PTH118 - ten times as fast
 
 
 def joined(sequences: Iterable[Sequence[Utterance]]) -> Sequence[Utterance]:
@@ -154,11 +176,12 @@ def num_samples_of(utterances: Sequence[Utterance]) -> NDArray[np.int64]:
     return np.array([u.num_samples for u in utterances], dtype=np.int64)
 
 
-def digests_of(utterances: Sequence[Utterance]) -> NDArray[np.uint64]:
-    """Return `table_file.row_digest` of each utterance."""
+def digests_of(utterances: Sequence[Utterance]) -> Iterator[NDArray[np.uint64]]:
+    """Yield `table_file.row_digest` of each utterance, many at once."""
     if isinstance(utterances, UtteranceTable):
-        return utterances.digests()
-    return np.array([row_digest(u) for u in utterances], dtype=np.uint64)
+        yield from utterances.digests()
+    else:
+        yield np.array([row_digest(u) for u in utterances], dtype=np.uint64)
 
 
 def categories_of(utterances: Sequence[Utterance], column: str) -> Categories:
@@ -173,6 +196,18 @@ def categories(names: Sequence[str | None]) -> Categories:
     known: dict[str | None, int] = {}
     codes = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int32)
     return Categories(codes, tuple(known))
+
+
+def in_shards(utterances: Sequence[Utterance]) -> bool:
+    """Return whether the sound is in tar files; not for those whose first utterance is in a file of its own."""
+    return len(utterances) > 0 and member_of(utterances[0].path) is not None
+
+
+def shards_of(utterances: Sequence[Utterance]) -> Ints:
+    """Return the number of each utterance's tar file, in the order in which they first occur."""
+    if isinstance(utterances, UtteranceTable):
+        return utterances.categories("path", without="#[^#]*$").codes
+    return categories([tar_of(u.path) for u in utterances]).codes
 
 
 def key_of_table(utterances: Sequence[Utterance]) -> str | None:

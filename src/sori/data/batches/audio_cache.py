@@ -41,7 +41,7 @@ from sori.data.batches.cache_index import (
 )
 from sori.data.batches.loader import FileReader, Reader, prefetch
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import key_of_table
+from sori.data.utterance_table import in_shards, key_of_table
 
 FOLDER = "pcm16"
 FAST_ENOUGH = 3_000.0
@@ -64,7 +64,7 @@ def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal
     Args:
         utterances: the utterances, to which row numbers refer.
         folder: folder of the cache, usually the prepared folder.
-        policy: see `DataConfig.cache`; `never` also ignores an existing cache.
+        policy: see `DataConfig.cache`; `never` also ignores an existing cache. Sound in shards is never cached.
 
     Raises:
         OSError: the policy is `always` and there is not enough disk space.
@@ -72,7 +72,7 @@ def open_audio(utterances: Sequence[Utterance], *, folder: Path, policy: Literal
             it.
     """
     files = FileReader(utterances)
-    if policy == "never":
+    if policy == "never" or in_shards(utterances):  # shards may be anywhere, and larger than any disk here
         return files
     if distributed.rank() == 0 and _find(folder, utterances, noting=True) is None and _wanted(files, folder, policy):
         with locked(folder / FOLDER / _LOCK, wait=True):

@@ -12,12 +12,14 @@ import torch
 
 from sori.core.audio import SAMPLE_RATE, read
 from sori.core.batch import TextBatch, WaveformBatch
+from sori.core.log import logger
 from sori.core.seeds import derive
 from sori.core.shapes import Float, Tensor
-from sori.data.batches.sampler import DataConfig, crops, plan_crops, plan_texts
+from sori.data.batches.sampler import DataConfig, Plan, crops, plan_crops, plan_texts
+from sori.data.batches.window_plan import WindowPlan
 from sori.data.table_file import Categories
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import categories_of, key_of_table, num_samples_of
+from sori.data.utterance_table import categories_of, in_shards, key_of_table, num_samples_of, shards_of
 
 
 @runtime_checkable
@@ -74,15 +76,16 @@ class CropBatches:
     def __init__(
         self, utterances: Sequence[Utterance], config: DataConfig, *, seed: int, reader: Reader | None = None
     ) -> None:
-        self._num_samples = num_samples_of(utterances)
-        self._plan = plan_crops(
-            self._num_samples,
-            config,
-            seed=seed,
-            languages=partial(categories_of, utterances, "language"),
-            speakers=partial(categories_of, utterances, "speaker"),
-            key=key_of_table(utterances),
-        )
+        self._num_samples, key = num_samples_of(utterances), key_of_table(utterances)
+        languages, speakers = (partial(categories_of, utterances, name) for name in ("language", "speaker"))
+        names = {"languages": languages, "speakers": speakers}
+        self._plan: Plan | WindowPlan
+        if in_shards(utterances):
+            shards = partial(shards_of, utterances)
+            self._plan = WindowPlan(self._num_samples, shards, config, seed=seed, **names, key=key)
+        else:
+            self._plan = plan_crops(self._num_samples, config, seed=seed, **names, key=key)
+        self._skips = in_shards(utterances) and config.shard_errors == "skip"
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
         """Micro-batches in an epoch."""
@@ -94,10 +97,21 @@ class CropBatches:
     def __getitem__(self, index: int) -> WaveformBatch:
         """Return micro-batch `index`, numbered consecutively over all epochs."""
         rows, starts, length = crops(self._plan, self._num_samples, index)
-        waveform = torch.empty(len(rows), length)
-        for place, row, start in zip(waveform, rows, starts, strict=True):
-            place.copy_(self._reader(int(row), int(start), length))
-        return WaveformBatch(waveform, torch.full((len(rows),), length))
+        waveform, num_read = torch.empty(len(rows), length), 0
+        for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+            try:
+                waveform[num_read].copy_(self._reader(row, start, length))
+            except (OSError, ValueError) as error:
+                if not self._skips:
+                    raise
+                logger.warning(f"left out of batch {index}, as data.shard_errors skip says: {error}")
+            else:
+                num_read += 1
+        if not num_read:
+            raise ValueError(
+                f"nothing of batch {index} can be read; the last warnings name the shards: make them available again"
+            )
+        return WaveformBatch(waveform[:num_read], torch.full((num_read,), length))
 
 
 @final

@@ -12,7 +12,7 @@ The order of tens of millions of utterances is computed by one process of a mach
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,9 @@ class DataConfig(Config):
     cache: Literal["auto", "always", "never"] = "auto"
     """Whether to decode all audio once into a file of 16-bit samples (115 MB an hour): always, never, or if decoding is
     measured to be too slow for training and there is enough disk space."""
+    shard_errors: Literal["fail", "skip"] = "fail"
+    """What to do if sound in a shard (`sori shards`) cannot be read: end the run, or warn and leave these crops out of
+    their pre-training batches. Either names the shard."""
 
 
 class Crops(NamedTuple):
@@ -94,6 +97,17 @@ class _Division(NamedTuple):
         rows, edges, bucket_samples, sizes = (found.pop(one) for one in ("rows", "edges", "bucket_samples", "sizes"))
         languages = None if names is None else Balance(names, **found)
         return _Division(rows, edges, bucket_samples, sizes, languages)
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A plan of batches."""
+
+    seed: int
+
+    def batch(self, index: int) -> tuple[Rows, int]:
+        """Return the utterance numbers of micro-batch `index`, and the length of its bucket in samples."""
+        ...
 
 
 @final
@@ -181,7 +195,7 @@ def plan_crops(
     """
 
     def divide() -> _Division:
-        rows = _small(np.flatnonzero(num_samples >= max(1, _samples(config.min_seconds))))
+        rows = small(np.flatnonzero(num_samples >= minimum_samples(config)))
         if not len(rows):
             longest = num_samples.max() / SAMPLE_RATE if len(num_samples) else 0.0
             raise ValueError(
@@ -190,7 +204,7 @@ def plan_crops(
                 "data.min_seconds or prepare longer pieces"
             )
         crop = min(_samples(config.max_crop_seconds), _samples(config.batch_seconds))
-        lengths = _small(np.minimum(num_samples[rows], crop))
+        lengths = np.minimum(small(num_samples[rows]), crop)
         if config.one_speaker:
             rows, lengths, edges = _speaker_buckets(rows, lengths, speakers, config)
         else:
@@ -232,8 +246,9 @@ def plan_texts(
         )
 
     def divide() -> _Division:
-        lengths = _small(num_samples if most_samples is None else np.minimum(num_samples, most_samples))
-        rows, lengths, edges = _buckets(_small(np.arange(len(num_samples))), lengths, config)
+        lengths = small(num_samples)
+        lengths = lengths if most_samples is None else np.minimum(lengths, most_samples)
+        rows, lengths, edges = _buckets(small(np.arange(len(num_samples))), lengths, config)
         longest = np.maximum(1, lengths[edges[1:] - 1]).astype(np.int64)
         return _division(rows, edges, longest, _balance(rows, lengths, languages, config))
 
@@ -252,7 +267,12 @@ def _planned(divide: Callable[[], _Division], config: DataConfig, seed: int, key
     return Plan(division, config=config, seed=seed, key=key)
 
 
-def crops(plan: Plan, num_samples: Rows, index: int) -> Crops:
+def minimum_samples(config: DataConfig) -> int:
+    """Return the length of the shortest utterance that pre-training uses."""
+    return max(1, _samples(config.min_seconds))
+
+
+def crops(plan: Batched, num_samples: Rows, index: int) -> Crops:
     """Return the utterances of micro-batch `index`, and the starts of their crops, drawn uniformly."""
     rows, length = plan.batch(index)
     rng = np.random.Generator(np.random.Philox(derive(plan.seed, index, "crop")))
@@ -309,7 +329,7 @@ def _as_categories(names: Names) -> Categories:
     return names() if callable(names) else categories(names)
 
 
-def _small(numbers: Ints) -> Ints:
+def small(numbers: Ints) -> Ints:
     """Return numbers in half the memory, if they are small enough."""
     return numbers.astype(np.int32) if not len(numbers) or numbers.max() < 1 << 31 else numbers
 

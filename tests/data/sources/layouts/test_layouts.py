@@ -5,7 +5,6 @@ import json
 import pytest
 from pympi.Elan import Eaf
 
-from sori.data.sources.layouts import audiofolder
 from sori.data.sources.layouts.choose import LAYOUTS, NAMES, find_layout, read_json, read_layout
 from sori.data.sources.recordings import Item
 
@@ -374,14 +373,6 @@ def test_hugging_face_datasets_with_embedded_sound(tmp_path, kind):
     write(tmp_path, **{"set2/broken.parquet": "PAR1"})
     with pytest.raises(ValueError, match="damaged or not a dataset"):
         read(tmp_path / "set2", "audiofolder")
-
-
-def test_embedded_sound_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    write(tmp_path, **{"train.parquet": "PAR1"})
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow.ipc", None)
-    with pytest.raises(ValueError, match=r"needs pyarrow, an extra: pip install 'sori\[parquet\]'"):
-        list(audiofolder.read(tmp_path, tmp_path / "into"))
 
 
 def test_free_st_chinese_mandarin(tmp_path):

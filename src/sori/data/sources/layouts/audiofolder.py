@@ -1,8 +1,8 @@
 """Read folders of Hugging Face datasets: `metadata.csv|jsonl|parquet` beside the sound files, and embedded sound.
 
 Parquet files (`data/train-00000-of-00002.parquet`) and what `Dataset.save_to_disk` writes (`*.arrow`) contain the sound
-files as bytes. These are copied unchanged into the prepared folder, because utterances refer to files. Both need
-pyarrow, an extra. Lhotse reads such datasets only through the library `datasets`.
+files as bytes. These are copied unchanged into the prepared folder, because utterances refer to files.
+Lhotse reads such datasets only through the library `datasets`.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def read(folder: Path, extract_into: Path) -> Iterator[Entry]:
         extract_into: folder for embedded sound files.
 
     Raises:
-        ValueError: a file needs pyarrow, which is not installed, or has no column of sound files.
+        ValueError: a file has no column of sound files.
     """
     for path in _files(folder):
         split = split_of([*path.resolve().relative_to(folder.resolve().parent).parts[:-1], path.stem])
@@ -112,11 +112,9 @@ def _extract(audio: dict[str, Any], path: Path, into: Path, name: str) -> Path |
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        import pyarrow.ipc
-        import pyarrow.parquet
-    except ImportError:
-        raise ValueError(f"{path}: reading it needs pyarrow, an extra: pip install 'sori[parquet]'") from None
+    import pyarrow.ipc
+    import pyarrow.parquet
+
     try:
         if path.suffix == ".parquet":
             with pyarrow.parquet.ParquetFile(path) as file:

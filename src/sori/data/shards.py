@@ -1,0 +1,227 @@
+"""Write the utterances of a prepared folder into tar files (`sori shards`), in the layout of Lhotse Shar.
+
+`OUT/shards/recording.000000.tar` has two members for each utterance, its sound (`ID.flac` or `ID.opus`) and its Lhotse
+recording (`ID.json`), and `OUT/shards/cuts.000000.jsonl.gz` its cut: Lhotse reads the folder with `CutSet.from_shar`,
+and since two members of one name are also the convention of WebDataset, other loaders read the tar files.
+`OUT/utterances.arrow` is the table of a prepared folder, whose paths say where in a tar file the sound is, so `OUT` is
+one: every command reads it, and the shards can be behind a URL (`SORI_RECORDINGS`).
+
+Utterances are shuffled while they are written, so that neighbours come from different recordings: recordings come in
+random order, and each utterance goes to one of several open shards, chosen at random.
+"""
+
+import gzip
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, final
+
+import numpy as np
+import soundfile
+
+from sori.core import audio
+from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.counts import require_count
+from sori.core.folders import whole_folder
+from sori.core.log import logger
+from sori.core.seeds import derive
+from sori.core.sound.tar_members import address
+from sori.data.batches.loader import prefetch
+from sori.data.manifest import TABLE, open_manifest
+from sori.data.table_file import TableWriter, table_writer
+from sori.data.utterance import Utterance
+
+FOLDER = "shards"
+Format = Literal["flac", "opus"]
+_OPEN = 8
+"""Shards that are written at the same time."""
+_BLOCK = tarfile.BLOCKSIZE
+
+
+class Written(NamedTuple):
+    """What `write_shards` has written."""
+
+    folder: Path
+    num_utterances: int
+    num_shards: int
+    num_bytes: int
+    hours: float
+
+    def __str__(self) -> str:
+        """Return a line for the screen."""
+        return (
+            f"{self.num_utterances:,} utterances ({self.hours:,.2f} h) in {self.num_shards:,} shards of "
+            f"{self.num_bytes / 1e6 / max(1, self.num_shards):,.1f} MB on average: {self.folder}"
+        )
+
+
+def write_shards(
+    prepared: Path, into: Path, *, shard_format: Format = "flac", shard_mb: int = 64, seed: int = 0
+) -> Written:
+    """Write the sound of a prepared folder into tar files, with the lists of a prepared folder.
+
+    FLAC keeps the samples of 16-bit recordings at 16 kHz bit for bit; those of other recordings, which are averaged and
+    resampled, are stored with 24 bits. Opus takes a sixth of the space and changes the samples.
+
+    Args:
+        prepared: the prepared folder.
+        into: a new folder; it appears when it is complete.
+        shard_format: coding of the sound.
+        shard_mb: size at which a shard is closed, in megabytes.
+        seed: decides the order.
+
+    Raises:
+        ValueError: the folder is not prepared, or a recording is missing or damaged; names it.
+        FileExistsError: `into` exists.
+    """
+    require_count("shard_mb", shard_mb, most=100_000)
+    utterances = open_manifest(prepared)
+    rows = _order(utterances, seed)
+    rng = np.random.Generator(np.random.Philox(derive(seed, "shards")))
+    encoded = prefetch(_Encoded(utterances, shard_format), rows, num_threads=os.cpu_count() or 1)
+    with whole_folder(into) as fresh, ExitStack() as opened:
+        (fresh / FOLDER).mkdir()
+        root = Path(os.path.normpath(into.absolute()))
+        table = opened.enter_context(table_writer(fresh / TABLE, root, has_root=True))
+        shards = _Shards(fresh / FOLDER, shard_format, table, opened, most_bytes=shard_mb * 1_000_000)
+        for one in encoded:
+            shards.add(int(rng.integers(_OPEN)), one)
+        shards.close()
+        table.finish()
+        num_bytes = sum(path.stat().st_size for path in (fresh / FOLDER).glob("*.tar"))
+    return Written(into, len(utterances), shards.number, num_bytes, shards.num_samples / SAMPLE_RATE / 3600)
+
+
+class _Sound(NamedTuple):
+    utterance: Utterance
+    content: bytes
+    about: AudioInfo
+
+
+@final
+class _Encoded:
+    """Utterances with their sound as a file, by row number."""
+
+    def __init__(self, utterances: Sequence[Utterance], shard_format: Format) -> None:
+        self._utterances, self._format = utterances, shard_format
+
+    def __getitem__(self, row: int) -> _Sound:
+        u = self._utterances[row]
+        waveform = audio.read(u.path, start=u.start, duration=u.duration_seconds, channel=u.mix).numpy()
+        about = AudioInfo(SAMPLE_RATE, len(waveform), 1, self._format)
+        return _Sound(u._replace(start=0.0, channel=None), _content(waveform, self._format), about)
+
+
+def _content(waveform: np.ndarray[Any, np.dtype[np.float32]], shard_format: Format) -> bytes:
+    file = io.BytesIO()
+    if shard_format == "opus":
+        soundfile.write(file, waveform, SAMPLE_RATE, format="OGG", subtype="OPUS")
+        return file.getvalue()
+    scaled = waveform * 32_768
+    is_exact = bool((scaled == np.rint(scaled)).all()) and scaled.max(initial=0) <= 32_767
+    if is_exact:
+        soundfile.write(file, scaled.astype(np.int16), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    else:  # louder than full scale only where the recording has float samples
+        soundfile.write(file, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_24")
+    return file.getvalue()
+
+
+@final
+class _Shards:
+    """The shards that are open, and the table of what was written."""
+
+    def __init__(
+        self, folder: Path, shard_format: Format, table: TableWriter, opened: ExitStack, *, most_bytes: int
+    ) -> None:
+        self._folder, self._format, self._table, self._most_bytes = folder, shard_format, table, most_bytes
+        self._open: dict[int, _Shard] = {}
+        self._stack = opened
+        self.number, self.num_samples = 0, 0
+
+    def add(self, place: int, one: _Sound) -> None:
+        """Write an utterance to the open shard of a place."""
+        shard = self._open.get(place)
+        if shard is None:
+            shard = self._open[place] = _Shard(self._folder, self.number)
+            self._stack.callback(shard.close)
+            self.number += 1
+        first = shard.add(one, self._format)
+        path = f"{FOLDER}/{shard.name}"
+        self._table.add(one.utterance._replace(path=address(path, first, len(one.content))), one.about)
+        self.num_samples += one.about.num_frames
+        if shard.tar.offset >= self._most_bytes:
+            self._open.pop(place).close()
+
+    def close(self) -> None:
+        """Close all shards."""
+        for shard in self._open.values():
+            shard.close()
+
+
+@final
+class _Shard:
+    """A tar file and its cuts; equal utterances give equal bytes."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.name = f"recording.{number:06d}.tar"
+        self.tar = tarfile.open(folder / self.name, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by `close`
+        self._raw = (folder / f"cuts.{number:06d}.jsonl.gz").open("wb")
+        self._cuts = gzip.GzipFile(fileobj=self._raw, mode="wb", filename="", mtime=0)
+
+    def add(self, one: _Sound, suffix: str) -> int:
+        """Write an utterance; return where its sound begins in the tar file."""
+        recording = _recording(one)
+        self._member(f"{one.utterance.id}.{suffix}", one.content)
+        first = self.tar.offset - -(-len(one.content) // _BLOCK) * _BLOCK
+        self._member(f"{one.utterance.id}.json", json.dumps(recording, ensure_ascii=False).encode())
+        self._cuts.write(json.dumps(_cut(one, recording), ensure_ascii=False).encode() + b"\n")
+        return first
+
+    def close(self) -> None:
+        """Close the files; more than once does nothing."""
+        self.tar.close()
+        self._cuts.close()
+        self._raw.close()
+
+    def _member(self, name: str, content: bytes) -> None:
+        about = tarfile.TarInfo(name)
+        about.size = len(content)
+        self.tar.addfile(about, io.BytesIO(content))
+
+
+def _recording(one: _Sound) -> dict[str, Any]:
+    duration = one.about.num_frames / SAMPLE_RATE
+    about = {"id": one.utterance.id, "sources": [{"type": "shar", "channels": [0], "source": ""}]}
+    return about | {
+        "sampling_rate": SAMPLE_RATE,
+        "num_samples": one.about.num_frames,
+        "duration": duration,
+        "channel_ids": [0],
+    }
+
+
+def _cut(one: _Sound, recording: dict[str, Any]) -> dict[str, Any]:
+    u = one.utterance
+    said = {"id": u.id, "recording_id": u.id, "start": 0.0, "duration": recording["duration"], "channel": 0}
+    known = {"text": u.text, "language": u.language, "speaker": u.speaker}
+    said |= {name: value for name, value in known.items() if value is not None}
+    cut = {"id": u.id, "start": 0.0, "duration": recording["duration"], "channel": 0, "supervisions": [said]}
+    custom = {} if u.split is None else {"custom": {"split": u.split}}
+    return cut | {"recording": recording} | custom | {"type": "MonoCut"}
+
+
+def _order(utterances: Sequence[Utterance], seed: int) -> Iterator[int]:
+    """Yield row numbers: recordings in random order, the utterances of each in theirs, so that each is decoded once."""
+    groups: dict[str, list[int]] = {}
+    for row, utterance in enumerate(utterances):
+        groups.setdefault(utterance.path, []).append(row)
+    listed = list(groups.values())
+    rng = np.random.Generator(np.random.Philox(derive(seed, "recordings")))
+    if len(listed) < _OPEN:
+        logger.info(f"only {len(listed)} recordings: neighbours in the shards may come from the same one")
+    for number in rng.permutation(len(listed)).tolist():
+        yield from listed[number]
