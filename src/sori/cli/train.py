@@ -118,7 +118,7 @@ def manifest(folder: Path) -> None:
 
 
 def shards(
-    prepared: Path, into: Path, *, shard_format: Literal["flac", "opus"] = "flac", shard_mb: int = 64, seed: int = 0
+    prepared: Path, into: Path, *, shard_format: Literal["flac", "opus"] = "flac", shard_mb: float = 64.0, seed: int = 0
 ) -> None:
     """Write the sound of a prepared folder into tar files, for clusters and object storage.
 

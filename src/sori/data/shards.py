@@ -25,7 +25,6 @@ import soundfile
 
 from sori.core import audio
 from sori.core.audio import SAMPLE_RATE, AudioInfo
-from sori.core.counts import require_count
 from sori.core.folders import whole_folder
 from sori.core.log import logger
 from sori.core.seeds import derive
@@ -60,7 +59,7 @@ class Written(NamedTuple):
 
 
 def write_shards(
-    prepared: Path, into: Path, *, shard_format: Format = "flac", shard_mb: int = 64, seed: int = 0
+    prepared: Path, into: Path, *, shard_format: Format = "flac", shard_mb: float = 64.0, seed: int = 0
 ) -> Written:
     """Write the sound of a prepared folder into tar files, with the lists of a prepared folder.
 
@@ -78,7 +77,10 @@ def write_shards(
         ValueError: the folder is not prepared, or a recording is missing or damaged; names it.
         FileExistsError: `into` exists.
     """
-    require_count("shard_mb", shard_mb, most=100_000)
+    if not 0.01 <= shard_mb <= 100_000:
+        raise ValueError(
+            f"expected shard_mb from 0.01 to 100000 megabytes, got {shard_mb:g}; tens to hundreds are usual"
+        )
     utterances = open_manifest(prepared)
     rows = _order(utterances, seed)
     rng = np.random.Generator(np.random.Philox(derive(seed, "shards")))
@@ -87,7 +89,7 @@ def write_shards(
         (fresh / FOLDER).mkdir()
         root = Path(os.path.normpath(into.absolute()))
         table = opened.enter_context(table_writer(fresh / TABLE, root, has_root=True))
-        shards = _Shards(fresh / FOLDER, shard_format, table, opened, most_bytes=shard_mb * 1_000_000)
+        shards = _Shards(fresh / FOLDER, shard_format, table, opened, most_bytes=int(shard_mb * 1e6))
         for one in encoded:
             shards.add(int(rng.integers(_OPEN)), one)
         shards.close()
