@@ -7,7 +7,10 @@ and since two members of one name are also the convention of WebDataset, other l
 one: every command reads it, and the shards can be behind a URL (`SORI_RECORDINGS`).
 
 Utterances are shuffled while they are written, so that neighbours come from different recordings: recordings come in
-random order, and each utterance goes to one of several open shards, chosen at random.
+random order, so that each is decoded once from its beginning to its end; their utterances wait in a buffer of hours of
+speech, from which one is drawn, and written to one of several open shards, also drawn.
+
+WebDataset takes what precedes the first dot of a name as its key, so it needs ids without dots.
 """
 
 import gzip
@@ -15,7 +18,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
@@ -26,7 +29,6 @@ import soundfile
 from sori.core import audio
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.folders import whole_folder
-from sori.core.log import logger
 from sori.core.seeds import derive
 from sori.core.sound.tar_members import address
 from sori.data.batches.loader import prefetch
@@ -38,6 +40,8 @@ FOLDER = "shards"
 Format = Literal["flac", "opus"]
 _OPEN = 8
 """Shards that are written at the same time."""
+_WAITING_BYTES = 1 << 28
+"""Size of the buffer: about four hours of FLAC."""
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -90,12 +94,32 @@ def write_shards(
         root = Path(os.path.normpath(into.absolute()))
         table = opened.enter_context(table_writer(fresh / TABLE, root, has_root=True))
         shards = _Shards(fresh / FOLDER, shard_format, table, opened, most_bytes=int(shard_mb * 1e6))
-        for one in encoded:
+        for one in _shuffled(encoded, rng):
             shards.add(int(rng.integers(_OPEN)), one)
         shards.close()
         table.finish()
         num_bytes = sum(path.stat().st_size for path in (fresh / FOLDER).glob("*.tar"))
     return Written(into, len(utterances), shards.number, num_bytes, shards.num_samples / SAMPLE_RATE / 3600)
+
+
+def _shuffled(encoded: Iterable["_Sound"], rng: np.random.Generator) -> Iterator["_Sound"]:
+    waiting: list[_Sound] = []
+    num_bytes = 0
+    for one in encoded:
+        waiting.append(one)
+        num_bytes += len(one.content)
+        while num_bytes > _WAITING_BYTES:
+            drawn = _drawn(waiting, rng)
+            num_bytes -= len(drawn.content)
+            yield drawn
+    while waiting:
+        yield _drawn(waiting, rng)
+
+
+def _drawn(waiting: list["_Sound"], rng: np.random.Generator) -> "_Sound":
+    place = int(rng.integers(len(waiting)))
+    waiting[place], waiting[-1] = waiting[-1], waiting[place]
+    return waiting.pop()
 
 
 class _Sound(NamedTuple):
@@ -217,13 +241,11 @@ def _cut(one: _Sound, recording: dict[str, Any]) -> dict[str, Any]:
 
 
 def _order(utterances: Sequence[Utterance], seed: int) -> Iterator[int]:
-    """Yield row numbers: recordings in random order, the utterances of each in theirs, so that each is decoded once."""
+    """Yield row numbers: recordings in random order, the utterances of each in theirs."""
     groups: dict[str, list[int]] = {}
     for row, utterance in enumerate(utterances):
         groups.setdefault(utterance.path, []).append(row)
     listed = list(groups.values())
     rng = np.random.Generator(np.random.Philox(derive(seed, "recordings")))
-    if len(listed) < _OPEN:
-        logger.info(f"only {len(listed)} recordings: neighbours in the shards may come from the same one")
     for number in rng.permutation(len(listed)).tolist():
         yield from listed[number]
