@@ -24,6 +24,7 @@ OPTIONAL_EXTRAS = {
     "onnxruntime",
     "onnxruntime.quantization",
     "huggingface_hub",
+    "fsspec",
     "transformers",
     "umap",
     "pyarrow",  # takes an eighth of a second, and is needed only where a prepared folder is opened
