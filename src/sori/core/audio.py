@@ -66,7 +66,8 @@ def info(path: str | PathLike[str]) -> AudioInfo:
     member = member_of(path)
     if member is not None:
         sound = _member(member)
-        return AudioInfo(sound.sample_rate, *sound.samples.shape, sound.format)
+        num_frames, num_channels = sound.samples.shape
+        return AudioInfo(sound.sample_rate, num_frames, num_channels, sound.format)
     _require_sound(path)
     about = Path(path).stat()
     try:
