@@ -8,7 +8,9 @@ from sori.data.preparation.check_requests import CheckRequests, may_be_cut
 from sori.data.preparation.checks import Finding
 from sori.data.sources.recordings import Item
 
-_UNUSED_TEXT = "transcript not used: it belongs to all channels; give a table with a row for each channel (channel_index)"
+_UNUSED_TEXT = (
+    "transcript not used: it belongs to all channels; give a table with a row for each channel (channel_index)"
+)
 _ALL = -1
 
 
