@@ -20,9 +20,8 @@ def table(selected: Sequence[Selected]) -> str:
     for utterance, why, _ in selected:
         end = utterance.start + utterance.num_samples / SAMPLE_RATE
         times = (f"{utterance.start:.4f}", f"{end:.4f}")
-        row = (utterance.id, utterance.path, *times, utterance.speaker or "", "", why)
-        if has_channels:
-            row += ("" if utterance.channel is None else str(utterance.channel),)
+        channel = ("" if utterance.channel is None else str(utterance.channel),) if has_channels else ()
+        row = (utterance.id, utterance.path, *times, utterance.speaker or "", "", why, *channel)
         lines.append("\t".join(map(one_line, row)))
     return "\n".join(lines) + "\n"
 
