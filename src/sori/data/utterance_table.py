@@ -79,10 +79,9 @@ class UtteranceTable(Sequence[Utterance]):
         chosen = self._shared(key, lambda: {"rows": self._kept(keep())})["rows"]
         return self if len(chosen) == len(self) else UtteranceTable(self.parts, chosen, key_of(self.key, key))
 
-    def num_samples(self) -> NDArray[np.int64]:
+    def num_samples(self) -> Ints:
         """Return the length of each utterance at 16 kHz."""
-        found: NDArray[np.int64] = self._shared("num_samples", lambda: {"of": self._column("num_samples")})["of"]
-        return found
+        return self._shared("num_samples", lambda: {"of": small(self._column("num_samples"))})["of"]
 
     def digests(self) -> Iterator[NDArray[np.uint64]]:
         """Yield `table_file.row_digest` of each utterance, many at once."""
@@ -146,6 +145,11 @@ class UtteranceTable(Sequence[Utterance]):
                 yield utterance._replace(path=located(base, utterance.path))
 
 
+def small(numbers: Ints) -> Ints:
+    """Return numbers in half the memory, if they are small enough."""
+    return numbers.astype(np.int32) if not len(numbers) or numbers.max() < 1 << 31 else numbers
+
+
 def located(base: str, path: str) -> str:
     """Return where a relative path leads to, without following links; an absolute one stays what it is.
 
@@ -169,7 +173,7 @@ def joined(sequences: Iterable[Sequence[Utterance]]) -> Sequence[Utterance]:
     return [utterance for one in listed for utterance in one]
 
 
-def num_samples_of(utterances: Sequence[Utterance]) -> NDArray[np.int64]:
+def num_samples_of(utterances: Sequence[Utterance]) -> Ints:
     """Return the length of each utterance at 16 kHz."""
     if isinstance(utterances, UtteranceTable):
         return utterances.num_samples()

@@ -158,7 +158,7 @@ class WholeBatches:
     def __getitem__(self, index: int) -> WaveformBatch:
         """Return micro-batch `index`, numbered consecutively over all epochs."""
         rows, _ = self._plan.batch(index)
-        lengths = self._lengths[rows]
+        lengths = self._lengths[rows].astype(np.int64)
         draw = np.random.Generator(np.random.Philox(derive(self._seed, index, "crop")))
         starts = draw.integers(0, self._num_samples[rows] - lengths + 1)
         waveform = torch.zeros(len(rows), int(lengths.max()))
@@ -207,7 +207,7 @@ class TextBatches:
     def __getitem__(self, index: int) -> TextBatch:
         """Return micro-batch `index`, numbered consecutively over all epochs."""
         rows, _ = self._plan.batch(index)
-        lengths = torch.from_numpy(self._num_samples[rows])
+        lengths = torch.from_numpy(self._num_samples[rows].astype(np.int64))
         waveform = torch.zeros(len(rows), int(lengths.max()))
         for place, row in zip(waveform, rows, strict=True):
             num_samples = int(self._num_samples[row])

@@ -24,7 +24,7 @@ from sori.core.seeds import derive
 from sori.core.shared_arrays import Arrays, forget, key_of, shared_arrays
 from sori.data.batches.language_balance import Balance, balance
 from sori.data.table_file import Categories
-from sori.data.utterance_table import categories
+from sori.data.utterance_table import categories, small
 
 Rows = NDArray[np.int64]
 Ints = NDArray[np.integer[Any]]
@@ -171,7 +171,7 @@ class Plan:
 
 
 def plan_crops(
-    num_samples: Rows,
+    num_samples: Ints,
     config: DataConfig,
     *,
     seed: int,
@@ -216,7 +216,7 @@ def plan_crops(
 
 
 def plan_texts(
-    num_samples: Rows,
+    num_samples: Ints,
     config: DataConfig,
     *,
     seed: int,
@@ -272,7 +272,7 @@ def minimum_samples(config: DataConfig) -> int:
     return max(1, _samples(config.min_seconds))
 
 
-def crops(plan: Batched, num_samples: Rows, index: int) -> Crops:
+def crops(plan: Batched, num_samples: Ints, index: int) -> Crops:
     """Return the utterances of micro-batch `index`, and the starts of their crops, drawn uniformly."""
     rows, length = plan.batch(index)
     rng = np.random.Generator(np.random.Philox(derive(plan.seed, index, "crop")))
@@ -281,14 +281,27 @@ def crops(plan: Batched, num_samples: Rows, index: int) -> Crops:
 
 def _buckets(rows: Ints, lengths: Ints, config: DataConfig) -> tuple[Ints, Ints, Rows]:
     """Sort by length and divide into groups of similar size, fewer if a group would not fill a batch."""
-    order = np.argsort(lengths, kind="stable")
-    rows, lengths = rows[order], lengths[order]
+    rows, lengths = _sorted(rows, lengths)
     filled = int(lengths.sum() // _samples(config.batch_seconds))
     count = max(1, min(config.num_buckets, filled, len(rows)))
     edges = np.arange(count + 1) * len(rows) // count
     # A bucket begins at the first utterance of its length, so utterances of equal length share a bucket.
     edges[1:-1] = np.searchsorted(lengths, lengths[edges[1:-1]])
     return rows, lengths, np.unique(edges)
+
+
+def _sorted(rows: Ints, lengths: Ints) -> tuple[Ints, Ints]:
+    """Sort by length, utterances of equal length by number; rows are in ascending order already."""
+    if rows.dtype != np.int32 or lengths.dtype != np.int32:
+        order = np.argsort(lengths, kind="stable")
+        return rows[order], lengths[order]
+    # Both in one number, which is sorted in place: half the memory of `argsort`.
+    keys = lengths.astype("<i8")
+    keys <<= 32
+    keys |= rows
+    keys.sort()
+    halves = keys.view("<i4").reshape(-1, 2)
+    return halves[:, 0].astype(np.int32), halves[:, 1].astype(np.int32)
 
 
 def _speaker_buckets(
@@ -327,11 +340,6 @@ def _as_categories(names: Names) -> Categories:
     if isinstance(names, Categories):
         return names
     return names() if callable(names) else categories(names)
-
-
-def small(numbers: Ints) -> Ints:
-    """Return numbers in half the memory, if they are small enough."""
-    return numbers.astype(np.int32) if not len(numbers) or numbers.max() < 1 << 31 else numbers
 
 
 def _samples(seconds: float) -> int:

@@ -17,8 +17,9 @@ import numpy as np
 from sori.core.seeds import derive
 from sori.core.shared_arrays import Arrays, key_of, shared_arrays
 from sori.data.batches.language_balance import Balance
-from sori.data.batches.sampler import DataConfig, Ints, Plan, Rows, minimum_samples, plan_crops, small
+from sori.data.batches.sampler import DataConfig, Ints, Plan, Rows, minimum_samples, plan_crops
 from sori.data.table_file import Categories
+from sori.data.utterance_table import small
 
 WINDOW_SHARDS = 8
 """Shards of a window: with shards of 64 MB, about eight hours of speech as FLAC."""
@@ -45,7 +46,7 @@ class WindowPlan:
 
     def __init__(
         self,
-        num_samples: Rows,
+        num_samples: Ints,
         shards: Callable[[], Ints],
         config: DataConfig,
         *,
@@ -105,7 +106,7 @@ class WindowPlan:
         )
 
 
-def _windows(num_samples: Rows, shards: Ints, config: DataConfig) -> tuple[Ints, Rows]:
+def _windows(num_samples: Ints, shards: Ints, config: DataConfig) -> tuple[Ints, Rows]:
     """Return the utterances that are used, window after window, and where each window begins and the last one ends."""
     long = np.flatnonzero(num_samples >= minimum_samples(config))
     if not len(long):
