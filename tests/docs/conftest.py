@@ -97,7 +97,7 @@ def world(tmp_path_factory):
     ]
     (folder / "alignments.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     few = {"train.num_steps": 60}
-    many = {"train.num_steps": 120, "labels.lm": "word", "labels.texts": (str(folder / "texts.txt"),)}
+    many = {"train.num_steps": 250, "labels.lm": "word", "labels.texts": (str(folder / "texts.txt"),)}
     for name, recipe, changes, init in (
         ("tiny", "wav2vec2_smoke", few, None),
         ("recogniser", "ctc_smoke", many, "tiny"),
