@@ -1,12 +1,13 @@
 """Build the documentation as a site: `python docs/generator/build.py FOLDER`.
 
 Strict: every warning of the generator, a link or an anchor that leads nowhere, and anything that a page would request
-from the network ends the build with exit code 1.
+from the network ends the build with exit code 1, and the site of the last good build stays.
 """
 
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from docsite.check import problems
@@ -19,13 +20,17 @@ def build(into: Path) -> int:
     if into.exists() and not (into / "searchindex.js").is_file() and any(into.iterdir()):
         print(f"{into} holds something other than a built site: give another folder", file=sys.stderr)
         return 1
-    shutil.rmtree(into, ignore_errors=True)
     sphinx = [sys.executable, "-m", "sphinx", "--builder", "html", "--quiet", "--fail-on-warning", "--fresh-env"]
-    folders = ["--conf-dir", str(HERE), "--doctree-dir", str(HERE.parents[1] / "build" / "doctrees")]
-    code = subprocess.run([*sphinx, *folders, str(HERE.parent), str(into)], check=False).returncode
-    found = problems(into) if code == 0 else []
-    for line in found:
-        print(line, file=sys.stderr)
+    with tempfile.TemporaryDirectory() as work:  # the reader of notebooks writes beside the site
+        site = Path(work) / "site"
+        folders = ["--conf-dir", str(HERE), "--doctree-dir", str(Path(work) / "doctrees"), str(HERE.parent), str(site)]
+        code = subprocess.run([*sphinx, *folders], check=False).returncode
+        found = problems(site) if code == 0 else []
+        for line in found:
+            print(line, file=sys.stderr)
+        if code == 0 and not found:
+            shutil.rmtree(into, ignore_errors=True)
+            shutil.move(site, into)
     return code or int(bool(found))
 
 

@@ -12,17 +12,13 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from PIL import Image
-from traitlets.config import Config
-
-IPC = Config(ConnectionFileMixin={"transport": "ipc"})
-"""No port that other users of the machine could reach."""
 
 
 def record(path: Path) -> None:
     """Run a notebook and replace its outputs."""
     notebook = nbformat.read(path, 4)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": folder}}, config=IPC).execute()
+        NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": folder}}).execute()
     tidy(notebook)
     nbformat.write(notebook, path)
 
