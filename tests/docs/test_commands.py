@@ -12,7 +12,12 @@ from tests.docs import pages, shell
 NAMES = {"MODEL": "runs/tiny", "FILE": "alignments.jsonl", "RECORDINGS": "recordings", "PREPARED": "prepared"}
 """What capitals on the pages stand for."""
 
-OTHER_NAMES = {"words": {"RUN": "runs/words"}, "projector": {"RUN": "runs/tiny"}, "README": {"TEXTS": "written"}}
+OTHER_NAMES = {
+    "words": {"RUN": "runs/words"},
+    "projector": {"RUN": "runs/tiny"},
+    "units": {"RUN": "runs/tiny"},
+    "README": {"TEXTS": "written"},
+}
 """What they stand for on one page."""
 
 NUM_STEPS = {"README": 120}
@@ -61,7 +66,7 @@ def _clear(line):
         shutil.rmtree(target, ignore_errors=True)
     if words[:2] == ["sori", "train"]:
         shutil.rmtree(words[words.index("--into") + 1], ignore_errors=True)
-    if words[:2] == ["sori", "convert"]:
+    if words[:2] == ["sori", "convert"] or words[:2] == ["sori", "shards"]:
         shutil.rmtree(words[3], ignore_errors=True)
 
 
@@ -153,6 +158,10 @@ def _units(done, where):
     assert first.split("\t")[1].split()[0].replace("-", "").isdigit(), where
 
 
+def _shards(done, where):
+    assert list(Path(done.words[3], "shards").glob("*.tar")), where
+
+
 def _probe(done, where):
     assert json.loads(Path(done.option("--save")).read_text()), where
     assert "random" in done.out or "untrained" in done.out, where
@@ -205,6 +214,7 @@ CHECKS = {
     "plot": _plot,
     "words": _words,
     "score": _score,
+    "shards": _shards,
     "show": _show,
     "list": _list,
     "fill": _fill,
