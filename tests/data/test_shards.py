@@ -15,7 +15,7 @@ import torch
 
 from sori.core import audio
 from sori.core.sound import tar_members
-from sori.data import shards, utterance_table
+from sori.data import shards, utterance_columns
 from sori.data.batches import window_plan
 from sori.data.batches.audio_cache import open_audio
 from sori.data.batches.loader import CropBatches, FileReader
@@ -309,10 +309,10 @@ def test_nothing_long_enough_is_refused():
 
 def test_shards_of_lists_and_tables_are_the_same(prepared, sharded):
     table = open_manifest(sharded)
-    assert utterance_table.in_shards(table)
-    assert not utterance_table.in_shards(open_manifest(prepared))
-    assert utterance_table.shards_of(table).tolist() == utterance_table.shards_of(list(table)).tolist()
-    assert len(set(utterance_table.shards_of(table).tolist())) > 8
+    assert utterance_columns.in_shards(table)
+    assert not utterance_columns.in_shards(open_manifest(prepared))
+    assert utterance_columns.shards_of(table).tolist() == utterance_columns.shards_of(list(table)).tolist()
+    assert len(set(utterance_columns.shards_of(table).tolist())) > 8
 
 
 def test_an_existing_folder_stays(prepared, sharded):

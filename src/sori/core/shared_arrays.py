@@ -2,7 +2,7 @@
 
 Sorting the lengths of twenty million utterances takes 160 MB a process, and every epoch as much again; mapped from one
 file, they count once for all processes of a machine. The arrays are a pure function of their key, so a stored one is
-never out of date, and a run that is continued finds those of before. They lie in a private folder for temporary files.
+never out of date, and a run that is continued finds those of before. They are in a private folder for temporary files.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from sori.core.private_folders import private
 Arrays = Mapping[str, NDArray[Any]]
 
 MOST_OWN = 1 << 20
-"""Up to so many rows (8 MB), each process computes arrays of its own, which takes less time than sharing them."""
+"""Up to this number of rows (8 MB), each process computes arrays of its own, which takes less time than sharing them."""
 _KEPT_SECONDS = 30 * 86_400.0
 """Arrays that no process has opened for so long are removed."""
 _FOLDER = "arrays"

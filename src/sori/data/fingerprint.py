@@ -1,7 +1,7 @@
 """Fingerprints of training data, stored with a run so that it cannot be continued on other data.
 
 Version 2 of the fingerprint of utterances is computed from the digests of rows that the table of a prepared folder has,
-without reading the rows. Runs that were started with version 1, a digest of the rows themselves, go on with it.
+without reading the rows. Runs that were started with version 1, a digest of the rows themselves, keep it.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from sori.core.files import read_json, write_json
 from sori.core.shared_arrays import key_of, shared_arrays
 from sori.data.sources.images import Images
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import categories_of, digests_of, key_of_table, num_samples_of
+from sori.data.utterance_columns import categories_of, digests_of, key_of_table, num_samples_of
 
 _END = 1 << 20
 _OF_ROWS = 2

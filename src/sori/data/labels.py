@@ -18,7 +18,7 @@ from sori.core.log import logger
 from sori.core.seeds import derive
 from sori.data.table_file import Categories
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import categories_of, chosen, num_samples_of, order_of_ids, with_text
+from sori.data.utterance_columns import categories_of, chosen, num_samples_of, order_of_ids, with_text
 from sori.text.normalise import Casing, casing_of_language
 from sori.text.vocabulary import Vocabulary, describe
 

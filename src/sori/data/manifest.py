@@ -29,7 +29,7 @@ from sori.core.text_files import json_lines
 from sori.core.user_files import open_bytes
 from sori.data.table_file import TABLE, TableFile, table_writer
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import Part, UtteranceTable, located
+from sori.data.utterance_columns import Part, UtteranceTable, located
 
 __all__ = ["CUTS", "ROOT_VARIABLE", "TABLE", "Utterance", "open_manifest", "read_manifest", "write_manifest"]
 

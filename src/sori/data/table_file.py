@@ -30,6 +30,7 @@ TABLE = "utterances.arrow"
 BATCH_ROWS = 1 << 16
 _VERSION = 1
 _FEW = 256
+_MOST_BATCH_ROWS = 1 << 24
 _KEY = b"sori"
 _OF_UTTERANCE = ("id", "path", "start", "num_samples", "text", "speaker", "language", "split", "channel")
 _OF_FILE = ("sample_rate", "num_frames", "num_channels")
@@ -159,7 +160,9 @@ class TableFile:
             about = parsed_json(dict(last.custom_metadata or {})[_KEY])
             version, self._batch_rows = int(about["version"]), int(about["batch_rows"])
             self.info = TableInfo(*(about[name] for name in TableInfo._fields))
-            if not (self.info.num_rows >= 0 < self._batch_rows and isinstance(self.info.root, str)):
+            most_rows = (self._reader.num_record_batches - 1) * self._batch_rows
+            is_possible = 0 < self._batch_rows <= _MOST_BATCH_ROWS and 0 <= self.info.num_rows <= most_rows
+            if not is_possible or not isinstance(self.info.root, str):
                 raise ValueError("impossible metadata")
         if version != _VERSION or not self._reader.schema.equals(schema()):
             raise ValueError(
@@ -189,16 +192,8 @@ class TableFile:
             for rate, num_frames, num_channels in zip(*_lists(batch), strict=True):
                 yield AudioInfo(rate, num_frames, num_channels, format="unknown")
 
-    def numbers(self, column: str) -> NDArray[Any]:
-        """Return a column of numbers, none of them negative."""
-        joined: NDArray[Any] = np.empty(len(self), dtype=schema().field(column).type.to_pandas_dtype())
-        first = 0
-        for part in self._number_parts(column):
-            joined[first : first + len(part)] = part
-            first += len(part)
-        return joined
-
-    def _number_parts(self, column: str) -> Iterator[NDArray[Any]]:
+    def numbers(self, column: str) -> Iterator[NDArray[Any]]:
+        """Yield a column of numbers, none of them negative, many at once."""
         num_rows = 0
         for batch in self._batches((column,)):
             with _damage_named(self.path):
@@ -213,7 +208,7 @@ class TableFile:
 
     def digests(self) -> Iterator[NDArray[np.uint64]]:
         """Yield `row_digest` of each row, many at once."""
-        yield from self._number_parts(_DIGEST)
+        yield from self.numbers(_DIGEST)
 
     def strings(self, column: str) -> list[Any]:
         """Return a column of strings as arrays of Arrow, which refer to the mapped file."""
@@ -229,15 +224,17 @@ class TableFile:
         import pyarrow.compute
 
         known: dict[str | None, int] = {}
-        parts = []
+        codes, first = np.empty(len(self), dtype=np.int32), 0
         for batch in self._batches((column,)):
             values = batch.column(0)
             if without:
                 values = pyarrow.compute.replace_substring_regex(values, without, "")
             encoded = values.dictionary_encode(null_encoding="encode")
             names = [known.setdefault(name, len(known)) for name in encoded.dictionary.to_pylist()]
-            parts.append(np.array(names, dtype=np.int32)[encoded.indices.to_numpy()])
-        return Categories(np.concatenate(parts) if parts else np.empty(0, dtype=np.int32), tuple(known))
+            with _damage_named(self.path):
+                codes[first : first + len(values)] = np.array(names, dtype=np.int32)[encoded.indices.to_numpy()]
+            first += len(values)
+        return Categories(codes[:first], tuple(known))
 
     def _batches(self, columns: tuple[str, ...]) -> Iterator[Any]:
         with _damage_named(self.path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sori.data import utterance_table
+from sori.data import utterance_columns
 from sori.data.manifest import open_manifest
 from sori.data.utterance import Utterance
 
@@ -33,7 +33,9 @@ def utterances_of(data: str | Path | Sequence[str | Path], split: str | None) ->
     Raises:
         ValueError: a folder has no such split.
     """
-    return utterance_table.joined(_of_split(open_manifest(Path(folder)), split, folder) for folder in folders_of(data))
+    return utterance_columns.joined(
+        _of_split(open_manifest(Path(folder)), split, folder) for folder in folders_of(data)
+    )
 
 
 def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> Sequence[Utterance]:
@@ -46,8 +48,8 @@ def training_utterances(corpora: Sequence[str], held_out: tuple[str, ...]) -> Se
     Raises:
         ValueError: nothing is left.
     """
-    found = utterance_table.joined(open_manifest(Path(folder)) for folder in corpora)
-    kept = utterance_table.where(
+    found = utterance_columns.joined(open_manifest(Path(folder)) for folder in corpora)
+    kept = utterance_columns.where(
         found, "split", lambda split: not (split or "").startswith(held_out), key=f"not {held_out}"
     )
     if found and not kept:
@@ -70,7 +72,7 @@ def with_text(utterances: Sequence[Utterance]) -> Sequence[Utterance]:
     Raises:
         ValueError: there are none.
     """
-    found = utterance_table.with_text(utterances)
+    found = utterance_columns.with_text(utterances)
     if not found:
         raise ValueError(
             f"expected transcribed utterances, got {len(utterances)} utterances without a transcript; put the text of "
@@ -88,9 +90,9 @@ def _of_split(utterances: Sequence[Utterance], split: str | None, folder: str | 
         return utterances
     if split not in named:
         raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(sorted(named))}")
-    return utterance_table.where(utterances, "split", lambda name: name == split, key=f"is {split!r}")
+    return utterance_columns.where(utterances, "split", lambda name: name == split, key=f"is {split!r}")
 
 
 def _splits(utterances: Sequence[Utterance]) -> set[str | None]:
-    codes, names = utterance_table.categories_of(utterances, "split")
+    codes, names = utterance_columns.categories_of(utterances, "split")
     return {names[code] for code in np.unique(codes)}

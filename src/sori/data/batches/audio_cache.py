@@ -41,7 +41,7 @@ from sori.data.batches.cache_index import (
 )
 from sori.data.batches.loader import FileReader, Reader, prefetch
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import in_shards, key_of_table
+from sori.data.utterance_columns import in_shards, key_of_table
 
 FOLDER = "pcm16"
 FAST_ENOUGH = 3_000.0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.data.table_file import Categories
-from sori.data.utterance_table import categories
+from sori.data.utterance_columns import categories
 
 Rows = NDArray[np.int64]
 Weights = NDArray[np.float64]

@@ -19,7 +19,7 @@ from sori.data.batches.sampler import DataConfig, Plan, crops, plan_crops, plan_
 from sori.data.batches.window_plan import WindowPlan
 from sori.data.table_file import Categories
 from sori.data.utterance import Utterance
-from sori.data.utterance_table import categories_of, in_shards, key_of_table, num_samples_of, shards_of
+from sori.data.utterance_columns import categories_of, in_shards, key_of_table, num_samples_of, shards_of
 
 
 @runtime_checkable

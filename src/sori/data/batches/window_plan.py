@@ -19,7 +19,7 @@ from sori.core.shared_arrays import Arrays, key_of, shared_arrays
 from sori.data.batches.language_balance import Balance
 from sori.data.batches.sampler import DataConfig, Ints, Plan, Rows, minimum_samples, plan_crops
 from sori.data.table_file import Categories
-from sori.data.utterance_table import small
+from sori.data.utterance_columns import small
 
 WINDOW_SHARDS = 8
 """Shards of a window: with shards of 64 MB, about eight hours of speech as FLAC."""
@@ -38,7 +38,7 @@ class WindowPlan:
         seed: seed of the run.
         languages: language of each utterance, for `language_exponent`, which is applied to each window.
         speakers: speaker of each utterance, for `one_speaker`.
-        key: names the utterances, if the processes of a machine share the plan (`utterance_table.key_of_table`).
+        key: names the utterances, if the processes of a machine share the plan (`utterance_columns.key_of_table`).
 
     Raises:
         ValueError: as `sampler.plan_crops`, of a window.

@@ -11,7 +11,7 @@ from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.data.batches.sampler import plan_crops
 from sori.data.manifest import Utterance
-from sori.data.utterance_table import num_samples_of
+from sori.data.utterance_columns import num_samples_of
 from sori.data.utterances import training_utterances
 from sori.evaluation.data_split import SplitBy
 from sori.evaluation.probe_tasks import Task

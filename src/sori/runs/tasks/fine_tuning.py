@@ -17,7 +17,7 @@ from sori.data.batches.loader import TextBatches
 from sori.data.batches.speed import SpeedReader, speed_copies
 from sori.data.labels import MACHINE, Unusable, choose_casing, choose_minutes, label
 from sori.data.manifest import Utterance, open_manifest
-from sori.data.utterance_table import joined, num_samples_of, where
+from sori.data.utterance_columns import joined, num_samples_of, where
 from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
 from sori.models import factory

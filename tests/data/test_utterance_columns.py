@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from sori.core import audio, shared_arrays
-from sori.data import fingerprint, manifest_forms, table_file, utterance_table
+from sori.data import fingerprint, manifest_forms, table_file, utterance_columns
 from sori.data.batches.loader import CropBatches
 from sori.data.batches.sampler import DataConfig, crops, plan_crops
 from sori.data.labels import choose_minutes
 from sori.data.manifest import CUTS, ROOT_VARIABLE, TABLE, Utterance, open_manifest, read_manifest, write_manifest
 from sori.data.table_file import TableFile
-from sori.data.utterance_table import Part, UtteranceTable, joined
+from sori.data.utterance_columns import Part, UtteranceTable, joined
 from sori.data.utterances import training_utterances, transcribed, utterances_of
 
 ABOUT = audio.AudioInfo(16_000, 800_000, 2, "WAV/PCM_16")
@@ -47,7 +47,7 @@ def small_batches(request, monkeypatch, tmp_path):
     if request.param != "one batch":
         monkeypatch.setattr(table_file, "BATCH_ROWS", 7)
     if request.param == "shared":
-        monkeypatch.setattr(utterance_table, "MOST_OWN", 3)
+        monkeypatch.setattr(utterance_columns, "MOST_OWN", 3)
         monkeypatch.setattr(shared_arrays, "_place", lambda: tmp_path)
 
 
@@ -70,14 +70,14 @@ def test_a_table_is_the_list(tmp_path):
     with pytest.raises(IndexError):
         table[100]
     order = np.random.default_rng(1).permutation(100)
-    assert list(utterance_table.chosen(table, order)) == [listed[n] for n in order]
-    assert utterance_table.num_samples_of(table).tolist() == [u.num_samples for u in listed]
-    ours, theirs = (np.concatenate(list(utterance_table.digests_of(one))) for one in (table, listed))
+    assert list(utterance_columns.chosen(table, order)) == [listed[n] for n in order]
+    assert utterance_columns.num_samples_of(table).tolist() == [u.num_samples for u in listed]
+    ours, theirs = (np.concatenate(list(utterance_columns.digests_of(one))) for one in (table, listed))
     assert ours.tolist() == theirs.tolist()
     for column in ("speaker", "language", "split"):
-        codes, names = utterance_table.categories_of(table, column)
+        codes, names = utterance_columns.categories_of(table, column)
         assert [names[code] for code in codes] == [getattr(u, column) for u in listed]
-    assert [listed[n].id for n in utterance_table.order_of_ids(table)] == sorted(u.id for u in listed)
+    assert [listed[n].id for n in utterance_columns.order_of_ids(table)] == sorted(u.id for u in listed)
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -96,7 +96,7 @@ def test_choices_and_fingerprints_of_a_table_are_those_of_the_list(tmp_path, mon
         listed = [u for u in one + two if keep(u)]
         assert isinstance(table, UtteranceTable)
         assert list(table) == listed
-        assert utterance_table.num_samples_of(table).tolist() == [u.num_samples for u in listed]
+        assert utterance_columns.num_samples_of(table).tolist() == [u.num_samples for u in listed]
         for languages in (False, True):
             about = fingerprint.of_utterances(table, languages=languages)
             assert about == fingerprint.of_utterances(listed, languages=languages)
@@ -122,10 +122,10 @@ def test_batches_of_shared_arrays_are_those_of_a_process_on_its_own(config, tmp_
     listed = [u._replace(speaker=u.speaker or "dora", num_samples=u.num_samples + 32_000) for u in rows(400)]
     table = written(tmp_path / "p", listed)
     own = CropBatches(listed, config, seed=1)
-    monkeypatch.setattr(utterance_table, "MOST_OWN", 3)
+    monkeypatch.setattr(utterance_columns, "MOST_OWN", 3)
     shared, again = (CropBatches(table, config, seed=1) for _ in range(2))
     assert shared._plan._key is not None
-    samples = utterance_table.num_samples_of(listed)
+    samples = utterance_columns.num_samples_of(listed)
     assert shared.num_batches == own.num_batches
     for index in (0, 3, own.num_batches + 1, 5 * own.num_batches, 2):
         expected = crops(own._plan, samples, index)

@@ -1,6 +1,6 @@
 """The utterances of prepared folders as a sequence whose columns are arrays, without an object for each row.
 
-Whoever takes `Sequence[Utterance]` takes a table; `table[row]` reads one row from the file. The functions below give
+A table is a `Sequence[Utterance]`: `table[row]` reads one row from the file. The functions below give
 columns of any sequence, and are the only place that distinguishes tables from lists.
 """
 
@@ -81,7 +81,7 @@ class UtteranceTable(Sequence[Utterance]):
 
     def num_samples(self) -> Ints:
         """Return the length of each utterance at 16 kHz."""
-        return self._shared("num_samples", lambda: {"of": small(self._column("num_samples"))})["of"]
+        return self._shared("num_samples", lambda: {"of": self._column("num_samples")})["of"]
 
     def digests(self) -> Iterator[NDArray[np.uint64]]:
         """Yield `table_file.row_digest` of each utterance, many at once."""
@@ -100,6 +100,9 @@ class UtteranceTable(Sequence[Utterance]):
         """
         known: dict[str | None, int] = {}
         codes: list[Ints] = []
+        if len(self.parts) == 1:
+            every, names = self.parts[0].file.categories(column, without=without)
+            return Categories(self._chosen(every), names)
         for part in self.parts:
             own = part.file.categories(column, without=without)
             table = np.array([known.setdefault(name, len(known)) for name in own.names], dtype=np.int32)
@@ -123,11 +126,11 @@ class UtteranceTable(Sequence[Utterance]):
 
     def _kept(self, keep: NDArray[np.bool_]) -> Ints:
         (rows,) = np.nonzero(keep)
-        return rows if self.rows is None else self.rows[rows]
+        return small(rows) if self.rows is None else self.rows[rows]
 
     def _column(self, name: str) -> NDArray[Any]:
-        columns = [part.file.numbers(name) for part in self.parts]
-        return self._chosen(columns[0] if len(columns) == 1 else np.concatenate(columns))
+        parts = [small(some) for part in self.parts for some in part.file.numbers(name)]
+        return self._chosen(np.concatenate([np.empty(0, dtype=np.int32), *parts]))
 
     def _chosen(self, values: NDArray[Any]) -> NDArray[Any]:
         return values if self.rows is None else values[self.rows]
