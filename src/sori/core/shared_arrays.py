@@ -25,7 +25,7 @@ from sori.core.private_folders import private
 Arrays = Mapping[str, NDArray[Any]]
 
 MOST_OWN = 1 << 20
-"""Up to this number of rows (8 MB), each process computes arrays of its own, which takes less time than sharing them."""
+"""Up to this number of rows (8 MB), each process computes its own arrays, which takes less time than sharing them."""
 _KEPT_SECONDS = 30 * 86_400.0
 """Arrays that no process has opened for so long are removed."""
 _FOLDER = "arrays"
