@@ -72,6 +72,16 @@ def test_with_few_speakers_utterances_are_held_out(project, texts):
     )
 
 
+def test_utterances_of_one_text_are_held_out_together(project, texts):
+    names = names_of(project, "anna", "ben")
+    said = {name: f"la pa {'ta ' * (number // 2)}" for number, name in enumerate(names)}  # each text twice
+    label(project, said, names)
+    rows = read_manifest(begin(project).labelled)
+    held = {u.text for u in rows if is_held_out(u)}
+    assert 1 <= len(held) < len(names) // 2
+    assert not held & {u.text for u in rows if not is_held_out(u)}
+
+
 def test_too_few_transcripts_are_refused(project, texts):
     label(project, texts, names_of(project, "anna")[:3])
     with pytest.raises(Problem, match="at least 4 transcribed utterances"):

@@ -31,6 +31,8 @@ HELD_OUT_FRACTION = 0.15
 """Part of the transcribed speech that recognisers are scored on."""
 _LEAST_SPEAKERS = 3
 _LEAST_UTTERANCES = 4
+_LEAST_TEXTS = 5
+"""Different texts with which all utterances of a text are on one side."""
 _LOG_LINES = 12
 _MUCH_MINUTES = 40.0
 
@@ -204,10 +206,18 @@ def _labelled(project: Project, store: LabelStore) -> _Part:
     if speakers:
         chosen = {u.id for u, _ in rows if u.speaker in speakers}
     else:
-        order = sorted((_place(u.id), u.id) for u, _ in rows)
-        chosen = {name for rank, (place, name) in enumerate(order) if place < HELD_OUT_FRACTION or not rank}
+        chosen = _held_out_utterances([u for u, _ in rows])
     marked = [(u._replace(split="dev" if u.id in chosen else "train"), file) for u, file in rows]
     return _Part(marked, "speakers" if speakers else "utterances")
+
+
+def _held_out_utterances(rows: Sequence[Utterance]) -> set[str]:
+    """Return the ids of utterances that are held out, with all others of the same text: a text is not learnt by heart."""
+    texts = {u.id: " ".join((u.text or "").casefold().split()) for u in rows}
+    if len(set(texts.values())) < _LEAST_TEXTS:
+        texts = {name: name for name in texts}
+    first = min(texts.values(), key=_place, default="")
+    return {name for name, text in texts.items() if text == first or _place(text) < HELD_OUT_FRACTION}
 
 
 def _held_out_speakers(project: Project, rows: Sequence[Utterance]) -> tuple[str, ...]:
