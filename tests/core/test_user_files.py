@@ -110,6 +110,7 @@ OURS = {
     "plots/projector_page.py": "belongs to the package",
     "evaluation/report/error_page.py": "belongs to the package",
     "core/compiled.py": "belongs to the package, or was written by it",
+    "experiments/planning/calibration.py": "the amount of memory, as the kernel states it",
     "core/files.py": "writes",
     "core/folders.py": "what a save left",
     "core/user_files.py": "the one place",

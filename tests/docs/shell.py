@@ -31,6 +31,7 @@ RECIPES = {
 }
 """Recipe on the page, recipe and settings in the test."""
 
+_OTHER_PROGRAMS = {"python", "python3", ".venv/bin/pip", ".", "pip", "ffmpeg", "curl", "iconv", "dask", "sbatch", "aws"}
 _BASH = re.compile(r"[|&;<]|^\w+=|\*")
 
 
@@ -138,7 +139,7 @@ def parsed(line):
         return
     start = next((n for n, word in enumerate(words) if word == "sori"), None)
     if start is None or words[start + 1 : start + 2] == ["@"]:
-        assert words[0] in {"python3", ".venv/bin/pip", ".", "pip", "ffmpeg", "curl", "iconv"}, f"what is this? {line}"
+        assert words[0] in _OTHER_PROGRAMS, f"what is this? {line}"
         return
     stop = next((n for n, word in enumerate(words) if word in {">", "2>", "&", "|"} and n > start), len(words))
     tokens = [cli.STDIN if word == "-" else word for word in words[start + 1 : stop]]

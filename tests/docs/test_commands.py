@@ -46,8 +46,8 @@ def _params():
 @pytest.mark.parametrize("reader", _params(), indirect=True)
 def test_commands_of_a_page(reader):
     page = next(one for one in pages.pages_with("sh") if one.stem == reader)
-    done = 0
-    for block in pages.blocks(page, "sh"):
+    done, blocks = 0, pages.blocks(page, "sh")
+    for block in blocks:
         for shown in shell.lines(block.text):
             line = shell.named(shown, {**NAMES, **OTHER_NAMES.get(reader, {})})
             shell.parsed(line)
@@ -55,7 +55,7 @@ def test_commands_of_a_page(reader):
                 _clear(line)
                 check(shell.run(line, NUM_STEPS.get(reader, 3)), str(block))
                 done += 1
-    assert done, f"no command of {page} is run"
+    assert done or all(block.reason for block in blocks), f"no command of {page} is run"
 
 
 def _clear(line):

@@ -105,8 +105,8 @@ def test_an_interrupted_seed_continues_to_the_same_bits(two_seeds, prepared_tone
     folder, scores = two_seeds
     recipe, update = brief(train__num_steps=40), loop._Run.update
 
-    def stop_in_the_second(self, stream, *, stop_requested):
-        update(self, stream, stop_requested=stop_requested)
+    def stop_in_the_second(self, *given, **named):
+        update(self, *given, **named)
         return self.train.seed == 1 and self.step == 7
 
     monkeypatch.setattr(loop._Run, "update", stop_in_the_second)
@@ -114,9 +114,9 @@ def test_an_interrupted_seed_continues_to_the_same_bits(two_seeds, prepared_tone
     assert not (tmp_path / "r" / "model").exists()
     steps = []
 
-    def counted(self, stream, *, stop_requested):
+    def counted(self, *given, **named):
         steps.append((self.train.seed, self.step))
-        return update(self, stream, stop_requested=stop_requested)
+        return update(self, *given, **named)
 
     monkeypatch.setattr(loop._Run, "update", counted)
     again = train_seeds(recipe, seeds=2, into=tmp_path / "r", data=prepared_tones)
@@ -132,9 +132,9 @@ def test_more_seeds_add_the_missing_and_fewer_are_refused(prepared_tones, tmp_pa
     first = files(into / "seed_4")
     update = loop._Run.update
 
-    def noted(self, stream, *, stop_requested):
+    def noted(self, *given, **named):
         trained.append(self.train.seed)
-        return update(self, stream, stop_requested=stop_requested)
+        return update(self, *given, **named)
 
     monkeypatch.setattr(loop._Run, "update", noted)
     scores = train_seeds(brief(train__seed=4), seeds=4, into=into, data=prepared_tones)

@@ -10,7 +10,7 @@ import pytest
 from tests.serve.projects import finished_round, ordered, server_process, untranscribed, wait_for, within_project
 
 from sori.core.locks import holder
-from sori.data.manifest import read_manifest
+from sori.data.manifest import CUTS, TABLE, read_manifest
 from sori.serve.label_gains import learning_curve
 from sori.serve.label_store import LabelStore
 from sori.serve.problems import Problem
@@ -164,7 +164,8 @@ def test_a_stopped_round_stays_stopped_until_it_is_continued(project, texts):
 def test_a_failed_round_shows_its_reason_and_is_not_repeated(project, texts):
     label(project, texts, names_of(project, "anna", "ben", "carl"))
     made = begin(project)
-    (made.labelled / "cuts.jsonl.gz").unlink()
+    for name in (CUTS, TABLE):
+        (made.labelled / name).unlink()
     made.advance()
     wait_for(lambda: made.state() == "failed", seconds=120)
     assert "not a prepared folder" in " ".join(made.last_lines())

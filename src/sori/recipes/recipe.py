@@ -177,7 +177,8 @@ def _without_unused(data: Any, shape: type[Recipe]) -> Any:
     if not isinstance(data, dict):
         return data
     unused = {name for name in _OPTIONAL_IN_0_1 if name in data and not data[name]}
-    # Every recipe of 0.1 had `data`; without recordings it was left at its defaults.
-    if "data" not in shape.model_fields and data.get("data") == DataConfig().model_dump(mode="json"):
+    # Every recipe of 0.1 had `data`; without recordings it was left at its defaults, except settings added since.
+    defaults, given = DataConfig().model_dump(mode="json"), data.get("data")
+    if "data" not in shape.model_fields and isinstance(given, dict) and defaults | given == defaults:
         unused.add("data")
     return {name: value for name, value in data.items() if name not in unused}

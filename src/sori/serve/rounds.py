@@ -212,7 +212,7 @@ def _labelled(project: Project, store: LabelStore) -> _Part:
 
 
 def _held_out_utterances(rows: Sequence[Utterance]) -> set[str]:
-    """Return the ids of utterances that are held out, with all others of the same text: a text is not learnt by heart."""
+    """Return the ids of utterances that are held out, with all others of the same text, which may be memorised."""
     texts = {u.id: " ".join((u.text or "").casefold().split()) for u in rows}
     if len(set(texts.values())) < _LEAST_TEXTS:
         texts = {name: name for name in texts}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sori.core.json_values import parsed_json
 from sori.core.log import logger
+from sori.core.user_files import open_bytes
 from sori.data.preparation.checks import FINDINGS_VERSION, Finding, as_json, from_json
 from sori.data.preparation.workers import Checked, Requests, Stamp, file_stamp
 
@@ -49,7 +50,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        self._reader = path.open("rb")
+        self._reader = open_bytes(path)
         try:
             self._begin()
         except BaseException:
@@ -167,7 +168,7 @@ class Journal:
             os.ftruncate(self._handle, position)
             self.size = position
             self._reader.close()  # its buffer may have what was cut off
-            self._reader = self.path.open("rb")
+            self._reader = open_bytes(self.path)
         return places
 
     def _record(self, place: int) -> tuple[dict[str, Any], list[Finding], list[int]]:

@@ -112,10 +112,15 @@ def prepare(
         report = _write_lists(into, usable, tagged, sources=listed, relative_to=relative_to)
         journal.remove()
     if not report.num_utterances:
-        for name in (CUTS, TABLE):  # these lists mark a prepared folder
-            (into / name).unlink(missing_ok=True)
+        _unlink_lists(into)
         raise ValueError(_nothing_usable(report, found, into))
     return report
+
+
+def _unlink_lists(into: Path) -> None:
+    """Remove the lists that mark a prepared folder."""
+    for name in (CUTS, TABLE):
+        (into / name).unlink(missing_ok=True)
 
 
 def _num_workers(num_workers: int | None, scheduler: str | None) -> int:

@@ -28,7 +28,7 @@ class TranscribeView {
     this.#build(root);
     this.onHide = () => this.recordings.flush();
     window.addEventListener("pagehide", this.onHide);
-    this.onLeave = (event) => this.microphone && event.preventDefault(); // the browser asks whether to leave the page
+    this.onLeave = (event) => this.microphone && event.preventDefault(); // the browser shows a question before it leaves the page
     window.addEventListener("beforeunload", this.onLeave);
     this.onDrag = (event) => this.#dragged(event);
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) window.addEventListener(kind, this.onDrag);
