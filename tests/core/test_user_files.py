@@ -108,6 +108,7 @@ OURS = {
     "recipes/recipe.py": "what a run wrote",
     "recipes/word2vec.py": "what a run wrote",
     "plots/projector_page.py": "belongs to the package",
+    "plots/units_page.py": "belongs to the package",
     "evaluation/report/error_page.py": "belongs to the package",
     "core/compiled.py": "belongs to the package, or was written by it",
     "experiments/planning/calibration.py": "the amount of memory, as the kernel states it",

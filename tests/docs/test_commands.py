@@ -23,8 +23,8 @@ OTHER_NAMES = {
 NUM_STEPS = {"README": 120}
 """Updates of each training on pages that need a recogniser with some words right; 3 on the others."""
 
-SLOW = {"probe", "troubleshooting", "language-models", "checkpoints"}
-"""Pages whose commands take longest; troubleshooting repeats commands of other pages."""
+SLOW = {"probe", "troubleshooting", "language-models", "checkpoints", "which-road", "projector"}
+"""Pages whose commands take longest; troubleshooting and which-road repeat commands of other pages."""
 
 
 @pytest.fixture
