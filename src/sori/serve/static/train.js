@@ -31,8 +31,8 @@ class TrainView {
     this.start = button("Train a recogniser", () => this.send("/api/training", {
       init: this.init.value || null, length: this.length.value,
     }, "Training has begun."), { class: "main" });
-    this.stop = button("Stop", () => this.send("/api/training/stop", {}, "Stopped."));
-    this.resume = button("Continue", () => this.send("/api/training/continue", {}, "Continued."));
+    this.stop = button("Stop", () => this.send("/api/training/stop", {}, "Stopped."), { hidden: true });
+    this.resume = button("Continue", () => this.send("/api/training/continue", {}, "Continued."), { hidden: true });
     this.amount = element("p", { class: "soft" });
     this.rounds = element("tbody");
     this.log = element("pre");
