@@ -11,6 +11,7 @@ import soundfile
 import torch
 from tests.serve.chromium import in_browser, launched
 
+from sori.core.files import write_text
 from sori.plots.units_page import Example, Explored, UnitView, compressed, page
 
 SECONDS = 0.44
@@ -124,10 +125,11 @@ def test_clips_are_small_and_decoded_without_a_shift():
     assert np.corrcoef(decoded, clip.numpy())[0, 1] > 0.98
 
 
-def test_half_of_a_surrogate_pair_in_a_name_is_no_obstacle():
+def test_half_of_a_surrogate_pair_in_a_name_is_no_obstacle(tmp_path):
     one = explored()
     made = page(one._replace(examples=[one.examples[0]._replace(utterance="\ud83d")]))
-    assert "<script" in made.encode("utf-8").decode()  # can be written to a file
+    write_text(tmp_path / "page.html", made)
+    assert '"\\ud83d"' in (tmp_path / "page.html").read_text(encoding="utf-8")  # an escape of JSON
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,10 @@
 import base64
 import html
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import soundfile
 from matplotlib import rc_context
@@ -76,6 +78,11 @@ def page(title: str, blocks: Iterable[str], *, style: str = "", script: str = ""
     """
     run = f"<script>\n{script}</script>\n" if script else ""
     return _TEMPLATE.format(title=html.escape(title), body="\n".join(blocks), style=style, script=run)
+
+
+def embedded_json(data: Any) -> str:
+    """Return data as JSON that can stand in a `<script>` element: no text in it can end the element."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def heading(text: str, *, level: int = 2) -> str:

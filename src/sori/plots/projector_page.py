@@ -4,7 +4,6 @@ Also write the files of TensorBoard's embedding projector.
 """
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -97,7 +96,7 @@ def page(
         "each": near.rows.shape[1],
         "sounds": {row: base64.b64encode(sound).decode() for row, sound in sounds.items()},
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = blocks.embedded_json(data)
     body = [
         blocks.heading(points.title, level=1),
         *(blocks.paragraph(one) for one in points.notes),

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -129,7 +128,7 @@ def _within(explored: Explored, room: int) -> Iterator[dict[str, Any]]:
         for number in some:
             made = {**explored.examples[number]._asdict(), "sound": base64.b64encode(sounds[number]).decode()}
             made["start"], made["end"], made["at"] = (round(made[name], 3) for name in ("start", "end", "at"))
-            room -= _size(_json(made)) + _BESIDE_SOUND
+            room -= _size(blocks.embedded_json(made)) + _BESIDE_SOUND
             if room < 0:
                 return
             yield made
@@ -175,7 +174,7 @@ def _rendered(explored: Explored, examples: Sequence[dict[str, Any]]) -> str:
         blocks.tiles(explored.facts),
         body,
         blocks.paragraph(_about_sound(explored, len(examples)), soft=True),
-        f'<script type="application/json" id=data>{_json(data)}</script>',
+        f'<script type="application/json" id=data>{blocks.embedded_json(data)}</script>',
     ]
     return blocks.page(explored.title, blocks_of_page, style=style, script=script)
 
@@ -183,10 +182,6 @@ def _rendered(explored: Explored, examples: Sequence[dict[str, Any]]) -> str:
 def _size(text: str) -> int:
     """Return the bytes of text in a file of `core.files.write_text`."""
     return len(text.encode("utf-8", errors="backslashreplace"))
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _about_sound(explored: Explored, num_examples: int) -> str:
