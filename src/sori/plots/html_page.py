@@ -81,7 +81,7 @@ def page(title: str, blocks: Iterable[str], *, style: str = "", script: str = ""
 
 
 def embedded_json(data: Any) -> str:
-    """Return data as JSON that can stand in a `<script>` element: no text in it can end the element."""
+    """Return data as JSON that can be put into a `<script>` element: no text in it can end the element."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
