@@ -38,6 +38,7 @@ VARIANTS = (
 # Constants of speak_lib.h.
 _SYNCHRONOUS, _DO_NOT_EXIT, _UTF8, _CHARACTERS = 2, 0x8000, 1, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
+_NOISE_SEED = 1  # of the noise in breathy voices; without it, the library takes the time of its start
 _LONGEST_DATA_PATH = 120  # the library truncates its data path at 160 characters, including file names
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
@@ -92,8 +93,8 @@ def _shuffled_names(names: tuple[str, ...], count: int, draw: np.random.Generato
 def speak(text: str, voice: Voice = Voice()) -> Float[Tensor, " sample"]:  # noqa: B008 - immutable
     """Synthesise a sentence.
 
-    The engine keeps some state between calls (its pitch varies randomly), so equal samples need equal calls in equal
-    order from a new process.
+    The library keeps some state between calls (the phase of slow variations of pitch), so equal samples need equal calls
+    in equal order from a new process. The program `espeak-ng` draws the noise of breathy voices anew in each call.
 
     Args:
         text: the sentence in normal spelling; digits are read out.
@@ -147,6 +148,7 @@ class _Library:
         self._pieces: list[bytes] = []
         self._callback = _Callback(self._take)  # kept, because the library calls it until the process ends
         self._lib.espeak_SetSynthCallback(self._callback)
+        self._lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
 
     def __call__(self, text: str, voice: Voice) -> Any:
         if self._lib.espeak_SetVoiceByName(f"{voice.dialect}+{voice.variant}".encode()) != 0:
@@ -155,6 +157,7 @@ class _Library:
             self._lib.espeak_SetParameter(which, value, 0)
         data = text.encode() + b"\0"
         self._pieces.clear()
+        self._lib.espeak_ng_SetRandSeed(_NOISE_SEED)
         self._lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, _CHARACTERS, 0, _UTF8, None, None)
         self._lib.espeak_Synchronize()
         return np.frombuffer(b"".join(self._pieces), dtype=np.int16)
