@@ -60,7 +60,7 @@ def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int
         seed: decides the choice, which does not depend on the order of `utterances`.
 
     Raises:
-        ValueError: fewer minutes are transcribed.
+        ValueError: fewer minutes are transcribed, or not even the first utterance fits.
     """
     transcribed = with_text(utterances)
     samples = num_samples_of(transcribed)
@@ -89,6 +89,11 @@ def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int
         if fitting < len(turns):
             break
         seconds = float(totals[-1])
+    if transcribed and not chosen_rows:
+        raise ValueError(
+            f"expected a limit that at least one transcribed utterance fits in, got {minutes:g} min ({minutes * 60:g} s), "
+            f"and the first choice is longer (the shortest has {samples.min() / SAMPLE_RATE:.1f} s); choose more minutes"
+        )
     return chosen(transcribed, np.array(chosen_rows, dtype=np.int64))
 
 
