@@ -172,6 +172,22 @@ def test_record_with_the_microphone(browser, server):
         assert is_clean(found), (found.foreign(), found.problems)
 
 
+def test_a_browser_that_does_not_start_its_sound_is_reported_and_the_microphone_released(browser, server):
+    # As Firefox on a machine without a device for sound: the promise of `resume` is never kept.
+    silent = """AudioContext.prototype.resume = () => new Promise(() => {});
+        const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (...rest) => (window.media = await original(...rest));"""
+    with opened(browser, server) as found:
+        page = found.page
+        page.add_init_script(silent)
+        page.reload()
+        page.locator("#record").click()
+        page.locator("#notice", has_text="does not start its sound").wait_for()
+        assert page.evaluate("window.media.getTracks().map((track) => track.readyState)") == ["ended"]
+        assert page.locator("#record").is_enabled()
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
 def test_a_recording_is_kept_when_its_view_is_left(browser, recogniser, prepared_tones, tmp_path):
     untranscribed(prepared_tones, tmp_path / "project" / "prepared")
     with project_server(tmp_path / "project") as server, opened(browser, server, fragment="#train") as found:

@@ -1,6 +1,7 @@
 // Record with the microphone, and read along while someone speaks.
 
 const RATE = 16000;
+const STARTS_WITHIN = 5000;
 
 // Why the microphone cannot be used, or null.
 export function obstacle() {
@@ -13,8 +14,16 @@ export function obstacle() {
 export async function record({ onLevel, onText, onProblem }) {
   const constraints = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true };
   const media = await navigator.mediaDevices.getUserMedia({ audio: constraints });
+  const stopTracks = () => media.getTracks().forEach((track) => track.stop());
   const context = newContext();
-  await context.audioWorklet.addModule("/static/pcm_worklet.js");
+  try {
+    await context.audioWorklet.addModule("/static/pcm_worklet.js");
+    await started(context);
+  } catch (error) {
+    stopTracks();
+    context.close();
+    throw error;
+  }
   const collector = new AudioWorkletNode(context, "collector", { numberOfOutputs: 0 });
   const live = liveText(onText, onProblem);
   const blocks = [];
@@ -26,7 +35,7 @@ export async function record({ onLevel, onText, onProblem }) {
   context.createMediaStreamSource(media).connect(collector);
   return {
     stop: async () => {
-      media.getTracks().forEach((track) => track.stop());
+      stopTracks();
       live.end();
       const { sampleRate } = context;
       await context.close();
@@ -39,6 +48,15 @@ export async function record({ onLevel, onText, onProblem }) {
 function newContext() {
   const isFirefox = "mozInnerScreenX" in window;
   return new AudioContext(isFirefox ? {} : { sampleRate: RATE });
+}
+
+// Firefox computes no sound, and says nothing, where the machine has no device to play it; others may wait for a click.
+async function started(context) {
+  const reason = "the browser does not start its sound. Connect headphones or a loudspeaker, then try again.";
+  let timer;
+  const late = new Promise((_, refuse) => (timer = setTimeout(() => refuse(new Error(reason)), STARTS_WITHIN)));
+  await Promise.race([context.resume(), late]);
+  clearTimeout(timer);
 }
 
 function liveText(onText, onProblem) {
