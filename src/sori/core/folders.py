@@ -151,7 +151,7 @@ def _mark(workshop: Path) -> BinaryIO:
     place = workshop / f"{_MARK}.new"
     mark = place.open("xb", buffering=0)
     try:
-        _lock(mark)
+        take_lock(mark)
         mark.write(_MARK_CONTENT)
         place.rename(workshop / _MARK)
     except BaseException:
@@ -160,8 +160,11 @@ def _mark(workshop: Path) -> BinaryIO:
     return mark
 
 
-def _lock(mark: BinaryIO) -> bool:
-    """Return whether the lock was taken; where a file system has no locks, no workshop counts as abandoned."""
+def take_lock(mark: BinaryIO) -> bool:
+    """Return whether the lock of a file was taken; it ends with the process, or when the file is closed.
+
+    Where a file system has no locks, none is taken, so that no folder counts as abandoned.
+    """
     try:
         import fcntl  # not on Windows
 
@@ -174,7 +177,7 @@ def _lock(mark: BinaryIO) -> bool:
 def _clear_abandoned(target: Path) -> None:
     for workshop in _workshops(target):
         with suppress(OSError), (workshop / _MARK).open("rb") as mark:
-            if _lock(mark):
+            if take_lock(mark):
                 _clear(workshop, target)
 
 

@@ -91,8 +91,8 @@ def choose_minutes(utterances: Sequence[Utterance], minutes: float, *, seed: int
         seconds = float(totals[-1])
     if transcribed and not chosen_rows:
         raise ValueError(
-            f"expected a limit that at least one transcribed utterance fits in, got {minutes:g} min ({minutes * 60:g} s), "
-            f"and the first choice is longer (the shortest has {samples.min() / SAMPLE_RATE:.1f} s); choose more minutes"
+            f"expected a limit that at least one utterance fits in, got {minutes:g} min ({minutes * 60:g} s), and the "
+            f"first choice is longer (the shortest has {samples.min() / SAMPLE_RATE:.1f} s); choose more minutes"
         )
     return chosen(transcribed, np.array(chosen_rows, dtype=np.int64))
 

@@ -1,12 +1,12 @@
 """What the routes of the application share: recogniser, thread, queue, limits, and the folder for recordings."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import final
 
+from sori.core.temporary_folders import temporary_folder
 from sori.serve.job_queue import JobQueue
 from sori.serve.limits import Limits
 from sori.serve.model_thread import ModelThread
@@ -64,7 +64,7 @@ class Service:
     async def running(self) -> AsyncGenerator[None, None]:
         """Run the thread, and keep the folder."""
         async with AsyncExitStack() as stack:
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sori-serve-")))
+            self.folder = stack.enter_context(temporary_folder("sori-serve-"))
             self.thread.start()
             stack.callback(self.thread.stop)
             self.decoding.start()

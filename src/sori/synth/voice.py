@@ -93,8 +93,8 @@ def _shuffled_names(names: tuple[str, ...], count: int, draw: np.random.Generato
 def speak(text: str, voice: Voice = Voice()) -> Float[Tensor, " sample"]:  # noqa: B008 - immutable
     """Synthesise a sentence.
 
-    The library keeps some state between calls (the phase of slow variations of pitch), so equal samples need equal calls
-    in equal order from a new process. The program `espeak-ng` draws the noise of breathy voices anew in each call.
+    The library keeps some state between calls (the phase of slow variations of pitch), so equal samples need equal
+    calls in equal order from a new process. The program `espeak-ng` draws the noise of breath anew in each call.
 
     Args:
         text: the sentence in normal spelling; digits are read out.
