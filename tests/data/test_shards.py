@@ -6,6 +6,7 @@ import itertools
 import json
 import tarfile
 import threading
+import weakref
 from functools import partial
 
 import numpy as np
@@ -330,3 +331,21 @@ def test_members_are_json_and_sound_of_one_name(sharded):
         about = json.loads(tar.extractfile(names[1]).read())
     assert [name.rpartition(".")[0] for name in names[::2]] == [name.rpartition(".")[0] for name in names[1::2]]
     assert about["sampling_rate"] == RATE
+
+
+def test_written_shards_do_not_stay_in_memory(prepared, tmp_path, monkeypatch):
+    made, most = [], [0, 0]
+    member = shards._Shard._member
+
+    def recorded(shard, *args):
+        if shard not in [one() for one in made]:
+            made.append(weakref.ref(shard))
+        member(shard, *args)
+        alive = [found for one in made if (found := one()) is not None]
+        most[:] = max(most[0], len(alive)), max(most[1], sum(len(one.tar.members) for one in alive))
+
+    monkeypatch.setattr(shards._Shard, "_member", recorded)
+    monkeypatch.setattr(shards, "_OPEN", 2)
+    written = write_shards(prepared, tmp_path / "sharded", shard_mb=0.05)
+    assert written.num_shards == len(made) > 15
+    assert most == [2, 0]

@@ -93,7 +93,8 @@ def write_shards(
         (fresh / FOLDER).mkdir()
         root = Path(os.path.normpath(into.absolute()))
         table = opened.enter_context(table_writer(fresh / TABLE, root, has_root=True))
-        shards = _Shards(fresh / FOLDER, shard_format, table, opened, most_bytes=int(shard_mb * 1e6))
+        shards = _Shards(fresh / FOLDER, shard_format, table, most_bytes=int(shard_mb * 1e6))
+        opened.callback(shards.close)
         for one in _shuffled(encoded, rng):
             shards.add(int(rng.integers(_OPEN)), one)
         shards.close()
@@ -160,12 +161,9 @@ def _content(waveform: np.ndarray[Any, np.dtype[np.float32]], shard_format: Form
 class _Shards:
     """The shards that are open, and the table of what was written."""
 
-    def __init__(
-        self, folder: Path, shard_format: Format, table: TableWriter, opened: ExitStack, *, most_bytes: int
-    ) -> None:
+    def __init__(self, folder: Path, shard_format: Format, table: TableWriter, *, most_bytes: int) -> None:
         self._folder, self._format, self._table, self._most_bytes = folder, shard_format, table, most_bytes
         self._open: dict[int, _Shard] = {}
-        self._stack = opened
         self.number, self.num_samples = 0, 0
 
     def add(self, place: int, one: _Sound) -> None:
@@ -173,7 +171,6 @@ class _Shards:
         shard = self._open.get(place)
         if shard is None:
             shard = self._open[place] = _Shard(self._folder, self.number)
-            self._stack.callback(shard.close)
             self.number += 1
         first = shard.add(one, self._format)
         path = f"{FOLDER}/{shard.name}"
@@ -217,6 +214,7 @@ class _Shard:
         about = tarfile.TarInfo(name)
         about.size = len(content)
         self.tar.addfile(about, io.BytesIO(content))
+        self.tar.members.clear()  # else the list of all members stays in memory until the shard is closed
 
 
 def _recording(one: _Sound) -> dict[str, Any]:
