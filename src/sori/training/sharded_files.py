@@ -6,6 +6,7 @@ background if the caller wishes, and renamed by the first process once every fil
 """
 
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -34,6 +35,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._pending: Future[Any] | None = None
+        self._is_named = threading.Event()
         self._target = Path()
         self._needed = 0
         self._then: Callable[[], None] = lambda: None
@@ -72,14 +74,15 @@ class Writer:
         own = {name: tensor.detach() for name, tensor in tensors.items()}
         found = async_save(own, storage_writer=writer, process_group=distributed.saving_group())
         assert isinstance(found, Future)  # noqa: S101 - as documented for this kind of stager
+        self._is_named.clear()
         found.add_done_callback(self._complete)
         self._pending = found
 
     def _complete(self, future: "Future[Any]") -> None:
         """Give the folder its name; the first process has waited for the files of all."""
-        if distributed.rank() != 0 or future.exception() is not None:
-            return
         try:
+            if distributed.rank() != 0 or future.exception() is not None:
+                return
             partial = self._target.with_name(self._target.name + PARTIAL)
             flush(partial)
             partial.rename(self._target)
@@ -87,6 +90,8 @@ class Writer:
             self._then()
         except OSError as error:
             self._failed = error
+        finally:
+            self._is_named.set()
 
     def wait(self) -> None:
         """Wait until the last checkpoint is complete.
@@ -98,6 +103,7 @@ class Writer:
             return
         pending, self._pending = self._pending, None
         error = pending.exception()
+        self._is_named.wait()  # the callback runs after the result can be seen
         distributed.barrier()  # the first process has given the folder its name
         failed = distributed.from_first(None if self._failed is None else str(self._failed))
         if error is not None or failed is not None:
