@@ -18,7 +18,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -32,28 +32,25 @@ from sori.core.run_folder import RunFolder
 from sori.core.seeds import Rng, derive
 from sori.core.shapes import Tensor
 from sori.data.batches.loader import Batches, prefetch
+from sori.training.evaluations import Evaluation
+from sori.training.evaluations import run as run_evaluations
 from sori.training.history import History
-from sori.training.metrics import Reporter, Window, read_metrics
+from sori.training.metrics import Reporter, Window
 from sori.training.optim import OptimConfig, make_optimizer, scale_and_clip, set_lr
 from sori.training.processes import Shard, Shared, is_sharded
 from sori.training.schedule import ScheduleConfig, factor
-from sori.training.stop_signals import Interrupted, StopSignals
+from sori.training.stop_signals import StopSignals
 from sori.training.watch import (
     Diverged,
     Facts,
     Finding,
     Watch,
     WatchConfig,
-    evaluation_failed,
     non_finite_error,
 )
 
 NUM_HEALTHY = 2
 """Number of checkpoints to which a run can go back: if the first leads to a collapse again, the one before."""
-ERRORS = ("dev_cer", "dev_wer", "held_out_mlm")
-"""Numbers by which evaluations are compared, the first that there is; less is better."""
-Evaluation = Callable[[Any], Mapping[str, float]]
-"""Takes the system in eval mode and returns named numbers; runs only in the first process."""
 
 
 class TrainConfig(Config):
@@ -425,51 +422,17 @@ class _Run:
     def evaluate(
         self, evaluations: Sequence[Evaluation], reporter: Reporter, stop: StopSignals, *, once: bool = False
     ) -> bool:
-        """Run the evaluations in the first process; the others wait.
-
-        Args:
-            evaluations: Evaluations to run.
-            reporter: Receives their results.
-            stop: Interrupts them: the state has been saved before.
-            once: Do nothing if the metrics hold an evaluation of this update. The first process decides, since the
-                others may read the file before or after it is changed.
-
-        Returns:
-            False if a stop was requested; the evaluations are repeated when the run is continued.
-        """
-        if not evaluations or distributed.from_first(once and self._is_evaluated()):
-            return True
-        stopped = False
-        with self.shared.evaluating() as system:
-            if distributed.rank() == 0:
-                try:
-                    with stop.interruptible():
-                        for evaluation in evaluations:
-                            self._evaluate(evaluation, system, reporter)
-                except Interrupted:
-                    stopped = True
-            distributed.barrier()
-        return not distributed.any_process(stopped or stop.requested)
-
-    def _evaluate(self, evaluation: Evaluation, system: Any, reporter: Reporter) -> None:
-        """Run one evaluation; keep the checkpoint if it is the best so far."""
-        try:
-            numbers = evaluation(system)
-        except Exception as error:  # noqa: BLE001 - whatever fails, hours of training are not to be lost with it
-            reporter.warn(self.step, evaluation_failed(error))
-            return
-        earlier = [row for row in read_metrics(self.folder.metrics) if row["kind"] == "evaluation"]
-        reporter.evaluation(self.step, numbers)
-        for name in ERRORS:
-            if name in numbers:
-                best = min((row[name] for row in earlier if row.get(name) is not None), default=math.inf)
-                if numbers[name] < best:
-                    self.history.keep_best()
-                return
-
-    def _is_evaluated(self) -> bool:
-        """Return whether the metrics hold an evaluation of this update."""
-        return any(r["step"] == self.step for r in read_metrics(self.folder.metrics) if r["kind"] == "evaluation")
+        """Run the evaluations; return False if a stop was requested. See `evaluations.run`."""
+        return run_evaluations(
+            evaluations,
+            shared=self.shared,
+            history=self.history,
+            metrics=self.folder.metrics,
+            step=self.step,
+            reporter=reporter,
+            stop=stop,
+            once=once,
+        )
 
 
 def _num_accumulate(given: int, state: Mapping[str, Any], folder: Path) -> int:

@@ -34,7 +34,7 @@ from sori.runs.language_model import LmMaterial
 from sori.runs.tasks.pretraining import audio, fingerprint_of
 from sori.runs.tasks.task import Task
 from sori.text.vocabulary import NEWEST, Vocabulary
-from sori.training import loop
+from sori.training.evaluations import Evaluation
 
 MOST_TUNING_MINUTES = 3.0
 """Amount of dev speech on which the language model is tuned: it is decoded some forty times."""
@@ -208,7 +208,7 @@ def _dev_utterances(recipe: RecogniserRecipe, labels: LabelConfig) -> Sequence[U
     return _at_most(found, labels.dev_minutes, seed=labels.seed)
 
 
-def _dev_evaluation(dev: Sequence[Utterance]) -> list[loop.Evaluation]:
+def _dev_evaluation(dev: Sequence[Utterance]) -> list[Evaluation]:
     """Return an evaluation of error rates, without language model, if there is anything to measure them on."""
 
     def measure(system: Ctc) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ from sori.data.batches.loader import Batches
 from sori.data.fingerprint import Fingerprint
 from sori.models import factory
 from sori.runs.language_model import LmMaterial
-from sori.training import loop
+from sori.training.evaluations import Evaluation
 
 
 class Task(NamedTuple):
@@ -14,7 +14,7 @@ class Task(NamedTuple):
 
     system: factory.System
     batches: Batches
-    evaluations: list[loop.Evaluation]
+    evaluations: list[Evaluation]
     fingerprint: Fingerprint
     """Fingerprint of the training data."""
     language_model: LmMaterial | None = None

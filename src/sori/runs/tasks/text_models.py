@@ -32,7 +32,7 @@ from sori.models.classifier import Classifier, ClassifierConfig
 from sori.recipes.recipe import ClassifierRecipe, TextRecipe
 from sori.runs.tasks.task import Task
 from sori.text.wordpiece import WordPiece
-from sori.training import loop
+from sori.training.evaluations import Evaluation
 
 
 def bert(recipe: TextRecipe, files: list[Path], folder: RunFolder) -> Task:
@@ -90,7 +90,7 @@ def _special_ids(wordpiece: WordPiece) -> dict[str, int]:
 
 def _held_out(
     tokens: Tokens, train: np.ndarray, held_out: np.ndarray, texts: TextsConfig, wordpiece: WordPiece
-) -> list[loop.Evaluation]:
+) -> list[Evaluation]:
     """Return an evaluation on masked words of held-out documents, the same ones for every seed.
 
     `unigram` is the loss of a unigram model of the training texts.
