@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +250,26 @@ def test_cuts_that_another_program_changed_are_read_instead_of_the_table(tmp_pat
     assert (tmp_path / "p" / CUTS).read_bytes() == before
 
 
+def test_changed_cuts_of_the_same_size_are_read(tmp_path):
+    written(tmp_path / "p", rows(20))
+    cuts = tmp_path / "p" / CUTS
+    content = gzip.decompress(cuts.read_bytes())
+    cuts.write_bytes(gzip.compress(content, compresslevel=0))
+    (tmp_path / "p" / TABLE).unlink()
+    manifest_forms.write_missing(tmp_path / "p")
+    assert isinstance(open_manifest(tmp_path / "p"), UtteranceTable)
+    size = cuts.stat().st_size
+    cuts.write_bytes(gzip.compress(content.replace(b"ann", b"amy"), compresslevel=0))
+    assert cuts.stat().st_size == size
+    assert "amy" in {u.speaker for u in open_manifest(tmp_path / "p")}
+
+
+def test_numbers_are_halved_only_if_they_fit():
+    for number, size in ((0, 4), ((1 << 31) - 1, 4), (1 << 31, 8), (1 << 40, 8)):
+        found = utterance_columns.small(np.array([3, number]))
+        assert (found.tolist(), found.itemsize) == ([3, number], size)
+
+
 def test_equal_ids_are_refused_and_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(table_file, "BATCH_ROWS", 4)
     listed = rows(20)
@@ -307,6 +328,28 @@ def test_damaged_tables_are_refused_or_read_without_a_crash(tmp_path, monkeypatc
             assert TABLE in str(error)  # noqa: PT017 - either is right
             count.refused += 1
     assert count.refused > 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads /proc/self/smaps, which only Linux has")
+def test_pages_that_were_read_do_not_stay_mapped(tmp_path, monkeypatch):
+    listed = [u._replace(text=f"{n:05} " * 5_000) for n, u in enumerate(rows(1_000))]
+    table = written(tmp_path / "p", listed)
+    monkeypatch.setattr(table_file, "_MAPPED_ROWS", 0)  # as a fault may map 2 MB of this small file
+    size = (tmp_path / "p" / TABLE).stat().st_size
+    order = np.random.default_rng(2).permutation(1_000)
+    assert all(table[int(n)] == listed[n] for n in order)
+    assert mapped_bytes(tmp_path / "p" / TABLE) < size / 2
+    monkeypatch.setattr(table_file, "_give_back", lambda _: None)
+    assert all(table[int(n)] == listed[n] for n in order)
+    assert mapped_bytes(tmp_path / "p" / TABLE) > 0.9 * size
+
+
+def mapped_bytes(path):
+    """Return how much of a file is mapped into the memory of this process."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    found = [next(line for line in lines if line.startswith("Rss:")) for line in lines if line.endswith(str(path))]
+    assert found, "the file is not mapped"
+    return sum(int(line.split()[1]) * 1024 for line in found)
 
 
 def test_a_later_version_is_refused(tmp_path, monkeypatch):

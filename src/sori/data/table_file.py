@@ -5,11 +5,15 @@ batches of 65,536 rows, uncompressed (compressed columns would have to be decode
 columns plain, so that any Arrow library reads it. A last batch without rows has the metadata: only then is it known
 which list of cuts belongs to it.
 
+Pages that were read are given back soon after. They stay in the cache of the system, but count as memory of a process
+while they are mapped, and one row maps more than a megabyte: some 64 KB around each value, in each of the columns.
+
 Files may be damaged: Arrow checks its own structures, and each row is validated before it is read.
 """
 
 import hashlib
 import json
+import mmap
 import threading
 from array import array
 from collections.abc import Iterator
@@ -24,12 +28,15 @@ from numpy.typing import NDArray
 from sori.core.audio import AudioInfo
 from sori.core.files import atomic_write
 from sori.core.json_values import parsed_json
+from sori.core.user_files import open_bytes
 from sori.data.utterance import Utterance
 
 TABLE = "utterances.arrow"
 BATCH_ROWS = 1 << 16
 _VERSION = 1
 _FEW = 256
+_MAPPED_ROWS, _MAPPED_BATCHES = 4, 16
+"""Single rows, or batches of one column, that are read before their pages are given back (20 MB at most)."""
 _MOST_BATCH_ROWS = 1 << 24
 _KEY = b"sori"
 _OF_UTTERANCE = ("id", "path", "start", "num_samples", "text", "speaker", "language", "split", "channel")
@@ -127,12 +134,12 @@ class TableWriter:
 
 
 @contextmanager
-def table_writer(path: Path, root: Path, *, has_root: bool) -> Iterator[TableWriter]:
+def table_writer(path: Path, root: Path | str, *, has_root: bool) -> Iterator[TableWriter]:
     """Give a writer; the table is at `path` once `finish` was called and the block has ended, else nothing has changed.
 
     Args:
         path: file to write.
-        root: absolute folder that paths are relative to.
+        root: absolute folder, or URL, that paths are relative to.
         has_root: whether this is a root of the user, else the prepared folder.
     """
     import pyarrow.ipc
@@ -155,7 +162,7 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _damage_named(path):
-            self._reader = _opened(path)
+            self._reader, self._pages = _opened(path)
             last = self._reader.get_batch_with_custom_metadata(self._reader.num_record_batches - 1)
             about = parsed_json(dict(last.custom_metadata or {})[_KEY])
             version, self._batch_rows = int(about["version"]), int(about["batch_rows"])
@@ -169,7 +176,7 @@ class TableFile:
                 f"{path} has version {version} of the table, expected {_VERSION} with its columns; likely a later sori "
                 "wrote it: update sori, or prepare the folder again"
             )
-        self._lock = threading.Lock()
+        self._lock, self._rows_mapped = threading.Lock(), 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -182,6 +189,10 @@ class TableFile:
         numbers = rows // self._batch_rows
         edges = np.flatnonzero(np.diff(numbers)) + 1
         for part in np.split(rows, edges):
+            self._rows_mapped += len(part)
+            if self._rows_mapped > _MAPPED_ROWS:  # approximate where threads count at the same time
+                self._rows_mapped = len(part)
+                _give_back(self._pages)
             batch = self._batch(int(part[0]) // self._batch_rows, _OF_UTTERANCE)
             for some in self._valid(batch, part % self._batch_rows):
                 yield from self._utterances(some)
@@ -238,8 +249,10 @@ class TableFile:
 
     def _batches(self, columns: tuple[str, ...]) -> Iterator[Any]:
         with _damage_named(self.path):
-            reader = _opened(self.path)  # a mapping of its own, so that what is read once does not stay in memory
+            reader, pages = _opened(self.path)
         for number in range(reader.num_record_batches - 1):
+            if number % _MAPPED_BATCHES == 0:
+                _give_back(pages)
             with _damage_named(self.path):
                 batch = reader.get_batch(number).select(list(columns))
                 batch.validate(full=True)
@@ -277,10 +290,19 @@ def _lists(batch: Any) -> list[list[Any]]:
     return [column.to_pylist() for column in batch.columns]
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> tuple[Any, mmap.mmap]:
+    """Return a reader of the file, and the memory that the file is mapped to."""
     import pyarrow as pa
 
-    return pa.ipc.open_file(pa.memory_map(str(path)))
+    with open_bytes(path) as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.ipc.open_file(pa.py_buffer(pages)), pages
+
+
+def _give_back(pages: mmap.mmap) -> None:
+    """Unmap pages; they are mapped again when they are read."""
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager
