@@ -105,13 +105,20 @@ def prepare(
     )
 
 
-def manifest(folder: Path) -> None:
-    """Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table.
+def manifest(folder: Path, *, root: str | None = None) -> None:
+    """Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table; or move its recordings.
 
     Args:
         folder: Prepared folder, or one with a list `cuts.jsonl.gz` of Lhotse. The table is written if there is none,
             or if the cuts were changed since; the cuts if there are none.
+        root: Folder that holds the recordings now, at the same paths below it as before; both lists are rewritten once
+            all recordings were found there. For shards in object storage, the URL that replaces `folder`.
     """
+    if root is not None:
+        from sori.data.moved_root import move_root
+
+        write(f"{folder}: recordings of {move_root(folder, root)} are now read from {root}")
+        return
     from sori.data.manifest_forms import write_missing
 
     write(f"wrote {write_missing(folder)}")

@@ -54,7 +54,7 @@ def open_manifest(folder: Path) -> Sequence[Utterance]:
         ValueError: as `read_manifest`.
     """
     table = open_table(folder)
-    return [utterance for utterance, _ in _read(folder)] if table is None else table
+    return [utterance for utterance, _ in iter_with_cuts(folder)] if table is None else table
 
 
 def read_manifest(folder: Path) -> list[Utterance]:
@@ -88,7 +88,7 @@ def iter_with_headers(folder: Path) -> Iterator[tuple[Utterance, AudioInfo]]:
     if table is not None:
         yield from zip(table, table.parts[0].file.infos(), strict=True)
         return
-    for utterance, cut in _read(folder):
+    for utterance, cut in iter_with_cuts(folder):
         recording = cut["recording"]
         channels = recording["sources"][0]["channels"]
         about = (recording.get("sampling_rate"), recording.get("num_samples"), len(channels))
@@ -128,7 +128,12 @@ def _empty(path: Path, folder: Path) -> str:
     return f"{path} lists no utterances; see {folder / 'excluded.jsonl'} for what was left out and why"
 
 
-def _read(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
+def iter_with_cuts(folder: Path) -> Iterator[tuple[Utterance, dict[str, Any]]]:
+    """Yield the utterances of the list of cuts, each with its cut; utterances of one cut with the same object.
+
+    Raises:
+        ValueError: as `read_manifest`.
+    """
     path = folder / CUTS
     if not path.is_file():
         raise ValueError(

@@ -38,7 +38,7 @@ def write_missing(folder: Path) -> Path:
     """
     table = open_table(folder)
     if table is None:
-        _write_table(folder)
+        write_table(folder)
         return folder / TABLE
     if tar_of(table[0].path) != table[0].path:
         raise ValueError(
@@ -53,7 +53,8 @@ def write_missing(folder: Path) -> Path:
     return folder / CUTS
 
 
-def _write_table(folder: Path) -> None:
+def write_table(folder: Path) -> None:
+    """Write the table of a prepared folder from its Lhotse cuts; see `write_missing`."""
     cuts = folder / CUTS
     if cuts.exists():
         require_file(cuts)
