@@ -1,18 +1,16 @@
 """Shards against the folder that they were made from, other libraries, a server of files, and damage."""
 
-import http.server
 import io
 import itertools
 import json
 import tarfile
-import threading
 import weakref
-from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from tests.data.range_server import Server, serving
 
 from sori.core import audio
 from sori.core.sound import tar_members
@@ -144,42 +142,10 @@ def test_shards_are_moved_with_their_list(sharded, tmp_path, monkeypatch):
         write_missing(moved)
 
 
-class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves ranges of files, as object storage does, and fails now and then."""
-
-    requests: list = []  # noqa: RUF012 - shared by the threads
-    failing = 0
-
-    def do_GET(self):
-        self.requests.append((self.path, self.headers.get("Range")))
-        if Server.failing:
-            Server.failing -= 1
-            self.send_error(503)
-            return
-        path = self.translate_path(self.path)
-        if not __import__("os").path.isfile(path):
-            self.send_error(404)
-            return
-        first, last = (int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-"))
-        with open(path, "rb") as file:  # noqa: PTH123
-            file.seek(first)
-            content = file.read(last + 1 - first)
-        self.send_response(206)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def url(sharded):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(sharded))) as server:
-        Server.requests, Server.failing = [], 0
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(sharded) as url:
+        yield url
 
 
 def test_shards_behind_a_url_are_read_range_by_range(sharded, url, tmp_path, monkeypatch):
@@ -314,6 +280,19 @@ def test_shards_of_lists_and_tables_are_the_same(prepared, sharded):
     assert not utterance_columns.in_shards(open_manifest(prepared))
     assert utterance_columns.shards_of(table).tolist() == utterance_columns.shards_of(list(table)).tolist()
     assert len(set(utterance_columns.shards_of(table).tolist())) > 8
+
+
+def test_the_buffer_for_shuffling_is_bounded(monkeypatch):
+    monkeypatch.setattr(shards, "_WAITING_BYTES", 250)
+    taken = itertools.count()
+    sounds = (shards._Sound(next(taken), bytes(100), None) for _ in range(50))
+    given = []
+    for one in shards._shuffled(sounds, np.random.default_rng(0)):
+        given.append(one.utterance)
+        so_far = 50 if len(given) > 47 else len(given) + 2
+        assert max(given) < so_far, "more than 250 bytes waited"
+    assert sorted(given) == list(range(50))
+    assert given != sorted(given)
 
 
 def test_an_existing_folder_stays(prepared, sharded):

@@ -2,7 +2,8 @@
 
 An argument is a JSON list of jobs, which are run one after the other in one process group: `{"system": ..., "into":
 ..., ...}` with settings of `TrainConfig`. A job leaves its weights in `INTO/rank0.pt`, and the numbers of the
-micro-batches that each process used in `INTO/used.RANK`.
+micro-batches that each process used in `INTO/used.RANK`. A job with `data`, a prepared folder, trains on crops of its
+utterances, otherwise on noise; `files`, the folder that its shards were made from, reads the same crops from there.
 """
 
 import importlib.util
@@ -18,6 +19,9 @@ from sori import recipes
 from sori.core import distributed
 from sori.core.batch import TextBatch, TokenBatch, WaveformBatch
 from sori.core.run_folder import RunFolder
+from sori.data.batches.loader import CropBatches, FileReader
+from sori.data.batches.sampler import DataConfig
+from sori.data.manifest import open_manifest
 from sori.models import factory
 from sori.models.bert import Bert
 from sori.text.vocabulary import Vocabulary
@@ -90,6 +94,15 @@ class Noise:
         return Noted(WaveformBatch(waveform, lengths), index, self)
 
 
+def speech(data, files=None):
+    """Return crops of the utterances of a prepared folder; `files` is another folder with the same utterances."""
+    utterances, config = open_manifest(Path(data)), DataConfig(batch_seconds=2, min_seconds=0.1, max_crop_seconds=0.5)
+    if files is None:
+        return CropBatches(utterances, config, seed=0)
+    before = {utterance.id: utterance for utterance in open_manifest(Path(files))}
+    return CropBatches(utterances, config, seed=0, reader=FileReader([before[one.id] for one in utterances]))
+
+
 def run(job: dict) -> nn.Module:
     """Run a job; return the system."""
     job = dict(job)
@@ -100,9 +113,11 @@ def run(job: dict) -> nn.Module:
     names = TrainConfig.model_fields
     settings |= {key: job.pop(key) for key in list(job) if key in names}
     errors = iter(job.pop("errors", ()))
+    kind = name.removesuffix("_plain")
+    batches = speech(job.pop("data"), job.pop("files", None)) if "data" in job else Noise(kind, into, **job)
     system.finished = train(
         system,
-        Noise(name.removesuffix("_plain"), into, **job),
+        batches,
         train=TrainConfig(**settings),
         optim=OptimConfig(lr=1e-3, max_norm=1.0),
         schedule=ScheduleConfig(warmup_fraction=0.1),

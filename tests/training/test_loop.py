@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -301,6 +302,26 @@ def test_metrics_are_strict_json(whole):
     rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert rows
     assert all("step" in row for row in rows)
+
+
+def test_waiting_for_batches_is_a_fraction_of_the_time_over_all_processes(toy, tmp_path, monkeypatch):
+    clock, over_processes = [0.0], loop._Run._over_processes
+
+    def slow(batches, indices, **_):
+        for index in indices:
+            clock[0] += 3.0 if index < 10 else 1.0
+            yield batches[index]
+
+    def with_another(self, sums):
+        clock[0] += 1.0  # the rest of the update
+        return {**over_processes(self, sums), "waited": sums["waited"] + 0.4}  # of a process that waited for 0.4 s
+
+    monkeypatch.setattr(loop, "prefetch", slow)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(loop._Run, "_over_processes", with_another)
+    toy.run(tmp_path, num_steps=20, log_every=5)
+    found = [row["wait_share"] for row in read_metrics(tmp_path / "metrics.jsonl")]
+    assert found == pytest.approx([3.4 / 4, 3.4 / 4, 1.4 / 2, 1.4 / 2])
 
 
 def test_settings_reach_the_optimiser(toy, tmp_path):

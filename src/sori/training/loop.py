@@ -298,6 +298,7 @@ class _Run:
             return True
         sums = self._over_processes({**gradients, "stop": float(stop.requested)})
         seconds, stopping = sums.pop("seconds"), sums.pop("stop") > 0
+        self.waited += sums.pop("waited") / distributed.world_size()
         # DDP and FSDP average the gradients over processes; the update needs their sum divided by the global count.
         scale = distributed.world_size() / sums["count"] if sums["count"] > 0 else math.nan
         self.shared.drop_unused_gradients()
@@ -318,18 +319,18 @@ class _Run:
         return stopping
 
     def _gradients(self, stream: Iterator[Any], stop: StopSignals) -> dict[str, Tensor | float] | None:
-        """Run forward and backward over this process's micro-batches; sum total, count, terms and seconds of audio.
+        """Run forward and backward over this process's micro-batches; sum what `update` needs.
 
         Returns:
             None if a stop was requested in any process before the last micro-batch.
         """
-        sums: dict[str, Any] = {"seconds": 0.0}
+        sums: dict[str, Any] = {"seconds": 0.0, "waited": 0.0}
         for accumulated in range(self.num_accumulate):
             if accumulated and distributed.any_process(stop.requested):
                 return None
             before = time.monotonic()
             batch = next(stream)
-            self.waited += time.monotonic() - before
+            sums["waited"] += time.monotonic() - before
             sums["seconds"] += batch.seconds
             part = self._part(accumulated)
             torch.manual_seed(derive(self.train.seed, self.step, part, "dropout"))

@@ -10,7 +10,8 @@ over the updates since the last report:
   predicted blank), ...;
 - `grad_norm` before clipping, `lr` of the last update, `skipped` (number of updates that were not finite);
 - `batch_seconds` (audio per update), `hours` (audio processed by the whole run), `hours_per_hour` (hours of audio
-  processed per hour), `seconds_left`, `wait_share` (fraction of the time spent waiting for data).
+  processed per hour), `seconds_left`, `wait_share` (fraction of the time spent waiting for batches, on average over
+  the processes; while one of them waits, the others wait for its gradients, which is not counted).
 
 Kind `rollback` says that the run went back to update `step` when its codebook had collapsed by update `from_step`, and
 multiplied its learning rate by `lr_factor`; the rows of the updates between are removed.
