@@ -2,11 +2,11 @@
 
     python benchmarks/shards.py PREPARED --utterances 600 --batches 8 --updates 40 --scratch /scratch
 
-Writes the sound of the first utterances of a prepared folder into shards, as FLAC and as Opus, and reads the same
-number of batches of 87.5 s from the files, from the shards, and from a server of files on this machine that answers
-requests for ranges, as object storage does. Cold: the system was asked to forget the files (`posix_fadvise`), once
-before each pass; warm: the same pass again. With all utterances, the time grows with their hours: each is decoded four
-times and encoded twice, at about 200 times real time.
+Writes the first utterances of a prepared folder as files of FLAC with 16 bits, and these into shards of FLAC and
+of Opus, and reads the same number of batches of 87.5 s from the files, from the shards, and from a server of files on
+this machine that answers requests for ranges, as object storage does. Cold: the system was asked to forget the files
+(`posix_fadvise`), once before each pass; warm: the same pass again. The time grows with `--utterances`, since Opus is
+encoded at 25 times real time: an hour of processor time for a day of speech.
 
 The processor time is that of reading, decoding and the requests (without the server, a process of its own) and says
 more than the elapsed time where other programs compute; `share_of_step` divides it by the seconds that a training step
@@ -34,13 +34,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
 
 from sori.core import audio
 from sori.core.sound.tar_members import tar_of
 from sori.data.batches.loader import CropBatches, prefetch
 from sori.data.batches.sampler import DataConfig
-from sori.data.manifest import ROOT_VARIABLE, TABLE, iter_with_headers, open_manifest, write_manifest
+from sori.data.manifest import ROOT_VARIABLE, TABLE, Utterance, open_manifest, write_manifest
 from sori.data.shards import Format, write_shards
 from sori.training.metrics import read_metrics
 
@@ -68,9 +69,7 @@ def main() -> None:
 
 def results(scratch: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows."""
-    prepared = scratch / "prepared"
-    prepared.mkdir()
-    write_manifest(prepared, itertools.islice(iter_with_headers(args.prepared), args.utterances))
+    prepared = files_of(itertools.islice(open_manifest(args.prepared), args.utterances), scratch / "prepared")
     rows = passes("files", prepared, args)
     for name in FORMATS:
         into, begin = scratch / name, time.process_time()
@@ -91,6 +90,21 @@ def results(scratch: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     if args.updates:
         rows += trained_pairs(prepared, scratch / "flac", scratch, args.updates)
     return rows
+
+
+def files_of(utterances: Iterable[Utterance], folder: Path) -> Path:
+    """Write each utterance as a file of its own; return the prepared folder."""
+    (folder / "recordings").mkdir(parents=True)
+
+    def written() -> Iterator[tuple[Utterance, audio.AudioInfo]]:
+        for number, u in enumerate(utterances):
+            path = folder / "recordings" / f"{number}.flac"
+            waveform = audio.read(u.path, start=u.start, duration=u.duration_seconds, channel=u.mix).numpy()
+            soundfile.write(path, waveform, audio.SAMPLE_RATE, subtype="PCM_16")
+            yield u._replace(path=str(path), start=0.0, channel=None), audio.info(path)
+
+    write_manifest(folder, written())
+    return folder
 
 
 def passes(source: str, folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
