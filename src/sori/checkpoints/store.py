@@ -51,7 +51,11 @@ CONFIDENCE = "confidence.json"
 """Word confidence of a recogniser, written by `sori calibrate`."""
 
 
-_OURS = {CARD, WEIGHTS, VOCABULARY, CONFIDENCE, CERTIFICATE, stored_lm.ARPA, stored_lm.SETTINGS}
+INT8 = "int8.json"
+"""Test of a recogniser in 8-bit integers, written by `sori evaluate --precision int8`."""
+
+
+_OURS = {CARD, WEIGHTS, VOCABULARY, CONFIDENCE, INT8, CERTIFICATE, stored_lm.ARPA, stored_lm.SETTINGS}
 """Files of a model folder that are written by sori."""
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from sori.checkpoints import store
 from sori.checkpoints.stored_lm import ARPA
+from sori.cli.exit_codes import leave_if
 from sori.cli.output import write
 from sori.cli.transcribe import DEFAULT, Search
 from sori.core import distributed
@@ -24,6 +25,7 @@ from sori.evaluation.report.error_page import page
 from sori.evaluation.report.transcript_pairs import Format
 from sori.evaluation.report.utterance_table import AUDIO_MINUTES
 from sori.inference import calibrate as calibrate_module
+from sori.inference import int8_test
 from sori.inference.lower_precision import set_precision
 from sori.lm.kneser_ney import build as build_lm
 from sori.plots.reliability import reliability
@@ -54,16 +56,26 @@ def evaluate(
             and audio.
         audio_minutes: Maximum amount of audio on the web page, in minutes, of about half a megabyte each.
         precision: Precision of the matrix products, as for `sori transcribe`; float32 gives the same on every
-            processor, up to rounding.
+            processor, up to rounding. With int8, compare with float32, and store the result in the model folder: if
+            neither error rate is more than 0.1 percentage points higher, `sori transcribe` can use int8.
         search: Language model and hot words.
     """
     require_amount("--audio-minutes", audio_minutes)
+    part = None if split == "all" else split
+    if precision == "int8":
+        if against is not None:
+            raise ValueError("--precision int8 compares the model with itself in float32: leave out --against")
+        found, result = int8_test.run(model, data=data, split=part, decoder_of=search.decoder)
+        _output(found, save=save, report=report, audio_minutes=audio_minutes)
+        write(f"\n{result}\n{'passed' if result.passed else 'not passed'}; stored in {int8_test.file_of(model)}")
+        leave_if(not result.passed)
+        return
     recognisers = []
     for name in [model] if against is None else [model, against]:
         system = store.load(name).to(distributed.device())
-        set_precision(system, precision)
+        set_precision(system, precision, int8=int8_test.find(name, system))
         recognisers.append((name, system, search.decoder(recognition.require_recogniser(system, name))))
-    found = scores.evaluate(recognisers, data=data, split=None if split == "all" else split)
+    found = scores.evaluate(recognisers, data=data, split=part)
     _output(found, save=save, report=report, audio_minutes=audio_minutes)
 
 

@@ -71,11 +71,12 @@ def serve(
 def _recogniser(model: str, search: Search, confidence: Path | None) -> "Recogniser":
     from sori.checkpoints import store
     from sori.core import distributed
+    from sori.inference import int8_test
     from sori.inference.lower_precision import set_precision
     from sori.serve.recogniser import Recogniser
 
     system = store.load(model).to(distributed.device())
-    set_precision(system)
+    set_precision(system, int8=int8_test.find(model, system))
     decoder = search.decoder(system)
     return Recogniser(_name(model), system, decoder, fitted_confidence(model, system, decoder, confidence))
 

@@ -22,6 +22,7 @@ from sori.inference import (
 )
 from sori.inference import (
     calibrate,
+    int8_test,
     lm_fusion,
 )
 from sori.inference import (
@@ -114,8 +115,9 @@ def transcribe(
         num_best: Length of the n-best list of each chunk of a recording, best first and with scores; on the screen or
             with --format json.
         confidence: Confidence file from `sori calibrate --into`. By default the one stored with the model, if any.
-        precision: Precision of the matrix products. `auto`: bfloat16, which takes less than half the time, where the
-            processor or GPU computes in it.
+        precision: Precision of the matrix products. `auto`: int8 if the model passed its test (`sori evaluate
+            --precision int8`), else bfloat16, which takes less than half the time, where the processor or GPU computes
+            in it.
         search: Language model and hot words.
     """
     require_files(files)
@@ -125,7 +127,7 @@ def transcribe(
             f"{'' if into is None else ' with --into'}; other formats store only one text"
         )
     system = store.load(model).to(distributed.device())
-    set_precision(system, precision)
+    set_precision(system, precision, int8=int8_test.find(model, system))
     decoder = search.decoder(system, num_best=num_best)
     fitted = fitted_confidence(model, system, decoder, confidence)
     with standard_input(files) as sources:

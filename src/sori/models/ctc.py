@@ -16,7 +16,7 @@ from torch import nn
 
 from sori.core.batch import TextBatch
 from sori.core.config import Config
-from sori.core.precision import Precision
+from sori.core.precision import InferencePrecision, has_bfloat16
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.models.protocols import LossSum
@@ -114,7 +114,7 @@ class Ctc(nn.Module):
         self.num_classes = num_classes
         self.vocabulary: Vocabulary | None = None
         """Symbols of the classes; required for text input and output, not for the loss."""
-        self.precision: Precision = "float32"
+        self.precision: InferencePrecision = "float32"
         """Precision of the encoder's matrix products outside training; see `inference/lower_precision.py`."""
         self.layer_weights = nn.Parameter(torch.zeros(encoder.config.num_layers + 1)) if config.read == "mix" else None
         """Logits of the layer weights."""
@@ -191,7 +191,8 @@ class Ctc(nn.Module):
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Return the context in which the encoder computes; in float32, that of the caller."""
-        return torch.autocast(device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+        halves = self.precision == "bfloat16" or (self.precision == "int8" and has_bfloat16(device))
+        return torch.autocast(device.type, torch.bfloat16) if halves else nullcontext()
 
     def _reset_head(self, generator: torch.Generator | None) -> None:
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
@@ -199,7 +200,7 @@ class Ctc(nn.Module):
 
     def _read(self, layers: list[Tensor], num_frames: Tensor) -> Frames:
         x = layers[-1] if self.layer_weights is None else _mix(layers, self.layer_weights.softmax(0))
-        if self.precision == "bfloat16":
+        if self.precision != "float32":
             x = x.float()  # a small product, whose rounding would make classes equal
         logits = self.head(x).unflatten(2, (self.config.upsample, self.num_classes)).flatten(1, 2)
         return Frames(logits, num_frames * self.config.upsample)

@@ -79,23 +79,33 @@ class WaveformConv(nn.Module):
 
     def _stack(self, waveform: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the vectors of the last layer; with `lengths`, those of padding are finite but meaningless."""
-        first, *others = cast("list[nn.Conv1d]", list(self.convs))
-        weight = first.weight[:, 0]
-        windows = waveform.unfold(1, weight.shape[1], self.config.strides[0])
-        if self.config.norm == "group":
-            counts = None if lengths is None else (lengths - weight.shape[1]) // self.config.strides[0] + 1
-            x = functional.gelu(self._normalized_first(windows, weight, counts))
-        else:
-            x = functional.gelu(self.norms[0](functional.linear(windows, weight, first.bias)))
+        others = cast("list[nn.Conv1d]", list(self.convs))[1:]
+        windows, weight, bias = self.first_product(waveform, lengths)
+        x = torch.baddbmm(bias, windows, weight.transpose(1, 2))
+        x = functional.gelu(x if self.config.norm == "group" else self.norms[0](x))
         for i, conv in enumerate(others, start=1):
             x = strided_conv(x, conv.weight, conv.bias, stride=self.config.strides[i])
             x = functional.gelu(self.norms[i](x) if self.config.norm == "layer" else x)
         return x.float()
 
-    def _normalized_first(self, windows: Tensor, weight: Tensor, counts: Tensor | None = None) -> Tensor:
-        """Compute the first layer and its normalisation over time in one product.
+    def first_product(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> tuple[Float[Tensor, "batch frame tap"], Float[Tensor, "batch dim tap"], Float[Tensor, " dim"]]:
+        """Return windows, weights and bias whose product is the first layer, with its normalisation over time if any.
 
-        With `counts`, only as many windows of each utterance are real; the others count as the mean.
+        With `lengths`, only the windows of real samples count for that normalisation; the others are its mean.
+        """
+        first = self.convs[0]
+        weight, stride = first.get_parameter("weight")[:, 0], self.config.strides[0]
+        windows = waveform.unfold(1, weight.shape[1], stride)
+        if self.config.norm == "group":
+            counts = None if lengths is None else (lengths - weight.shape[1]) // stride + 1
+            return *self._normalized_first(windows, weight, counts), self.norms[0].get_parameter("bias")
+        bias = cast("nn.Conv1d", first).bias
+        return windows, weight.expand(len(windows), -1, -1), weight.new_zeros(self.dim) if bias is None else bias
+
+    def _normalized_first(self, windows: Tensor, weight: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the centred windows, and the weights whose product with them has the variance of the norm's gain.
 
         The layer is linear, so the mean and variance of its output follow from those of the windows: w' m and w' S w.
         The longest tensors of the model are thus neither read for statistics nor written twice.
@@ -117,8 +127,7 @@ class WaveformConv(nn.Module):
             wide_weight = weight.to(wide.dtype)
             variance = ((wide_weight @ covariance) * wide_weight).sum(-1).float()  # "batch dim"
             scale = norm.get_parameter("weight") * (variance + 1e-5).rsqrt()
-            scaled = scale.unsqueeze(-1) * weight
-        return torch.baddbmm(norm.get_parameter("bias"), centred, scaled.transpose(1, 2))
+            return centred, scale.unsqueeze(-1) * weight
 
 
 def _widest(x: Tensor) -> Tensor:
@@ -182,10 +191,19 @@ class PositionalConv(nn.Module):
         nn.init.normal_(self.direction, std=math.sqrt(4 / (kernel * dim)))
         with torch.no_grad():
             self.gain.copy_(self.direction.norm(dim=(0, 1), keepdim=True))
+        self._folded: Tensor | None = None
+
+    def fold(self, dtype: torch.dtype) -> None:
+        """Compute the normalised weight once, in this type, for a model that is not trained any more."""
+        self._folded = self._weight().detach().to(dtype)
+
+    def _weight(self) -> Float[Tensor, "dim inner tap"]:
+        norm: Tensor = self.direction.norm(dim=(0, 1), keepdim=True)
+        return self.direction * (self.gain / norm)
 
     def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
         """Return the position embedding to add to the frames; padding frames must be zero."""
-        weight = self.direction * (self.gain / self.direction.norm(dim=(0, 1), keepdim=True))
+        weight = self._weight() if self._folded is None else self._folded
         # As an image of height 1: the conv2d kernels work on frames that are contiguous in memory.
         image = x.transpose(1, 2).unsqueeze(2)
         y = functional.conv2d(

@@ -12,6 +12,7 @@ from sori.checkpoints import store as model_store
 from sori.core import distributed
 from sori.core.log import logger
 from sori.evaluation.stored_decoder import STORED, resolved
+from sori.inference import int8_test
 from sori.inference.lower_precision import set_precision
 from sori.serve.label_gains import LearningCurve, learning_curve
 from sori.serve.label_queue import LabelQueue
@@ -169,7 +170,7 @@ def _last(rounds: Sequence[Round], states: Sequence[str]) -> Round:
 
 def _load(found: Round) -> Recogniser:
     system = model_store.load(found.run.path).to(distributed.device()).eval()
-    set_precision(system)
+    set_precision(system, int8=int8_test.find(found.run.path, system))
     points = learning_curve([found]).points
     cer = points[0].cer if points else None
     return Recogniser(f"round {found.number}", system, resolved(system, STORED), cer=cer)
