@@ -1,6 +1,8 @@
 """From a recipe and a prepared folder to a finished model."""
 
 import json
+import os
+import signal
 
 import pytest
 import soundfile
@@ -9,6 +11,7 @@ import torch
 from sori import recipes
 from sori.checkpoints import store
 from sori.core.run_folder import RunFolder
+from sori.data.batches import frame_cache
 from sori.data.manifest import CUTS, read_manifest
 from sori.data.preparation.prepare import prepare
 from sori.evaluation import recognition
@@ -17,7 +20,7 @@ from sori.models.ctc import Ctc
 from sori.models.wav2vec2 import Wav2Vec2
 from sori.recipes.recipe import Recipe
 from sori.runs import run
-from sori.training.metrics import read_metrics
+from sori.training.metrics import Reporter, read_metrics
 
 
 def brief(name, **changes):
@@ -267,3 +270,83 @@ def test_all_files_of_a_run_are_protected(encoder_run, recogniser_run, tmp_path)
             with pytest.raises(ValueError, match=f"holds {name} and no recipe.yaml"):
                 RunFolder(place.parent).check_free()
             place.rmdir()
+
+
+FROZEN = {
+    "system.frozen_blocks": 1,
+    "cache_frozen": True,
+    "labels.speeds": (0.9, 1.0),
+    "encoder_changes": {"dropout": 0.1},
+}
+
+
+def killed_while_computing(patch, after):
+    """Replace the writing of parts, so that it is interrupted after a number of them."""
+    write, parts = frame_cache.write_tensors, list[int]()
+
+    def limited(tensors, path, **settings):
+        if len(parts) == after:
+            raise KeyboardInterrupt
+        parts.append(len(tensors))
+        write(tensors, path, **settings)
+
+    patch.setattr(frame_cache, "write_tensors", limited)
+
+
+def stopped_after(patch, number):
+    """Send SIGTERM to this process after an update."""
+    tick = Reporter.tick
+
+    def tick_and_stop(self, step):
+        tick(self, step)
+        if step == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.setattr(Reporter, "tick", tick_and_stop)
+
+
+def test_a_run_on_kept_frames_continues_wherever_it_was_stopped(encoder_run, prepared_tones, tmp_path, monkeypatch):
+    recipe, kept = brief("ctc_smoke").override(FROZEN), RunFolder(tmp_path / "kept")
+
+    def train(folder):
+        return run.train(recipe, into=folder, data=prepared_tones, init=encoder_run).finished
+
+    with monkeypatch.context() as patch:
+        killed_while_computing(patch, after=2)
+        with pytest.raises(KeyboardInterrupt):
+            train(kept.path)
+    before = {path.name: path.stat().st_mtime_ns for path in kept.frozen_frames.iterdir()}
+    assert len(before) == 2
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 1)
+        assert not train(kept.path)
+    after = {path.name: path.stat().st_mtime_ns for path in kept.frozen_frames.iterdir()}
+    assert before.items() < after.items()
+    assert train(kept.path)
+    assert not kept.frozen_frames.exists()
+    assert train(kept.path)  # finished: nothing is computed again
+    assert not kept.frozen_frames.exists()
+
+    assert train(tmp_path / "once")
+    ours, theirs = store.load(kept.path).state_dict(), store.load(tmp_path / "once").state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_kept_frames_train_as_computed_ones_and_only_what_is_not_frozen(encoder_run, prepared_tones, tmp_path):
+    recipe = brief("ctc_smoke").override({**FROZEN, "optim.lr": 0.01})
+    losses = []
+    for kept in (True, False):
+        folder = tmp_path / str(kept)
+        run.train(recipe.model_copy(update={"cache_frozen": kept}), into=folder, data=prepared_tones, init=encoder_run)
+        losses.append([row["loss"] for row in read_metrics(folder / "metrics.jsonl") if row["kind"] == "train"])
+        start, tuned = factory.encoder_weights(store.load(encoder_run)), store.load(folder)
+        changed = {name for name, tensor in tuned.encoder.state_dict().items() if not torch.equal(tensor, start[name])}
+        assert changed
+        assert all(name.startswith(("transformer.blocks.1.", "transformer.norm.")) for name in changed)
+        assert recognition.evaluate(folder, data=prepared_tones).cer.rate <= 1.5
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # a part of the cache is padded otherwise than a batch
+
+
+def test_a_cache_needs_frozen_blocks():
+    with pytest.raises(ValueError, match=r"cache_frozen requires system.frozen_blocks, got 0"):
+        brief("ctc_smoke").override({"cache_frozen": True})

@@ -41,6 +41,27 @@ class TextBatch(NamedTuple):
         return float(self.lengths.sum()) / 16_000
 
 
+class FrameBatch(NamedTuple):
+    """Output of frozen blocks instead of waveforms, with the ids of the transcripts, padded with -1."""
+
+    frames: Float[Tensor, "batch frame dim"]
+    """Bfloat16, zero after each utterance's end."""
+    num_frames: Int[Tensor, " batch"]
+    lengths: Int[Tensor, " batch"]
+    """Number of samples that the frames were computed from."""
+    labels: Int[Tensor, "batch label"]
+    label_lengths: Int[Tensor, " batch"]
+
+    def to(self, device: torch.device) -> "FrameBatch":
+        """Return the same batch on another device."""
+        return FrameBatch(*(x.to(device, non_blocking=True) for x in self))
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of audio that the frames were computed from, without padding."""
+        return float(self.lengths.sum()) / 16_000
+
+
 class SegmentBatch(NamedTuple):
     """Whole waveforms, segments (words) of them, and pairs of a segment and its neighbour to predict."""
 

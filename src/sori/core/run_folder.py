@@ -107,6 +107,11 @@ class RunFolder:
         return self.path / "excluded.jsonl"
 
     @property
+    def frozen_frames(self) -> Path:
+        """Output of the frozen blocks of a recogniser (a folder), while it trains."""
+        return self.path / "frozen_frames"
+
+    @property
     def segments(self) -> Path:
         """Word segments that vectors of spoken words are learnt from."""
         return self.path / "segments.jsonl"
@@ -165,6 +170,7 @@ class RunFolder:
             self.vocabulary,
             self.language_model,
             self.excluded,
+            self.frozen_frames,
             self.segments,
             self.tokens,
             self.words,

@@ -11,15 +11,16 @@ from typing import Literal, Protocol, final, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
-from sori.core.batch import TextBatch
+from sori.core.batch import FrameBatch, TextBatch
 from sori.core.config import Config
 from sori.core.precision import InferencePrecision, has_bfloat16
 from sori.core.seeds import Rng
 from sori.core.shapes import Float, Frames, Int, Tensor
 from sori.models.protocols import LossSum
+from sori.nn import frozen_blocks
 from sori.nn.lengths import valid
 from sori.nn.mask import MaskConfig
 from sori.text.vocabulary import Vocabulary
@@ -40,6 +41,9 @@ class CtcConfig(Config):
     """Spans masked in training, the augmentation of fine-tuning; never in evaluation."""
     freeze_steps: int = Field(default=0, ge=0)
     """Number of updates at the start that train the head only. fairseq: freeze_finetune_updates."""
+    frozen_blocks: int = Field(default=0, ge=0, le=1000)
+    """Number of lower blocks that keep their weights, with everything before them; 0: none, the front end by
+    `feature_gradient`. Frames and channels are then masked after these blocks (`nn/frozen_blocks.py`)."""
     feature_gradient: float = 0.0
     """Factor on the gradient into the front end: 0 keeps it as pre-trained; use 1 for an encoder from scratch."""
     encoder_lr_factor: float = 1.0
@@ -47,6 +51,12 @@ class CtcConfig(Config):
     upsample: int = Field(default=1, ge=1, le=1000)
     """Number of class distributions for each vector: with 2, an encoder of 25 vectors per second can output 50 symbols
     per second, which fast speech and scripts with many letters require."""
+
+    @model_validator(mode="after")
+    def _frozen_layers_are_not_mixed(self) -> "CtcConfig":
+        if self.frozen_blocks and self.read == "mix":
+            raise ValueError("frozen_blocks requires read last: the layers below are not kept; set read to last")
+        return self
 
 
 @runtime_checkable
@@ -120,6 +130,16 @@ class Ctc(nn.Module):
         """Logits of the layer weights."""
         self.head = nn.Linear(encoder.config.dim, config.upsample * num_classes)
         self._reset_head(None)
+        blocks = config.frozen_blocks
+        self._frozen = frozen_blocks.freeze(encoder, blocks) if blocks else list[nn.Module]()
+        self.train()
+
+    def train(self, mode: bool = True) -> "Ctc":
+        """Set the mode of all modules; frozen ones stay in evaluation mode, so that their output is not random."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     @property
     def hop_samples(self) -> int:
@@ -149,7 +169,7 @@ class Ctc(nn.Module):
             frames = self.encoder.extract_features(waveform, lengths, layer=layer)
         return Frames(frames.data.float(), frames.lengths)
 
-    def loss(self, batch: TextBatch, *, step: int, rng: Rng) -> LossSum:
+    def loss(self, batch: TextBatch | FrameBatch, *, step: int, rng: Rng) -> LossSum:
         """Return the CTC loss in nats, summed over utterances, which are the targets (fairseq: sentence_avg).
 
         Terms, each a sum over utterances: `per_label`, nats per label; `chance`, the loss of equal logits;
@@ -157,11 +177,8 @@ class Ctc(nn.Module):
         frames than labels plus adjacent repeats, which cannot be aligned and have zero loss and gradient.
         """
         frozen = self.training and step < self.config.freeze_steps
-        mask = self.config.mask if self.training else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            layers, num_frames = self.encoder.encode(
-                batch.waveform, batch.lengths, mask=mask, rng=rng, feature_gradient=self.config.feature_gradient
-            )
+            layers, num_frames = self._encode(batch, rng)
         logits = self._read(layers, num_frames)
         losses = ctc_loss(logits, batch.labels, batch.label_lengths)
         with torch.no_grad():
@@ -174,6 +191,24 @@ class Ctc(nn.Module):
                 "infinite": (needed > logits.lengths).sum(),
             }
         return LossSum(losses.sum(), torch.tensor(len(batch.labels), device=losses.device), terms)
+
+    def frozen_frames(self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]) -> Frames:
+        """Return the output of the frozen blocks in bfloat16, which `loss` takes in place of the waveform."""
+        return frozen_blocks.lower(self.encoder, waveform, lengths, num_blocks=self.config.frozen_blocks)
+
+    def _encode(self, batch: TextBatch | FrameBatch, rng: Rng) -> tuple[list[Tensor], Tensor]:
+        """Return the layers (with frozen blocks those above) and the numbers of frames, masked in training."""
+        c, mask = self.config, self.config.mask if self.training else None
+        if not c.frozen_blocks:
+            assert isinstance(batch, TextBatch)  # noqa: S101 - frames are kept only of frozen blocks
+            return self.encoder.encode(
+                batch.waveform, batch.lengths, mask=mask, rng=rng, feature_gradient=c.feature_gradient
+            )
+        if isinstance(batch, FrameBatch):
+            frames = Frames(batch.frames, batch.num_frames)
+        else:
+            frames = self.frozen_frames(batch.waveform, batch.lengths)
+        return frozen_blocks.upper(self.encoder, frames, num_blocks=c.frozen_blocks, mask=mask, rng=rng), frames.lengths
 
     def recover(self, *, rng: Rng) -> str:
         """Reinitialise the head with a small blank probability, to leave the plateau where every frame is a blank.

@@ -101,10 +101,29 @@ class ConvBlocks(nn.Module):
             valid: True where a frame is real; None: all are.
             generator: not used; no block is skipped.
         """
-        del generator
+        return self.upper(self.lower(x, valid, num_blocks=0), valid, first=0, generator=generator)
+
+    def lower(
+        self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None, *, num_blocks: int
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Return the frames after the lowest `num_blocks` blocks; 0: the input of the first."""
         x = self.dropout(x)
+        for block in self.blocks[:num_blocks]:
+            x = block(x, valid)
+        return x
+
+    def upper(
+        self,
+        x: Float[Tensor, "batch frame dim"],
+        valid: Bool[Tensor, "batch frame"] | None,
+        *,
+        first: int,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Return the input of block number `first`, which `lower` computes, and the output of each from there on."""
+        del generator
         layers = [x]
-        for block in self.blocks:
+        for block in self.blocks[first:]:
             x = block(x, valid)
             layers.append(x)
         layers[-1] = self.norm(x)

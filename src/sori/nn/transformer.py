@@ -218,9 +218,28 @@ class Transformer(nn.Module):
         Returns:
             The input of the first block, then the output of each; a skipped block repeats its input.
         """
+        return self.upper(self.lower(x, valid, num_blocks=0), valid, first=0, generator=generator)
+
+    def lower(
+        self, x: Float[Tensor, "batch frame dim"], valid: Bool[Tensor, "batch frame"] | None, *, num_blocks: int
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Return the frames after the lowest `num_blocks` blocks (0: the input of the first), none of them skipped."""
         x = self.dropout(x if self.pre_norm else self.norm(x))
+        for block in self.blocks[:num_blocks]:
+            x = block(x, valid)
+        return x
+
+    def upper(
+        self,
+        x: Float[Tensor, "batch frame dim"],
+        valid: Bool[Tensor, "batch frame"] | None,
+        *,
+        first: int,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Return the input of block number `first`, which `lower` computes, and the output of each from there on."""
         layers = [x]
-        for block, keep in zip(self.blocks, self._kept(generator), strict=True):
+        for block, keep in list(zip(self.blocks, self._kept(generator), strict=True))[first:]:
             if keep:
                 x = block(x, valid)
             elif self.in_step:

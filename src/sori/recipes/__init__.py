@@ -57,6 +57,7 @@ RECIPES: tuple[Callable[[], AnyRecipe], ...] = (
     code_bert.code_bert_base,
     ctc.ctc_10min,
     ctc.ctc_10min_scratch,
+    ctc.ctc_10min_xlsr_laptop,
     ctc.ctc_1h,
     ctc.ctc_1h_scratch,
     ctc.ctc_10h,

@@ -15,6 +15,7 @@ from sori.core import distributed
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.core.seeds import derive
+from sori.data.batches import frame_cache
 from sori.data.fingerprint import Fingerprint, describe
 from sori.data.manifest import Utterance
 from sori.data.sources.images import training_images
@@ -105,6 +106,7 @@ def train(
             if task.language_model is not None and isinstance(task.system, Ctc):
                 tuned = language_model.tune(task.system, task.language_model, folder)
             store.save(task.system, folder.model, provenance=provenance, language_model=tuned)
+            frame_cache.remove(folder.frozen_frames)
             logger.info("model saved in %s", folder.model)
         distributed.barrier()
     return Run(folder.path, finished)

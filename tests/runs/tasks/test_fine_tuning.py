@@ -10,6 +10,7 @@ from sori.core.run_folder import RunFolder
 from sori.data.labels import choose_casing
 from sori.data.manifest import Utterance, read_manifest
 from sori.data.preparation.prepare import prepare
+from sori.models.ctc import CtcConfig
 from sori.nn.mask import MaskConfig
 from sori.recipes import sizes
 from sori.runs import run
@@ -79,5 +80,8 @@ def test_a_run_that_is_continued_keeps_its_rules(labelled, tmp_path):
 )
 def test_changes_of_the_mel_axis_that_an_encoder_cannot_apply_are_named(size, unused):
     mask = MaskConfig(warp=0.1, band_prob=0.2)
-    assert fine_tuning._unused_changes(mask, getattr(sizes, size)()) == unused
-    assert fine_tuning._unused_changes(MaskConfig(), getattr(sizes, size)()) == []
+    encoder = getattr(sizes, size)()
+    assert fine_tuning._unused_changes(CtcConfig(mask=mask), encoder) == unused
+    assert fine_tuning._unused_changes(CtcConfig(), encoder) == []
+    frozen = CtcConfig(mask=mask, frozen_blocks=1)
+    assert fine_tuning._unused_changes(frozen, encoder) == ["mask.warp", "mask.band_prob"]

@@ -14,8 +14,8 @@ from sori.core.audio import SAMPLE_RATE, read
 from sori.core.batch import TextBatch, WaveformBatch
 from sori.core.log import logger
 from sori.core.seeds import derive
-from sori.core.shapes import Float, Tensor
-from sori.data.batches.sampler import DataConfig, Plan, crops, plan_crops, plan_texts
+from sori.core.shapes import Float, Int, Tensor
+from sori.data.batches.sampler import DataConfig, Plan, Rows, crops, plan_crops, plan_texts
 from sori.data.batches.window_plan import WindowPlan
 from sori.data.table_file import Categories
 from sori.data.utterance import Utterance
@@ -194,9 +194,10 @@ class TextBatches:
     ) -> None:
         if len(labels) != len(utterances):
             raise ValueError(f"expected labels for {len(utterances)} utterances, got {len(labels)} lists")
-        self._num_samples = num_samples_of(utterances)
+        self.num_samples = num_samples_of(utterances)
+        """Length of each utterance."""
         languages = partial(categories_of, utterances, "language")
-        self._plan = plan_texts(self._num_samples, config, seed=seed, languages=languages, key=key_of_table(utterances))
+        self._plan = plan_texts(self.num_samples, config, seed=seed, languages=languages, key=key_of_table(utterances))
         self._labels = labels
         self._reader = reader or FileReader(utterances)
         self.num_batches = self._plan.num_batches
@@ -206,18 +207,30 @@ class TextBatches:
 
     def __getitem__(self, index: int) -> TextBatch:
         """Return micro-batch `index`, numbered consecutively over all epochs."""
-        rows, _ = self._plan.batch(index)
-        lengths = torch.from_numpy(self._num_samples[rows].astype(np.int64))
+        rows = self.rows(index)
+        return TextBatch(*self.audio(rows), *self.labels(rows))
+
+    def rows(self, index: int) -> Rows:
+        """Return the utterance numbers of micro-batch `index`."""
+        return self._plan.batch(index)[0]
+
+    def audio(self, rows: Rows) -> WaveformBatch:
+        """Return the waveforms of some utterances."""
+        lengths = torch.from_numpy(self.num_samples[rows].astype(np.int64))
         waveform = torch.zeros(len(rows), int(lengths.max()))
         for place, row in zip(waveform, rows, strict=True):
-            num_samples = int(self._num_samples[row])
+            num_samples = int(self.num_samples[row])
             place[:num_samples] = self._reader(int(row), 0, num_samples)
+        return WaveformBatch(waveform, lengths)
+
+    def labels(self, rows: Rows) -> tuple[Int[Tensor, "batch label"], Int[Tensor, " batch"]]:
+        """Return the labels of some utterances, padded with -1, and their numbers."""
         chosen = [self._labels[row] for row in rows]
         label_lengths = torch.tensor([len(ids) for ids in chosen])
         labels = torch.full((len(rows), int(label_lengths.max())), -1)
         for place, ids in zip(labels, chosen, strict=True):
             place[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-        return TextBatch(waveform, lengths, labels, label_lengths)
+        return labels, label_lengths
 
 
 def prefetch(source: Batches, indices: Iterable[int], *, num_threads: int = 1) -> Generator[Any, None, None]:

@@ -1,5 +1,6 @@
 """Set up fine-tuning of recognisers on transcribed speech."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,14 @@ import torch
 from sori.checkpoints import store
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
+from sori.core.batch import WaveformBatch
 from sori.core.files import write_text
 from sori.core.log import logger
+from sori.core.precision import chosen as chosen_precision
 from sori.core.run_folder import RunFolder
-from sori.data.batches.loader import TextBatches
+from sori.core.shapes import Frames
+from sori.data.batches import frame_cache
+from sori.data.batches.loader import Batches, TextBatches
 from sori.data.batches.speed import SpeedReader, speed_copies
 from sori.data.labels import MACHINE, Unusable, choose_casing, choose_minutes, label
 from sori.data.manifest import Utterance, open_manifest
@@ -21,12 +26,11 @@ from sori.data.utterance_columns import joined, num_samples_of, where
 from sori.data.utterances import with_text
 from sori.evaluation.recognition import scored
 from sori.models import factory
-from sori.models.ctc import Ctc
+from sori.models.ctc import Ctc, CtcConfig
 from sori.models.encoders import EncoderConfig, settings_of
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.fronts import windows_of
 from sori.nn.lengths import num_frames
-from sori.nn.mask import MaskConfig
 from sori.nn.mel_conv import MelConvConfig
 from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.runs import language_model
@@ -91,11 +95,38 @@ def recognition(recipe: RecogniserRecipe, utterances: Sequence[Utterance], folde
     dev = _dev_utterances(recipe, labels)
     return Task(
         system,
-        batches,
+        _frozen_computed(recipe, system, batches, usable, folder) if recipe.cache_frozen else batches,
         _dev_evaluation(dev),
         fingerprint_of(recipe, usable, folder),
         _language_model(recipe, vocabulary, usable, dev, folder),
     )
+
+
+def _frozen_computed(
+    recipe: RecogniserRecipe, system: Ctc, batches: TextBatches, usable: Sequence[Utterance], folder: RunFolder
+) -> Batches:
+    """Return batches with the output of the frozen blocks, computed by the first process where it is missing."""
+    if folder.model.exists():
+        return batches  # the run is finished, and its cache removed
+    device = distributed.device()
+    precision = chosen_precision(recipe.train.precision, device)
+
+    def compute(batch: WaveformBatch) -> Frames:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            frames = system.frozen_frames(*batch.to(device))
+        return Frames(frames.data.cpu(), frames.lengths.cpu())
+
+    made = hashlib.blake2b(repr((precision, recipe.system.frozen_blocks, recipe.labels.speeds)).encode())
+    for u in usable:
+        made.update(repr((u.id, u.path, u.start, u.num_samples, u.channel)).encode())
+    for name, tensor in factory.encoder_of(system).state_dict().items():
+        made.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().data)
+    if distributed.rank() == 0:
+        system.to(device)
+        frame_cache.build(batches, folder.frozen_frames, compute, key=made.hexdigest())
+        system.to("cpu")
+    distributed.barrier()
+    return frame_cache.FrameBatches(batches, folder.frozen_frames)
 
 
 def _chosen(recipe: RecogniserRecipe, utterances: Sequence[Utterance]) -> Sequence[Utterance]:
@@ -179,15 +210,18 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
     )
     system = factory.build(recipe.system, encoder=config, vocabulary=vocabulary)
     assert isinstance(system, Ctc)  # noqa: S101 - the recipe's system is a recogniser's
-    if unused := _unused_changes(recipe.system.mask, factory.encoder_of(system).config):
+    if unused := _unused_changes(recipe.system, factory.encoder_of(system).config):
         logger.info(f"a {config.kind} with this front end cannot apply {' and '.join(unused)}: not used")
     if weights is not None:
         factory.copy_weights(weights, factory.encoder_of(system), origin=str(recipe.init))
     return system
 
 
-def _unused_changes(mask: MaskConfig, encoder: EncoderConfig) -> list[str]:
-    """Return which changes of the mel axis an encoder cannot apply."""
+def _unused_changes(config: CtcConfig, encoder: EncoderConfig) -> list[str]:
+    """Return which changes of the mel axis an encoder cannot apply; a frozen front end applies none."""
+    mask = config.mask
+    if config.frozen_blocks:
+        return [name for name in ("mask.warp", "mask.band_prob") if getattr(mask, name.removeprefix("mask."))]
     front = encoder.front if isinstance(encoder, Wav2Vec2Config) else None
     can_warp = front is not None and windows_of(front) is not None
     unused = ["mask.warp"] if mask.warp and not can_warp else []
