@@ -214,7 +214,8 @@ class _Shard:
         about = tarfile.TarInfo(name)
         about.size = len(content)
         self.tar.addfile(about, io.BytesIO(content))
-        self.tar.members.clear()  # else the list of all members stays in memory until the shard is closed
+        # Not documented; else the list of all members stays in memory until the shard is closed.
+        self.tar.members.clear()  # type: ignore[attr-defined]
 
 
 def _recording(one: _Sound) -> dict[str, Any]:
