@@ -219,6 +219,18 @@ def test_other_bytes_than_sound_are_refused_with_the_shard(sharded):
         audio.read(tar_members.address(*member), duration=60.0)
 
 
+def test_an_answer_that_is_too_short_is_named(sharded):
+    member = tar_members.member_of(open_manifest(sharded)[0].path)
+    with pytest.raises(tar_members.SoundError, match="expected 10 bytes from byte 1000000000 on, got 0"):
+        tar_members.fetched(member._replace(first=10**9, size=10))
+
+
+def test_full_scale_does_not_become_its_opposite():
+    waveform = np.array([1.0, -1.0, 0.5], dtype=np.float32).repeat(100)
+    found, _ = soundfile.read(io.BytesIO(shards._content(waveform, "flac")), dtype="float32")
+    np.testing.assert_allclose(found, waveform, rtol=0, atol=2.0**-22)
+
+
 def planned(count=600, *, num_shards=20, seed=0, config=CONFIG, key=None):
     random = np.random.default_rng(7)
     samples, where = random.integers(1_000, 20_000, count), random.integers(0, num_shards, count)
@@ -293,6 +305,12 @@ def test_the_buffer_for_shuffling_is_bounded(monkeypatch):
         assert max(given) < so_far, "more than 250 bytes waited"
     assert sorted(given) == list(range(50))
     assert given != sorted(given)
+
+
+def test_utterances_in_a_row_go_to_several_shards(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_OPEN", 3)
+    monkeypatch.setattr(shards, "_WAITING_BYTES", 0)
+    assert write_shards(prepared, tmp_path / "sharded").num_shards == 3
 
 
 def test_an_existing_folder_stays(prepared, sharded):
