@@ -49,7 +49,7 @@ def convert(model: System) -> None:
     if not is_supported(model):
         raise ValueError(
             "expected a recogniser with the Transformer of wav2vec 2.0 (base, large, xlsr_300m and the like) for 8-bit "
-            "integers, got a model without; such models gain nothing from them: use --precision auto"
+            "integers, got a model without, for whose layers integers are not implemented: use --precision auto"
         )
     assert isinstance(model, Ctc)  # noqa: S101 - checked above
     encoder = encoder_of(model)
