@@ -35,6 +35,7 @@ def test_it_prints_its_address_answers_and_ends_at_once(recogniser_run, tmp_path
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bounded")
 def test_it_ends_while_clients_wait_and_stream(recogniser_run, tone_corpus, tmp_path):
     speech = (tone_corpus / "audio" / "anna" / "anna-000.wav").read_bytes()

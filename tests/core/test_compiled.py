@@ -144,11 +144,13 @@ def test_machine_code_is_never_that_of_a_function_in_another_file_that_has_chang
     assert caller(package)[:2] == ["12", "1"]
 
 
+@pytest.mark.slow
 def test_settings_of_numba_have_their_own_machine_code(package):
     assert caller(package)[:2] == ["12", "0"]
     assert caller(package, NUMBA_BOUNDSCHECK="1")[:2] == ["12", "0"]
 
 
+@pytest.mark.slow
 def test_damaged_machine_code_is_compiled_again(package):
     place = Path(caller(package)[2])
     for path in place.iterdir():
@@ -157,6 +159,7 @@ def test_damaged_machine_code_is_compiled_again(package):
     assert caller(package)[:2] == ["12", "1"]
 
 
+@pytest.mark.slow
 def test_processes_that_compile_at_once_do_not_mix_up_their_machine_code(package):
     kinds = ("int64", "int32", "float64", "float32")
     surroundings = environment(PYTHONPATH=package.parent, XDG_CACHE_HOME=package.parents[1] / "cache")

@@ -12,6 +12,7 @@ def shell(command, folder):
     return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_messages_of_libraries_and_children_do_not_enter_files_that_are_opened_next(closed, tmp_path):
     (tmp_path / "program.py").write_text(

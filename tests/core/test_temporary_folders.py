@@ -36,8 +36,9 @@ def names(folder):
 
 def test_a_folder_is_private_and_gone_at_the_end(temporary):
     with temporary_folder("voices-") as folder:
-        assert folder.parent == temporary
-        assert folder.stat().st_mode & 0o077 == 0
+        assert folder.parent.parent == temporary
+        assert folder.parent.stat().st_mode & 0o077 == 0
+        assert names(folder) == []
         (folder / "deep").mkdir()
     assert names(temporary) == []
 
@@ -50,7 +51,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_run
         killed.wait()
         assert len(names(temporary)) == 2
         with temporary_folder("voices-") as folder:
-            assert names(temporary) == sorted([folder.name, used.rpartition("/")[2]])
+            assert names(temporary) == sorted([folder.parent.name, used.split("/")[-2]])
             assert left != used
         assert (temporary / used / "a.wav").read_bytes() == b"private"
         running.communicate("")

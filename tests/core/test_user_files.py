@@ -102,6 +102,7 @@ OURS = {
     "experiments/comparison/study.py": "what a run wrote",
     "training/metrics.py": "what a run wrote",
     "core/run_folder.py": "what a run wrote",
+    "core/temporary_folders.py": "a mark of its own",
     "training/checkpoint.py": "what a run wrote; readers of tensors open by name",
     "data/fingerprint.py": "what a run wrote",
     "data/batches/token_store.py": "what a run wrote",

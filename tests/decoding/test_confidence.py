@@ -130,6 +130,7 @@ def test_the_vote_is_weighted_by_the_scores_of_the_texts():
     assert votes[0] < votes[1]
 
 
+@pytest.mark.slow
 def test_the_context_is_the_models_score_of_each_word(tmp_path):
     lm = model_of(random_arpa(["a", "b", "ab"], 3), tmp_path)
     decoder = BeamDecoder(VOCABULARY, BeamConfig(num_best=3), lm=lm)

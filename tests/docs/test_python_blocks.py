@@ -33,7 +33,12 @@ def small(monkeypatch):
     monkeypatch.setattr(sori.recipes, "by_name", by_name)
 
 
-@pytest.mark.parametrize("name", [page.stem for page in pages.pages_with("python")])
+def _params():
+    slow = {"words": [pytest.mark.slow]}
+    return [pytest.param(page.stem, marks=slow.get(page.stem, [])) for page in pages.pages_with("python")]
+
+
+@pytest.mark.parametrize("name", _params())
 def test_blocks_of_a_page(name, here, small):
     page = next(one for one in pages.pages_with("python") if one.stem == name)
     names = {"__name__": "__main__"}

@@ -24,6 +24,7 @@ def test_the_alignments_of_these_tests_end_with_the_sound(prepared_tones, tone_a
         assert math.isclose(found[one.id].phones[-1].end, one.duration_seconds, abs_tol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command(call, encoder_run, prepared_tones, tone_alignments):
     where = ["--data", prepared_tones, "--alignments", tone_alignments]
     code, out, err = call("probe", encoder_run, *where, "--untrained", "--save", "s/sheet.json", "--figure", "s/f.png")
@@ -61,6 +62,7 @@ def test_the_command(call, encoder_run, prepared_tones, tone_alignments):
     assert "layer 2 done" in err
 
 
+@pytest.mark.slow
 def test_the_fine_tuned_recogniser_is_listed_below(call, encoder_run, prepared_tones, monkeypatch):
     recipe = low_resource.recipe
     monkeypatch.setattr(

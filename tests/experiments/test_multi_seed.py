@@ -126,6 +126,7 @@ def test_an_interrupted_seed_continues_to_the_same_bits(two_seeds, prepared_tone
         assert equal(weights(folder / name), weights(tmp_path / "r" / name))
 
 
+@pytest.mark.slow
 def test_more_seeds_add_the_missing_and_fewer_are_refused(prepared_tones, tmp_path, monkeypatch):
     into, trained = tmp_path / "r", []
     train_seeds(brief(train__seed=4), seeds=2, into=into, data=prepared_tones)
@@ -189,6 +190,7 @@ def diverge(monkeypatch, seeds):
     monkeypatch.setattr(Ctc, "loss", broken)
 
 
+@pytest.mark.slow
 def test_a_diverged_seed_does_not_affect_the_others(prepared_tones, tmp_path, monkeypatch):
     recipe, into = brief(train__max_skipped=1), tmp_path / "r"
     diverge(monkeypatch, {1})
@@ -346,6 +348,7 @@ def test_comparisons_require_multi_seed_folders(two_seeds, tmp_path):
         compare_runs(tmp_path / "r", folder)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_one_writes(prepared_tones, tmp_path):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -371,6 +374,7 @@ def test_two_processes_train_and_one_writes(prepared_tones, tmp_path):
     assert len(json.loads((tmp_path / "r" / SUMMARY).read_text())["seeds"]) == 2
 
 
+@pytest.mark.slow
 def test_seeds_on_the_command_line(call, prepared_tones, monkeypatch):
     words = ["train", "ctc_smoke", "--data", prepared_tones, "--into", "r", "--train.num-steps", 3]
     code, out, err = call(*words, "--seeds", 2)

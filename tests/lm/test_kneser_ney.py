@@ -323,6 +323,7 @@ def test_discounts_out_of_range_are_not_used(tmp_path):
     assert_proper(model, 1)
 
 
+@pytest.mark.slow
 def test_very_long_lines_are_reported(tmp_path):
     report, _ = built(tmp_path, [["a", "b"] * 600], order=2)
     assert "1,200 words on average" in " ".join(report.messages)

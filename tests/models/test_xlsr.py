@@ -10,7 +10,7 @@ from sori.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from sori.recipes import sizes
 from sori.text.vocabulary import Vocabulary
 
-NAMES = [recipe.__name__ for recipe in recipes.RECIPES if "xlsr" in recipe.__name__]
+NAMES = [recipe.__name__ for recipe in recipes.RECIPES if recipe.__name__.startswith("wav2vec2_xlsr")]
 DEEP = {"xlsr_1b": (48, 1280, 80), "xlsr_2b": (48, 1920, 120)}
 
 

@@ -65,6 +65,7 @@ def test_the_waveform_is_normalised_as_in_the_checkpoint(checkpoints, prepared_t
     assert "normalising the waveform as" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_recogniser_is_fine_tuned_from_either(checkpoints, prepared_tones, tmp_path):
     for name, init in checkpoints.items():
         recipe = recipes.by_name("ctc_1h_large").override({**BRIEF, "optim.lr": 0.0, "data.batch_seconds": 8})

@@ -85,7 +85,8 @@ def test_a_client_that_sends_nothing_more_is_given_up_and_frees_its_place(small_
     for connection in hanging:
         status, answer = answer_of(connection)
         assert status == 408
-        assert "nothing was received" in answer["error"]["message"]
+        reasons = "nothing was received", "got fewer"  # the second one where the machine is busy
+        assert any(reason in answer["error"]["message"] for reason in reasons)
         connection.close()
     assert httpx.post(f"{small_server.url}/api/recordings", content=b"text " * 99).status_code == 201
 

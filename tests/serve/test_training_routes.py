@@ -94,6 +94,7 @@ def read_rounds_of(folder):
         return read_rounds(project)
 
 
+@pytest.mark.slow
 def test_a_round_is_trained_scored_and_taken_over(project, texts):
     label(project, texts, names_of(project, "anna", "ben", "carl"))
     asked = names_of(project, "anna")[0]

@@ -90,11 +90,11 @@ def test_without_the_extra_the_program_is_used_with_a_warning(monkeypatch, tmp_p
 
 
 def test_equal_calls_from_a_new_process_give_equal_samples_without_errors():
-    # All variants, because some have breath, whose noise the library would draw from the seconds of the clock.
+    # The last four have breath, whose noise the library would draw from the seconds of the clock.
     script = (
-        "import hashlib; from sori.synth import *\nfrom sori.synth.voice import VARIANTS\n"
-        "for v in voices(len(VARIANTS), seed=1):\n"
-        "    print(v.name, hashlib.sha256(speak('good morning', v).numpy().tobytes()).hexdigest())"
+        "import hashlib; from sori.synth import *\n"
+        "for name in ('m1', 'klatt', 'Alicia', 'f3', 'sandro', 'victor'):\n"
+        "    print(name, hashlib.sha256(speak('good morning', Voice(variant=name)).numpy().tobytes()).hexdigest())"
     )
     runs = []
     for pause in (1.1, 0):

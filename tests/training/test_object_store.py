@@ -84,6 +84,7 @@ def trained(folder, environment, **job):
     return [(row["loss"], row["grad_norm"], row["batch_seconds"]) for row in reports], torch.load(folder / "rank0.pt")
 
 
+@pytest.mark.slow
 @WITH_S3
 @pytest.mark.parametrize("store", [https, s3])
 def test_two_processes_train_from_a_store_as_from_the_folder_of_recordings(prepared, sharded, store, tmp_path):

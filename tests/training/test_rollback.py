@@ -111,6 +111,7 @@ def test_a_run_that_collapses_early_goes_back_to_its_beginning_and_stops_in_the_
     assert checkpoint.read_state(tmp_path / "checkpoint.safetensors")["rollbacks"][-1]["step"] == 0
 
 
+@pytest.mark.slow
 def test_without_rollbacks_a_collapse_stops_the_run(toy, tmp_path, limit):
     watch = WatchConfig(num_reports=2, max_rollbacks=0)
     with pytest.raises(RuntimeError, match=r"collapse: .*start in a new folder"):

@@ -47,6 +47,7 @@ def test_one_thread_is_bit_identical(whole, text, tmp_path):
     assert not torch.equal(store.load(other).vectors, store.load(whole).vectors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_and_continued_run_is_bit_identical(whole, text, tmp_path, kind):
     into = tmp_path / "run"
@@ -89,6 +90,7 @@ def test_a_finished_run_is_not_changed(whole, text, capsys):
     assert torch.equal(store.load(whole).vectors, before)
 
 
+@pytest.mark.slow
 def test_other_texts_and_settings_are_refused(whole, text, tmp_path):
     with pytest.raises(ValueError, match="epochs: 2, now 3"):
         run.train(recipe(epochs=3), into=whole, data=text)

@@ -37,7 +37,10 @@ COMMANDS = (
             "The same command continues where it was interrupted."
         ),
     ),
-    ("train:manifest", "Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table."),
+    (
+        "train:manifest",
+        "Write the table of a prepared folder from its Lhotse cuts, or the reverse; or let it find moved recordings.",
+    ),
     ("train:shards", "Write the sound of a prepared folder into tar files, for clusters and object storage."),
     (
         "select:select",

@@ -106,7 +106,7 @@ def prepare(
 
 
 def manifest(folder: Path, *, root: str | None = None) -> None:
-    """Write the table of a prepared folder from its Lhotse cuts, or the cuts from the table; or move its recordings.
+    """Write the table of a prepared folder from its Lhotse cuts, or the reverse; or let it find moved recordings.
 
     Args:
         folder: Prepared folder, or one with a list `cuts.jsonl.gz` of Lhotse. The table is written if there is none,

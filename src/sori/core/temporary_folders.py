@@ -10,15 +10,15 @@ from pathlib import Path
 
 from sori.core.folders import take_lock
 
-_MARK = "in-use"
+_MARK, _CONTENT = "in-use", "content"
 
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Make a folder that only this user can read, and remove it at the end.
+    """Make an empty folder that only this user can read, and remove it at the end.
 
     Folders of the same prefix are removed first if their process has ended without doing so (`kill -9`, a crash of the
-    machine): they may hold recordings of people. Each holds a file that its process keeps locked.
+    machine): they may hold recordings of people. Beside each is a file that its process keeps locked.
 
     Args:
         prefix: beginning of the name, not used for anything else.
@@ -30,7 +30,9 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         with new.open("xb") as mark:
             take_lock(mark)
             new.rename(folder / _MARK)  # visible only once it is locked
-            yield folder
+            content = folder / _CONTENT
+            content.mkdir()
+            yield content
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

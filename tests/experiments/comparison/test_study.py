@@ -137,6 +137,7 @@ def test_nothing_is_done_again_and_systems_can_be_added(done, study_of, monkeypa
     assert set(other.rows[0].scores) == {"phone", "CER"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [["pretrained"], ["pretrained", "ctc"]])
 def test_the_same_call_continues_after_an_interruption(study_of, tmp_path, monkeypatch, stages):
     train, seen = run.train, []
