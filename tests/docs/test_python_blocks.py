@@ -20,6 +20,9 @@ AFTER = {
 """What must be true afterwards."""
 
 
+SLOW = {"train", "words"}
+
+
 @pytest.fixture
 def small(monkeypatch):
     """Let `sori.recipes.by_name` return the recipes of `shell.RECIPES`."""
@@ -34,8 +37,8 @@ def small(monkeypatch):
 
 
 def _params():
-    slow = {"words": [pytest.mark.slow]}
-    return [pytest.param(page.stem, marks=slow.get(page.stem, [])) for page in pages.pages_with("python")]
+    names = [page.stem for page in pages.pages_with("python")]
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names]
 
 
 @pytest.mark.parametrize("name", _params())

@@ -101,6 +101,7 @@ def test_a_repeated_call_trains_and_scores_nothing(two_seeds, prepared_tones, mo
     assert files(folder) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_seed_continues_to_the_same_bits(two_seeds, prepared_tones, tmp_path, monkeypatch):
     folder, scores = two_seeds
     recipe, update = brief(train__num_steps=40), loop._Run.update
@@ -320,6 +321,7 @@ def test_pre_training_recipes_are_refused(prepared_tones, tmp_path):
         train_seeds(brief("wav2vec2_smoke"), seeds=2, into=tmp_path / "r", data=prepared_tones)
 
 
+@pytest.mark.slow
 def test_runs_are_compared_over_seeds_and_speakers(two_seeds, prepared_tones, tmp_path, monkeypatch):
     planted = {"good": (1, 2, 2), "bad": (6, 7), "moody": (0, 8)}
     for name, wrong in planted.items():
@@ -338,6 +340,7 @@ def test_runs_are_compared_over_seeds_and_speakers(two_seeds, prepared_tones, tm
     assert compare_runs(folder, folder)["wer"].first == pytest.approx(scores.wer.mean)
 
 
+@pytest.mark.slow
 def test_comparisons_require_multi_seed_folders(two_seeds, tmp_path):
     folder, _ = two_seeds
     with pytest.raises(ValueError, match=r"got .*seed_0 without seeds.json"):
