@@ -139,7 +139,7 @@ def test_files_that_cannot_be_used_are_named(call, model, prepared_tones, sound,
     code, _, err = call("transcribe", model, sound, "--confidence", "absent.json")
     assert code == 2
     assert "`sori calibrate` makes one" in err
-    monkeypatch.setattr(calibrate.huggingface, "is_huggingface", lambda _: True)
+    monkeypatch.setattr(calibrate, "own_folder", lambda _: None)
     with pytest.raises(ValueError, match="--into FILE"):
         calibrate.file_of(model)
     assert calibrate.find(model) is None

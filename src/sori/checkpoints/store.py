@@ -203,6 +203,12 @@ def save(
         write(model_of(system), fresh, provenance=provenance, language_model=kept)
 
 
+def own_folder(model: str | Path) -> Path | None:
+    """Return the folder of a model that sori writes into; None for those in another program's format."""
+    place = find(model)
+    return None if place.is_file() or huggingface.is_huggingface(place) else place
+
+
 def check_place(folder: Path) -> None:
     """Check that saving a model in a folder replaces only a model saved by sori.
 

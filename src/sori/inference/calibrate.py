@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sori.checkpoints import resolve
-from sori.checkpoints.formats import huggingface
-from sori.checkpoints.store import CONFIDENCE
+from sori.checkpoints.store import CONFIDENCE, own_folder
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.files import read_json, write_text
@@ -158,10 +156,10 @@ def file_of(model: str | Path) -> Path:
     Raises:
         ValueError: the model is in another program's format, whose folders sori does not write to.
     """
-    place = resolve.find(model)
-    if place.is_file() or huggingface.is_huggingface(place):
+    place = own_folder(model)
+    if place is None:
         raise ValueError(
-            f"{place} is a model in another program's format, and sori does not write into it: choose a file for the "
+            f"{model} is a model in another program's format, and sori does not write into it: choose a file for the "
             "confidence with --into FILE, and pass it to `sori transcribe` with --confidence FILE"
         )
     return place / CONFIDENCE
@@ -169,10 +167,8 @@ def file_of(model: str | Path) -> Path:
 
 def find(model: str | Path) -> Path | None:
     """Return the path of a model's confidence file, or None if there is none beside the model."""
-    place = resolve.find(model)
-    if place.is_file() or huggingface.is_huggingface(place):
-        return None
-    return place / CONFIDENCE if (place / CONFIDENCE).is_file() else None
+    place = own_folder(model)
+    return place / CONFIDENCE if place is not None and (place / CONFIDENCE).is_file() else None
 
 
 def read(path: Path, model: Ctc) -> Calibration:

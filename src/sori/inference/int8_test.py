@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from sori.checkpoints import resolve, store
-from sori.checkpoints.formats import huggingface
+from sori.checkpoints import store
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.files import read_json, write_text
@@ -95,10 +94,10 @@ def file_of(model: str | Path) -> Path:
     Raises:
         ValueError: the model is in another program's format, whose folders sori does not write to.
     """
-    place = resolve.find(model)
-    if place.is_file() or huggingface.is_huggingface(place):
+    place = store.own_folder(model)
+    if place is None:
         raise ValueError(
-            f"{place} is a model in another program's format, and sori does not write into it: convert it first, "
+            f"{model} is a model in another program's format, and sori does not write into it: convert it first, "
             f"`sori convert {model} FOLDER`, and test that"
         )
     return place / store.INT8
@@ -114,9 +113,8 @@ def find(model: str | Path, system: object) -> Int8Result | None:
     Raises:
         ValueError: the file is damaged, or belongs to another recogniser.
     """
-    place = resolve.find(model)
-    path = place / store.INT8
-    if not isinstance(system, Ctc) or place.is_file() or huggingface.is_huggingface(place) or not path.is_file():
+    place = store.own_folder(model)
+    if not isinstance(system, Ctc) or place is None or not (path := place / store.INT8).is_file():
         return None
     found = StoredResult.from_data(read_json(path), origin=str(path))
     if found.recogniser != recogniser_digest(system):
