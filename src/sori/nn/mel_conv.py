@@ -38,6 +38,14 @@ class MelConvConfig(Config):
         return self
 
 
+class _ChannelsLast(nn.Conv2d):
+    """A convolution with the channels of a point side by side in memory, as the linear layer after it needs them."""
+
+    def forward(self, x: Float[Tensor, "batch channel window band"]) -> Tensor:
+        x, weight = (image.contiguous(memory_format=torch.channels_last) for image in (x, self.weight))
+        return functional.conv2d(x, weight, self.bias, stride=self.stride, padding=self.padding)
+
+
 class MelConv(nn.Module):
     """The front end of `MelConvConfig`; frames as those of `LogMel` with the same windows."""
 
@@ -48,7 +56,7 @@ class MelConv(nn.Module):
         self.field_samples, self.hop_samples = self.spectrum.field_samples, self.spectrum.hop_samples
         channels, self.time_strides = config.num_channels, _TIME_STRIDES[config.windows.stack]
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, channels, 3, stride=(stride, 2), padding=_MARGIN)
+            _ChannelsLast(before, channels, 3, stride=(stride, 2), padding=_MARGIN)
             for before, stride in zip((1, channels), self.time_strides, strict=True)
         )
         bands = (config.windows.num_mels + 3) // 4  # a stride of 2, rounded up, twice
