@@ -4,8 +4,9 @@
 
 With a recogniser as FIRST, these are supervision-guided codebooks (Wang et al. 2022, arXiv 2206.10125); with a
 pre-trained model, a second iteration as in HuBERT (Hsu et al. 2021). Each codebook clusters one layer, normalised for
-each frame. `sori train ctc_10min --init RUN` then fine-tunes the result. It did not pay (docs/results.md), so it is no
-part of the package.
+each frame; with `--centre`, after the mean of the utterance has been subtracted, which removes much of its speaker (van
+Niekerk et al. 2021, arXiv 2108.00917). `sori train ctc_10min --init RUN` then fine-tunes the result. Results are in
+docs/results.md.
 
 The first model is not stored with the result: the weights of the quantiser that would read it are replaced by zeros, so
 units cannot be computed.
@@ -25,6 +26,7 @@ from sori.checkpoints import store
 from sori.core.run_folder import RunFolder
 from sori.core.shapes import Frames
 from sori.models import factory, wav2vec2
+from sori.nn.lengths import valid
 from sori.nn.spectral import Cepstrum
 from sori.recipes import by_name
 
@@ -35,8 +37,9 @@ SPREAD = 0.3
 class Layers(nn.Module):
     """Frames of a first model, in the place of `Cepstrum`; its weights are not those of this module."""
 
-    def __init__(self, first: Path, layers: list[int]) -> None:
+    def __init__(self, first: Path, layers: list[int], *, centre: bool) -> None:
         super().__init__()
+        self.centre = centre
         encoder = factory.encoder_of(store.load(first)).eval().requires_grad_(False)
         self._encoder, self.layers, self.width = (encoder,), layers, encoder.config.dim  # a tuple is no submodule
         self.dim = self.width * len(layers)
@@ -45,9 +48,11 @@ class Layers(nn.Module):
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor) -> Frames:
         """Return the layers side by side."""
         every, frame_lengths = self._encoder[0].encode(waveform, lengths)
-        return Frames(
-            torch.cat([functional.layer_norm(every[i], (self.width,)) for i in self.layers], dim=-1), frame_lengths
-        )
+        chosen = [every[i].float() for i in self.layers]
+        if self.centre:
+            real = valid(frame_lengths, chosen[0].shape[1]).unsqueeze(-1)
+            chosen = [x - (x * real).sum(1, keepdim=True) / frame_lengths[:, None, None] for x in chosen]
+        return Frames(torch.cat([functional.layer_norm(x, (self.width,)) for x in chosen], dim=-1), frame_lengths)
 
     def by_kind(self, values: torch.Tensor) -> torch.Tensor:
         """Return the emphasis of each codebook: one layer each."""
@@ -66,6 +71,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--codes", type=int, default=80, help="entries of each of the two codebooks")
     parser.add_argument("--updates", type=int, default=3600)
+    parser.add_argument("--centre", action="store_true", help="subtract the mean of each utterance")
     args = parser.parse_args()
     changes = {
         "name": "layer_targets",
@@ -73,7 +79,7 @@ def main() -> None:
         "system.num_codes": args.codes,
         "system.gumbel_decay": 0.25 ** (1 / (0.7 * args.updates)),
     }
-    targets = Layers(args.first, args.layers)
+    targets = Layers(args.first, args.layers, centre=args.centre)
     with patch.object(wav2vec2, "Cepstrum", lambda _: targets):
         finished = sori.train(by_name("wav2vec2_tiny").override(changes), data=args.data, into=args.into).finished
     if finished:
