@@ -231,6 +231,13 @@ def test_full_scale_does_not_become_its_opposite():
     np.testing.assert_allclose(found, waveform, rtol=0, atol=2.0**-22)
 
 
+@pytest.mark.parametrize("peak", [-1.5, -2.0, 1.5])
+def test_float_samples_beyond_full_scale_are_limited_on_either_side(peak):
+    waveform = np.array([peak, 0.25], dtype=np.float32).repeat(100)  # multiples of 2**-15, as integers have
+    found, _ = soundfile.read(io.BytesIO(shards._content(waveform, "flac")), dtype="float32")
+    np.testing.assert_allclose(found, waveform.clip(-1, 1), rtol=0, atol=2.0**-22)
+
+
 def planned(count=600, *, num_shards=20, seed=0, config=CONFIG, key=None):
     random = np.random.default_rng(7)
     samples, where = random.integers(1_000, 20_000, count), random.integers(0, num_shards, count)

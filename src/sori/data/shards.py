@@ -149,7 +149,8 @@ def _content(waveform: np.ndarray[Any, np.dtype[np.float32]], shard_format: Form
         soundfile.write(file, waveform, SAMPLE_RATE, format="OGG", subtype="OPUS")
         return file.getvalue()
     scaled = waveform * 32_768
-    is_exact = bool((scaled == np.rint(scaled)).all()) and scaled.max(initial=0) <= 32_767
+    in_range = scaled.min(initial=0) >= -32_768 and scaled.max(initial=0) <= 32_767
+    is_exact = in_range and bool((scaled == np.rint(scaled)).all())
     if is_exact:
         soundfile.write(file, scaled.astype(np.int16), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     else:  # louder than full scale only where the recording has float samples
