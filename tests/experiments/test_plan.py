@@ -95,7 +95,10 @@ def test_other_encoders_are_planned_here_and_not_estimated(measured):
         ({"hours": 6, "deadline_hours": 0.1}, r"wav2vec2_tiny: it processes 9\.4 h until the deadline, .* below 12 h"),
         ({"hours": 6, "recipe": "wav2vec2_base"}, "wav2vec2_base: 6 h of recordings; it was made for 300 h"),
         ({"hours": 500, "recipe": "wav2vec2_base", "deadline_hours": 48}, "far more than this processor can in"),
-        ({"hours": 6, "recipe": "ctc_10min"}, "expected a recipe that pre-trains on speech, got ctc_10min"),
+        (
+            {"hours": 6, "recipe": "ctc_10min"},
+            "that pre-trains on speech, or ctc_10min_xlsr_laptop, got ctc_10min",
+        ),
         ({"hours": 6, "device": "abacus"}, "expected a device of here, h100, .* got 'abacus'"),
         ({"hours": 6, "devices": 2}, "expected devices=1 with device here, got 2"),
         ({"hours": 6, "devices": 0, "device": "h100"}, "expected devices to be a whole number"),
@@ -213,6 +216,57 @@ def test_real_updates_are_measured(name):
     assert 0 < found.audio_seconds_per_update <= recipe.data.batch_seconds * recipe.train.num_accumulate
     assert found.cpu_seconds_per_update > 0
     assert 0.1 < found.peak_gib < 16
+
+
+def test_frozen_blocks_are_computed_once_for_each_speed(monkeypatch):
+    once = Measured(0.5, 0.4, 12.0, 5.0, 5.0, 10, 4.5, "this CPU, 1 threads", "bfloat16", 0.2, 0.1)
+    monkeypatch.setattr(costs, "calibrate", lambda *_, **__: once)
+    monkeypatch.setattr(costs, "free_gib", lambda _: 8.0)
+    (stage,) = plan(1, recipe="ctc_10min_xlsr_laptop").stages
+    cached, evaluated = 600 * (1 / 0.9 + 1 + 1 / 1.1), 4 * 180
+    assert stage.seconds == pytest.approx(5 + 1600 * 0.5 + cached * 0.2 + evaluated * (0.5 / 12 / 3 + 0.2))
+    assert stage.frozen_cpu_seconds == pytest.approx(cached * 0.1)
+    assert (stage.gib, stage.num_steps) == (4.5, 1600)
+    assert "--init hf://facebook/wav2vec2-xls-r-300m" in stage.command
+    (less,) = plan(1, recipe="ctc_10min_xlsr_laptop", minutes_of_labels=5).stages
+    assert less.frozen_cpu_seconds == pytest.approx(stage.frozen_cpu_seconds / 2)
+    with pytest.raises(ValueError, match=r"it takes 22 min; possible with a deadline of 23 min"):
+        plan(1, recipe="ctc_10min_xlsr_laptop", deadline_hours=0.1)
+    plan(1, recipe="ctc_10min_xlsr_laptop", deadline_hours=23.5 / 60)
+
+
+def test_the_plan_of_a_public_model_on_a_laptop_has_the_recorded_disk_space(measured):
+    """`benchmarks/results/laptop.json` has 176 MiB of frames and 151 M weights that are trained; docs/train.md 5 GB."""
+    found = plan(1, recipe="ctc_10min_xlsr_laptop")
+    frames = next(size for name, size in found.disk_gb.items() if "frozen" in name)
+    assert frames == pytest.approx(176 * 2**20 / 1e9, rel=0.01)
+    assert found.disk_gb["checkpoints"] == pytest.approx(2 * (315.5e6 * 4 + 151.2e6 * 8) / 1e9, rel=0.01)
+    assert found.disk_gb["models"] == pytest.approx(1.26, abs=0.01)
+    assert found.minutes_of_labels == 10
+    assert plan(0.1, recipe="ctc_10min_xlsr_laptop").minutes_of_labels == pytest.approx(6)
+    with pytest.raises(ValueError, match="expected device here for ctc_10min_xlsr_laptop, got h100"):
+        plan(1, recipe="ctc_10min_xlsr_laptop", device="h100")
+
+
+def test_frozen_blocks_are_measured_by_themselves():
+    frozen = {"system.frozen_blocks": 1, "labels.minutes": 1.0}
+    recipe = recipes.by_name("ctc_smoke").override(frozen)
+    found = calibrate(recipe.model_copy(update={"cache_frozen": True}), sizes.smoke(), seconds=0.1)
+    assert found.frozen_cpu_seconds > 0
+    assert found.frozen_seconds > 0
+    assert found.seconds_per_update > 0
+    alone = calibrate(recipe, sizes.smoke(), seconds=0.1)
+    assert (alone.frozen_seconds, alone.frozen_cpu_seconds) == (0, 0)
+
+
+def test_few_updates_of_a_recogniser_count_as_much_audio_as_most_have():
+    """An epoch has six batches of 1 to 6 s, and the few that are measured have another mean than all of them."""
+    recipe = recipes.by_name("ctc_smoke").override({"data.batch_seconds": 6.0})
+    lengths = [1.0, 2.0, 2.5, 4.0, 5.0, 5.5, 6.0]
+    few, many = (calibrate(recipe, sizes.smoke(), seconds=some, lengths=lengths) for some in (0.0, 2.0))
+    assert few.num_updates < many.num_updates
+    assert few.audio_seconds_per_update == pytest.approx(many.audio_seconds_per_update)
+    assert few.audio_seconds_per_update == pytest.approx(sum(lengths) / 6)
 
 
 def test_the_command(measured, call):

@@ -155,13 +155,14 @@ def plan(
     """Plan training: recipe, settings, time, memory and disk for some hours of speech and a deadline.
 
     Args:
-        hours: Hours of recordings to pre-train on.
+        hours: Hours of recordings to pre-train on; with ctc_10min_xlsr_laptop, all there are.
         device: here, to measure updates on this machine for less than a minute, or a GPU: h100, h200, a100, l40s, l4,
             rtx4090, estimated from its maker's figures.
         devices: Number of devices.
         deadline: Time for training, such as 90min, 48h or 3d. By default as long as the recipe takes.
         minutes_of_labels: Minutes of transcribed speech to fine-tune a recogniser on. By default pre-training only.
-        recipe: Pre-training recipe. By default the largest that fits.
+        recipe: Pre-training recipe, or ctc_10min_xlsr_laptop to fine-tune a public model. By default the largest for
+            pre-training that fits.
         data: Prepared folder to train on; updates are then measured with audio of the lengths of its utterances.
     """
     from sori.experiments.planning.plan import plan as plan_training

@@ -13,11 +13,12 @@ import torch
 
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE
-from sori.core.precision import chosen
+from sori.core.precision import Precision, chosen
 from sori.core.seeds import Rng, derive
 from sori.core.shapes import Float, Tensor
 from sori.data.batches.loader import CropBatches, TextBatches
 from sori.data.manifest import Utterance
+from sori.experiments.planning.frozen_batches import FrozenBatches
 from sori.models import factory
 from sori.models.vq_wav2vec import VqWav2Vec
 from sori.models.wav2vec2 import Wav2Vec2
@@ -36,6 +37,8 @@ _MEDIAN_SECONDS = 8.0
 """Median length of the random utterances, with which the crops of a batch have plausible lengths."""
 _LONGEST_SECONDS, _LONGEST_LABELLED_SECONDS = 30.0, 15.0
 _LETTERS_PER_SECOND = 14
+_TYPICAL_BATCHES = 300
+"""Batches of whole utterances whose mean length is that of all."""
 _CODEBOOK_SECONDS = 15 * 60.0
 """Audio from which a codebook is started (`runs/tasks/pretraining.py`)."""
 
@@ -56,6 +59,11 @@ class Measured(NamedTuple):
     """Memory: of the process on a CPU, of the device on a GPU."""
     device: str
     precision: str
+    frozen_seconds: float = 0.0
+    """Elapsed time to compute the frozen blocks of a second of audio, where the recipe does so once (`cache_frozen`);
+    it is not in the time of an update."""
+    frozen_cpu_seconds: float = 0.0
+    """Processor time of the same."""
 
 
 def calibrate(
@@ -86,44 +94,67 @@ def calibrate(
         if isinstance(recipe, SpeechRecipe)
         else _tuning(recipe, encoder, utterances, seed)
     )
-    step = _Update(recipe, system.to(device).train(), batches, device)
+    precision = chosen(recipe.train.precision, device)
+    typical = _audio_per_update(batches, recipe.train.num_accumulate) if isinstance(batches, TextBatches) else None
+    once = None
+    if isinstance(recipe, RecogniserRecipe) and recipe.cache_frozen:
+        batches = once = FrozenBatches(batches, system, device, precision)
+    step = _Update(recipe, system.to(device).train(), batches, device, precision)
     start_seconds, start_cpu = time.perf_counter() - began, time.process_time() - cpu_began
     for number in range(_WARM_UP):
         step(number)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    number, audio = _WARM_UP, 0.0
-    began, cpu_began = time.perf_counter(), time.process_time()
-    while number < _WARM_UP + LEAST_UPDATES or time.perf_counter() - began < min(seconds, MOST_SECONDS):
-        audio += step(number)
-        number += 1
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    count = number - _WARM_UP
-    elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu_began
+    if once is not None:
+        once.reset()
+    elapsed, cpu, audio, count = _timed(step, seconds)
+    frozen = (0.0, 0.0)
+    if once is not None:
+        elapsed, cpu = elapsed - once.seconds, cpu - once.cpu_seconds
+        frozen = once.seconds / once.audio_seconds, once.cpu_seconds / once.audio_seconds
+    # Whole utterances fill some batches better than others; few updates may have more or less audio than most have.
+    part = 1 / count if typical is None else typical / audio
     return Measured(
-        elapsed / count,
-        cpu / count,
-        audio / count,
+        elapsed * part,
+        cpu * part,
+        audio * part,
         start_seconds,
         start_cpu,
         count,
         _peak_gib(device),
         torch.cuda.get_device_name() if device.type == "cuda" else f"this CPU, {torch.get_num_threads()} threads",
-        step.precision,
+        precision,
+        *frozen,
     )
+
+
+def _timed(step: "_Update", seconds: float) -> tuple[float, float, float, int]:
+    """Return elapsed time, processor time, seconds of audio and number of updates, at least `LEAST_UPDATES`."""
+    number, audio = _WARM_UP, 0.0
+    began, cpu_began = time.perf_counter(), time.process_time()
+    while number < _WARM_UP + LEAST_UPDATES or time.perf_counter() - began < min(seconds, MOST_SECONDS):
+        audio += step(number)
+        number += 1
+    if step.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, time.process_time() - cpu_began, audio, number - _WARM_UP
 
 
 class _Update:
     """Updates of the weights, with everything that the training loop does in each of them."""
 
     def __init__(
-        self, recipe: SpeechRecipe | RecogniserRecipe, system: Any, batches: Any, device: torch.device
+        self,
+        recipe: SpeechRecipe | RecogniserRecipe,
+        system: Any,
+        batches: Any,
+        device: torch.device,
+        precision: Precision,
     ) -> None:
         self.recipe, self.system, self.batches, self.device = recipe, system, batches, device
+        self.precision = precision
         lr_factors: dict[str, float] = getattr(system, "lr_factors", dict)()
         self.optimizer = make_optimizer(system, recipe.optim, lr_factors=lr_factors)
-        self.precision = chosen(recipe.train.precision, device)
 
     def __call__(self, number: int) -> float:
         """Run update `number`, and return its seconds of audio."""
@@ -177,6 +208,12 @@ def _tuning(recipe: RecogniserRecipe, encoder: Any, utterances: list[Utterance],
         update={name: value for name, value in recipe.encoder_changes.items() if name in type(encoder).model_fields}
     )
     return batches, factory.build(recipe.system, encoder=changed, vocabulary=Vocabulary(symbols=symbols))
+
+
+def _audio_per_update(batches: TextBatches, accumulate: int) -> float:
+    """Return the mean seconds of audio of an update."""
+    samples = [int(batches.num_samples[batches.rows(index)].sum()) for index in range(_TYPICAL_BATCHES)]
+    return accumulate * float(np.mean(samples)) / SAMPLE_RATE
 
 
 def _utterances(lengths: Sequence[float], seed: int, *, most: float) -> list[Utterance]:

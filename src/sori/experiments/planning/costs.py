@@ -39,6 +39,10 @@ class Cost(NamedTuple):
     limit_gib: float
     """Memory of a device."""
     based_on: str
+    frozen_seconds: float = 0.0
+    """Time to compute the frozen blocks of a second of audio, where this is done once, before the first update."""
+    frozen_cpu_seconds: float = 0.0
+    """Processor time of the same."""
 
 
 class Device:
@@ -104,9 +108,16 @@ class Device:
             found.peak_gib,
             math.inf if free is None else free + found.peak_gib,
             text,
+            found.frozen_seconds,
+            found.frozen_cpu_seconds,
         )
 
     def _on_gpu(self, recipe: Planned, encoder: Any, used: int) -> Cost:
+        if isinstance(recipe, RecogniserRecipe) and recipe.system.frozen_blocks:
+            raise ValueError(
+                f"expected device here for {recipe.name}, got {self.name}: operations of models with frozen blocks are "
+                "not counted, so that they can only be measured; use --device here on the machine with the GPU"
+            )
         gpu, accumulate, batch = GPUS[self.name], recipe.train.num_accumulate, recipe.data.batch_seconds
         size = size_of(encoder, min(recipe.data.max_crop_seconds, batch))
         seconds = update_seconds(size, gpu, batch_seconds=batch, accumulate=accumulate, devices=used)

@@ -4,16 +4,15 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from sori import recipes
 from sori.core.counts import require_amount
 from sori.data.manifest import read_manifest
+from sori.experiments.planning import disk
 from sori.experiments.planning.costs import HERE, Cost, Device, Planned
 from sori.experiments.planning.recorded import similar_runs
 from sori.experiments.planning.stage import Stage, TrainingPlan, duration
-from sori.models import factory
-from sori.recipes.recipe import SpeechRecipe
+from sori.recipes import sizes
+from sori.recipes.recipe import RecogniserRecipe, SpeechRecipe
 
 _MARGIN = 0.95
 """Fraction of the time that is planned: the rest is for checkpoints and what comes between."""
@@ -23,9 +22,6 @@ _LEAST_MICRO_BATCH = 10.0
 """Seconds of audio: shorter micro-batches have few crops, and no device is busy with them."""
 _MOST_PASSES = 11
 """Over the recordings, in any recorded run (docs/results.md, "What limits the gain")."""
-_CACHE_GB_PER_HOUR = 0.1152
-_BYTES_OF_CHECKPOINT = 12
-"""Size of a weight: itself and two moments, in float32."""
 _DEVICES_PER_NODE = 8
 
 
@@ -53,6 +49,12 @@ _SIZES = {"tiny": "", "small": "", "smoke": "", "base": "_base"}
 """Endings of recipes of recognisers, by those of pre-training recipes; larger ones have `_large`."""
 
 
+_LAPTOP = "ctc_10min_xlsr_laptop"
+"""Recipe of recognisers on a public model, which needs no pre-training."""
+_PUBLIC_MODEL = "hf://facebook/wav2vec2-xls-r-300m"
+"""The model that this recipe was made for."""
+
+
 class _CannotError(Exception):
     """A recipe cannot do what is wanted; says why, and what would."""
 
@@ -75,16 +77,16 @@ def plan(
     data: str | Path | None = None,
     seconds: float = 20.0,
 ) -> TrainingPlan:
-    """Plan pre-training, and the fine-tuning of a recogniser.
+    """Plan pre-training, and the fine-tuning of a recogniser; or the latter alone, on a public model.
 
     Args:
-        hours: recordings to pre-train on.
+        hours: recordings to pre-train on, or with `ctc_10min_xlsr_laptop`, all there are.
         device: `here` measures updates on this machine for less than a minute; a named GPU (`h100`) is estimated from
             its maker's figures where nothing was recorded.
         devices: number of devices.
         deadline_hours: time for everything but `sori prepare`; None: as long as the recipe takes.
         minutes_of_labels: transcribed speech to fine-tune on; None: pre-training only.
-        recipe: pre-training recipe; None: the largest that fits.
+        recipe: pre-training recipe, or `ctc_10min_xlsr_laptop`; None: the largest for pre-training that fits.
         data: prepared folder to train on; the measured updates have audio of the lengths of its utterances.
         seconds: time for each measurement.
 
@@ -106,7 +108,7 @@ def plan(
     reasons = []
     for candidate in _CANDIDATES if recipe is None else (_candidate(recipe),):
         try:
-            return _plan_for(candidate, wanted)
+            return _on_public_model(wanted) if candidate.recipe == _LAPTOP else _plan_for(candidate, wanted)
         except _CannotError as reason:
             reasons.append(f"{candidate.recipe}: {reason}")
     raise ValueError("nothing fits:\n  " + "\n  ".join(reasons))
@@ -120,7 +122,7 @@ def _plan_for(candidate: _Candidate, wanted: _Wanted) -> TrainingPlan:
     settings: Any = recipes.by_name(candidate.recipe)
     if not isinstance(settings, SpeechRecipe):
         raise ValueError(  # noqa: TRY004 - the user names it
-            f"expected a recipe that pre-trains on speech, got {candidate.recipe}; see `sori list`"
+            f"expected a recipe that pre-trains on speech, or {_LAPTOP}, got {candidate.recipe}; see `sori list`"
         )
     one_update = settings.data.batch_seconds * settings.train.num_accumulate / 3600
     least = max(candidate.least_hours, one_update)
@@ -145,9 +147,37 @@ def _plan_for(candidate: _Candidate, wanted: _Wanted) -> TrainingPlan:
         device=wanted.device.name,
         deadline_hours=wanted.deadline_hours,
         stages=tuple(stages),
-        disk_gb=_disk(settings, wanted.hours, len(stages)),
+        disk_gb=disk.of_pretraining(settings, wanted.hours, len(stages)),
         expect=tuple(similar_runs(candidate.recipe, wanted.minutes_of_labels)),
-        notes=tuple(_notes(stages, wanted)),
+        notes=(*_passes(stages[0], wanted), *_notes(stages, wanted)),
+    )
+
+
+def _on_public_model(wanted: _Wanted) -> TrainingPlan:
+    """Plan the fine-tuning of a public model, whose frozen blocks are computed once."""
+    recipe, encoder = recipes.recogniser(_LAPTOP), sizes.xlsr_300m()
+    if wanted.minutes_of_labels is not None:
+        recipe = recipe.override({"labels.minutes": wanted.minutes_of_labels})
+    elif recipe.labels.minutes is not None and recipe.labels.minutes > 60 * wanted.hours:
+        recipe = recipe.override({"labels.minutes": 60 * wanted.hours})
+    stage = _recogniser(recipe, encoder, wanted, init=_PUBLIC_MODEL)
+    if wanted.deadline_hours is not None and stage.seconds > 3600 * wanted.deadline_hours * _MARGIN:
+        raise _CannotError(
+            f"it takes {duration(stage.seconds)}; possible with a deadline of {duration(stage.seconds / _MARGIN)}, "
+            "or fewer updates, `--train.num-steps`"
+        )
+    return TrainingPlan(
+        hours=wanted.hours,
+        minutes_of_labels=recipe.labels.minutes,
+        device=wanted.device.name,
+        deadline_hours=wanted.deadline_hours,
+        stages=(stage,),
+        disk_gb=disk.of_recogniser(recipe, encoder),
+        expect=tuple(similar_runs(recipe.name, recipe.labels.minutes)),
+        notes=(
+            *_notes([stage], wanted),
+            f"without the download of {_PUBLIC_MODEL}; no error rate was measured with it",
+        ),
     )
 
 
@@ -175,15 +205,20 @@ def _fine_tuning(pretrained: SpeechRecipe, wanted: _Wanted) -> Stage:
     amount = next(name for minutes, name in _LABELS if wanted.minutes_of_labels <= minutes)
     size = next((size for end, size in _SIZES.items() if pretrained.name.endswith(end)), "_large")
     recipe = recipes.recogniser(f"ctc_{amount}{size}")
+    return _recogniser(recipe, pretrained.system, wanted, init=f"runs/{pretrained.name}")
+
+
+def _recogniser(recipe: RecogniserRecipe, encoder: Any, wanted: _Wanted, *, init: str) -> Stage:
+    """Plan a recogniser: frozen blocks if they are computed once, updates, evaluations."""
     recipe, devices = _divided(recipe, wanted.device.number)
-    cost = _cost(recipe, pretrained.system, wanted.device, devices)
-    stage = _stage(
-        recipe, cost, steps=recipe.train.num_steps, devices=devices, of_steps=recipe.train.num_steps, init=pretrained
-    )
-    evaluated = stage.num_steps / (recipe.train.evaluate_every or stage.num_steps) * recipe.labels.dev_minutes * 60
-    # An evaluation has the forward pass alone, a third of the work on the same audio.
-    extra = evaluated / 3 * cost.seconds_per_update / cost.audio_seconds_per_update
-    return stage.longer(extra)
+    cost = _cost(recipe, encoder, wanted.device, devices)
+    steps = recipe.train.num_steps
+    stage = _stage(recipe, cost, steps=steps, devices=devices, of_steps=steps, init=init)
+    evaluated = steps / (recipe.train.evaluate_every or steps) * recipe.labels.dev_minutes * 60
+    # An evaluation has the forward pass alone, a third of the work on the same audio, and all of the frozen blocks.
+    forward = cost.seconds_per_update / cost.audio_seconds_per_update / 3 + cost.frozen_seconds
+    cached = disk.cached_seconds(recipe) if recipe.cache_frozen else 0.0
+    return stage.longer(evaluated * forward + cached * cost.frozen_seconds, cpu=cached * cost.frozen_cpu_seconds)
 
 
 def _divided(recipe: Any, devices: int) -> tuple[Any, int]:
@@ -206,9 +241,7 @@ def _cost(recipe: Planned, encoder: Any, device: Device, used: int) -> Cost:
     return cost
 
 
-def _stage(
-    recipe: Planned, cost: Cost, *, steps: int, devices: int, of_steps: int, init: SpeechRecipe | None = None
-) -> Stage:
+def _stage(recipe: Planned, cost: Cost, *, steps: int, devices: int, of_steps: int, init: str | None = None) -> Stage:
     return Stage(
         recipe=recipe.name,
         devices=devices,
@@ -227,7 +260,7 @@ def _stage(
     )
 
 
-def _command(recipe: Planned, steps: int, devices: int, init: SpeechRecipe | None) -> str:
+def _command(recipe: Planned, steps: int, devices: int, init: str | None) -> str:
     standard: Any = recipes.by_name(recipe.name)
     words = []
     if devices > 1:
@@ -235,7 +268,7 @@ def _command(recipe: Planned, steps: int, devices: int, init: SpeechRecipe | Non
         many = f"--nnodes {nodes} " if nodes > 1 else ""
         words.append(f"torchrun {many}--nproc-per-node {math.ceil(devices / nodes)} -m")
     words.append(f"sori train {recipe.name} --data PREPARED")
-    words += [f"--init runs/{init.name}"] if init is not None else []
+    words += [f"--init {init}"] if init is not None else []
     words.append(f"--into runs/{recipe.name}")
     if steps != standard.train.num_steps:
         words.append(f"--train.num-steps {steps}")
@@ -249,25 +282,10 @@ def _command(recipe: Planned, steps: int, devices: int, init: SpeechRecipe | Non
     return " ".join(words)
 
 
-def _disk(recipe: SpeechRecipe, hours: float, num_runs: int) -> dict[str, float]:
-    parameters = _num_parameters(recipe.system)
-    kept = recipe.train.keep_checkpoints + 1
-    return {
-        "cache of decoded audio (where decoding is slow)": hours * _CACHE_GB_PER_HOUR,
-        "checkpoints": num_runs * kept * parameters * _BYTES_OF_CHECKPOINT / 1e9,
-        "models": num_runs * parameters * 4 / 1e9,
-    }
-
-
-def _num_parameters(config: Any) -> int:
-    with torch.device("meta"):
-        return sum(one.numel() for one in factory.build(config).parameters())
-
-
-def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
-    first, notes = stages[0], []
+def _passes(first: Stage, wanted: _Wanted) -> list[str]:
+    """Return what there is to say of pre-training."""
     passes = first.hours_processed / wanted.hours
-    notes.append(f"{passes:.1f} passes over {wanted.hours:,g} h of recordings")
+    notes = [f"{passes:.1f} passes over {wanted.hours:,g} h of recordings"]
     if passes > _MOST_PASSES:
         notes.append(f"more than {_MOST_PASSES} passes were never recorded; from 2 to 11 over 6 h, little was gained")
     if first.num_steps < first.of_steps:
@@ -276,14 +294,19 @@ def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
         notes.append(
             f"{wanted.device.number - first.devices} devices stay idle: the batch of this recipe is too small for them"
         )
+    return notes
+
+
+def _notes(stages: list[Stage], wanted: _Wanted) -> list[str]:
+    notes = []
     if wanted.device.name == HERE:
-        cpu = sum(one.num_steps * (one.cpu_seconds_per_update or 0.0) for one in stages)
+        cpu = sum(one.num_steps * (one.cpu_seconds_per_update or 0.0) + one.frozen_cpu_seconds for one in stages)
         notes.append(
             f"other programs that computed while it was measured count as if they went on; the updates take "
             f"{duration(cpu)} of processor time"
         )
     else:
         notes.append("an estimate may be wrong by a factor of two: run `sori plan --device here` on that machine")
-    if len(stages) > 1:
+    if "--init" in stages[-1].command:
         notes.append("without the language model of the recogniser, which is estimated and tuned after fine-tuning")
     return notes

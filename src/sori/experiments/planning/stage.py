@@ -31,10 +31,12 @@ class Stage:
     based_on: str
     """Where time and memory come from."""
     command: str
+    frozen_cpu_seconds: float = 0.0
+    """Processor time to compute frozen blocks, once before the first update; it is not in that of the updates."""
 
-    def longer(self, seconds: float) -> "Stage":
-        """Return the same stage with more time."""
-        return replace(self, seconds=self.seconds + seconds)
+    def longer(self, seconds: float, *, cpu: float = 0.0) -> "Stage":
+        """Return the same stage with more time, `cpu` of which is processor time for frozen blocks."""
+        return replace(self, seconds=self.seconds + seconds, frozen_cpu_seconds=self.frozen_cpu_seconds + cpu)
 
     def lines(self) -> list[str]:
         """Return a description."""
