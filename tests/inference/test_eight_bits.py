@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from sori.core import precision
+from sori.core import precision, threads
 from sori.inference import eight_bits
 from sori.models import factory
 from sori.models.ctc import CtcConfig
@@ -127,6 +127,21 @@ def test_neither_padding_nor_other_utterances_change_a_result(norm, pre_norm, ex
     for row, length in enumerate(lengths):
         alone = logits(model, waveform[row : row + 1, :length])[0]
         assert (together[row, : len(alone)] - alone).norm() < 0.01 * alone.norm()
+
+
+@with_int8
+@LAYOUTS
+def test_packed_weights_count_for_the_number_of_recordings_at_a_time(norm, pre_norm, monkeypatch):
+    """A large model processes one recording at a time, in integers as in float32."""
+    exact = recogniser(norm=norm, pre_norm=pre_norm)
+    rounded = copy.deepcopy(exact)
+    eight_bits.convert(rounded)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    size = sum(one.numel() for one in exact.parameters())
+    assert sum(one.numel() for one in rounded.parameters()) < size / 3
+    for limit, expected in ((size - 1, 1), (2 * size, 2)):
+        monkeypatch.setattr(threads, "_SMALL", limit)
+        assert [threads.num_at_a_time(model) for model in (exact, rounded)] == [expected] * 2
 
 
 @with_int8

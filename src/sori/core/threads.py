@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 _SMALL = 20_000_000
-"""Number of parameters up to which the matrix products of a recording are too small for several cores."""
+"""Number of weights up to which the matrix products of a recording are too small for several cores."""
 _MOST = 32
 
 Item = TypeVar("Item")
@@ -45,8 +45,11 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], *,
 
 
 def num_at_a_time(model: nn.Module) -> int:
-    """Return how many recordings a model should process at a time: with one core each if it is small, else one."""
-    parameters = list(model.parameters())
-    if parameters[0].device.type != "cpu" or sum(one.numel() for one in parameters) > _SMALL:
+    """Return how many recordings a model should process at a time: with one core each if it is small, else one.
+
+    Weights are parameters, or buffers where they are packed integers.
+    """
+    weights = [*model.parameters(), *model.buffers()]
+    if weights[0].device.type != "cpu" or sum(one.numel() for one in weights) > _SMALL:
         return 1
     return min(torch.get_num_threads(), _MOST)

@@ -66,31 +66,43 @@ def convert(model: System) -> None:
     model.precision = "int8"
 
 
-class EightBitLinear:
-    """Product of rows of 8-bit integers with 8-bit weights.
+class EightBitLinear(nn.Module):
+    """Product of rows of 8-bit integers with 8-bit weights, which are buffers: they are not trained, and not saved.
 
     Args:
         weight: `out in` float32.
         bias: ` out`; None: zeros.
     """
 
+    bias: Tensor
+    scales: Tensor
+    zeros: Tensor
+    packed: Tensor
+    """The integers, in the layout of oneDNN."""
+
     def __init__(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None) -> None:
+        super().__init__()
         weight = weight.detach().float()
-        self.bias = torch.zeros(len(weight)) if bias is None else bias.detach().float()
-        self._scales = weight.abs().amax(1).clamp(min=1e-30) / LARGEST
-        self._zeros = torch.zeros(len(weight), dtype=torch.int32)
-        integers = (weight / self._scales[:, None]).round().to(torch.int8)
-        self._packed = torch.ops.onednn.qlinear_prepack(integers, None)
+        scales = weight.abs().amax(1).clamp(min=1e-30) / LARGEST
+        integers = (weight / scales[:, None]).round().to(torch.int8)
+        buffers = {
+            "bias": torch.zeros(len(weight)) if bias is None else bias.detach().float(),
+            "scales": scales,
+            "zeros": torch.zeros(len(weight), dtype=torch.int32),
+            "packed": torch.ops.onednn.qlinear_prepack(integers, None),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, values, persistent=False)
 
     def sums(self, rows: Rows) -> Float[Tensor, "row out"]:
         """Return the product without bias and without the scales of the rows."""
         made = torch.ops.onednn.qlinear_pointwise(
-            rows.values, 1.0, 0, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            rows.values, 1.0, 0, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         assert isinstance(made, Tensor)  # noqa: S101 - as documented
         return made
 
-    def __call__(self, rows: Rows) -> Float[Tensor, "row out"]:
+    def forward(self, rows: Rows) -> Float[Tensor, "row out"]:
         """Return the product."""
         return torch.addcmul(self.bias, self.sums(rows), rows.scales[:, None])
 
@@ -107,6 +119,7 @@ class EightBitFront(nn.Module):
             EightBitLinear(conv.get_parameter("weight").transpose(1, 2).flatten(1), getattr(conv, "bias", None))
             for conv in convs[1:]
         ]
+        self.registered = nn.ModuleList(self._products)  # so that their weights are found
         self._norms = [None] * len(convs) if front.config.norm == "group" else list(front.norms)
         front.convs = nn.ModuleList(convs[:1])  # the others are packed
         self.first = front
