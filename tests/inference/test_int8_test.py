@@ -8,14 +8,18 @@ import torch
 
 from sori.checkpoints import store
 from sori.core import precision
+from sori.core.processor import processor_name
+from sori.core.threads import map_in_threads
 from sori.inference import int8_test
+from sori.inference import transcribe as transcribe_module
 from sori.inference.lower_precision import Int8Result, set_precision
 from sori.inference.transcribe import transcribe
+from sori.models import factory
 
 with_int8 = pytest.mark.skipif(
     not precision.has_int8(torch.device("cpu")), reason="this processor has no AVX-512 VNNI or AMX"
 )
-GOOD = Int8Result(words=1000, wer=(0.1, 0.101), cer=(0.05, 0.051), times_faster=1.5)
+GOOD = Int8Result(words=1000, wer=(0.1, 0.101), cer=(0.05, 0.051), times_faster=1.5, processor=processor_name())
 
 
 @pytest.fixture
@@ -65,6 +69,29 @@ def test_the_command_stores_a_result_that_transcribe_uses(model, prepared_tones,
 
 
 @with_int8
+def test_a_folder_is_transcribed_two_at_a_time_as_one_at_a_time(model, prepared_tones, tone_corpus, call, monkeypatch):
+    int8_test.run(model, data=[prepared_tones], split=None)
+    stored = json.loads((model / "int8.json").read_text())
+    (model / "int8.json").write_text(json.dumps(stored | {"result": GOOD.model_dump(mode="json")}))
+    at_a_time = []
+
+    def count(function, items, *, num_threads):
+        at_a_time.append(num_threads)
+        return map_in_threads(function, items, num_threads=num_threads)
+
+    monkeypatch.setattr(transcribe_module, "map_in_threads", count)
+    texts = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        code, out, _ = call("transcribe", model, tone_corpus / "audio", "--precision", "int8")
+        assert code == 0
+        texts.append(out)
+    assert at_a_time == [1, 2]
+    assert texts[0] == texts[1]
+    assert len(set(texts[0].splitlines())) > 3
+
+
+@with_int8
 def test_error_rates_are_those_of_both_precisions(model, prepared_tones):
     found, result = int8_test.run(model, data=[prepared_tones], split=None)
     exact = store.load(model)
@@ -84,6 +111,20 @@ def test_auto_takes_integers_only_if_they_passed_and_were_faster(recogniser_run,
         assert set_precision(store.load(recogniser_run), int8=GOOD.model_copy(update=update)) == expected
     assert set_precision(store.load(recogniser_run)) == "bfloat16"
     assert set_precision(store.load(recogniser_run), "float32", int8=GOOD) == "float32"
+
+
+def test_auto_does_not_trust_the_speed_of_another_processor(recogniser_run, with_instructions, caplog):
+    other = GOOD.model_copy(update={"processor": "Abacus 3000"})
+    with caplog.at_level("INFO", logger="sori"):
+        assert [set_precision(store.load(recogniser_run), int8=other) for _ in range(2)] == ["bfloat16"] * 2
+    (said,) = [record.getMessage() for record in caplog.records if "Abacus 3000" in record.getMessage()]
+    assert "repeat the test here" in said
+    assert processor_name() in said
+    caplog.clear()
+    slow = other.model_copy(update={"wer": (0.1, 0.2), "processor": "Abacus 1"})
+    assert set_precision(store.load(recogniser_run), int8=slow) == "bfloat16"
+    assert not caplog.records  # it would not be used here either
+    assert set_precision(store.load(recogniser_run), "int8", int8=other) == "int8"
 
 
 def test_a_model_that_did_not_pass_is_refused(recogniser_run, with_instructions):
@@ -108,6 +149,30 @@ def test_a_result_of_another_recogniser_is_refused(model):
     (model / "int8.json").write_text(stored.model_dump_json())
     with pytest.raises(ValueError, match="belongs to another recogniser"):
         int8_test.find(model, store.load(model))
+
+
+@with_int8
+def test_a_result_belongs_to_all_weights(model, prepared_tones):
+    """Training further with a frozen output layer, or rounding by another program, changes the others only."""
+    int8_test.run(model, data=[prepared_tones], split=None)
+    system = store.load(model)
+    assert int8_test.find(model, system).words > 0
+    with torch.no_grad():
+        factory.encoder_of(system).transformer.blocks[0].expand.bias[0] += 1
+    stored = (model / "int8.json").read_text()
+    store.save(system, model)
+    (model / "int8.json").write_text(stored)
+    with pytest.raises(ValueError, match="belongs to another recogniser"):
+        int8_test.find(model, system)
+
+
+def test_a_result_of_the_first_version_has_to_be_repeated(model):
+    system = store.load(model)
+    digest = int8_test.recogniser_digest(system)
+    stored = int8_test.StoredResult(recogniser=digest, data=("tones",), split=None, result=GOOD)
+    (model / "int8.json").write_text(stored.model_dump_json(exclude={"weights": True, "result": {"processor"}}))
+    with pytest.raises(ValueError, match="of an earlier version of sori"):
+        int8_test.find(model, system)
 
 
 def test_a_model_without_a_result_has_none(model):

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from sori.checkpoints import store
+from sori.checkpoints.formats.certificate import sha256
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.files import read_json, write_text
 from sori.core.precision import has_bfloat16
+from sori.core.processor import processor_name
 from sori.decoding.beam import BeamDecoder
 from sori.evaluation import recognition, stored_decoder
 from sori.evaluation.recognition import recogniser_digest
@@ -32,6 +34,8 @@ class StoredResult(Config):
 
     recogniser: str
     """Digest of the recogniser's output layer and symbols."""
+    weights: str = ""
+    """SHA-256 of the file with all weights; results of the first version have none."""
     data: tuple[str, ...]
     """Names of the prepared folders."""
     split: str | None
@@ -82,8 +86,15 @@ def run(
         wer=(before.wer.rate, after.wer.rate),
         cer=(before.cer.rate, after.cer.rate),
         times_faster=_times_faster(rounded, exact),
+        processor=processor_name(),
     )
-    stored = StoredResult(recogniser=digest, data=tuple(one.name for one in data), split=split, result=result)
+    stored = StoredResult(
+        recogniser=digest,
+        weights=_weights_digest(path.parent),
+        data=tuple(one.name for one in data),
+        split=split,
+        result=result,
+    )
     write_text(path, stored.model_dump_json(indent=1) + "\n")
     return found, result
 
@@ -117,12 +128,17 @@ def find(model: str | Path, system: object) -> Int8Result | None:
     if not isinstance(system, Ctc) or place is None or not (path := place / store.INT8).is_file():
         return None
     found = StoredResult.from_data(read_json(path), origin=str(path))
-    if found.recogniser != recogniser_digest(system):
+    if found.recogniser != recogniser_digest(system) or found.weights != _weights_digest(place):
         raise ValueError(
-            f"{path} belongs to another recogniser; likely it was copied, or the model was trained further: remove it, "
-            f"or repeat `sori evaluate {model} --data FOLDER --precision int8`"
+            f"{path} belongs to another recogniser; likely it was copied, the model was trained further, or the test "
+            "is of an earlier version of sori, which did not identify all weights: remove it, or repeat "
+            f"`sori evaluate {model} --data FOLDER --precision int8`"
         )
     return found.result
+
+
+def _weights_digest(place: Path) -> str:
+    return sha256([place / store.WEIGHTS])[store.WEIGHTS]
 
 
 def _times_faster(rounded: Ctc, exact: Ctc) -> float:

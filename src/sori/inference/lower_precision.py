@@ -1,10 +1,14 @@
 """Precision of a recogniser in inference: the fastest in which the processor or GPU computes."""
 
+from functools import cache
+
 import torch
 from torch import nn
 
 from sori.core.config import Config
+from sori.core.log import logger
 from sori.core.precision import InferencePrecision, Wanted, chosen, has_bfloat16, has_int8
+from sori.core.processor import processor_name
 from sori.inference import eight_bits
 from sori.models.ctc import Ctc
 from sori.models.factory import System, encoder_of
@@ -25,6 +29,8 @@ class Int8Result(Config):
     """Character error rates, likewise."""
     times_faster: float
     """Speed as a multiple of that in the fastest other precision, on the processor of the test."""
+    processor: str = ""
+    """That processor (`core/processor.py`); the speed says nothing about others."""
 
     @property
     def passed(self) -> bool:
@@ -49,8 +55,8 @@ def set_precision(model: System, wanted: Wanted = "auto", *, int8: Int8Result | 
 
     Args:
         model: a loaded model on its device; only recognisers change.
-        wanted: `auto`: int8 if it passed the test of this model and was faster, else bfloat16 if the device computes in
-            it.
+        wanted: `auto`: int8 if it passed the test of this model and was faster on this processor, else bfloat16 if the
+            device computes in it.
         int8: result of that test (`int8_test.find`); required for int8.
 
     Returns:
@@ -96,7 +102,21 @@ def round_to_bfloat16(model: Ctc) -> None:
 
 def _is_better(model: Ctc, result: Int8Result) -> bool:
     usable = has_int8(next(model.parameters()).device) and eight_bits.is_supported(model)
-    return usable and result.passed and result.times_faster > 1
+    if not usable or not result.passed:
+        return False
+    if result.processor != processor_name():
+        _log_once(
+            f"8-bit integers are not chosen: their speed was measured on {result.processor or 'an unknown processor'}, "
+            f"this is {processor_name()}; use --precision int8, or repeat the test here: "
+            "`sori evaluate MODEL --data FOLDER --precision int8`"
+        )
+        return False
+    return result.times_faster > 1
+
+
+@cache
+def _log_once(message: str) -> None:
+    logger.info(message)
 
 
 def _require_passed(result: Int8Result | None) -> None:
