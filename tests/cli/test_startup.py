@@ -5,23 +5,31 @@ import inspect
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 import sori
 from sori import cli
+from sori.checkpoints import store
+from sori.models import factory
+from sori.models.ctc import CtcConfig
+from sori.recipes import sizes
+from sori.text.vocabulary import Vocabulary
 
 SLOW = ("torch", "numba", "matplotlib", "lhotse", "numpy", "soundfile", "sori.models")
+COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy")
 QUICK = (
     [],
     *([name] for name in ("prepare", "train", "list", "show", "demo", "languages", "fill", "classify")),
 )
 
 
-def imported(program, *arguments):
-    """Return which of the slow modules a program has imported at its end."""
+def imported(program, *arguments, names=SLOW):
+    """Return which of some modules a program has imported at its end."""
     program = (
         "import sys, atexit\n"
-        f"atexit.register(lambda: print('\\nslow:', *(name for name in {SLOW} if name in sys.modules)))\n{program}"
+        f"atexit.register(lambda: print('\\nslow:', *(name for name in {names} if name in sys.modules)))\n{program}"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120, check=False
@@ -41,6 +49,15 @@ def test_help_is_printed_without_slow_libraries(words):
 
 def test_the_version_is_printed_without_slow_libraries():
     assert imported("from sori.__main__ import main; main()", "--version") == []
+
+
+def test_a_recording_is_transcribed_without_the_compiler_of_torch(tmp_path):
+    """Building a model without memory for its tensors, to check a file, imports it for random draws and for windows."""
+    vocabulary = Vocabulary.fit(["ab "])
+    store.save(factory.build(CtcConfig(), encoder=sizes.tiny(), vocabulary=vocabulary), tmp_path / "model")
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 16_000)
+    run = "from sori.__main__ import main; main()", "transcribe", tmp_path / "model", tmp_path / "a.wav"
+    assert imported(*run, names=("torch", *COMPILER)) == ["torch"]
 
 
 @pytest.mark.parametrize("name", sori.__all__)

@@ -34,7 +34,7 @@ from sori.models.bert import Bert, BertConfig
 from sori.models.classifier import Classifier, ClassifierConfig
 from sori.models.ctc import Ctc, CtcConfig
 from sori.models.factory import AnyConfig, OfTexts, ReadConfig, System, bert_of, build, copy_weights, encoder_of
-from sori.models.skeleton import require_tensors_of
+from sori.models.skeleton import WithoutDraws, require_tensors_of
 from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.models.word2vec import Word2Vec, Word2VecConfig
 from sori.nn.conv import ConvConfig
@@ -117,7 +117,7 @@ def assemble(model: Model, *, origin: str) -> System:
     empty = isinstance(config, BertConfig) or (
         isinstance(config, Wav2Vec2Config) and isinstance(config.front, ConvConfig)
     )
-    with torch.device("meta" if empty else "cpu"):
+    with torch.device("meta" if empty else "cpu"), WithoutDraws():
         system = _build(model)
     copy_weights(model.weights, system, origin=origin, assign=True)
     return system.eval()

@@ -25,6 +25,24 @@ class _TooLargeError(Exception):
     """The model has become much larger than the file."""
 
 
+class WithoutDraws(TorchFunctionMode):
+    """Leaves tensors on the device `meta`, which have no values, as they are where values would be drawn.
+
+    Torch has normal draws on this device in Python only, behind its compiler, whose import takes over a second.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor of a normal draw unchanged."""
+        kwargs = kwargs or {}
+        if func in (nn.init.normal_, torch.Tensor.normal_):
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.device.type == "meta":
+                return tensor
+        return func(*args, **kwargs)
+
+
 class _Limited(TorchFunctionMode):
     """Allows a number of calls of torch."""
 
@@ -54,7 +72,7 @@ def require_tensors_of(make: Callable[[], nn.Module], weights: Mapping[str, Tens
         ValueError: The configuration describes another or no model.
     """
     try:
-        with torch.device("meta"), _Limited(_CALLS_OF_PARTS + _CALLS_PER_TENSOR * len(weights)):
+        with torch.device("meta"), WithoutDraws(), _Limited(_CALLS_OF_PARTS + _CALLS_PER_TENSOR * len(weights)):
             wanted = make().state_dict()
     except _TooLargeError:
         raise ValueError(

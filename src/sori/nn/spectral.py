@@ -60,8 +60,9 @@ class LogMel(nn.Module):
         self.hop_samples = config.stack * config.hop_samples
         self.window: Tensor
         self.filters: Tensor
-        self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
-        self.register_buffer("filters", mel_filters(config.num_mels), persistent=False)
+        with _device_of_constants():
+            self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
+            self.register_buffer("filters", mel_filters(config.num_mels), persistent=False)
 
     def forward(
         self,
@@ -91,6 +92,15 @@ class LogMel(nn.Module):
             return x if warp is None else stretch(x, warp)
 
 
+def _device_of_constants() -> torch.device:
+    """Return the default device, but the CPU for `meta`: there, these calls import torch's compiler, for a second.
+
+    Constants are at most 1 MB, by the limits of the settings.
+    """
+    default = torch.get_default_device()
+    return torch.device("cpu") if default.type == "meta" else default
+
+
 class Cepstrum(nn.Module):
     """The front end, or the targets, of `CepstrumConfig`."""
 
@@ -103,7 +113,8 @@ class Cepstrum(nn.Module):
         kinds = 3 if config.delta_windows else 1
         self.dim = config.num_cepstra * kinds * (self.stack if config.pool == "stack" else 1)
         self.transform: Tensor
-        transform = cosine_transform(config.windows.num_mels)[:, : config.num_cepstra]
+        with _device_of_constants():
+            transform = cosine_transform(config.windows.num_mels)[:, : config.num_cepstra]
         self.register_buffer("transform", transform, persistent=False)
 
     def forward(
