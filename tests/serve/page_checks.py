@@ -1,4 +1,6 @@
-"""Scripts that return what is wrong with a page: texts of too little contrast (WCAG 2, AA), controls without a name."""
+"""Scripts that return what is wrong with a page: too little contrast (WCAG 2, AA), controls without a name, visible
+elements that should be hidden; and one that
+presses a key with the properties that some browser or keyboard gives it."""
 
 CONTRAST = """() => {
   const number = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -32,3 +34,8 @@ UNLABELLED = """() => [...document.querySelectorAll("button, input, select, a, p
   .filter((node) => node.checkVisibility())
   .filter((node) => !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels?.length))
   .map((node) => node.outerHTML)"""
+HIDDEN = """() => [...document.querySelectorAll("[hidden]")]
+  .filter((node) => getComputedStyle(node).display !== "none")
+  .map((node) => node.outerHTML)"""
+PRESS = """(key) => document.activeElement.dispatchEvent(
+  new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...key }))"""

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from tests.serve.chromium import in_browser, launched, opened
-from tests.serve.page_checks import CONTRAST
+from tests.serve.page_checks import CONTRAST, HIDDEN, PRESS
 from tests.serve.projects import finished_round, ordered, project_server, untranscribed, wait_for
 
 from sori.data.manifest import read_manifest
@@ -131,6 +131,33 @@ def test_keys_play_insert_skip_and_undo(browser, project):
         assert not found.problems
 
 
+def test_a_key_that_ends_a_composition_does_not_save(browser, project):
+    # In Safari that key comes after the composition; only its code tells.
+    with project_server(project) as server, opened(browser, server) as found:
+        page = found.page
+        name = shown(page)
+        page.keyboard.type("소리")
+        page.evaluate(PRESS, {"key": "Enter", "keyCode": 229})
+        page.wait_for_timeout(500)
+        assert stored(project) == {}
+        page.evaluate(PRESS, {"key": "Enter", "keyCode": 13})
+        wait_for(lambda: stored(project) == {name: "소리"})
+        assert not found.problems
+
+
+def test_keyboards_on_the_screen_have_the_shortcuts_too(browser, project):
+    # They tell the character of a key, but not its place.
+    with project_server(project) as server, opened(browser, server) as found:
+        page = found.page
+        shown(page)
+        page.evaluate(PRESS, {"key": "l", "altKey": True})
+        assert page.get_by_role("button", name="Loop").get_attribute("aria-pressed") == "true"
+        page.get_by_role("button", name="Pause").wait_for()
+        page.evaluate(PRESS, {"key": "p", "altKey": True})
+        page.get_by_role("button", name="Play").wait_for()
+        assert not found.problems
+
+
 def test_a_text_of_another_window_is_shown_and_not_overwritten(browser, project):
     with project_server(project) as server, opened(browser, server) as found:
         page = found.page
@@ -229,4 +256,5 @@ def test_every_control_has_a_name_and_fits_a_telephone(browser, project, view):
             "!(one.ariaLabel || one.labels?.length || one.textContent.trim())).map(one => one.outerHTML)"
         )
         assert not nameless
+        assert page.evaluate(HIDDEN) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

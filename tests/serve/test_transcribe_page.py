@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from tests.serve.chromium import in_browser, launched, opened
-from tests.serve.page_checks import CONTRAST, UNLABELLED
+from tests.serve.page_checks import CONTRAST, HIDDEN, PRESS, UNLABELLED
 from tests.serve.projects import project_server, untranscribed
 
 pytestmark = in_browser
@@ -225,6 +225,114 @@ def test_what_is_no_sound_is_shown_with_the_reason_and_a_folder_leaves_out_other
         assert is_clean(found), (found.foreign(), found.problems)
 
 
+def test_a_dropped_file_of_an_unknown_kind_is_tried(browser, server, speech):
+    # What was dropped cannot be read any more once the event is over: as browsers do, empty it then.
+    emptied = DROP.replace("cancelable: true }));", "cancelable: true }));\n  transfer.items.clear();")
+    with opened(browser, server) as found:
+        found.page.evaluate(emptied, ["speech.unknown", base64.b64encode(speech.read_bytes()).decode(), ""])
+        found.page.locator(".word").first.wait_for()
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("NotAllowedError", "it is not allowed"),
+        ("OverconstrainedError", "none was found"),
+        ("NotReadableError", "another program"),
+    ],
+)
+def test_why_there_is_no_microphone(browser, server, name, reason):
+    refused = f"""navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException("", "{name}"); }}"""
+    with opened(browser, server) as found:
+        found.page.add_init_script(refused)
+        found.page.reload()
+        found.page.locator("#record").click()
+        found.page.locator("#notice", has_text=reason).wait_for()
+        assert found.page.locator("#record").is_enabled()
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
+def test_a_microphone_that_is_taken_away_leaves_what_it_recorded(browser, server):
+    script = """const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (...rest) => (window.media = await original(...rest));"""
+    with opened(browser, server) as found:
+        page = found.page
+        page.add_init_script(script)
+        page.reload()
+        page.locator("#record").click()
+        page.locator(".said", has_text=re.compile(r"\w\w")).wait_for()
+        page.evaluate("window.media.getTracks()[0].dispatchEvent(new Event('ended'))")
+        page.locator(".word").first.wait_for()
+        assert "was disconnected" in page.locator("#notice").text_content()
+        assert page.locator("#record").text_content() == "Record"
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
+def test_a_lost_connection_is_reported_while_the_recording_goes_on(browser, server):
+    with opened(browser, server) as found:
+        page = found.page
+        page.route_web_socket(re.compile("/v1/audio/stream"), lambda socket: socket.close(code=1011))
+        page.locator("#record").click()
+        page.locator(".said", has_text="the connection was lost").wait_for()
+        page.wait_for_timeout(1500)
+        page.locator("#record").click()
+        page.locator(".word").first.wait_for()
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
+def test_corrections_are_kept_after_the_browser_has_closed_its_database(browser, server, speech):
+    script = """const original = IDBFactory.prototype.open;
+        IDBFactory.prototype.open = function (...rest) {
+            const opening = original.apply(this, rest);
+            opening.addEventListener("success", () => (window.database = opening.result));
+            return opening;
+        };"""
+    with opened(browser, server) as found:
+        page = found.page
+        page.add_init_script(script)
+        page.reload()
+        page.locator("h1").wait_for()
+        drop(found, speech)
+        page.wait_for_timeout(800)
+        page.evaluate("window.database.close()")  # as Safari does in the background
+        page.locator(".word").first.dblclick()
+        page.keyboard.type("corrected")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(800)
+        page.reload()
+        page.locator(".word.edited", has_text="corrected").wait_for()
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
+def test_a_browser_that_keeps_nothing_is_reported(browser, server, speech):
+    with opened(browser, server) as found:
+        found.page.add_init_script(
+            """IDBFactory.prototype.open = () => { throw new DOMException("", "SecurityError"); }"""
+        )
+        found.page.reload()
+        found.page.locator("h1").wait_for()
+        drop(found, speech)
+        assert "does not keep your corrections" in found.page.locator(".intake .error").text_content()
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
+def test_a_clicked_word_has_the_focus_where_clicks_give_buttons_none(browser, server, speech):
+    with opened(browser, server) as found:
+        page = found.page
+        page.evaluate("window.addEventListener('mousedown', (event) => event.preventDefault())")  # as in Safari
+        drop(found, speech)
+        page.locator(".word").nth(1).click()
+        page.keyboard.press("Enter")
+        page.keyboard.type("corrected")
+        # In Safari the key that ends a composition comes after it; only its code tells.
+        page.evaluate(PRESS, {"key": "Enter", "keyCode": 229})
+        assert page.locator(".word-input").is_visible()
+        page.keyboard.press("Enter")
+        assert texts(page)[1] == "corrected"
+        assert is_clean(found), (found.foreign(), found.problems)
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
 def test_labels_contrast_and_width(browser, server, speech, dark, size):
@@ -238,4 +346,5 @@ def test_labels_contrast_and_width(browser, server, speech, dark, size):
                     (word, index) => word.style.setProperty("--doubt-strength", (index % 11) / 10))""")
             assert page.evaluate(CONTRAST) == []
             assert page.evaluate(UNLABELLED) == []
+            assert page.evaluate(HIDDEN) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= size[0]

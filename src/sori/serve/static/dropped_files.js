@@ -1,10 +1,12 @@
 // The files of a drop, those of dropped folders included.
 
-export async function filesOf(transfer) {
+// Resolves to the files and whether folders were among them. What was dropped can be read only until the first `await`;
+// hence no async function. Files are not read through their entries, which not all browsers give for every file.
+export function filesOf(transfer) {
+  const files = [...transfer.files];
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files];
-  const found = await Promise.all(entries.map(filesBelow));
-  return found.flat();
+  if (!entries.some((entry) => entry.isDirectory)) return Promise.resolve({ files, hasFolder: false });
+  return Promise.all(entries.map(filesBelow)).then((found) => ({ files: found.flat(), hasFolder: true }));
 }
 
 async function filesBelow(entry) {

@@ -2,6 +2,7 @@
 
 import { getJson, postJson, Refused, request } from "./api.js";
 import { announce, button, element, text } from "./elements.js";
+import { codeOf, isComposing } from "./keys.js";
 import { Player } from "./player.js";
 
 const RENEW_MS = 30_000;
@@ -95,7 +96,7 @@ class LabelView {
 
   shortcuts() {
     const keys = [
-      ["Enter", "save, next utterance"], ["Ctrl + Space", "play, pause"], [`${MODIFIER} + R`, "from the start"],
+      ["Enter", "save, next utterance"], [`Ctrl + Space, ${MODIFIER} + P`, "play, pause"], [`${MODIFIER} + R`, "from the start"],
       [`${MODIFIER} + B`, "back 2 seconds"], [`${MODIFIER} + L`, "loop"], [`${MODIFIER} + S`, "slow"],
       [`${MODIFIER} + G`, "insert the suggestion"], [`${MODIFIER} + K`, "skip: a reason, Enter"],
       [`${MODIFIER} + U`, "undo the last one"], [`${MODIFIER} + 1 … 9`, "insert a special character"],
@@ -190,7 +191,7 @@ class LabelView {
   }
 
   enter(event) {
-    if (event.key !== "Enter" || event.isComposing || event.shiftKey || event.ctrlKey || event.altKey) return;
+    if (event.key !== "Enter" || isComposing(event) || event.shiftKey || event.ctrlKey || event.altKey) return;
     event.preventDefault();
     this.store();
   }
@@ -326,7 +327,7 @@ class LabelView {
   addCharacters() {
     const field = element("input", { type: "text", "aria-label": "Characters to add", size: "12", onkeydown: async (event) => {
       if (event.key === "Escape") { this.offer(this.offered); this.input.focus(); }
-      if (event.key !== "Enter" || !field.value.trim()) return;
+      if (event.key !== "Enter" || isComposing(event) || !field.value.trim()) return;
       event.preventDefault();
       try {
         const kept = await (await postJson("/api/labels/characters", { characters: this.offered.join("") + field.value })).json();
@@ -362,8 +363,9 @@ class LabelView {
   }
 
   keys(event) {
-    if (this.card.hidden || event.isComposing) return;
-    if (event.code === "Space" && event.ctrlKey && !event.altKey) {
+    if (this.card.hidden || isComposing(event)) return;
+    const code = codeOf(event);
+    if (code === "Space" && event.ctrlKey && !event.altKey) {
       event.preventDefault();
       this.player.toggle();
       return;
@@ -371,14 +373,14 @@ class LabelView {
     // AltGr, with which many keyboards write letters, is no shortcut.
     const isShortcut = IS_MAC ? event.ctrlKey && !event.altKey : event.altKey && !event.ctrlKey && !event.getModifierState("AltGraph");
     if (!isShortcut || event.metaKey || event.shiftKey) return;
-    const digit = /^Digit([1-9])$/.exec(event.code);
+    const digit = /^Digit([1-9])$/.exec(code);
     const action = digit
       ? this.offered?.[digit[1] - 1] && (() => this.insert(this.offered[digit[1] - 1]))
       : {
           KeyR: () => this.player.again(), KeyL: () => this.player.toggleLoop(), KeyS: () => this.player.toggleSlow(),
           KeyB: () => { this.player.back(2); this.player.play(); }, KeyK: () => this.skip.focus(), KeyU: () => this.takeBack(),
-          KeyG: () => this.useSuggestion(),
-        }[event.code];
+          KeyG: () => this.useSuggestion(), KeyP: () => this.player.toggle(),
+        }[code];
     if (!action) return;
     event.preventDefault();
     action();

@@ -9,9 +9,24 @@ export function obstacle() {
   return "Browsers give the microphone only to pages of this machine, or with https.";
 }
 
+// Why a recording could not begin; browsers have other words for the same reason, and some have none.
+export function reasonOf(error) {
+  switch (error.name) {
+    case "NotAllowedError":
+      return "it is not allowed. Allow it for this page in the settings of the browser or of the system, then try again.";
+    case "NotFoundError":
+    case "OverconstrainedError": // WebKit's, where there is none
+      return "none was found. Connect a microphone, then try again.";
+    case "NotReadableError":
+      return "it cannot be opened. Likely another program uses it; end that, then try again.";
+    default:
+      return error.message;
+  }
+}
+
 // Begin a recording. Returns { stop }, which returns a WAV file.
-// `onLevel(0 to 1)`, `onText(final, partial)`: while it runs.
-export async function record({ onLevel, onText, onProblem }) {
+// `onLevel(0 to 1)`, `onText(final, partial)`: while it runs; `onEnd()`: the microphone has been taken away.
+export async function record({ onLevel, onText, onProblem, onEnd }) {
   const constraints = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true };
   const media = await navigator.mediaDevices.getUserMedia({ audio: constraints });
   const stopTracks = () => media.getTracks().forEach((track) => track.stop());
@@ -33,6 +48,7 @@ export async function record({ onLevel, onText, onProblem }) {
     live.send(integers(resampled(data, context.sampleRate)));
   };
   context.createMediaStreamSource(media).connect(collector);
+  for (const track of media.getTracks()) track.addEventListener("ended", onEnd); // not when `stop` is called
   return {
     stop: async () => {
       stopTracks();
@@ -64,19 +80,28 @@ function liveText(onText, onProblem) {
   const socket = new WebSocket(`${scheme}://${location.host}/v1/audio/stream`);
   const waiting = [];
   const finals = [];
+  let isOver = false;
   socket.onopen = () => waiting.splice(0).forEach((part) => socket.send(part));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.type === "final") finals.push(message.text);
-    if (message.type === "error") onProblem(message.message);
+    if (message.type === "error") fail(message.message);
     else onText(finals.join(" "), message.type === "partial" ? message.text : "");
   };
+  const fail = (words) => {
+    if (!isOver) onProblem(words);
+    isOver = true;
+  };
+  socket.onclose = () => fail("No more text comes while you speak: the connection was lost. The recording goes on.");
   return {
     send: (part) => {
       if (socket.readyState === WebSocket.OPEN) socket.send(part);
       else if (socket.readyState === WebSocket.CONNECTING) waiting.push(part);
     },
-    end: () => socket.close(1000),
+    end: () => {
+      isOver = true;
+      socket.close(1000);
+    },
   };
 }
 

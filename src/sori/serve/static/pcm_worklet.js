@@ -1,9 +1,9 @@
-// Collects what the microphone records, in blocks of a tenth of a second.
+// Collects what the microphone records, in blocks of 50 ms.
 
 class Collector extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.block = new Float32Array(Math.round(sampleRate / 10));
+    this.block = new Float32Array(Math.round(sampleRate / 20));
     this.filled = 0;
   }
 

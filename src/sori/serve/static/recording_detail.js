@@ -2,6 +2,7 @@
 
 import { request } from "./api.js";
 import { announce, button, clock, element, text } from "./elements.js";
+import { codeOf } from "./keys.js";
 import { TranscriptEditor } from "./transcript_editor.js";
 import { saveTranscript } from "./transcript_export.js";
 import { plainText } from "./transcript_words.js";
@@ -43,7 +44,7 @@ export class RecordingDetail {
       onChange: (words) => this.#edited(words),
     });
     this.onKey = (event) => {
-      if (event.altKey && event.code === "KeyP") {
+      if (event.altKey && codeOf(event) === "KeyP") {
         event.preventDefault();
         this.player?.toggle();
       }

@@ -9,10 +9,11 @@ const RETRIES = 20;
 const KEEP_ALIVE_MS = 5 * 60 * 1000;
 const SAVE_MS = 500;
 
-// `changed(recording)`: its state; `arrived(recording, words)`: text that has come; `added(recording)`, `removed`.
+// `changed(recording)`: its state; `arrived(recording, words)`: text that has come; `added(recording)`, `removed`;
+// `unkept()`: the browser does not keep transcripts.
 export class Recordings {
-  constructor({ about, added, changed, arrived, removed }) {
-    Object.assign(this, { about, added, changed, arrived, removed });
+  constructor({ about, added, changed, arrived, removed, unkept }) {
+    Object.assign(this, { about, added, changed, arrived, removed, unkept });
     this.all = [];
     this.running = 0;
     this.saving = new Map();
@@ -33,7 +34,8 @@ export class Recordings {
     try {
       kept = await saved.all();
     } catch {
-      return; // a browser that keeps nothing
+      this.unkept();
+      return;
     }
     kept.sort((one, other) => one.added - other.added);
     for (const data of kept) {
@@ -95,7 +97,10 @@ export class Recordings {
   #saveNow(one) {
     one.isUnsaved = false;
     const { id, name, added, state, duration, words, numChunks, warning, isEdited } = one;
-    saved.save({ id, name, added, state, duration, words, numChunks, warning, isEdited }).catch(() => (one.isUnsaved = true));
+    saved.save({ id, name, added, state, duration, words, numChunks, warning, isEdited }).catch(() => {
+      one.isUnsaved = true;
+      this.unkept();
+    });
   }
 
   #make(data) {

@@ -15,13 +15,23 @@ function database() {
   return opened;
 }
 
-async function run(mode, action) {
+async function attempt(mode, action) {
   const transaction = (await database()).transaction(STORE, mode);
   const request = action(transaction.objectStore(STORE));
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(request.result);
     transaction.onerror = transaction.onabort = () => reject(transaction.error);
   });
+}
+
+// Safari closes the database of a page that was long in the background: open it again, once.
+async function run(mode, action) {
+  try {
+    return await attempt(mode, action);
+  } catch {
+    opened = null;
+    return attempt(mode, action);
+  }
 }
 
 export const all = () => run("readonly", (store) => store.getAll());

@@ -2,7 +2,7 @@
 
 import { announce, button, clock, element, text } from "./elements.js";
 import { filesOf } from "./dropped_files.js";
-import { obstacle, record } from "./microphone.js";
+import { obstacle, reasonOf, record } from "./microphone.js";
 import { Recordings } from "./recordings.js";
 import { RecordingDetail } from "./recording_detail.js";
 import { saveTranscript } from "./transcript_export.js";
@@ -24,6 +24,7 @@ class TranscribeView {
       changed: (one) => this.#changed(one),
       arrived: (one, words) => this.detail?.recording === one && this.detail.append(words),
       removed: (one) => this.#removed(one),
+      unkept: () => text(this.warning, "This browser does not keep your corrections. Save the text before you close the page."),
     });
     this.#build(root);
     this.onHide = () => this.recordings.flush();
@@ -53,6 +54,7 @@ class TranscribeView {
     folder.addEventListener("change", () => this.#take([...folder.files], folder, { all: false }));
     this.record = button("Record", () => this.#toggleRecording(), { id: "record", disabled: obstacle() !== null, title: obstacle() });
     this.live = element("div", { class: "live", hidden: true });
+    this.warning = element("p", { class: "error notice", role: "alert" });
     this.intake = element(
       "section",
       { class: "intake card", "aria-label": "Add recordings" },
@@ -62,6 +64,7 @@ class TranscribeView {
       files,
       folder,
       element("p", { class: "soft notice", role: "status", id: "notice" }),
+      this.warning,
       this.live,
     );
     this.list = element("ul", { class: "recordings" });
@@ -94,9 +97,12 @@ class TranscribeView {
     const isOver = event.type === "dragenter" || event.type === "dragover";
     document.body.classList.toggle("dragging", isOver);
     if (event.type !== "drop") return;
-    const isOne = event.dataTransfer.items.length === event.dataTransfer.files.length;
-    const files = await filesOf(event.dataTransfer);
-    this.#take(files, null, { all: isOne && files.length === event.dataTransfer?.files.length });
+    try {
+      const { files, hasFolder } = await filesOf(event.dataTransfer);
+      this.#take(files, null, { all: !hasFolder });
+    } catch (error) {
+      text(this.intake.querySelector("#notice"), `What was dropped cannot be read: ${error.message}`);
+    }
   }
 
   #added(one) {
@@ -194,6 +200,7 @@ class TranscribeView {
           text(partial, current);
         },
         onProblem: (message) => text(partial, message),
+        onEnd: () => this.#lost(),
       });
       if (this.hasEnded) {
         await microphone.stop();
@@ -202,9 +209,16 @@ class TranscribeView {
       this.microphone = microphone;
       this.#showRecording(true);
     } catch (error) {
-      text(this.intake.querySelector("#notice"), `The microphone cannot be used: ${error.message}`);
+      text(this.intake.querySelector("#notice"), `The microphone cannot be used: ${reasonOf(error)}`);
     }
     this.record.disabled = false;
+  }
+
+  // The microphone was disconnected, or taken by the system: keep what was recorded.
+  async #lost() {
+    if (!this.microphone) return;
+    await this.#toggleRecording();
+    text(this.intake.querySelector("#notice"), "The microphone was disconnected. What was recorded until then is kept.");
   }
 
   #showRecording(isOn) {

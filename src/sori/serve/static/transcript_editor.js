@@ -1,6 +1,7 @@
 // The text of a recording: words to select, listen to and correct, with keyboard or mouse.
 
 import { announce, button, clock, element } from "./elements.js";
+import { isComposing } from "./keys.js";
 import { joined, paragraphsOf, replaced, wordAt } from "./transcript_words.js";
 
 const MAX_UNDO = 500;
@@ -142,7 +143,7 @@ export class TranscriptEditor {
 
   #clicked(event) {
     this.#withWord(event, (index) => {
-      this.#point(index);
+      this.#focus(index); // Safari gives a clicked button no focus
       this.listen(index);
     });
   }
@@ -154,7 +155,7 @@ export class TranscriptEditor {
 
   #typed(event) {
     const { input, index } = this.input;
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     if (event.key === "Enter") this.#commit(0, true);
     else if (event.key === "Tab") this.#commit(event.shiftKey ? -1 : 1, true, true);
     else if (event.key === "Escape") this.#cancel();
