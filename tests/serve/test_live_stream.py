@@ -1,17 +1,21 @@
 """Live transcription over a WebSocket."""
 
+import asyncio
 import json
 import time
 
 import numpy as np
 import pytest
 import soundfile
+from starlette.websockets import WebSocket
 from tests.serve.conftest import running_server
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
 from sori.inference.transcribe import transcribe
 from sori.serve.limits import Limits
+from sori.serve.live_stream import PAUSE_SECONDS, _Stream
+from sori.serve.recogniser import Recogniser
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,57 @@ def test_a_pause_ends_a_piece_of_text(server, samples):
     second = (len(samples) + len(pause)) / 16_000
     # The sudden noise of the recording, which begins 0.1 s before its first word, can be taken for a letter.
     assert second - 0.3 < finals[1]["words"][0]["start"] < second + 0.3
+
+
+def test_a_pause_is_found_by_level_where_the_last_word_seems_to_last(server, recogniser, samples, monkeypatch):
+    def lasting(waveform):
+        words = Recogniser.partial_words(recogniser, waveform)
+        return [*words[:-1], words[-1]._replace(end=len(waveform) / 16_000)] if words else []
+
+    monkeypatch.setattr(recogniser, "partial_words", lasting)
+    pause = np.zeros(16_000 * 2, "<i2")
+    found = streamed(server, np.concatenate([samples, pause, samples, pause]))
+    assert len([message for message in found if message["type"] == "final"]) == 2
+
+
+@pytest.mark.parametrize("shift", [0, 1600, 3200, 4800, 6400])
+def test_a_final_text_comes_as_soon_as_the_pause_is_long_enough(server, samples, shift):
+    speech = np.concatenate([np.zeros(shift, "<i2"), samples])
+    blocks = [block.tobytes() for block in np.concatenate([speech, np.zeros(16_000 * 2, "<i2")]).reshape(-1, 320)]
+
+    received, finals, loud = 0, [], np.flatnonzero(np.abs(samples) > 0.1 * np.abs(samples).max())
+
+    async def receive():
+        """Send the next block when the server has processed the one before."""
+        nonlocal received
+        received += 1
+        if received == 1:
+            return {"type": "websocket.connect"}
+        is_over = received - 2 == len(blocks)
+        return {"type": "websocket.receive"} | (
+            {"text": '{"type": "end"}'} if is_over else {"bytes": blocks[received - 2]}
+        )
+
+    async def send(message):
+        data = json.loads(message.get("text") or "{}")
+        if data.get("type") == "final":
+            finals.append((received - 1) * 320 - shift - loud[-1])
+
+    async def run():
+        socket = WebSocket({"type": "websocket"}, receive, send)
+        await socket.accept()
+        await _Stream(server.service, socket).run()
+
+    asyncio.run(run())
+    assert PAUSE_SECONDS - 0.1 < finals[0] / 16_000 < PAUSE_SECONDS + 0.15
+
+
+def test_partial_texts_tell_how_much_sound_they_contain(server, samples):
+    found = [message for message in streamed(server, samples) if message["type"] == "partial"]
+    ends = [message["end"] for message in found]
+    assert ends == sorted(ends)
+    assert 0.2 <= ends[0] <= 1.0
+    assert ends[-1] <= len(samples) / 16_000
 
 
 def test_sound_without_a_pause_is_cut_and_silence_is_not_kept(server, samples):

@@ -28,7 +28,7 @@ LEAST_SECONDS = 12.0
 """Lower limit of `max_seconds`: in shorter windows, the overlaps at both ends would meet."""
 OVERLAP_SECONDS = 2.0
 """Context on either side of a cut that is not at a silence."""
-_LEVEL_SAMPLES = SAMPLE_RATE // 100
+LEVEL_SAMPLES = SAMPLE_RATE // 100
 _BLOCK_SECONDS = 60.0
 
 
@@ -90,8 +90,8 @@ class _Window(NamedTuple):
 
 def _windows(model: Ctc, read: Reader, num_samples: int, max_seconds: float) -> Iterator[_Window]:
     overlap, hop = round(OVERLAP_SECONDS * SAMPLE_RATE), model.hop_samples
-    borders = cut(_levels(read, num_samples), max_frames=int((max_seconds - 2 * OVERLAP_SECONDS) * 100))
-    samples = [(first * _LEVEL_SAMPLES, min(stop * _LEVEL_SAMPLES, num_samples)) for first, stop in borders]
+    borders = cut(levels_of(read, num_samples), max_frames=int((max_seconds - 2 * OVERLAP_SECONDS) * 100))
+    samples = [(first * LEVEL_SAMPLES, min(stop * LEVEL_SAMPLES, num_samples)) for first, stop in borders]
     for index, (first, stop) in enumerate(samples):
         before = index > 0 and samples[index - 1][1] == first
         after = index + 1 < len(samples) and samples[index + 1][0] == stop
@@ -101,13 +101,13 @@ def _windows(model: Ctc, read: Reader, num_samples: int, max_seconds: float) -> 
         yield _Window(begin, end, min(begin + whole, num_samples), before)
 
 
-def _levels(read: Reader, num_samples: int) -> Levels:
+def levels_of(read: Reader, num_samples: int) -> Levels:
     """Compute the level of each 10 ms in dB, reading block by block."""
     parts = []
     step = round(_BLOCK_SECONDS * SAMPLE_RATE)
     for first in range(0, num_samples, step):
         block = read(first, min(first + step, num_samples)).double()
-        whole = block[: len(block) // _LEVEL_SAMPLES * _LEVEL_SAMPLES].view(-1, _LEVEL_SAMPLES)
+        whole = block[: len(block) // LEVEL_SAMPLES * LEVEL_SAMPLES].view(-1, LEVEL_SAMPLES)
         parts.append(10 * (whole.var(1, correction=0) + 1e-10).log10().cpu().numpy())
     return np.concatenate(parts)
 

@@ -4,11 +4,12 @@ The client sends 16 kHz mono samples as signed 16-bit little-endian integers in 
 when there are no more. The server answers with JSON: `partial` (the text of what has been said since the last final
 text, which may change), `final` (text, words with times, which stay), `done`, or `error`.
 
-A pause ends a piece of text. What is being said is recognised anew, without the language model, whenever half a second
-of sound has come; its final text is recognised with it. If the model is slower than the sound, reading pauses.
+A pause ends a piece of text. What is being said is recognised anew, without the language model, several times a second;
+its final text is recognised with it. If the model is slower than the sound, reading pauses.
 """
 
 import asyncio
+import time
 from typing import Any, final
 
 import numpy as np
@@ -19,13 +20,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from sori.core.audio import SAMPLE_RATE
 from sori.core.json_values import parsed_json
 from sori.core.shapes import Float, Tensor
+from sori.data.preparation.segments import silences
+from sori.inference.long_form import LEVEL_SAMPLES, levels_of
 from sori.models.factory import encoder_of
 from sori.serve.recogniser import Chunk
 from sori.serve.service import Service
 
 PATH = "/v1/audio/stream"
-PARTIAL_SECONDS = 0.5
-"""Sound after which a partial text is sent."""
+PARTIAL_SECONDS = (0.2, 0.5)
+"""Least and most sound after which a partial text is computed, in between four times what the one before has taken."""
 PAUSE_SECONDS = 0.7
 """Pause that ends a piece of text."""
 LONGEST_SECONDS = 15.0
@@ -90,7 +93,8 @@ class _Stream:
         """Sound since the last final text."""
         self.position = 0
         """Where it begins, in samples from the beginning of the stream."""
-        self.num_new = 0
+        self.num_new, self.due = 0, round(PARTIAL_SECONDS[0] * SAMPLE_RATE)
+        """New samples, and the number of them after which they are recognised."""
         self.sent = ""
 
     async def run(self) -> None:
@@ -100,7 +104,7 @@ class _Stream:
             self.num_new += len(part)
             while len(self.samples) >= LONGEST_SECONDS * SAMPLE_RATE:
                 await self._finish(_quietest(self.samples[: round(LONGEST_SECONDS * SAMPLE_RATE)]))
-            if self.num_new >= PARTIAL_SECONDS * SAMPLE_RATE:
+            if self.num_new >= self.due:
                 self.num_new = 0
                 await self._advance()
         await self._finish(len(self.samples))
@@ -122,8 +126,14 @@ class _Stream:
 
     async def _advance(self) -> None:
         """Recognise what there is; send its final text after a pause, otherwise a partial one."""
-        samples = self.samples
-        text, silent = await self.service.thread.call(lambda: self._partial(samples), urgent=True)
+        samples, stop = self.samples, self.position + len(self.samples)
+        begun = time.monotonic()
+        text, quiet = await self.service.thread.call(lambda: self._partial(samples), urgent=True)
+        seconds = min(max(PARTIAL_SECONDS[0], 4 * (time.monotonic() - begun)), PARTIAL_SECONDS[1])
+        silent = quiet >= PAUSE_SECONDS
+        if text and not silent:  # the pause may be long enough before the next partial text would be due
+            seconds = min(seconds, PAUSE_SECONDS - quiet)
+        self.due = round(seconds * SAMPLE_RATE)
         if not text:
             self._drop(max(0, len(self.samples) - round(KEPT_SECONDS * SAMPLE_RATE)) if silent else 0)
         elif silent:
@@ -131,14 +141,14 @@ class _Stream:
             return
         if text != self.sent:
             self.sent = text
-            start = round(self.position / SAMPLE_RATE, 3)
-            await self.socket.send_json({"type": "partial", "text": text, "start": start})
+            start, end = (round(one / SAMPLE_RATE, 3) for one in (self.position, stop))
+            await self.socket.send_json({"type": "partial", "text": text, "start": start, "end": end})
 
-    def _partial(self, samples: Float[Tensor, " sample"]) -> tuple[str, bool]:
-        """Return the text, and whether the sound ends with a pause."""
+    def _partial(self, samples: Float[Tensor, " sample"]) -> tuple[str, float]:
+        """Return the text, and the seconds of the pause at the end of the sound."""
         words = self.recogniser.partial_words(samples)
         end = words[-1].end if words else 0.0
-        return " ".join(word.text for word in words), len(samples) / SAMPLE_RATE - end >= PAUSE_SECONDS
+        return " ".join(word.text for word in words), max(len(samples) / SAMPLE_RATE - end, _silence(samples))
 
     async def _finish(self, num_samples: int) -> None:
         """Send the final text of the first samples, and keep the others."""
@@ -173,6 +183,14 @@ def _type_of(text: str) -> object:
     except ValueError:
         return None
     return data.get("type") if isinstance(data, dict) else None
+
+
+def _silence(samples: Float[Tensor, " sample"]) -> float:
+    """Return the seconds of silence at the end, by level: recognisers can place their last letter at the end of it."""
+    if len(samples) < LEVEL_SAMPLES:
+        return 0.0
+    silent = silences(levels_of(lambda first, stop: samples[first:stop], len(samples)))
+    return int(silent[::-1].cumprod().sum()) * LEVEL_SAMPLES / SAMPLE_RATE
 
 
 def _quietest(samples: Float[Tensor, " sample"]) -> int:
