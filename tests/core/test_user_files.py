@@ -113,6 +113,7 @@ OURS = {
     "evaluation/report/error_page.py": "belongs to the package",
     "core/compiled.py": "belongs to the package, or was written by it",
     "experiments/planning/calibration.py": "the amount of memory, as the kernel states it",
+    "core/processor.py": "the name of the processor, as the kernel states it",
     "core/files.py": "writes",
     "core/folders.py": "what a save left",
     "core/user_files.py": "the one place",
