@@ -172,16 +172,23 @@ def test_record_with_the_microphone(browser, server):
         assert is_clean(found), (found.foreign(), found.problems)
 
 
+def recording_with(found, script=""):
+    """Run a script before the page, which then records; return the page, with what the microphone gives in `media`."""
+    found.page.add_init_script(
+        script
+        + """const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (...rest) => (window.media = await original(...rest));"""
+    )
+    found.page.reload()
+    found.page.locator("#record").click()
+    return found.page
+
+
 def test_a_browser_that_does_not_start_its_sound_is_reported_and_the_microphone_released(browser, server):
     # As Firefox on a machine without a device for sound: the promise of `resume` is never kept.
-    silent = """AudioContext.prototype.resume = () => new Promise(() => {});
-        const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-        navigator.mediaDevices.getUserMedia = async (...rest) => (window.media = await original(...rest));"""
+    silent = "AudioContext.prototype.resume = () => new Promise(() => {});"
     with opened(browser, server) as found:
-        page = found.page
-        page.add_init_script(silent)
-        page.reload()
-        page.locator("#record").click()
+        page = recording_with(found, silent)
         page.locator("#notice", has_text="does not start its sound").wait_for()
         assert page.evaluate("window.media.getTracks().map((track) => track.readyState)") == ["ended"]
         assert page.locator("#record").is_enabled()
@@ -254,13 +261,8 @@ def test_why_there_is_no_microphone(browser, server, name, reason):
 
 
 def test_a_microphone_that_is_taken_away_leaves_what_it_recorded(browser, server):
-    script = """const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-        navigator.mediaDevices.getUserMedia = async (...rest) => (window.media = await original(...rest));"""
     with opened(browser, server) as found:
-        page = found.page
-        page.add_init_script(script)
-        page.reload()
-        page.locator("#record").click()
+        page = recording_with(found)
         page.locator(".said", has_text=re.compile(r"\w\w")).wait_for()
         page.evaluate("window.media.getTracks()[0].dispatchEvent(new Event('ended'))")
         page.locator(".word").first.wait_for()
