@@ -301,6 +301,19 @@ def test_shards_of_lists_and_tables_are_the_same(prepared, sharded):
     assert len(set(utterance_columns.shards_of(table).tolist())) > 8
 
 
+@pytest.mark.parametrize("hashed", [hash, lambda path: -hash(path)])
+def test_recordings_come_in_random_order_whatever_their_hashes(hashed, monkeypatch):
+    """The hashes of texts differ from one Python process to the next."""
+    monkeypatch.setattr(shards, "hash", hashed, raising=False)
+    paths = ["c", "a", "b", "a", "c", "d", "b", "c"]
+    rows = [Utterance(str(number), path, 0.0, 10, None, None, None, None, None) for number, path in enumerate(paths)]
+    listed = [[0, 4, 7], [1, 3], [2, 6], [5]]  # recordings as they first occur, with their rows
+    random = np.random.Generator(np.random.Philox(shards.derive(3, "recordings")))
+    expected = [row for number in random.permutation(4) for row in listed[number]]
+    assert list(shards._order(rows, 3)) == expected
+    assert expected != sorted(expected)
+
+
 def test_the_buffer_for_shuffling_is_bounded(monkeypatch):
     monkeypatch.setattr(shards, "_WAITING_BYTES", 250)
     taken = itertools.count()

@@ -241,11 +241,17 @@ def _cut(one: _Sound, recording: dict[str, Any]) -> dict[str, Any]:
 
 
 def _order(utterances: Sequence[Utterance], seed: int) -> Iterator[int]:
-    """Yield row numbers: recordings in random order, the utterances of each in theirs."""
-    groups: dict[str, list[int]] = {}
-    for row, utterance in enumerate(utterances):
-        groups.setdefault(utterance.path, []).append(row)
-    listed = list(groups.values())
+    """Yield row numbers: recordings in random order, the utterances of each in theirs.
+
+    Recordings are distinguished by a 64-bit hash of their paths, so that 20 M paths are not in memory; two of equal
+    hash would be read in turns, each from its beginning to its end.
+    """
+    hashes = np.fromiter((hash(u.path) for u in utterances), dtype=np.int64, count=len(utterances))
+    _, first_rows, groups = np.unique(hashes, return_index=True, return_inverse=True)
+    del hashes
     rng = np.random.Generator(np.random.Philox(derive(seed, "recordings")))
-    for number in rng.permutation(len(listed)).tolist():
-        yield from listed[number]
+    # The hash of a text differs between processes, the order of first rows does not.
+    places = np.empty(len(first_rows), dtype=np.int32)
+    places[np.argsort(first_rows)[rng.permutation(len(first_rows))]] = np.arange(len(first_rows))
+    for row in np.argsort(places[groups], kind="stable"):
+        yield int(row)
