@@ -100,6 +100,14 @@ def test_healthy_runs_lie_behind_the_curves_as_far_as_the_run_has_come():
     figure.savefig(io.BytesIO())
 
 
+def test_no_label_is_an_unset_formula():
+    figure = curves(reports(**PRETRAIN))
+    figure.canvas.draw()
+    labels = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert "0.001" in labels
+    assert not [label for label in labels if "$" in label]
+
+
 def test_a_rollback_is_marked():
     rows = [*reports(**PRETRAIN), {"kind": "rollback", "step": 50, "from_step": 80, "lr_factor": 0.5}]
     texts = [text.get_text() for text in curves(rows).axes[0].texts]
@@ -111,7 +119,7 @@ def test_the_stored_curves_are_of_healthy_runs():
     assert found
     assert reference_curves("ctc_10min") == []
     for run in found:
-        assert run[0]["contrastive"] > 4 > run[-1]["contrastive"]
+        assert run[0]["contrastive"] > run[-1]["contrastive"] + 1
         assert [row["hours"] for row in run] == sorted(row["hours"] for row in run)
         assert run[-1]["correct"] > 0.2
         assert min(row["code_perplexity"] for row in run) > 20

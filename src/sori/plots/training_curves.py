@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter
 
 from sori.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, figure
 
@@ -96,6 +97,7 @@ def _gradient(axes: Axes, reports: Sequence[Row]) -> None:
     _draw(axes, reports, "grad_norm", color=BLUE, label="gradient norm")
     _draw(axes, reports, "lr", color=ORANGE, linestyle="--", label="learning rate")
     axes.set(yscale="log", ylabel="per update")
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))  # by default a formula, which STYLE does not set
 
 
 _COMPARED = {_loss: ("contrastive", 1.0), _fractions: ("correct", 100.0), _codebook: ("code_perplexity", 1.0)}
