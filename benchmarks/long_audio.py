@@ -5,9 +5,10 @@
 Concatenates real utterances, with 0.6 s of silence in between, to recordings of 15, 30 and 60 minutes and transcribes
 each in a separate process: with the given recogniser, and with one of BASE size and random weights (an hour of audio
 takes long; use `--base-minutes 15` for less). Memory is the peak resident size of the process. CPU time is reported as
-well, because it is less affected by other load.
+well, because it is less affected by other load. `--precision` rounds the weights of BASE (8-bit integers without their
+test, which needs a trained recogniser).
 
-Writes `benchmarks/results/long_audio.json`.
+Writes `benchmarks/results/long_audio.json`, or the file named by `--result`.
 """
 
 import argparse
@@ -25,8 +26,10 @@ import torch
 import sori
 from sori.checkpoints import store
 from sori.core.audio import SAMPLE_RATE, read
+from sori.core.precision import Wanted
 from sori.data.manifest import read_manifest
-from sori.inference import transcribe
+from sori.inference import eight_bits, transcribe
+from sori.inference.lower_precision import set_precision
 from sori.models import factory
 from sori.models.ctc import CtcConfig
 from sori.recipes import sizes
@@ -45,10 +48,12 @@ def main() -> None:
     parser.add_argument(
         "--base-minutes", type=float, nargs="*", default=MINUTES, help="lengths of the recordings for BASE, in minutes"
     )
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "int8"), default="float32", help="of BASE")
+    parser.add_argument("--result", default="long_audio", help="name of the file of results, without .json")
     parser.add_argument("--transcribe", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.transcribe:
-        print(json.dumps(measure(*args.transcribe)))
+        print(json.dumps(measure(*args.transcribe, precision=args.precision)))
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -60,13 +65,11 @@ def main() -> None:
                 recording = Path(folder) / f"{minutes:g}.flac"
                 if not recording.exists():
                     concatenate(args.data, recording, minutes=minutes)
-                done = subprocess.run(
-                    [sys.executable, __file__, "--data", ".", "--model", ".", "--transcribe", model, recording],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                )
-                rows.append({"model": name, "minutes": minutes, **json.loads(done.stdout)})
+                precision = args.precision if model == base else "float32"
+                command = [sys.executable, __file__, "--data", ".", "--model", ".", "--precision", precision]
+                command += ["--transcribe", str(model), str(recording)]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                rows.append({"model": name, "minutes": minutes, "precision": precision, **json.loads(done.stdout)})
                 row = rows[-1]
                 print(
                     f"{name:6} {minutes:4.0f} min: {row['seconds']:.0f} s ({row['cpu_seconds']:.0f} s CPU time), "
@@ -81,7 +84,7 @@ def main() -> None:
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "rows": rows,
     }
-    (RESULTS / "long_audio.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"{args.result}.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def concatenate(data: Path, into: Path, *, minutes: float) -> None:
@@ -97,9 +100,13 @@ def concatenate(data: Path, into: Path, *, minutes: float) -> None:
                     return
 
 
-def measure(model: Path, recording: Path) -> dict[str, float]:
+def measure(model: Path, recording: Path, *, precision: Wanted) -> dict[str, float]:
     """Measure the seconds and memory for one recording."""
     system = store.load(model)
+    if precision == "int8":
+        eight_bits.convert(system)
+    else:
+        set_precision(system, precision)
     start, cpu_start = time.perf_counter(), time.process_time()
     found = transcribe.transcribe(system, recording)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
