@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="prepared folder")
     parser.add_argument("--model", type=Path, required=True, help="recogniser")
+    parser.add_argument("--minutes", type=float, nargs="*", default=MINUTES, help="lengths for the recogniser")
     parser.add_argument(
         "--base-minutes", type=float, nargs="*", default=MINUTES, help="lengths of the recordings for BASE, in minutes"
     )
@@ -60,7 +61,7 @@ def main() -> None:
         base = Path(folder) / "base"
         vocabulary = Vocabulary.fit(["abcdefghijklmnopqrstuvwxyz ' "])
         store.save(factory.build(CtcConfig(), encoder=sizes.base(), vocabulary=vocabulary), base)
-        for name, model, lengths in (("given", args.model, MINUTES), ("BASE", base, args.base_minutes)):
+        for name, model, lengths in (("given", args.model, args.minutes), ("BASE", base, args.base_minutes)):
             for minutes in lengths:
                 recording = Path(folder) / f"{minutes:g}.flac"
                 if not recording.exists():
