@@ -3,8 +3,8 @@
     python benchmarks/int8_error.py --into runs/int8
 
 8-bit integers are for the Transformer of wav2vec 2.0, which `tiny` does not have. So this trains a recogniser with six
-of its blocks on synthetic Swahili with transcripts (28 voices; ten minutes on one core), and scores it on eight other
-voices and other sentences, greedily. The same command continues. Writes
+of its blocks on synthetic Swahili with transcripts (28 voices; 19 minutes on a core that another program used as well),
+and scores it on eight other voices and other sentences, greedily. The same command continues. Writes
 `benchmarks/results/int8_error.json`.
 """
 
