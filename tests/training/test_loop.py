@@ -126,6 +126,17 @@ def test_an_error_at_any_update_loses_only_what_was_not_saved(toy, tmp_path, mon
     assert reports(tmp_path) == reports(whole[1])
 
 
+def test_a_run_with_muon_learns_and_continues_to_the_same_bits(toy, tmp_path, monkeypatch):
+    optim = OptimConfig(kind="muon", momentum=0.95, lr=1e-2, max_norm=1.0)
+    whole = weights(toy.run(tmp_path / "whole", optim=optim))
+    losses = [row["contrastive"] for row in reports(tmp_path / "whole")]
+    assert losses[-1] < 0.8 * losses[0]
+    with failing(toy, monkeypatch, 29):
+        toy.run(tmp_path / "stopped", optim=optim, save_every_steps=4)
+    assert_equal(whole, weights(toy.run(tmp_path / "stopped", optim=optim, save_every_steps=4)))
+    assert reports(tmp_path / "stopped") == reports(tmp_path / "whole")
+
+
 def test_the_time_of_checkpoints_does_not_change_the_result(toy, tmp_path, whole):
     system = toy.run(tmp_path, save_every_minutes=1e-6)
     assert_equal(weights(whole[0]), weights(system))

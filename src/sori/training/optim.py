@@ -1,4 +1,4 @@
-"""Make AdamW or LARS with learning-rate factors per part of the system; scale and clip gradients."""
+"""Make AdamW, LARS or Muon with learning-rate factors per part of the system; scale and clip gradients."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,19 +8,22 @@ from pydantic import Field
 from torch import nn
 
 from sori.core.config import Config
+from sori.core.log import logger
 from sori.training.lars import Lars
+from sori.training.muon import Muon, is_matrix_of_blocks
 from sori.training.processes import whole_tensor
 
 
 class OptimConfig(Config):
-    """Settings of AdamW (decoupled weight decay) or LARS.
+    """Settings of AdamW (decoupled weight decay), LARS or Muon.
 
     AdamW decays every trainable parameter, biases and normalisation layers included, as in the published speech models
     but not in BERT (`decay_vectors`). LARS does not decay them (see `lars.Lars`).
     """
 
-    kind: Literal["adamw", "lars"] = "adamw"
-    """`lars`: for batches of hundreds of images (SimCLR)."""
+    kind: Literal["adamw", "lars", "muon"] = "adamw"
+    """`lars`: for batches of hundreds of images (SimCLR). `muon`: orthogonal steps for the matrices of the blocks,
+    AdamW for all other parameters; learns more from an update, and takes longer for it (see `muon.Muon`)."""
 
     lr: float = Field(default=5e-4, ge=0)
     """Peak learning rate, multiplied by the schedule. Paper: 5e-4 for BASE with 1.6 h of audio per update."""
@@ -33,7 +36,7 @@ class OptimConfig(Config):
     decay_vectors: bool = True
     """`adamw` only: decay biases and normalisation weights too. Paper: yes for wav2vec 2.0, no for BERT."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """`lars` only: fraction of the last step that is kept."""
+    """`lars`: fraction of the last step that is kept. `muon`: of the running mean of the gradient (usually 0.95)."""
     trust: float = Field(default=1e-3, gt=0)
     """`lars` only: norm of a tensor's step over the norm of its weights, at learning rate 1. SimCLR's code: eeta."""
     max_norm: float | None = Field(default=None, gt=0)
@@ -43,7 +46,7 @@ class OptimConfig(Config):
 def make_optimizer(
     system: nn.Module, config: OptimConfig, *, lr_factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
-    """Make AdamW or LARS over the trainable parameters, grouped by learning-rate factor.
+    """Make an optimiser over the trainable parameters, grouped by learning-rate factor.
 
     Args:
         system: Module to train; parameters that require no gradient are left out.
@@ -63,16 +66,18 @@ def make_optimizer(
         if not any(_matches(prefix, name) for name, _ in named):
             known = sorted({name.split(".")[0] for name, _ in named})
             raise ValueError(f"no parameter's name begins with {prefix!r}; the system's parts are {', '.join(known)}")
-    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    groups: dict[tuple[float, float, bool], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
             decay = config.weight_decay if config.decay_vectors or parameter.ndim > 1 else 0.0
-            groups.setdefault((_factor(name, lr_factors), decay), []).append((name, parameter))
+            orthogonal = config.kind == "muon" and is_matrix_of_blocks(name, parameter)
+            groups.setdefault((_factor(name, lr_factors), decay, orthogonal), []).append((name, parameter))
     if not groups:
         raise ValueError(f"{type(system).__name__} has no trainable parameter: all are frozen")
     listed = [
         {"params": [p for _, p in of], "names": [n for n, _ in of], "lr_factor": lr_factor, "weight_decay": decay}
-        for (lr_factor, decay), of in groups.items()
+        | ({"orthogonal": orthogonal} if config.kind == "muon" else {})
+        for (lr_factor, decay, orthogonal), of in groups.items()
     ]
     lr, decay = config.lr, config.weight_decay
     match config.kind:
@@ -80,6 +85,10 @@ def make_optimizer(
             return Lars(listed, lr=lr, momentum=config.momentum, trust=config.trust, weight_decay=decay)
         case "adamw":
             return torch.optim.AdamW(listed, lr=lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True)
+        case "muon":
+            if not any(orthogonal for _, _, orthogonal in groups):
+                logger.info("optim.kind muon: no blocks are trained here, so AdamW updates all parameters")
+            return Muon(listed, lr=lr, momentum=config.momentum, betas=config.betas, eps=config.eps, weight_decay=decay)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
