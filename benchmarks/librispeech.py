@@ -2,12 +2,12 @@
 
     python benchmarks/librispeech.py --corpora CORPORA --data DATA --into runs/librispeech
 
-Labels: 10 min, 1 h or 5 h of Mini LibriSpeech's training part (`librispeech-train-clean-5`; its speakers 1737, 3242 and
-6272 are dev). Pre-training: random subsets, each part of the next, of 32 h of English without transcripts: Common Voice
-(`common-voice-english`), the same Mini LibriSpeech, the Speech Accent Archive, and the English sets of DATA. Scored on
-all of LibriSpeech test-clean (2,620 utterances), greedily and with the language model of the folder of each recogniser,
-whose texts are the training transcripts and `text-english` without the documents that the test set reads from (Adam
-Bede).
+Labels: 10 min, 30 min, 1 h or 5 h of Mini LibriSpeech's training part (`librispeech-train-clean-5`; its speakers 1737,
+3242 and 6272 are dev). Pre-training: random subsets, each part of the next, of 32 h of English without transcripts:
+Common Voice (`common-voice-english`), the same Mini LibriSpeech, the Speech Accent Archive, and the English sets of
+DATA. Scored on all of LibriSpeech test-clean (2,620 utterances), greedily and with the language model of the folder of
+each recogniser, whose texts are the training transcripts and `text-english` without the documents that the test set
+reads from (Adam Bede).
 
 Nothing is selected on test-clean. The same command continues an interrupted benchmark; every run has its own folder.
 Writes `benchmarks/results/librispeech.json`.
@@ -34,9 +34,12 @@ import sori
 from sori.core.audio import AudioInfo
 from sori.core.files import write_text
 from sori.data.manifest import Utterance, read_manifest, read_with_headers, write_manifest
+from sori.recipes.recipe import RecogniserRecipe
 
 DEV_SPEAKERS = ("1737", "3242", "6272")
-LABELS = {"10min": "ctc_10min", "1h": "ctc_1h", "5h": "ctc_10h"}
+LABELS = {"10min": "ctc_10min", "30min": "ctc_1h", "1h": "ctc_1h", "5h": "ctc_10h"}
+MINUTES = {"30min": 30}
+"""Where they are not those of the recipe."""
 HOURS = (1, 3, 6, 12, 28)
 CORPORA = ("common-voice-english", "librispeech-train-clean-5", "speech-accent-archive")
 SETS = ("speechocean762", "librispeech-train-clean-100-openings", "picovoice-barista", "free-spoken-digits")
@@ -71,6 +74,7 @@ def main() -> None:
         def recogniser(labels: str, hours: int, seed: int) -> None:
             folder = into / f"{labels}_{hours}h_{seed}"
             more = ["--train.seed", str(seed), "--labels.texts", f"[{texts}]"]
+            more += ["--labels.minutes", str(MINUTES[labels])] if labels in MINUTES else []
             if hours:
                 pretrainings[hours].result()
                 train(LABELS[labels], labelled, folder, "--init", str(into / f"pretrained_{hours}h"), *more)
@@ -206,6 +210,7 @@ def write(into: Path) -> None:
         labels, hours, seed = path.parent.name.split("_")
         report = json.loads(path.read_text(encoding="utf-8"))
         row = {"labels": labels, "hours": int(hours[:-1]), "seed": int(seed), "decoding": path.stem.split("_")[1]}
+        row["optimiser"] = RecogniserRecipe.from_yaml(path.parent / "recipe.yaml").optim.kind
         rows.append(row | {unit: report[unit] for unit in ("cer", "wer")})
         cer, wer = (report[unit] for unit in ("cer", "wer"))
         print(

@@ -147,6 +147,17 @@ def test_published_windows_of_cpc(name):
     assert {factor(recipe.schedule, step, recipe.train.num_steps) for step in (0, 7, recipe.train.num_steps)} == {1.0}
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("ctc_")])
+def test_recognisers_from_scratch_or_with_an_hour_use_muon_and_published_ones_adamw(name):
+    recipe = recipes.by_name(name)
+    much = recipe.labels.minutes is None or recipe.labels.minutes >= 60
+    is_published = name.endswith(("_base", "_large", "_xlsr_laptop", "_smoke"))
+    uses_muon = name.endswith("_scratch") or (much and not is_published)
+    assert recipe.optim.kind == ("muon" if uses_muon else "adamw")
+    if uses_muon:
+        assert recipe.system.encoder_lr_factor == 1
+
+
 def test_smoke_recipes_can_be_built():
     encoder, recogniser = recipes.by_name("wav2vec2_smoke"), recipes.by_name("ctc_smoke")
     vocabulary = Vocabulary.fit(["abc"])
