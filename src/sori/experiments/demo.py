@@ -258,7 +258,7 @@ class _Recipes(NamedTuple):
 
 
 def _recipes(*, minutes: float | None, smoke: bool, texts: tuple[str, ...] = ()) -> _Recipes:
-    """Return recipes for pre-training, and for fine-tuning with and (longer) without it, on the same labels."""
+    """Return recipes for pre-training, and for fine-tuning with it, and longer without it, on the same labels."""
     if smoke:
         pretraining = toys.wav2vec2_smoke().override({"train.num_steps": 20, "train.log_every": 5})
         tuning = toys.ctc_smoke().override({"train.num_steps": 30, "train.log_every": 10, "labels.lm": "word"})

@@ -100,8 +100,8 @@ def _summary(findings: Findings) -> Iterator[str]:
     yield html_page.heading("Gain from pre-training", level=1)
     yield html_page.paragraph(
         "Two recognisers are trained on the same transcribed speech. One of them was first pre-trained on recordings "
-        "without transcripts; the other is trained longer. Both write speakers and sentences that are not in the "
-        "training data, with language models of the same texts."
+        "without transcripts; the other is trained longer, with another optimiser. Both write speakers and sentences "
+        "that are not in the training data, with language models of the same texts."
     )
     header = ["said", *(score.label for score in findings.scores)]
     yield html_page.reading(header, findings.text)
