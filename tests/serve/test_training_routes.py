@@ -9,8 +9,13 @@ import httpx
 import pytest
 from tests.serve.projects import finished_round, ordered, server_process, untranscribed, wait_for, within_project
 
+from sori.checkpoints import store
+from sori.core.files import write_json
 from sori.core.locks import holder
 from sori.data.manifest import CUTS, TABLE, read_manifest
+from sori.models import factory
+from sori.models.wav2vec2 import Wav2Vec2Config
+from sori.nn.conv import ConvConfig
 from sori.serve.label_gains import learning_curve
 from sori.serve.label_store import LabelStore
 from sori.serve.problems import Problem
@@ -87,6 +92,39 @@ def test_too_few_transcripts_are_refused(project, texts):
     with pytest.raises(Problem, match="at least 4 transcribed utterances"):
         begin(project)
     assert not read_rounds_of(project)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ({"dim": 768, "num_layers": 4, "num_heads": 12}, ("ctc_10min_xlsr_laptop", 2)),  # the width of BASE
+        ({"dim": 48, "num_layers": 2, "num_heads": 4}, ("ctc_10min", 0)),
+        (None, ("ctc_10min_scratch", 0)),
+    ],
+)
+def test_the_recipe_fits_the_size_of_the_pretrained_model(project, texts, tmp_path, size, expected):
+    label(project, texts, names_of(project, "anna", "ben", "carl"))
+    init = None
+    if size:
+        front = ConvConfig(dim=16)
+        config = Wav2Vec2Config(front=front, ffn_dim=32, code_dim=16, final_dim=16, num_codes=8, **size)
+        store.save(factory.build(config), tmp_path / "model")
+        init = str(tmp_path / "model")
+    with open_project(project, None) as opened:
+        about = new_round(opened, LabelStore(project, opened.candidates()), init=init, length="full").about
+    assert (about.recipe, about.frozen_blocks) == expected
+
+
+def test_a_public_model_is_trained_with_half_of_its_blocks_frozen(project, monkeypatch):
+    command = []
+    monkeypatch.setattr(Round, "_start", lambda _, *arguments: command.extend(arguments))
+    folder = project / "rounds" / "001"
+    folder.mkdir(parents=True)
+    about = {"minutes": 9.0, "held_out_minutes": 2.0, "held_out": "speakers", "init": "models/xlsr"}
+    write_json(folder / "round.json", {**about, "recipe": "ctc_10min_xlsr_laptop", "frozen_blocks": 12})
+    Round(folder).advance()
+    assert command[:2] == ["train", "ctc_10min_xlsr_laptop"]
+    assert command[-4:] == ["--labels.minutes", "null", "--system.frozen-blocks", "12"]
 
 
 def read_rounds_of(folder):

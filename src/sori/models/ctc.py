@@ -224,6 +224,33 @@ class Ctc(nn.Module):
             self.head.bias.view(self.config.upsample, self.num_classes)[:, BLANK] = -math.log(self.num_classes)
         return f"reinitialised the output layer, with a blank {self.num_classes} times less likely than a symbol"
 
+    @torch.no_grad()
+    def adopt_classes(self, other: "Ctc") -> list[str]:
+        """Copy the head's rows of all symbols that another recogniser has, too, in any case; equal ones first.
+
+        Both recognisers have a vocabulary and vectors of the same width.
+
+        Returns:
+            The symbols copied, blank included; none if the other has another number of distributions for each vector.
+        """
+        assert self.vocabulary is not None  # noqa: S101 - see above
+        assert other.vocabulary is not None  # noqa: S101
+        if self.config.upsample != other.config.upsample:
+            return []
+        symbols = other.vocabulary.symbols
+        known = {s.casefold(): i for i, s in reversed(list(enumerate(symbols)))} | {s: i for i, s in enumerate(symbols)}
+        known[self.vocabulary.symbols[BLANK]] = BLANK  # a public model's has another name
+        pairs = [
+            (new, known[key])
+            for new, symbol in enumerate(self.vocabulary.symbols)
+            if (key := symbol if symbol in known else symbol.casefold()) in known
+        ]
+        new, old = (torch.tensor(list(of)) for of in zip(*pairs, strict=True))
+        for mine, theirs in ((self.head.weight, other.head.weight), (self.head.bias, other.head.bias)):
+            shape = (self.config.upsample, -1, *mine.shape[1:])
+            mine.view(shape)[:, new] = theirs.view(shape)[:, old]
+        return [self.vocabulary.symbols[i] for i, _ in pairs]
+
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Return the context in which the encoder computes; in float32, that of the caller."""
         halves = self.precision == "bfloat16" or (self.precision == "int8" and has_bfloat16(device))

@@ -8,6 +8,11 @@ from sori.nn.mel_conv import MelConvConfig
 from sori.nn.spectral import CepstrumConfig, LogMelConfig
 
 
+def is_published(config: object) -> bool:
+    """Return whether settings are those of a wav2vec 2.0 of at least BASE's width."""
+    return isinstance(config, Wav2Vec2Config) and config.dim >= base().dim
+
+
 def base() -> Wav2Vec2Config:
     """Return BASE for LibriSpeech: 95,044,608 parameters."""
     return Wav2Vec2Config(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, final
 
+from sori.checkpoints import store
 from sori.core.audio import AudioInfo
 from sori.core.config import Config
 from sori.core.files import read_json, write_json
@@ -23,6 +24,7 @@ from sori.core.run_folder import RunFolder
 from sori.core.user_files import read_text
 from sori.data.manifest import Utterance, read_with_headers, write_manifest
 from sori.inference.selection import HELD_OUT
+from sori.recipes import sizes
 from sori.serve.label_store import LabelStore
 from sori.serve.problems import Problem
 from sori.serve.project import TEXTS, Project
@@ -50,6 +52,8 @@ class About(Config):
     """What is held out: `speakers`, `utterances`, or the name of a split."""
     recipe: str
     init: str | None
+    frozen_blocks: int = 0
+    """Number of lower blocks that keep their weights: half of those of a model of a published size, else none."""
     is_stopped: bool = False
     """Whether the user has stopped it, so that it is not continued by itself."""
 
@@ -102,8 +106,9 @@ class Round:
         command += [] if self.about.init is None else ["--init", self.about.init]
         texts = self.folder.parents[1] / TEXTS
         command += ["--labels.texts", f"[{texts.absolute()}]"] if texts.is_file() else []
-        minutes = [] if self.about.recipe == "ctc_smoke" else ["--labels.minutes", "null"]
-        self._start(*command, *minutes)
+        command += [] if self.about.recipe == "ctc_smoke" else ["--labels.minutes", "null"]
+        frozen = self.about.frozen_blocks
+        self._start(*command, *(["--system.frozen-blocks", str(frozen)] if frozen else []))
 
     def stop(self) -> None:
         """Stop training; what is saved stays, and it can be continued."""
@@ -177,15 +182,32 @@ def new_round(project: Project, store: LabelStore, *, init: str | None, length: 
             f"{len(part.rows)}; transcribe more. Ten minutes are a good beginning",
             code="too_few",
         )
-    recipe = "ctc_smoke" if length == "check" else "ctc_1h" if trained > _MUCH_MINUTES else "ctc_10min"
-    recipe += "_scratch" if init is None and length == "full" else ""
+    recipe, frozen_blocks = ("ctc_smoke", 0) if length == "check" else _recipe(init, trained)
     numbers = [one.number for one in read_rounds(project)]
     folder = project.rounds / f"{max(numbers, default=0) + 1:03}"
     (folder / "labelled").mkdir(parents=True, exist_ok=True)
     write_manifest(folder / "labelled", part.rows)
-    about = About(minutes=trained, held_out_minutes=scored, held_out=part.held_out, recipe=recipe, init=init)
+    about = About(
+        minutes=trained,
+        held_out_minutes=scored,
+        held_out=part.held_out,
+        recipe=recipe,
+        init=init,
+        frozen_blocks=frozen_blocks,
+    )
     write_json(folder / "round.json", about.model_dump(mode="json"))  # last: a folder that has one is complete
     return Round(folder)
+
+
+def _recipe(init: str | None, minutes: float) -> tuple[str, int]:
+    """Choose a recipe that trains on a laptop, and the number of frozen blocks."""
+    size = "1h" if minutes > _MUCH_MINUTES else "10min"
+    if init is None:
+        return f"ctc_{size}_scratch", 0
+    encoder = store.read_settings(init).model.encoder_config
+    if sizes.is_published(encoder):
+        return "ctc_10min_xlsr_laptop", encoder.num_layers // 2
+    return f"ctc_{size}", 0
 
 
 def is_held_out(utterance: Utterance) -> bool:

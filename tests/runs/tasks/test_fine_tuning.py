@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from sori import recipes
+from sori.checkpoints import store
 from sori.core.run_folder import RunFolder
 from sori.data.labels import choose_casing
 from sori.data.manifest import Utterance, read_manifest
@@ -85,3 +87,51 @@ def test_changes_of_the_mel_axis_that_an_encoder_cannot_apply_are_named(size, un
     assert fine_tuning._unused_changes(CtcConfig(), encoder) == []
     frozen = CtcConfig(mask=mask, frozen_blocks=1)
     assert fine_tuning._unused_changes(frozen, encoder) == ["mask.warp", "mask.band_prob"]
+
+
+def unlearnt(recipe, init, data, into):
+    """Return a recogniser that starts from another one and is trained at a rate of 0."""
+    brief = {"train.num_steps": 1, "optim.lr": 0.0, "labels.lm": "none"}
+    run.train(recipe.override(brief), into=into, data=data, init=init)
+    return store.load(into)
+
+
+def test_a_recogniser_of_the_same_alphabet_goes_on_where_it_was(prepared_tones, tmp_path, capsys):
+    smoke = recipes.by_name("ctc_smoke").override({"train.num_steps": 3, "labels.lm": "none"})
+    run.train(smoke, into=tmp_path / "first", data=prepared_tones)
+    first = store.load(tmp_path / "first")
+    second = unlearnt(smoke, tmp_path / "first", prepared_tones, tmp_path / "second")
+    assert f"{first.num_classes} of {first.num_classes} symbols are known" in capsys.readouterr().err
+    sound, lengths = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)), torch.tensor([16_000])
+    with torch.no_grad():
+        assert torch.equal(first.logits(sound, lengths).data, second.logits(sound, lengths).data)
+
+
+def test_a_recogniser_of_another_alphabet_gives_its_encoder_and_the_letters_in_common(
+    prepared_tones, labelled, tmp_path
+):
+    smoke = recipes.by_name("ctc_smoke").override({"train.num_steps": 3, "labels.lm": "none"})
+    run.train(smoke, into=tmp_path / "first", data=prepared_tones)
+    first = store.load(tmp_path / "first")
+    second = unlearnt(smoke, tmp_path / "first", labelled("za zo", "zu za"), tmp_path / "second")
+    assert second.vocabulary.symbols == ("<blank>", "|", "a", "o", "u", "z")
+    for symbol in ("<blank>", "|", "a"):
+        old, new = (one.vocabulary.symbols.index(symbol) for one in (first, second))
+        assert torch.equal(first.head.weight[old], second.head.weight[new])
+        assert first.head.bias[old] == second.head.bias[new]
+    assert "z" not in first.vocabulary.symbols
+
+
+@pytest.mark.parametrize(
+    ("recipe", "size", "is_warned"),
+    [
+        ("ctc_10min", sizes.base(), True),
+        ("ctc_1h", sizes.xlsr_300m(), True),
+        ("ctc_10min", sizes.small(), False),
+        ("ctc_10min_base", sizes.base(), False),
+        ("ctc_10min_xlsr_laptop", sizes.xlsr_300m(), False),
+    ],
+)
+def test_a_rate_that_is_too_high_for_a_public_model_is_warned_of(recipe, size, is_warned, caplog):
+    fine_tuning._warn_of_rate(recipes.by_name(recipe).override({"init": "hf://public"}), size)
+    assert ("it probably forgets" in caplog.text) == is_warned

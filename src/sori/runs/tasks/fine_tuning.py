@@ -32,6 +32,7 @@ from sori.models.wav2vec2 import Wav2Vec2Config
 from sori.nn.fronts import windows_of
 from sori.nn.lengths import num_frames
 from sori.nn.mel_conv import MelConvConfig
+from sori.recipes import sizes
 from sori.recipes.recipe import LabelConfig, RecogniserRecipe
 from sori.runs import language_model
 from sori.runs.language_model import LmMaterial
@@ -198,7 +199,7 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
                 f"{recipe.name} starts from a pre-trained model: give one with init= (`--init MODEL`), or an `encoder` "
                 "in the recipe to start from random weights"
             )
-        config, weights = recipe.encoder, None
+        config, weights, start = recipe.encoder, None, None
     else:
         start = store.load(recipe.init)
         config, weights = factory.encoder_of(start).config, factory.encoder_weights(start)
@@ -208,13 +209,39 @@ def _recogniser(recipe: RecogniserRecipe, vocabulary: Vocabulary) -> Ctc:
     config = type(config).from_data(
         {**config.model_dump(mode="json"), **changes}, origin="the encoder after the recipe's encoder_changes"
     )
+    _warn_of_rate(recipe, config)
     system = factory.build(recipe.system, encoder=config, vocabulary=vocabulary)
     assert isinstance(system, Ctc)  # noqa: S101 - the recipe's system is a recogniser's
     if unused := _unused_changes(recipe.system, factory.encoder_of(system).config):
         logger.info(f"a {config.kind} with this front end cannot apply {' and '.join(unused)}: not used")
     if weights is not None:
         factory.copy_weights(weights, factory.encoder_of(system), origin=str(recipe.init))
+    if isinstance(start, Ctc):
+        _adopt_head(system, start)
     return system
+
+
+_HIGH_RATE = 5e-4
+"""Learning rate above those of all published recipes for fine-tuning (1e-5 to 3e-4)."""
+
+
+def _warn_of_rate(recipe: RecogniserRecipe, config: EncoderConfig) -> None:
+    rate = recipe.optim.lr * recipe.system.encoder_lr_factor
+    if recipe.init is not None and sizes.is_published(config) and rate > _HIGH_RATE:
+        logger.warning(
+            f"the encoder of {recipe.init} has a published size, for which rates are at most {_HIGH_RATE:g}; with "
+            f"{rate:g} it probably forgets what it has learnt. {recipe.name} is tuned for `tiny`: on a laptop, use "
+            "ctc_10min_xlsr_laptop (with --system.frozen-blocks half of the blocks), on GPUs a recipe that ends in "
+            "_base or _large"
+        )
+
+
+def _adopt_head(system: Ctc, start: Ctc) -> None:
+    """Continue with the output layer of a recogniser, as far as its symbols are those of the new one."""
+    if system.config.read != start.config.read or start.vocabulary is None:
+        return
+    copied = system.adopt_classes(start)
+    logger.info(f"output layer of the initial recogniser: {len(copied)} of {system.num_classes} symbols are known")
 
 
 def _unused_changes(config: CtcConfig, encoder: EncoderConfig) -> list[str]:
