@@ -1,10 +1,12 @@
 """What takes seconds to import (torch, numba, matplotlib, lhotse) is imported when a command runs, not before."""
 
+import gc
 import importlib
 import inspect
 import subprocess
 import sys
 
+import cyclopts
 import numpy as np
 import pytest
 import soundfile
@@ -84,3 +86,16 @@ def test_the_list_of_commands_describes_them_as_they_do(place, description):
         return
     paragraphs = inspect.getdoc(command).partition("\n\nArgs:")[0].split("\n\n")
     assert "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs) == description
+
+
+def test_no_garbage_is_looked_for_while_a_command_is_imported(monkeypatch):
+    found = []
+    monkeypatch.setattr(cyclopts.App, "parse_args", lambda *_, **__: found.append(gc.isenabled()))
+    before = gc.get_freeze_count()
+    try:
+        cli.app.parse_args(["list"])
+        assert found == [False]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()

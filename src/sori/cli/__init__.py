@@ -1,5 +1,6 @@
 """The `sori` command: one verb for each public function of the package."""
 
+import gc
 import itertools
 import os
 import signal
@@ -8,6 +9,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any, final
 
 from cyclopts import App, Parameter
 from pydantic import ValidationError
@@ -21,7 +23,24 @@ STDIN = "/dev/stdin"
 
 _MAX_REASON = 200
 
-app = App(
+
+@final
+class _App(App):
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        """Find the command and import its module, without looking for garbage.
+
+        Torch makes hundreds of thousands of objects, and Python looks through all of them several times (0.3 s of
+        1.7). Afterwards they are left out of the search for garbage, because they stay until the end.
+        """
+        gc.disable()
+        try:
+            return super().parse_args(*arguments, **options)
+        finally:
+            gc.freeze()
+            gc.enable()
+
+
+app = _App(
     name="sori",
     help="Self-supervised speech representations: from a folder of recordings to a recogniser.",
     help_epilogue="Add --debug to any command to print the full traceback of an error.",

@@ -23,7 +23,7 @@ _MAX_PROBLEMS = 50
 class Config(BaseModel):
     """Frozen settings; unknown keys and numbers that are not finite are errors; docstrings describe the fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def to_yaml(self) -> str:
         """Return the complete configuration as YAML, in the order of the fields."""

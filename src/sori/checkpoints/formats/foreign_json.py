@@ -17,7 +17,7 @@ T = TypeVar("T", bound=BaseModel)
 class Foreign(BaseModel):
     """Fields of another program's JSON file; other fields are ignored, and types are not converted."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 def read_if_there(path: Path) -> Any:
