@@ -108,11 +108,13 @@ class BeamDecoder:
         listed = list(lexicon) if lexicon is not None else list(lm.words) if lm and lm_unit == "word" else []
         # words of equal spelling count as one: the first of them that is in the language model
         spelled: dict[tuple[int, ...], str] = {}
-        for word in listed:
-            key = classes_of(word)
+        keys = [classes_of(word) for word in listed]
+        for word, key in zip(listed, keys, strict=True):
             if key and (key not in spelled or (lm is not None and spelled[key] not in lm and word in lm)):
                 spelled[key] = word
-        self.unspelled = [word for word in listed if not SPECIAL.fullmatch(word) and not classes_of(word)]
+        self.unspelled = [
+            word for word, key in zip(listed, keys, strict=True) if not key and not SPECIAL.fullmatch(word)
+        ]
         """Words of the lexicon without symbols, or with symbols that the vocabulary lacks."""
         if listed and not spelled:
             raise ValueError(

@@ -249,13 +249,16 @@ def _build(words: Sequence[str], levels: Sequence[Level]) -> tuple[Ngrams, list[
                 "begins with it; likely the model was pruned without its contexts: prune with SRILM or KenLM"
             )
         key = parent * np.int64(len(words)) + level.ids[:, -1]
-        order = np.argsort(key)
-        if (twice := np.flatnonzero(np.diff(key[order]) == 0)).size:
-            raise ValueError(f"expected each n-gram once, got {_quote(words, level.ids[order[twice[0]]])} twice")
-        parent, end = parent[order], first + len(order)
-        ngrams.child_word[first:end] = level.ids[order, -1]
-        ngrams.log_prob[first:end] = level.log_prob[order]
-        ngrams.backoff[first:end] = level.backoff[order]
+        if not np.all(key[1:] > key[:-1]):  # files of `write` are sorted
+            order = np.argsort(key)
+            if (twice := np.flatnonzero(np.diff(key[order]) == 0)).size:
+                raise ValueError(f"expected each n-gram once, got {_quote(words, level.ids[order[twice[0]]])} twice")
+            parent = parent[order]
+            level = Level(level.ids[order], level.log_prob[order], level.backoff[order])  # noqa: PLW2901 - sorted
+        end = first + len(parent)
+        ngrams.child_word[first:end] = level.ids[:, -1]
+        ngrams.log_prob[first:end] = level.log_prob
+        ngrams.backoff[first:end] = level.backoff
         children = np.bincount(parent - before, minlength=first - before)
         ngrams.child_start[before : first + 1] = first + np.concatenate([[0], np.cumsum(children)])
         _link(ngrams, parent, first)
