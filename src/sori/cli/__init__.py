@@ -27,17 +27,11 @@ _MAX_REASON = 200
 @final
 class _App(App):
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
-        """Find the command and import its module, without looking for garbage.
-
-        Torch makes hundreds of thousands of objects, and Python looks through all of them several times (0.3 s of
-        1.7). Afterwards they are left out of the search for garbage, because they stay until the end.
-        """
-        gc.disable()
-        try:
-            return super().parse_args(*arguments, **options)
-        finally:
-            gc.freeze()
-            gc.enable()
+        """Parse the arguments of a command, whose module is imported by now: look for garbage again (see `main`)."""
+        found = super().parse_args(*arguments, **options)
+        gc.freeze()  # modules stay until the end
+        gc.enable()
+        return found
 
 
 app = _App(
@@ -149,7 +143,12 @@ for _place, _description in COMMANDS:
 
 
 def main() -> None:
-    """Run the command line; errors that the user can correct give a one-line message and exit code 2."""
+    """Run the command line; errors that the user can correct give a one-line message and exit code 2.
+
+    Garbage is not looked for during the imports: torch makes hundreds of thousands of objects, and Python would look
+    through all of them several times (0.3 s of 1.7).
+    """
+    gc.disable()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     log.show()
