@@ -12,6 +12,7 @@ from sori.core.seeds import Rng
 from sori.core.shapes import Frames
 from sori.models.ctc import Ctc, CtcConfig, chance, ctc_loss, num_required_frames
 from sori.nn.mask import MaskConfig
+from sori.text.vocabulary import Vocabulary
 
 
 class Windows(nn.Module):
@@ -294,6 +295,34 @@ def test_mix_is_a_weighted_mean_of_normalised_layers():
     torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)
     model.loss(batch, step=0, rng=Rng(0)).total.backward()
     assert model.layer_weights.grad.abs().min() > 0
+
+
+def recogniser(*symbols, upsample=1):
+    model = Ctc(CtcConfig(upsample=upsample), Windows(), num_classes=len(symbols))
+    model.vocabulary = Vocabulary(symbols=symbols)
+    return model
+
+
+def test_classes_are_adopted_by_symbol_in_any_case_and_equal_ones_first():
+    public = recogniser("<pad>", "|", "<unk>", "E", "A", "a", upsample=2)
+    ours = recogniser("<blank>", "|", "a", "b", "e", upsample=2)
+    before = ours.head.weight.clone()
+    with torch.no_grad():
+        public.head.weight.normal_(generator=torch.Generator().manual_seed(0))
+        public.head.bias.normal_(generator=torch.Generator().manual_seed(1))
+    assert ours.adopt_classes(public) == ["<blank>", "|", "a", "e"]
+    for part in range(2):  # of each vector, two distributions
+        for new, old in ((0, 0), (1, 1), (2, 5), (4, 3)):
+            assert torch.equal(ours.head.weight[5 * part + new], public.head.weight[6 * part + old])
+            assert ours.head.bias[5 * part + new] == public.head.bias[6 * part + old]
+        assert torch.equal(ours.head.weight[5 * part + 3], before[5 * part + 3])
+
+
+def test_no_class_is_adopted_from_another_number_of_distributions():
+    ours = recogniser("<blank>", "a", upsample=2)
+    before = ours.head.weight.clone()
+    assert ours.adopt_classes(recogniser("<blank>", "a")) == []
+    assert torch.equal(ours.head.weight, before)
 
 
 def test_configuration_round_trip():
