@@ -37,9 +37,9 @@ from sori.data.manifest import Utterance, read_manifest, read_with_headers, writ
 from sori.recipes.recipe import RecogniserRecipe
 
 DEV_SPEAKERS = ("1737", "3242", "6272")
-LABELS = {"10min": "ctc_10min", "30min": "ctc_1h", "1h": "ctc_1h", "5h": "ctc_10h"}
-MINUTES = {"30min": 30}
-"""Where they are not those of the recipe."""
+LABELS = {"10min": "ctc_10min", "30min": "ctc_1h", "1h": "ctc_1h", "5h": "ctc_1h"}
+CHANGES = {"30min": ("--labels.minutes", "30"), "5h": ("--labels.minutes", "300", "--train.num-steps", "6000")}
+"""What differs from the recipe."""
 HOURS = (1, 3, 6, 12, 28)
 CORPORA = ("common-voice-english", "librispeech-train-clean-5", "speech-accent-archive")
 SETS = ("speechocean762", "librispeech-train-clean-100-openings", "picovoice-barista", "free-spoken-digits")
@@ -74,7 +74,7 @@ def main() -> None:
         def recogniser(labels: str, hours: int, seed: int) -> None:
             folder = into / f"{labels}_{hours}h_{seed}"
             more = ["--train.seed", str(seed), "--labels.texts", f"[{texts}]"]
-            more += ["--labels.minutes", str(MINUTES[labels])] if labels in MINUTES else []
+            more += CHANGES.get(labels, ())
             if hours:
                 pretrainings[hours].result()
                 train(LABELS[labels], labelled, folder, "--init", str(into / f"pretrained_{hours}h"), *more)
