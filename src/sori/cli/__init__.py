@@ -9,7 +9,6 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, final
 
 from cyclopts import App, Parameter
 from pydantic import ValidationError
@@ -23,18 +22,7 @@ STDIN = "/dev/stdin"
 
 _MAX_REASON = 200
 
-
-@final
-class _App(App):
-    def parse_args(self, *arguments: Any, **options: Any) -> Any:
-        """Parse the arguments of a command, whose module is imported by now: look for garbage again (see `main`)."""
-        found = super().parse_args(*arguments, **options)
-        gc.freeze()  # modules stay until the end
-        gc.enable()
-        return found
-
-
-app = _App(
+app = App(
     name="sori",
     help="Self-supervised speech representations: from a folder of recordings to a recogniser.",
     help_epilogue="Add --debug to any command to print the full traceback of an error.",
@@ -155,7 +143,12 @@ def main() -> None:
     _unwind_on_signals()
     try:
         _require_working_folder()
-        app([STDIN if argument == "-" else argument for argument in arguments if argument != "--debug"])
+        words = [STDIN if argument == "-" else argument for argument in arguments if argument != "--debug"]
+        command, bound, _ = app.parse_args(words)  # imports the module of the command
+        gc.freeze()  # modules stay until the end
+        gc.enable()
+        command(*bound.args, **bound.kwargs)
+        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of the pipe has closed it
