@@ -34,7 +34,7 @@ import sori
 from sori.core.audio import AudioInfo
 from sori.core.files import write_text
 from sori.data.manifest import Utterance, read_manifest, read_with_headers, write_manifest
-from sori.recipes.recipe import RecogniserRecipe
+from sori.recipes.recipe import RecogniserRecipe, SpeechRecipe
 
 DEV_SPEAKERS = ("1737", "3242", "6272")
 LABELS = {"10min": "ctc_10min", "30min": "ctc_1h", "1h": "ctc_1h", "5h": "ctc_1h"}
@@ -210,7 +210,10 @@ def write(into: Path) -> None:
         labels, hours, seed = path.parent.name.split("_")
         report = json.loads(path.read_text(encoding="utf-8"))
         row = {"labels": labels, "hours": int(hours[:-1]), "seed": int(seed), "decoding": path.stem.split("_")[1]}
-        row["optimiser"] = RecogniserRecipe.from_yaml(path.parent / "recipe.yaml").optim.kind
+        recipe = RecogniserRecipe.from_yaml(path.parent / "recipe.yaml")
+        row["optimiser"] = recipe.optim.kind
+        if recipe.init:
+            row["pretraining"] = SpeechRecipe.from_yaml(Path(recipe.init).parent / "recipe.yaml").optim.kind
         rows.append(row | {unit: report[unit] for unit in ("cer", "wer")})
         cer, wer = (report[unit] for unit in ("cer", "wer"))
         print(
