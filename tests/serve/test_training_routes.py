@@ -115,6 +115,19 @@ def test_the_recipe_fits_the_size_of_the_pretrained_model(project, texts, tmp_pa
     assert (about.recipe, about.frozen_blocks) == expected
 
 
+def test_a_model_that_is_not_of_speech_is_refused(project, texts, tmp_path):
+    label(project, texts, names_of(project, "anna", "ben", "carl"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"format_version": 1}')
+    with (
+        open_project(project, None) as opened,
+        pytest.raises(Problem, match=r"model: .*config\.json") as refusal,
+    ):
+        new_round(opened, LabelStore(project, opened.candidates()), init=str(tmp_path / "model"), length="full")
+    assert (refusal.value.status, refusal.value.param) == (400, "init")
+    assert not read_rounds_of(project)
+
+
 def test_a_public_model_is_trained_with_half_of_its_blocks_frozen(project, monkeypatch):
     command = []
     monkeypatch.setattr(Round, "_start", lambda _, *arguments: command.extend(arguments))

@@ -160,6 +160,8 @@ def main() -> None:
         code, message = _answer(error)
         problem(f"sori: {message}")
         sys.exit(code)
+    finally:
+        gc.enable()
 
 
 def _answer(error: Exception) -> tuple[int, str]:

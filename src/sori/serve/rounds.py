@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, final
 
-from sori.checkpoints import store
+from sori.checkpoints.store import read_settings
 from sori.core.audio import AudioInfo
 from sori.core.config import Config
 from sori.core.files import read_json, write_json
@@ -200,11 +200,18 @@ def new_round(project: Project, store: LabelStore, *, init: str | None, length: 
 
 
 def _recipe(init: str | None, minutes: float) -> tuple[str, int]:
-    """Choose a recipe that trains on a laptop, and the number of frozen blocks."""
+    """Choose a recipe that trains on a laptop, and the number of frozen blocks.
+
+    Raises:
+        Problem: the model to start from cannot be read, or is not one of speech.
+    """
     size = "1h" if minutes > _MUCH_MINUTES else "10min"
     if init is None:
         return f"ctc_{size}_scratch", 0
-    encoder = store.read_settings(init).model.encoder_config
+    try:
+        encoder = read_settings(init).model.encoder_config
+    except (OSError, ValueError) as error:
+        raise Problem(400, f"{init}: {error}", param="init") from None
     if sizes.is_published(encoder):
         return "ctc_10min_xlsr_laptop", encoder.num_layers // 2
     return f"ctc_{size}", 0

@@ -229,10 +229,10 @@ def _warn_of_rate(recipe: RecogniserRecipe, config: EncoderConfig) -> None:
     rate = recipe.optim.lr * recipe.system.encoder_lr_factor
     if recipe.init is not None and sizes.is_published(config) and rate > _HIGH_RATE:
         logger.warning(
-            f"the encoder of {recipe.init} has a published size, for which rates are at most {_HIGH_RATE:g}; with "
-            f"{rate:g} it probably forgets what it has learnt. {recipe.name} is tuned for `tiny`: on a laptop, use "
-            "ctc_10min_xlsr_laptop (with --system.frozen-blocks half of the blocks), on GPUs a recipe that ends in "
-            "_base or _large"
+            f"the encoder of {recipe.init} has a published size, for which published rates are below {_HIGH_RATE:g}; "
+            f"with {rate:g} it probably forgets what it has learnt. {recipe.name} is tuned for `tiny`: on a laptop, "
+            "use ctc_10min_xlsr_laptop (with --system.frozen-blocks half of the blocks), on GPUs a recipe that ends "
+            "in _base or _large"
         )
 
 
