@@ -99,8 +99,11 @@ def many_languages(args: Namespace, labelled: Path, into: Path) -> Path:
     """Write all transcribed speech of the arm `many` as a prepared folder; its dev split is that of `labelled`."""
     folder = into / "many"
     if not folder.exists():
-        others = [prepare(args.corpora / name, into / name) for name in ("common-voice-english", "common-voice-59")]
-        others.append(prepare(args.data / "speechocean762" / "manifest.jsonl", into / "speechocean762"))
+        others = [
+            prepare(args.corpora / "common-voice-english", into / "common-voice-english"),
+            prepare(args.data / "speechocean762" / "manifest.jsonl", into / "speechocean762"),
+            prepare(args.corpora / "common-voice-59", into / "common-voice-59"),
+        ]
         rows = [(u._replace(id=f"labelled/{u.id}", language="eng"), file) for u, file in read_with_headers(labelled)]
         rows += [
             (u._replace(id=f"{other.name}/{u.id}", split="train"), file)

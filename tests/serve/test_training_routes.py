@@ -115,7 +115,7 @@ def test_the_recipe_fits_the_size_of_the_pretrained_model(project, texts, tmp_pa
     assert (about.recipe, about.frozen_blocks) == expected
 
 
-def test_a_model_that_is_not_of_speech_is_refused(project, texts, tmp_path):
+def test_a_model_that_cannot_be_read_is_refused(project, texts, tmp_path):
     label(project, texts, names_of(project, "anna", "ben", "carl"))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"format_version": 1}')
