@@ -28,7 +28,7 @@ def wav2vec2_tiny() -> SpeechRecipe:
         name="wav2vec2_tiny",
         system=sizes.tiny(),
         data=DataConfig(batch_seconds=24.0),
-        optim=OptimConfig(lr=2e-3, max_norm=1.0),
+        optim=OptimConfig(kind="muon", lr=2e-3, momentum=0.95, max_norm=1.0),
         schedule=ScheduleConfig(),
         train=TrainConfig(num_steps=12_000, save_every_steps=500),
     )
