@@ -10,7 +10,9 @@ each recogniser, whose texts are the training transcripts and `text-english` wit
 reads from (Adam Bede).
 
 Nothing is selected on test-clean. The same command continues an interrupted benchmark; every run has its own folder.
-Writes `benchmarks/results/librispeech.json`.
+Writes `benchmarks/results/librispeech.json`; rows of it that were not measured again stay.
+
+The curve over hours without transcripts: `--hours 1 3 6 12 28 --updates 4000 --seeds 0`.
 """
 
 import argparse
@@ -69,15 +71,17 @@ def main() -> None:
         shorter = pretraining_settings(args.updates)
         for hours in args.hours:
             data = subset(pool_of_speech, hours, into / "data")
-            pretrainings[hours] = pool.submit(train, "wav2vec2_tiny", data, into / f"pretrained_{hours}h", *shorter)
+            folder = into / f"pretrained_{amount(hours, args.updates)}"
+            pretrainings[hours] = pool.submit(train, "wav2vec2_tiny", data, folder, *shorter)
 
         def recogniser(labels: str, hours: int, seed: int) -> None:
-            folder = into / f"{labels}_{hours}h_{seed}"
+            pretraining = amount(hours, args.updates)
+            folder = into / f"{labels}_{pretraining}_{seed}"
             more = ["--train.seed", str(seed), "--labels.texts", f"[{texts}]"]
             more += CHANGES.get(labels, ())
             if hours:
                 pretrainings[hours].result()
-                train(LABELS[labels], labelled, folder, "--init", str(into / f"pretrained_{hours}h"), *more)
+                train(LABELS[labels], labelled, folder, "--init", str(into / f"pretrained_{pretraining}"), *more)
             else:
                 train(f"{LABELS[labels]}_scratch", labelled, folder, *more)
             for name, options in (("greedy", ("--lm", "none")), ("lm", ())):
@@ -87,6 +91,11 @@ def main() -> None:
         for done in [pool.submit(recogniser, *job) for job in jobs]:
             done.result()
     write(into)
+
+
+def amount(hours: int, updates: int | None) -> str:
+    """Return how folders name an amount of pre-training: `28h` by the recipe, `28h-4000` with fewer updates."""
+    return f"{hours}h-{updates}" if hours and updates else f"{hours}h"
 
 
 def pretraining_settings(updates: int | None) -> list[str]:
@@ -204,30 +213,46 @@ def evaluate(folder: Path, data: Path, into: Path, *options: str) -> None:
 
 
 def write(into: Path) -> None:
-    """Write and print the error rates of all recognisers scored so far."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted(into.glob("*_*h_*/test_*.json")):
-        labels, hours, seed = path.parent.name.split("_")
-        report = json.loads(path.read_text(encoding="utf-8"))
-        row = {"labels": labels, "hours": int(hours[:-1]), "seed": int(seed), "decoding": path.stem.split("_")[1]}
-        recipe = RecogniserRecipe.from_yaml(path.parent / "recipe.yaml")
-        row["optimiser"] = recipe.optim.kind
-        if recipe.init:
-            row["pretraining"] = SpeechRecipe.from_yaml(Path(recipe.init).parent / "recipe.yaml").optim.kind
-        rows.append(row | {unit: report[unit] for unit in ("cer", "wer")})
-        cer, wer = (report[unit] for unit in ("cer", "wer"))
+    """Write the error rates of all recognisers scored so far, and print those of this folder."""
+    path = RESULTS / "librispeech.json"
+    earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    rows = {_key(row): row for row in earlier}
+    for scored in sorted(into.glob("*_*h*_*/test_*.json")):
+        row = _row(scored)
+        rows[_key(row)] = row
+        cer, wer = row["cer"], row["wer"]
         print(
-            f"{labels:6} {hours:>4} seed {seed} {row['decoding']:7} CER {cer['rate']:.1%} ({cer['low']:.1%} to "
+            f"{scored.parent.name:20} {row['decoding']:7} CER {cer['rate']:.1%} ({cer['low']:.1%} to "
             f"{cer['high']:.1%}), WER {wer['rate']:.1%}"
         )
     found = {
         "command": "python benchmarks/librispeech.py",
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "rows": rows,
+        "rows": sorted(rows.values(), key=_key),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "librispeech.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what distinguishes a row from all others."""
+    labels = list(LABELS).index(row["labels"])
+    pretraining = row["hours"], row.get("updates", 0), row.get("pretraining", "")
+    return (labels, *pretraining, row["optimiser"], row["seed"], row["decoding"])
+
+
+def _row(scored: Path) -> dict[str, Any]:
+    """Return the error rates of a recogniser, with how it was trained."""
+    folder, report = scored.parent, json.loads(scored.read_text(encoding="utf-8"))
+    labels, hours, seed = folder.name.split("_")
+    recipe = RecogniserRecipe.from_yaml(folder / "recipe.yaml")
+    row: dict[str, Any] = {"labels": labels, "hours": int(hours.partition("h")[0]), "seed": int(seed)}
+    row |= {"decoding": scored.stem.split("_")[1], "optimiser": recipe.optim.kind}
+    if recipe.init:
+        before = SpeechRecipe.from_yaml(Path(recipe.init).parent / "recipe.yaml")
+        row |= {"pretraining": before.optim.kind, "updates": before.train.num_steps}
+    return row | {unit: report[unit] for unit in ("cer", "wer")}
 
 
 if __name__ == "__main__":
