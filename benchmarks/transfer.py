@@ -5,7 +5,7 @@
 The case of a language with ten minutes of transcripts, beside one with hours of them. Arms:
 
 - `scratch`: `ctc_10min_scratch`;
-- `encoder`: `ctc_10min` from `tiny`, pre-trained with Muon on 28 h of English without transcripts (`librispeech.py`);
+- `encoder`: `ctc_10min` from `tiny`, pre-trained on 28 h of English without transcripts (`librispeech.py`);
 - `recogniser`: `ctc_10min` from a recogniser: the same encoder, trained on the 5.0 h with transcripts of Mini
   LibriSpeech (`ctc_1h` with all minutes and 6,000 updates). The rows of its output layer go on for letters that both
   languages have;
@@ -45,7 +45,6 @@ SPEAKERS = {"deu": "kerstin", "eng": "kathleen"}
 ARMS = ("scratch", "encoder", "recogniser", "many")
 TRAINING = {"recogniser": ("300", "6000"), "many": ("1200", "8000")}
 """Minutes, more than there are, and updates of the recognisers to start from."""
-MUON = ("--optim.kind", "muon", "--optim.momentum", "0.95")
 NOT_AMONG_MANY = ("deu", "cmn", "yue", "jpn")
 
 
@@ -85,7 +84,7 @@ def models(args: Namespace, into: Path) -> dict[str, Path]:
     found = {"encoder": into / "pretrained"}
     if not (found["encoder"] / "model").exists():
         rows = librispeech.english(args.corpora, args.data, into / "data")
-        train("wav2vec2_tiny", librispeech.subset(rows, 28, into / "data"), found["encoder"], *MUON)
+        train("wav2vec2_tiny", librispeech.subset(rows, 28, into / "data"), found["encoder"])
     for name, (minutes, updates) in TRAINING.items():
         if name in args.arms:
             data = labelled if name == "recogniser" else many_languages(args, labelled, into / "data")

@@ -8,6 +8,7 @@ import io
 import math
 import re
 from array import array
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, no_type_check
 
@@ -61,16 +62,21 @@ def read(path: Path) -> tuple[list[str], list[Level]]:
                 f"expected an ARPA file, got {path}, which is a KenLM binary file; its layout depends on the machine: "
                 "use the ARPA file from which build_binary made it"
             )
-        return _Reader(file, path).levels()
+        with ThreadPoolExecutor(1, thread_name_prefix="arpa") as pool:
+            return _Reader(file, path, pool).levels()
 
 
 class _Reader:
-    """Reader of an ARPA file in blocks of whole lines: longer n-grams by compiled code, the rest in Python."""
+    """Reader of an ARPA file in blocks of whole lines: longer n-grams by compiled code, the rest in Python.
 
-    def __init__(self, file: io.BufferedIOBase, path: Path) -> None:
-        self.file, self.path = file, path
+    A thread reads and decompresses the next block while this one is parsed.
+    """
+
+    def __init__(self, file: io.BufferedIOBase, path: Path, pool: ThreadPoolExecutor) -> None:
+        self.file, self.path, self.pool = file, path, pool
         self.data, self.lines_before = b"", 0  # block, and number of lines before it
         self.position = self.last = 0  # end and start of the line that was read last
+        self.following: Future[tuple[bytes, bytes]] = pool.submit(self._block)
 
     def levels(self) -> tuple[list[str], list[Level]]:
         """Return all words, and the n-grams of each order; raise ValueError that names an invalid line."""
@@ -114,12 +120,17 @@ class _Reader:
             return True
         self.lines_before += self.data.count(b"\n")
         self.position = self.last = 0
-        self.data = self.file.read(_BLOCK_BYTES)
-        self.data += (end := self.file.readline(_LONGEST_LINE))
+        start, end = self.following.result()
+        self.following = self.pool.submit(self._block)
+        self.data = start + end
         if len(end) == _LONGEST_LINE and not end.endswith(b"\n"):
             self.last = self.data.rfind(b"\n") + 1
             raise self._error(f"at most {_LONGEST_LINE:,} bytes in a line")
         return bool(self.data)
+
+    def _block(self) -> tuple[bytes, bytes]:
+        """Return the next bytes of the file, and the rest of their last line."""
+        return self.file.read(_BLOCK_BYTES), self.file.readline(_LONGEST_LINE)
 
     def _line(self) -> bytes | None:
         if not self._fill():
