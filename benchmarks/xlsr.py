@@ -15,8 +15,8 @@ than five minutes are training speakers, and of the others, by turns, test, dev,
 that are in test or dev are not in train.
 
 Error rates are in letters (Korean: jamo). Intervals are over test speakers (Korean and Mboshi: utterances) and seeds of
-fine-tuning; there is one pre-training of each arm. Nothing is selected on the test. The same command continues an interrupted benchmark. Writes
-`benchmarks/results/xlsr.json`.
+fine-tuning; there is one pre-training of each arm. Nothing is selected on the test. The same command continues an
+interrupted benchmark. Writes `benchmarks/results/xlsr.json`.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cross_lingual
 import numpy as np
 import torch
 from librispeech import RESULTS, Row, evaluate, keep, prepare, pretraining_settings, train
 
+import cross_lingual
 import sori
 from sori.core.files import read_json, write_json
 from sori.data.manifest import read_with_headers
