@@ -31,20 +31,25 @@ def draw(_: dict[str, Any]) -> None:
 
 
 def _own(axes: Axes) -> None:
-    rows = [row for row in json.loads(_RESULTS.read_text(encoding="utf-8"))["rows"] if row["decoding"] == "greedy"]
-    rows = [row for row in rows if row["labels"] == "10min"]
-    points = sorted((row["hours"], row["cer"]) for row in rows if row.get("updates") == _UPDATES)
+    every = json.loads(_RESULTS.read_text(encoding="utf-8"))["rows"]
+    rows = [row for row in every if row["labels"] == "10min" and row["decoding"] == "greedy"]
+    pretrained = [row for row in rows if row.get("pretraining") == "muon"]
+    points = sorted((row["hours"], row["cer"]) for row in pretrained if row["updates"] == _UPDATES)
     hours = [hour for hour, _ in points]
     axes.set_xscale("log")
     low, middle, high = ([100 * cer[key] for _, cer in points] for key in ("low", "rate", "high"))
     axes.fill_between(hours, low, high, color=style.BLUE, alpha=0.15, linewidth=0)
     axes.plot(hours, middle, "o-", color=style.BLUE)
+    longer = [(row["hours"], 100 * row["cer"]["rate"]) for row in pretrained if row["updates"] > _UPDATES]
+    axes.plot(*zip(*longer, strict=True), "D", color=style.PURPLE, fillstyle="none")
+    axes.text(hours[-1] * 0.9, longer[0][1] - 1.1, "12,000 updates", color=style.PURPLE, fontsize=9, ha="right")
     scratch = [100 * row["cer"]["rate"] for row in rows if row["hours"] == 0]
-    axes.axhline(sum(scratch) / len(scratch), color=style.ORANGE, linestyle="--")
-    axes.text(hours[0], sum(scratch) / len(scratch) + 0.3, "no pre-training", color=style.ORANGE, fontsize=9)
+    mean = sum(scratch) / len(scratch)
+    axes.axhline(mean, color=style.ORANGE, linestyle="--")
+    axes.text(hours[0], mean + 0.3, "no pre-training", color=style.ORANGE, fontsize=9)
     axes.set_xticks(hours, [f"{hour} h" for hour in hours])
-    axes.set(ylabel="CER, %", xlabel="speech without transcripts")
-    axes.set_title("our runs: tiny, equal updates")
+    axes.set(ylim=(46, 56), ylabel="CER, %", xlabel="speech without transcripts")
+    axes.set_title(f"our runs: tiny, {_UPDATES:,} updates each")
 
 
 def _published(axes: Axes) -> None:
