@@ -62,6 +62,7 @@ def as_frames(model, batch):
 
 
 @pytest.mark.parametrize("front", FRONTS)
+@torch.no_grad()  # the blocks with and without gradients can differ in the last bit; on an AMD EPYC they do
 def test_the_two_parts_together_are_the_encoder(front):
     model = recogniser(front).eval()
     waveform, lengths = batch_of()[:2]
