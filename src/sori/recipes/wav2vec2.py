@@ -41,7 +41,7 @@ def wav2vec2_small() -> SpeechRecipe:
     """Pre-train wav2vec 2.0 small (12 M parameters) on tens of hours of speech; one GPU, or one core for hours.
 
     Expected: on 28 hours of English, with 12,000 updates of 24 s (72 hours processed), a CER of 48 % on test-clean with
-    ten minutes of labels, three points below `wav2vec2_tiny` (`docs/results.md`). Not yet tuned.
+    ten minutes of labels, two points below `wav2vec2_tiny` (`docs/results.md`). Not yet tuned.
 
     Command: `sori train wav2vec2_small --data PREPARED --into runs/small`
     """
