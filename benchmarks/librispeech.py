@@ -12,7 +12,7 @@ reads from (Adam Bede).
 Nothing is selected on test-clean. The same command continues an interrupted benchmark; every run has its own folder.
 Writes `benchmarks/results/librispeech.json`; rows of it that were not measured again stay.
 
-The curve over hours without transcripts: `--hours 1 3 6 12 28 --updates 4000 --seeds 0`.
+The curve over hours without transcripts: `--hours 1 3 6 12 28 --seeds 0`.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
     parser.add_argument("--into", type=Path, default=Path("runs/librispeech"))
     parser.add_argument("--hours", type=int, nargs="*", default=[28], choices=HOURS, help="of pre-training")
-    parser.add_argument("--updates", type=int, help="of pre-training, instead of the 12,000 of the recipe")
+    parser.add_argument("--updates", type=int, default=4000, help="of pre-training")
     parser.add_argument("--labels", nargs="+", default=["10min"], choices=LABELS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of fine-tuning")
     parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
@@ -68,11 +68,11 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         pretrainings: dict[int, Future[None]] = {}
         texts = texts_without(test, sorted((args.data / "text-english").glob("*.xz")), into / "data")
-        shorter = pretraining_settings(args.updates)
+        settings = pretraining_settings(args.updates)
         for hours in args.hours:
             data = subset(pool_of_speech, hours, into / "data")
             folder = into / f"pretrained_{amount(hours, args.updates)}"
-            pretrainings[hours] = pool.submit(train, "wav2vec2_tiny", data, folder, *shorter)
+            pretrainings[hours] = pool.submit(train, "wav2vec2_tiny", data, folder, *settings)
 
         def recogniser(labels: str, hours: int, seed: int) -> None:
             pretraining = amount(hours, args.updates)
@@ -93,15 +93,13 @@ def main() -> None:
     write(into)
 
 
-def amount(hours: int, updates: int | None) -> str:
-    """Return how folders name an amount of pre-training: `28h` by the recipe, `28h-4000` with fewer updates."""
-    return f"{hours}h-{updates}" if hours and updates else f"{hours}h"
+def amount(hours: int, updates: int) -> str:
+    """Return how folders name an amount of pre-training, such as `28h-4000`; `0h` for none."""
+    return f"{hours}h-{updates}" if hours else "0h"
 
 
-def pretraining_settings(updates: int | None) -> list[str]:
-    """Return options for fewer updates, in 70 % of which the temperature of the quantiser falls from 2 to 0.5."""
-    if updates is None:
-        return []
+def pretraining_settings(updates: int) -> list[str]:
+    """Return options for a number of updates, in 70 % of which the temperature of the quantiser falls from 2 to 0.5."""
     decay = 0.25 ** (1 / (0.7 * updates))
     return ["--train.num-steps", str(updates), "--system.gumbel-decay", f"{decay:.5f}"]
 

@@ -108,7 +108,7 @@ def _unpublished(windows: LogMelConfig) -> Wav2Vec2Config:
         num_codes=40,
         code_dim=128,
         final_dim=128,
-        gumbel_decay=0.999835,
+        gumbel_decay=0.99951,
         equal_distractors="keep",
         visible_weight=1.0,
         warp=0.2,
