@@ -138,7 +138,7 @@ def prepare(language: str, data: Path, into: Path) -> Path:
 
 
 def pretrain(data: list[Path], into: Path, updates: int) -> None:
-    """Train `wav2vec2_xlsr_tiny`; the temperature of the quantiser falls as far as in the 4,000 updates of the recipe."""
+    """Train `wav2vec2_xlsr_tiny`; the quantiser's temperature falls as far as in the recipe's 4,000 updates."""
     decay = 0.99951 ** (4_000 / updates)
     sori_train("wav2vec2_xlsr_tiny", data, into, "--train.num-steps", str(updates), "--system.gumbel-decay", str(decay))
 
