@@ -208,6 +208,18 @@ def test_head_starts_at_xavier_and_zero():
     assert 0.98 * limit < model.head.weight.abs().max().item() <= limit
 
 
+@pytest.mark.parametrize("upsample", [1, 2])
+def test_the_blank_can_start_with_a_given_probability(upsample):
+    model = Ctc(CtcConfig(first_blank=0.5, upsample=upsample), Windows(dim=4), num_classes=6)
+    with torch.no_grad():
+        model.head.weight.zero_()
+    probabilities = model.logits(torch.zeros(1, 640), torch.tensor([640])).data.softmax(-1)
+    torch.testing.assert_close(probabilities[..., 0], torch.full_like(probabilities[..., 0], 0.5))
+    torch.testing.assert_close(probabilities[..., 1:], torch.full_like(probabilities[..., 1:], 0.1))
+    assert "blank 6 times less likely" in model.recover(rng=Rng(0))  # leaving the plateau needs the opposite
+    assert model.head.bias.view(upsample, 6)[:, 0].tolist() == pytest.approx([-math.log(6)] * upsample)
+
+
 def test_upsampled_logits_keep_the_order_of_time():
     encoder = Windows(dim=4)
     model = Ctc(CtcConfig(upsample=2), encoder, num_classes=3)

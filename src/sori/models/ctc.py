@@ -51,6 +51,10 @@ class CtcConfig(Config):
     upsample: int = Field(default=1, ge=1, le=1000)
     """Number of class distributions for each vector: with 2, an encoder of 25 vectors per second can output 50 symbols
     per second, which fast speech and scripts with many letters require."""
+    first_blank: float | None = Field(default=None, gt=0, lt=1)
+    """Probability of the blank before the first update; None: that of any symbol (fairseq). With 0.5, training first
+    reaches the plateau where every frame is a blank, and leaves it; from equal probabilities, a weak encoder can get
+    stuck where one symbol fills all of the speech (docs/systems/cpc.md)."""
 
     @model_validator(mode="after")
     def _frozen_layers_are_not_mixed(self) -> "CtcConfig":
@@ -259,6 +263,10 @@ class Ctc(nn.Module):
     def _reset_head(self, generator: torch.Generator | None) -> None:
         nn.init.xavier_uniform_(self.head.weight, generator=generator)
         nn.init.zeros_(self.head.bias)
+        if (first := self.config.first_blank) is not None:
+            log_odds = math.log(first / (1 - first)) + math.log(self.num_classes - 1)
+            with torch.no_grad():
+                self.head.bias.view(self.config.upsample, self.num_classes)[:, BLANK] = log_odds
 
     def _read(self, layers: list[Tensor], num_frames: Tensor) -> Frames:
         x = layers[-1] if self.layer_weights is None else _mix(layers, self.layer_weights.softmax(0))
