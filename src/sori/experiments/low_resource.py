@@ -13,8 +13,6 @@ from sori.runs import run
 
 MINUTES = 10.0
 """Amount of transcribed speech to train on."""
-FIRST_BLANK = 0.5
-"""See `CtcConfig.first_blank`: without it, CPC ends in one of two local optima, by the seed."""
 ENCODER_RATE = 0.1
 """Factor on the encoder's learning rate. With the 0.5 of `ctc_10min`, CPC keeps predicting only blanks."""
 
@@ -35,7 +33,7 @@ def recipe(*, toy: bool = False, seed: int = 0) -> RecogniserRecipe:
     labels = found.labels.model_copy(update={"minutes": MINUTES})
     changes: dict[str, Any] = {"name": "ten_minutes", "encoder": None, "encoder_changes": {}, "labels": labels}
     settings = {"train.seed": seed, "system.encoder_lr_factor": ENCODER_RATE, "system.read": "mix"}
-    settings |= {"system.feature_gradient": 0, "system.first_blank": FIRST_BLANK}
+    settings |= {"system.feature_gradient": 0}
     return found.override(settings).model_copy(update=changes)
 
 
