@@ -205,8 +205,8 @@ def _laptop(
 ) -> RecogniserRecipe:
     """Return a recipe with little masking and small batches: both shorten the blank plateau.
 
-    A blank that is likely at first makes training independent of luck: with one minute of clean voices and random
-    weights, two of two seeds reach a CER of 23 to 25 % on dev, without it one 31 % and the other 76 % (docs/results.md).
+    A blank that is likely at first makes training less a matter of luck: with one minute of clean voices and random
+    weights, two seeds reach a CER of 23 and 25 % on dev, without it 31 and 76 % (docs/results.md).
 
     Hidden mel bands and a warped mel axis (SpecAugment, vocal tract length perturbation) do not prolong it. An hour of
     transcripts is learnt sooner with Muon and without a lower rate for the encoder (CER on dev after 2,100 updates: 45
