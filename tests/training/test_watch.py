@@ -149,6 +149,18 @@ def test_the_blank_plateau_triggers_two_recoveries_then_a_warning():
     assert "99.9%" in str(found[0][1])
 
 
+def test_a_plateau_whose_loss_still_falls_is_left_alone():
+    def changes(step):
+        slowly = 4.7 - 2e-4 * min(step, 5_000) + 0.05 * (step % 200 == 0)  # nats per label, noisy, until update 5,000
+        return {"blank_share": 0.999, "per_label": slowly}
+
+    found = follow(Watch(WatchConfig(), CTC), changes)
+    assert [finding.action for _, finding in found] == ["recover", "recover", "warn"]
+    assert 5_800 < found[0][0] < 6_300  # a tenth of the run after the last fall, and three reports
+    level = follow(Watch(WatchConfig(), CTC), lambda _: {"blank_share": 0.999, "per_label": 4.7})
+    assert level[0][0] == 3_300
+
+
 def test_recovery_can_be_turned_off():
     found = follow(Watch(WatchConfig(recover_from_blank=False), CTC), lambda _: {"blank_share": 1.0})
     assert [finding.action for _, finding in found] == ["warn"]

@@ -45,6 +45,9 @@ class WatchConfig(Config):
     """Number of updates at the chance level after which to warn; a tenth of the run if that is less."""
     blank_fraction: float = Field(default=0.3, ge=0, le=1)
     """Fraction of the run during which predicting only blank is normal for a recogniser."""
+    falling_fraction: float = Field(default=0.1, ge=0, le=1)
+    """It remains normal while the loss falls by 2 % within this fraction of the run: then the symbols are being learnt,
+    and a new head would begin again. With ten minutes of Thai (268 symbols), this takes a third of the run."""
     max_recoveries: int = Field(default=2, ge=0)
     """Maximal number of recoveries from the blank plateau; after that, only warn."""
 
@@ -145,8 +148,13 @@ class Watch:
         return bool(halved or report.get("equal_share", 0) > 0.1) and not self._collapsed(report)
 
     def _blank(self, report: Report) -> bool:
-        late = report["step"] > self.config.blank_fraction * self.facts.num_steps
-        return bool(late and report.get("blank_share", 0) > 0.99)
+        step, label_loss = report["step"], report.get("per_label", math.inf)
+        lowest, since = self.state.setdefault("lowest_label_loss", [math.inf, 0])
+        if label_loss < 0.98 * lowest:
+            lowest, since = self.state["lowest_label_loss"] = [label_loss, step]
+        falls = math.isfinite(lowest) and step - since <= self.config.falling_fraction * self.facts.num_steps
+        late = step > self.config.blank_fraction * self.facts.num_steps
+        return bool(late and not falls and report.get("blank_share", 0) > 0.99)
 
     def _finding(self, name: str, report: Report, can_roll_back: bool) -> Finding:
         match name:
@@ -171,6 +179,7 @@ class Watch:
             # Reset, so that it is reported again only if it persists again.
             for history in (self.state["since"], self.state["count"]):
                 history.pop("blank_plateau", None)
+            self.state.pop("lowest_label_loss", None)
             self.state["raised"].remove("blank_plateau")
         return Finding(
             "blank_plateau",
