@@ -205,7 +205,7 @@ def _laptop(
 ) -> RecogniserRecipe:
     """Return a recipe with little masking and small batches: both shorten the blank plateau.
 
-    A blank that is likely at first makes training less a matter of luck: with one minute of clean voices and random
+    With a blank that is likely at first, training depends less on the seed: with one minute of clean speech and random
     weights, two seeds reach a CER of 23 and 25 % on dev, without it 31 and 76 % (docs/results.md).
 
     Hidden mel bands and a warped mel axis (SpecAugment, vocal tract length perturbation) do not prolong it. An hour of
