@@ -11,6 +11,7 @@ def test_the_recipe_is_the_same_for_every_encoder():
     recipe = low_resource.recipe()
     assert (recipe.labels.minutes, recipe.encoder, recipe.encoder_changes) == (10.0, None, {})
     assert (recipe.system.read, recipe.system.encoder_lr_factor) == ("mix", 0.1)
+    assert recipe.system.first_blank == 0.5
     assert low_resource.recipe(toy=True, seed=3).train.seed == 3
 
 

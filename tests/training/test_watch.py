@@ -157,6 +157,10 @@ def test_a_plateau_whose_loss_still_falls_is_left_alone():
     found = follow(Watch(WatchConfig(), CTC), changes)
     assert [finding.action for _, finding in found] == ["recover", "recover", "warn"]
     assert 5_800 < found[0][0] < 6_300  # a tenth of the run after the last fall, and three reports
+    first, second = Watch(WatchConfig(), CTC), Watch(WatchConfig(), CTC)
+    before = follow(first, changes, end=4_000)
+    second.state = json.loads(json.dumps(first.state, allow_nan=False))  # an interruption
+    assert before + follow(second, changes, start=4_100) == found
     level = follow(Watch(WatchConfig(), CTC), lambda _: {"blank_share": 0.999, "per_label": 4.7})
     assert level[0][0] == 3_300
 

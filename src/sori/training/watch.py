@@ -148,13 +148,17 @@ class Watch:
         return bool(halved or report.get("equal_share", 0) > 0.1) and not self._collapsed(report)
 
     def _blank(self, report: Report) -> bool:
-        step, label_loss = report["step"], report.get("per_label", math.inf)
-        lowest, since = self.state.setdefault("lowest_label_loss", [math.inf, 0])
-        if label_loss < 0.98 * lowest:
-            lowest, since = self.state["lowest_label_loss"] = [label_loss, step]
-        falls = math.isfinite(lowest) and step - since <= self.config.falling_fraction * self.facts.num_steps
-        late = step > self.config.blank_fraction * self.facts.num_steps
+        falls = self._label_loss_falls(report)  # at every report, because it keeps the lowest loss
+        late = report["step"] > self.config.blank_fraction * self.facts.num_steps
         return bool(late and not falls and report.get("blank_share", 0) > 0.99)
+
+    def _label_loss_falls(self, report: Report) -> bool:
+        step, loss = report["step"], report.get("per_label", math.nan)
+        lowest, since = self.state.get("lowest_label_loss", (math.inf, -math.inf))
+        if loss < 0.98 * lowest:
+            since = step
+            self.state["lowest_label_loss"] = [loss, since]
+        return bool(step - since <= self.config.falling_fraction * self.facts.num_steps)
 
     def _finding(self, name: str, report: Report, can_roll_back: bool) -> Finding:
         match name:
