@@ -6,7 +6,7 @@ With a recogniser as FIRST, these are supervision-guided codebooks (Wang et al. 
 pre-trained model, a second iteration as in HuBERT (Hsu et al. 2021). Each codebook clusters one layer, normalised for
 each frame; with `--centre`, after the mean of the utterance has been subtracted, which removes much of its speaker (van
 Niekerk et al. 2021, arXiv 2108.00917). `sori train ctc_10min --init RUN` then fine-tunes the result. Results are in
-docs/results.md.
+docs/results/ten-minutes.md.
 
 The first model is not stored with the result: the weights of the quantiser that would read it are replaced by zeros, so
 units cannot be computed.

@@ -1,6 +1,6 @@
 """Train in a process of its own while this one does something else.
 
-Small models train no faster with two threads than with one (docs/results.md, "Speed"), so that a second
+Small models train no faster with two threads than with one (docs/results/speed.md, "Speed"), so that a second
 core is better used for a second run.
 """
 

@@ -184,7 +184,7 @@ def _write(
     if confidence is not None and right < TRUSTED:
         logger.warning(
             f"only {right:.0%} of the words of the kept texts are expected to be right: the next recogniser will "
-            "likely be worse than this one (docs/results.md). More transcripts, more pre-training or more text for the "
+            "likely be worse than this one (docs/results/ten-minutes.md). More transcripts, more pre-training or more text for the "
             "language model will help more; of all rounds, the best on dev becomes the model"
         )
     with whole_folder(target) as fresh:

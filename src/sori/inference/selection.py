@@ -82,7 +82,7 @@ def select(
         data: prepared folder or folders.
         minutes: maximum length of all chosen utterances together.
         by: `chance`: at random; `sounds`: so that sounds and speakers are covered. None: `sounds` with a model, else
-            `chance`, because sounds gave no better recognisers (`docs/results.md`).
+            `chance`, because sounds gave no better recognisers (`docs/results/languages-and-speakers.md`).
         model: an encoder with a quantiser, whose units stand for sounds, or a recogniser, whose uncertainty then
             counts as well; None: the sounds are clusters of MFCC.
         seed: seed of the choice by chance, of the clusters and of the sample; the result depends only on the arguments

@@ -51,7 +51,7 @@ def untuned(model: NgramModel, *, lm_weight: float | None = None) -> FusionConfi
     """Return the weights for a recogniser and a word model whose weights were not tuned.
 
     Of twelve settings tried on English read by non-native speakers, with a weak recogniser, they gave the lowest word
-    error rate without more character errors (docs/results.md).
+    error rate without more character errors (docs/results/decoding.md).
     """
     weight = UNTUNED.lm_weight if lm_weight is None else lm_weight
     return UNTUNED.model_copy(update={"lm_weight": weight, "unknown_score": new_word_score(model, weight)})

@@ -54,7 +54,7 @@ class CtcConfig(Config):
     first_blank: float | None = Field(default=None, gt=0, lt=1)
     """Probability of the blank before the first update; None: that of any symbol (fairseq). With 0.5, training first
     reaches the plateau where every frame is a blank, and leaves it; from equal probabilities, a weak encoder can get
-    stuck where one symbol fills all of the speech (docs/results.md)."""
+    stuck where one symbol fills all of the speech (docs/results/ten-minutes.md)."""
 
     @model_validator(mode="after")
     def _frozen_layers_are_not_mixed(self) -> "CtcConfig":

@@ -206,11 +206,11 @@ def _laptop(
     """Return a recipe with little masking and small batches: both shorten the blank plateau.
 
     With a blank that is likely at first, training depends less on the seed: with one minute of clean speech and random
-    weights, two seeds reach a CER of 23 and 25 % on dev, without it 31 and 76 % (docs/results.md).
+    weights, two seeds reach a CER of 23 and 25 % on dev, without it 31 and 76 % (docs/results/ten-minutes.md).
 
     Hidden mel bands and a warped mel axis (SpecAugment, vocal tract length perturbation) do not prolong it. An hour of
     transcripts is learnt sooner with Muon and without a lower rate for the encoder (CER on dev after 2,100 updates: 45
-    instead of 48 %); ten minutes are only memorised sooner (55 instead of 53 %; docs/results.md). More than five
+    instead of 48 %); ten minutes are only memorised sooner (55 instead of 53 %; docs/results/ten-minutes.md). More than five
     hours were not measured.
     """
     much = minutes is None or minutes >= _MUCH_MINUTES
@@ -240,7 +240,7 @@ def _from_scratch(recipe: RecogniserRecipe) -> RecogniserRecipe:
     """Return the recipe with random initialisation, one learning rate, and Muon.
 
     AdamW hardly leaves random weights in these few updates when there is more than ten minutes to learn: after 1,500
-    updates with an hour of LibriSpeech, CER on dev is 72 % with AdamW, 54 % with Muon (docs/results.md).
+    updates with an hour of LibriSpeech, CER on dev is 72 % with AdamW, 54 % with Muon (docs/results/ten-minutes.md).
     """
     changes = {"name": f"{recipe.name}_scratch", "system.encoder_lr_factor": 1.0}
     optim = recipe.optim.model_copy(update=_MUON)

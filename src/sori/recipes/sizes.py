@@ -67,7 +67,7 @@ def tiny() -> Wav2Vec2Config:
     """Return an unpublished size for one CPU core and some hours of speech: 1.9 M parameters, a frame every 20 ms.
 
     Convolutions instead of attention: with ten minutes of transcripts, a network whose structure says that speech is
-    local makes fewer errors than one that has to learn it (docs/results.md).
+    local makes fewer errors than one that has to learn it (docs/results/ten-minutes.md).
     """
     windows = LogMelConfig(stack=2)
     blocks = {"conv_blocks": ConvBlocksConfig(kernel=15), "num_layers": 5, "ffn_dim": 576}

@@ -18,10 +18,10 @@ def wav2vec2_tiny() -> SpeechRecipe:
     """Pre-train wav2vec 2.0 tiny (2 M parameters) on some hours of speech; one CPU core, a quarter of an hour.
 
     Muon instead of the paper's AdamW: a lower loss after as many updates, which pays from an hour of transcripts on
-    (`docs/results.md`).
+    (`docs/results/ten-minutes.md`).
 
     Expected: on one to 28 hours of English, the loss of masked frames falls to 3.0 nats (chance level: 4.615). Three
-    times as many updates (2.8 nats) were not better for ten minutes or an hour of transcripts (`docs/results.md`).
+    times as many updates (2.8 nats) were not better for ten minutes or an hour of transcripts (`docs/results/ten-minutes.md`).
 
     Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED
@@ -41,7 +41,7 @@ def wav2vec2_small() -> SpeechRecipe:
     """Pre-train wav2vec 2.0 small (12 M parameters) on tens of hours of speech; one GPU, or one core for hours.
 
     Expected: on 28 hours of English, with 12,000 updates of 24 s (72 hours processed), a CER of 48 % on test-clean with
-    ten minutes of labels, two points below `wav2vec2_tiny` (`docs/results.md`). Not yet tuned.
+    ten minutes of labels, two points below `wav2vec2_tiny` (`docs/results/ten-minutes.md`). Not yet tuned.
 
     Command: `sori train wav2vec2_small --data PREPARED --into runs/small`
     """

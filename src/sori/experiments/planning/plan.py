@@ -21,7 +21,7 @@ _WITHOUT_DEADLINE_HOURS = 168.0
 _LEAST_MICRO_BATCH = 10.0
 """Seconds of audio: shorter micro-batches have few crops, and no device is busy with them."""
 _MOST_PASSES = 11
-"""Over the recordings, in any recorded run (docs/results.md, "What limits the gain")."""
+"""Over the recordings, in any recorded run (docs/results/former-tiny.md, "What limits the gain")."""
 _DEVICES_PER_NODE = 8
 
 
