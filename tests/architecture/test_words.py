@@ -130,7 +130,7 @@ BANNED = (
         ),
         places=(  # espeak-ng's voices
             "src/sori/synth/",
-            "src/sori/experiments/demo.py",
+            "src/sori/experiments/demonstration/",
             "src/sori/plots/demo_report.py",
             "docs/results/demonstration.md",
             "docs/glossary.md",

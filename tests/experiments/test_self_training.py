@@ -97,6 +97,16 @@ def test_other_settings_are_refused_in_the_same_folder(two_rounds):
     assert (folder / "model" / "config.json").is_file()
 
 
+def test_the_number_of_threads_changes_no_text(two_rounds, prepared_tones, monkeypatch):
+    folder, _ = two_rounds
+    found = []
+    for number in (1, 3):
+        monkeypatch.setattr(self_training, "num_at_a_time", lambda _, number=number: number)
+        found.append(self_training._transcribe(store.load(folder), read_manifest(prepared_tones)[:12], None))
+    assert len({one.text for one in found[0]}) > 1
+    assert found[0] == found[1]
+
+
 def test_two_folders_may_use_the_same_names(two_rounds, prepared_tones):
     recipe = brief().model_copy(update={"corpora": (str(prepared_tones),)})
     once = self_training._speech(prepared_tones, recipe)

@@ -110,6 +110,16 @@ def test_correct_words_are_those_of_the_error_report(model, prepared_tones):
     assert error_rates([u.reference for u in report.utterances], [u.hypothesis for u in report.utterances]).wer.edits
 
 
+def test_the_number_of_threads_changes_no_word(model, prepared_tones, monkeypatch):
+    found = []
+    for number in (1, 3):
+        monkeypatch.setattr(calibrate, "num_at_a_time", lambda _, number=number: number)
+        found.append(calibrate.recognise(store.load(model), utterances.transcribed(prepared_tones, "dev")))
+    assert len(found[0].correct) > 10
+    np.testing.assert_array_equal(found[0].features, found[1].features)
+    assert found[0][1:3] == (pytest.approx(found[1].correct), found[1].groups)
+
+
 def test_files_that_cannot_be_used_are_named(call, model, prepared_tones, sound, monkeypatch):
     fit = ["calibrate", model, "--data", prepared_tones]
     for words, message in (

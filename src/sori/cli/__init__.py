@@ -106,7 +106,7 @@ COMMANDS = (
     (
         "train:demo",
         (
-            "Train two recognisers, with and without pre-training, and compare them in a report on a web page.\n\n"
+            "Train recognisers without and with pre-training and self-training, and compare them on a web page.\n\n"
             "The same command continues an interrupted demo."
         ),
     ),

@@ -278,7 +278,7 @@ def show(name: str) -> None:
 def demo(
     *, into: Path = Path("sori-demo"), data: Path | None = None, minutes: float = 10.0, smoke: bool = False
 ) -> None:
-    """Train two recognisers, with and without pre-training, and compare them in a report on a web page.
+    """Train recognisers without and with pre-training and self-training, and compare them on a web page.
 
     The same command continues an interrupted demo.
 
@@ -290,7 +290,7 @@ def demo(
         smoke: Use toy models and a toy corpus, to test in seconds whether everything runs.
     """
     from sori.core.counts import require_amount
-    from sori.experiments.demo import demo as demonstrate
+    from sori.experiments.demonstration.demo import demo as demonstrate
 
     require_amount("--minutes", minutes)
     demonstrate(into, data=data, minutes=minutes, smoke=smoke)

@@ -26,6 +26,7 @@ from sori.core.folders import whole_folder
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.core.seeds import derive
+from sori.core.threads import map_in_threads, num_at_a_time
 from sori.data.batches.loader import FileReader
 from sori.data.labels import MACHINE
 from sori.data.manifest import CUTS, Utterance, read_with_headers, write_manifest
@@ -58,6 +59,10 @@ class SelfTrainingConfig(Config):
     """Factor on the number of updates and on the batch of the recipe, for there is more to learn from."""
 
 
+class NothingWrittenError(ValueError):
+    """A recogniser wrote no text for the speech that the next one should learn from."""
+
+
 class Written(NamedTuple):
     """An utterance with the text that a recogniser has written for it."""
 
@@ -75,6 +80,7 @@ def self_train(
     data: str | Path | Sequence[str | Path] | None = None,
     init: str | Path | None = None,
     settings: SelfTrainingConfig = SelfTrainingConfig(),  # noqa: B008 - frozen
+    first: str | Path | None = None,
 ) -> run.Run:
     """Train a recogniser, let it transcribe speech without transcripts, train again on both; some rounds.
 
@@ -88,12 +94,16 @@ def self_train(
         data: prepared folder or folders with transcripts, instead of the recipe's `corpora`.
         init: model to start from, as for `run.train`.
         settings: rounds, and what is kept.
+        first: run folder of a training with the same recipe on the transcripts alone, in place of `round_0`.
 
     Raises:
         FileNotFoundError, RuntimeError, ValueError: as for `run.train`; there is nothing to transcribe; the folder was
             begun with other settings; or there are several processes.
+        NothingWrittenError: a recogniser wrote no text.
     """
     into = Path(into)
+    rounds = [into / f"round_{number}" for number in range(settings.rounds + 1)]
+    rounds[0] = rounds[0] if first is None else Path(first)
     with distributed.process_group():
         if distributed.world_size() > 1:
             raise ValueError(
@@ -102,7 +112,7 @@ def self_train(
             )
     recipe = run.complete(recipe, data, init)
     speech = _speech(unlabelled, recipe)
-    done = run.train(recipe, into=_home(into, 0))
+    done = run.train(recipe, into=rounds[0])
     for number in range(1, settings.rounds + 1):
         if not done.finished:
             return run.Run(into, finished=False)
@@ -111,15 +121,11 @@ def self_train(
             _require_same(target, settings)
         else:
             logger.info(f"\n== round {number} of {settings.rounds}: transcribing")
-            _write(target, _home(into, number - 1), speech, recipe, settings, number)
-        done = run.train(_of_round(recipe, settings, target), into=_home(into, number))
+            _write(target, rounds[number - 1], speech, recipe, settings, number)
+        done = run.train(_of_round(recipe, settings, target), into=rounds[number])
     if done.finished:
-        _choose(into, settings)
+        _choose(into, rounds)
     return run.Run(into, done.finished)
-
-
-def _home(into: Path, number: int) -> Path:
-    return into / f"round_{number}"
 
 
 def _of_round(recipe: RecogniserRecipe, settings: SelfTrainingConfig, written: Path) -> RecogniserRecipe:
@@ -171,7 +177,7 @@ def _write(
     found = _transcribe(system, part, confidence)
     kept = keep(found, settings.kept)
     if not kept:
-        raise ValueError(
+        raise NothingWrittenError(
             f"expected texts of {teacher} to learn from, got none for {len(part)} utterances; likely it is not trained "
             "enough, or the speech is of another language"
         )
@@ -184,8 +190,8 @@ def _write(
     if confidence is not None and right < TRUSTED:
         logger.warning(
             f"only {right:.0%} of the words of the kept texts are expected to be right: the next recogniser will "
-            "likely be worse than this one (docs/results/ten-minutes.md). More transcripts, more pre-training or more text for the "
-            "language model will help more; of all rounds, the best on dev becomes the model"
+            "likely be worse than this one (docs/results/ten-minutes.md). More transcripts, more pre-training or more "
+            "text for the language model will help more; of all rounds, the best on dev becomes the model"
         )
     with whole_folder(target) as fresh:
         write_text(fresh / ABOUT, json.dumps(about, indent=1) + "\n")
@@ -227,19 +233,24 @@ def _confidence(system: Ctc, recipe: RecogniserRecipe) -> Confidence | None:
 def _transcribe(system: Ctc, speech: Sequence[Utterance], confidence: Confidence | None) -> list[Written]:
     """Transcribe utterances; those in which no word is found, or too short for a frame, are left out."""
     reader, found = FileReader(list(speech)), list[Written]()
-    shortest = factory.encoder_of(system).field_samples
-    for row, utterance in enumerate(speech):
-        if utterance.num_samples < shortest:
-            continue
-        waveform = reader(row, 0, utterance.num_samples)
-        chunks = list(transcribe.transcribe_chunks(system, waveform, sample_rate=SAMPLE_RATE, features=True))
+    shortest, decoder = factory.encoder_of(system).field_samples, resolved(system, STORED)
+
+    def chunks_of(row: int) -> list[transcribe.TranscribedChunk]:
+        waveform = reader(row, 0, speech[row].num_samples)
+        return list(
+            transcribe.transcribe_chunks(system, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True)
+        )
+
+    rows = [row for row, utterance in enumerate(speech) if utterance.num_samples >= shortest]
+    every = map_in_threads(chunks_of, rows, num_threads=num_at_a_time(system))
+    for row, chunks in zip(rows, every, strict=True):
         each = [chunk.features for chunk in chunks if chunk.features is not None and len(chunk.features)]
         if not each:
             continue
         words = np.concatenate(each)
         right = np.exp(words[:, ACOUSTIC.index("symbols")]) if confidence is None else confidence.probability(words)
         text = " ".join(chunk.text for chunk in chunks if chunk.text)
-        found.append(Written(utterance, text, float(np.mean(right))))
+        found.append(Written(speech[row], text, float(np.mean(right))))
     return found
 
 
@@ -271,18 +282,18 @@ def _about(found: Sequence[Written], kept: Sequence[Written], system: Ctc) -> di
     return about
 
 
-def _choose(into: Path, settings: SelfTrainingConfig) -> None:
+def _choose(into: Path, rounds: Sequence[Path]) -> None:
     """Copy the round with the lowest error on dev, without dev the last one; write the report."""
     rows = []
-    for number in range(settings.rounds + 1):
-        scores = [row for row in read_metrics(RunFolder(_home(into, number)).metrics) if "dev_cer" in row]
+    for number, home in enumerate(rounds):
+        scores = [row for row in read_metrics(RunFolder(home).metrics) if "dev_cer" in row]
         about = into / f"written_{number}" / ABOUT
         row: dict[str, Any] = {"round": number, "written": read_json(about) if number else None}
         rows.append(row | ({"dev_cer": scores[-1]["dev_cer"], "dev_wer": scores[-1]["dev_wer"]} if scores else {}))
     best = min(rows, key=lambda row: row.get("dev_cer", -row["round"]))["round"]
     write_text(into / REPORT, json.dumps({"chosen": best, "rounds": rows}, indent=1) + "\n")
-    stored = store.read(_home(into, best))
-    store.save(store.load(_home(into, best)), into / "model", provenance=stored.provenance)
+    stored = store.read(rounds[best])
+    store.save(store.load(rounds[best]), into / "model", provenance=stored.provenance)
     for row in rows:
         written = row["written"]
         source = f", {written['kept_hours']:.2f} h written by round {row['round'] - 1}" if written else ""

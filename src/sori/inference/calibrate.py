@@ -15,6 +15,7 @@ from sori.checkpoints.store import CONFIDENCE, own_folder
 from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.files import read_json, write_text
+from sori.core.threads import map_in_threads, num_at_a_time
 from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
@@ -84,13 +85,17 @@ def recognise(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder 
     by_speaker = len({u.speaker for u in utterances}) > 1 and all(u.speaker for u in utterances)
     shortest = factory.encoder_of(model).field_samples
     features, correct, groups = [np.zeros((0, len(feature_names(decoder))))], list[bool](), list[str]()
-    for row, utterance in enumerate(utterances):
-        if utterance.num_samples < shortest:
-            continue
-        waveform = reader(row, 0, utterance.num_samples)
-        chunks = list(
+
+    def chunks_of(row: int) -> list[transcribe.TranscribedChunk]:
+        waveform = reader(row, 0, utterances[row].num_samples)
+        return list(
             transcribe.transcribe_chunks(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True)
         )
+
+    rows = [row for row, utterance in enumerate(utterances) if utterance.num_samples >= shortest]
+    every = map_in_threads(chunks_of, rows, num_threads=num_at_a_time(model))
+    for row, chunks in zip(rows, every, strict=True):
+        utterance = utterances[row]
         features += [chunk.features for chunk in chunks if chunk.features is not None]
         words = [vocabulary.normalise(word.text) for chunk in chunks for word in chunk.words]
         correct += right_words(vocabulary.normalise(utterance.text or ""), words)

@@ -48,7 +48,7 @@ def set_precision(model: System, wanted: Wanted = "auto", *, int8: Int8Result | 
     """Set the precision of a recogniser's matrix products, once, before it transcribes.
 
     In bfloat16 the encoder takes less than half the time on processors with AVX-512 BF16, AMX or ARM's counterpart;
-    normalisations, softmax and the output layer stay in float32 (`docs/results/speed.md` has the effect on error rates).
+    normalisations, softmax and the output layer stay in float32 (error rates: `docs/results/speed.md`).
     8-bit integers (`eight_bits.py`) are faster still, for wav2vec 2.0's Transformer on processors with AVX-512 VNNI or
     AMX. The weights are rounded in place, so the model can no longer be trained further, saved or converted: load it
     again for that.

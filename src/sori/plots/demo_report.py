@@ -1,4 +1,4 @@
-"""HTML report of `sori demo`: what pre-training gains, and how."""
+"""HTML report of `sori demo`: what pre-training and self-training gain, and how."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -66,12 +66,14 @@ class Findings(NamedTuple):
 
     facts: list[tuple[str, str]]
     """Data and training, as (name, amount)."""
-    scores: tuple[Score, Score]
-    """Scores with and without pre-training."""
+    scores: list[Score]
+    """Scores without pre-training, with it, and perhaps with self-training after it."""
     change: Interval
     """Relative change of the WER by pre-training: -0.4 is 40 % fewer errors."""
     change_alone: Interval
     """Relative change of the CER by pre-training, without the language model."""
+    self_training: Interval | None
+    """Relative change of the WER by self-training; None: it is not in the report."""
     text: list[list[str]]
     """Sentences to read: what was said, and what each recogniser has written, in the order of the scores."""
     pretraining: list[dict[str, Any]]
@@ -95,13 +97,17 @@ def compose(findings: Findings) -> str:
 
 
 def _summary(findings: Findings) -> Iterator[str]:
-    first, second = findings.scores
-    change = findings.change
     yield html_page.heading("Gain from pre-training", level=1)
     yield html_page.paragraph(
         "Two recognisers are trained on the same transcribed speech. One of them was first pre-trained on recordings "
         "without transcripts; the other is trained longer, with another optimiser. Both write speakers and sentences "
         "that are not in the training data, with language models of the same texts."
+        + (
+            ""
+            if findings.self_training is None
+            else " A third one is pre-trained, too, and also learns from what the second has written for the "
+            "recordings without transcripts (self-training)."
+        )
     )
     header = ["said", *(score.label for score in findings.scores)]
     yield html_page.reading(header, findings.text)
@@ -109,14 +115,16 @@ def _summary(findings: Findings) -> Iterator[str]:
         "The first sentences of each test speaker. Underlined: wrong or inserted words; \N{WHITE SQUARE}: missing.",
         soft=True,
     )
+    changes = [("with pre-training", findings.change), ("with self-training", findings.self_training)]
     yield html_page.tiles(
-        [
-            (f"{first.rates.words.value:.1%}", f"WER {first.label}"),
-            (f"{second.rates.words.value:.1%}", f"WER {second.label}"),
+        [(f"{score.rates.words.value:.1%}", f"WER {score.label}") for score in findings.scores]
+        + [
             (
                 _fewer(change.value),
-                f"word errors with pre-training (95% interval {change.low:+.0%} to {change.high:+.0%})",
-            ),
+                f"word errors {what} (95% interval {change.low:+.0%} to {change.high:+.0%})",
+            )
+            for what, change in changes
+            if change is not None
         ]
     )
     rows = [
@@ -127,7 +135,8 @@ def _summary(findings: Findings) -> Iterator[str]:
         error_rates(rows, measure="word error rate"),
         "Word error rate: substitutions, deletions and insertions in percent of the reference words, with 95% "
         "intervals. Character error rate: "
-        f"{first.rates.characters.value:.1%} {first.label}, {second.rates.characters.value:.1%} {second.label}.",
+        + ", ".join(f"{score.rates.characters.value:.1%} {score.label}" for score in findings.scores)
+        + ".",
     )
     example = findings.examples[0]
     hypotheses = [(score.label, words) for score, words in zip(findings.scores, example.hypotheses, strict=True)]
@@ -143,7 +152,7 @@ def _language_model(findings: Findings) -> Iterator[str]:
     yield html_page.heading("What the language model does")
     yield html_page.paragraph(
         "The language model counts which words follow each other, in texts and not in speech. It chooses among words "
-        "that sound alike; a word that it does not know is spelt as it sounds. The same two recognisers with and "
+        "that sound alike; a word that it does not know is spelt as it sounds. The same recognisers with and "
         "without it:"
     )
     rows = [
@@ -225,7 +234,7 @@ def _details(findings: Findings) -> Iterator[str]:
     yield html_page.table(["item", "amount"], findings.facts)
     rows = [(score.label, score.loss) for score in findings.scores if score.loss]
     yield html_page.picture(
-        losses(rows, ylabel="CTC loss, nats per utterance"), "Training loss of both recognisers in fine-tuning."
+        losses(rows, ylabel="CTC loss, nats per utterance"), "Training loss of the recognisers in fine-tuning."
     )
     yield html_page.heading("Commands for your own recordings")
     yield html_page.code(findings.commands)

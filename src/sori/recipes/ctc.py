@@ -210,8 +210,8 @@ def _laptop(
 
     Hidden mel bands and a warped mel axis (SpecAugment, vocal tract length perturbation) do not prolong it. An hour of
     transcripts is learnt sooner with Muon and without a lower rate for the encoder (CER on dev after 2,100 updates: 45
-    instead of 48 %); ten minutes are only memorised sooner (55 instead of 53 %; docs/results/ten-minutes.md). More than five
-    hours were not measured.
+    instead of 48 %); ten minutes are only memorised sooner (55 instead of 53 %; docs/results/ten-minutes.md). More than
+    five hours were not measured.
     """
     much = minutes is None or minutes >= _MUCH_MINUTES
     return RecogniserRecipe(

@@ -21,7 +21,8 @@ def wav2vec2_tiny() -> SpeechRecipe:
     (`docs/results/ten-minutes.md`).
 
     Expected: on one to 28 hours of English, the loss of masked frames falls to 3.0 nats (chance level: 4.615). Three
-    times as many updates (2.8 nats) were not better for ten minutes or an hour of transcripts (`docs/results/ten-minutes.md`).
+    times as many updates (2.8 nats) were not better for ten minutes or an hour of transcripts
+    (`docs/results/ten-minutes.md`).
 
     Command: `sori train wav2vec2_tiny --data PREPARED --into runs/tiny`. Two processes of one thread each are faster
     than one of two threads: `OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sori train wav2vec2_tiny --data PREPARED

@@ -1,0 +1,1 @@
+"""End-to-end demonstration (`sori demo`): recordings, recipes, trainings and the contents of its report."""
