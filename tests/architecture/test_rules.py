@@ -1,6 +1,7 @@
 """The rules of `docs/architecture.md` that neither ruff nor import-linter checks."""
 
 import ast
+import functools
 import re
 import tomllib
 from pathlib import Path
@@ -52,8 +53,13 @@ each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.relat
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def functions(path: Path) -> list[ast.FunctionDef]:
-    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)]
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef)]
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -65,7 +71,7 @@ def imported(node: ast.AST) -> list[str]:
 @each_file
 def test_no_module_imports_from_the_package_root(path):
     modules = {p.stem for p in PACKAGE.glob("*.py")} | {p.name for p in PACKAGE.iterdir() if p.is_dir()}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         assert "sori" not in (imported(node) if isinstance(node, ast.Import) else [])
         if isinstance(node, ast.ImportFrom) and node.module == "sori":
             public = {alias.name for alias in node.names} - modules
@@ -107,10 +113,8 @@ def test_the_papers_are_those_of_the_independence_contract():
 
 @pytest.mark.parametrize("name", ["checkpoints/store.py", "runs/run.py"])
 def test_choices_are_match_statements_not_registries(name):
-    tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
-    tables = [
-        node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
-    ]
+    assigned = [node for node in parsed(PACKAGE / name).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    tables = [node for node in assigned if isinstance(node.value, ast.Dict)]
     assert not tables, f"line {tables[0].lineno}: use a match"
 
 
@@ -168,7 +172,7 @@ def places(name: str) -> list[Path]:
 
 def defines(path: Path, name: str) -> bool:
     """Whether a file defines a function, class, method or constant, directly or in a class."""
-    body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+    body: list[ast.stmt] = parsed(path).body
     for part in name.split("."):
         named = {
             target: node

@@ -12,9 +12,8 @@ Departures from the paper, all outside the published sizes (`base`, `large`, `lv
 - `targets` sets MFCC as the input of the quantiser instead of the features, and `start_codebook` initialises the units
   with clusters of these, so that from the first update units correspond to phones rather than to channel and loudness;
 - `visible_weight` adds a loss for the units of visible frames. The paper's loss does not depend on these frames, and in
-  small models the blocks then make them all similar (`docs/results/former-tiny.md`), which leaves little to fine-tune.
-  With `warp`, predicting the unit of a visible frame is not copying, because the context's input differs from the
-  quantiser's;
+  small models the blocks then make them all similar (docs/results/former-tiny.md), so little is left to fine-tune. With
+  `warp`, predicting a visible frame's unit is not copying, because the context's input differs from the quantiser's;
 - `equal_distractors="keep"` gives a collapsed codebook chance loss instead of zero;
 - `init="width"` and `position_norm` scale the blocks of narrow models to their width.
 Everywhere: quantiser and output projections process masked frames only (same values, less computation), distractors are
