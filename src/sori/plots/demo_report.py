@@ -105,7 +105,7 @@ def _summary(findings: Findings) -> Iterator[str]:
         + (
             ""
             if findings.self_training is None
-            else " A third one is pre-trained, too, and also learns from what the second has written for the "
+            else " A third one is pre-trained, too, and also learns from what the pre-trained one writes for the "
             "recordings without transcripts (self-training)."
         )
     )
@@ -129,7 +129,7 @@ def _summary(findings: Findings) -> Iterator[str]:
     )
     rows = [
         (score.label, score.rates.words.value, (score.rates.words.low, score.rates.words.high))
-        for score in findings.scores
+        for score in reversed(findings.scores)  # the first one is in colour
     ]
     yield html_page.picture(
         error_rates(rows, measure="word error rate"),
@@ -157,7 +157,7 @@ def _language_model(findings: Findings) -> Iterator[str]:
     )
     rows = [
         (f"{score.label}, {how}", rates.words.value, (rates.words.low, rates.words.high))
-        for score in findings.scores
+        for score in reversed(findings.scores)
         for how, rates in (("language model", score.rates), ("no language model", score.alone))
     ]
     yield html_page.picture(
@@ -232,7 +232,7 @@ def _examples(findings: Findings) -> Iterator[str]:
 def _details(findings: Findings) -> Iterator[str]:
     yield html_page.heading("Data and training")
     yield html_page.table(["item", "amount"], findings.facts)
-    rows = [(score.label, score.loss) for score in findings.scores if score.loss]
+    rows = [(score.label, score.loss) for score in reversed(findings.scores) if score.loss]
     yield html_page.picture(
         losses(rows, ylabel="CTC loss, nats per utterance"), "Training loss of the recognisers in fine-tuning."
     )

@@ -33,7 +33,7 @@ NUM_EXAMPLES = 8
 NUM_READ = 2
 """Sentences of each test speaker in the text at the beginning of the report."""
 
-_LABELS = {SCRATCH: "without pre-training", PRETRAINED: "with pre-training", SELF_TRAINED: "and self-training"}
+_LABELS = {SCRATCH: "without pre-training", PRETRAINED: "with pre-training", SELF_TRAINED: "with self-training"}
 
 
 class TestedRecogniser(NamedTuple):
