@@ -1,12 +1,13 @@
 """Self-training: what is kept, what the next round learns from, and what a repeated call does."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from sori import recipes
-from sori.checkpoints import store
+from sori.checkpoints import store, stored_lm
 from sori.checkpoints.stored_lm import ARPA
 from sori.cli.train import train as train_command
 from sori.core import distributed
@@ -16,6 +17,7 @@ from sori.experiments import self_training
 from sori.experiments.self_training import SelfTrainingConfig, Written, keep, self_train
 from sori.lm.ngram import NgramModel
 from sori.runs import run
+from sori.training.metrics import read_metrics
 
 
 def brief(**changes):
@@ -74,10 +76,46 @@ def test_the_report_says_what_was_kept_and_how_right_it_was(two_rounds):
     assert 0 < about["kept_hours"] < about["hours"] < 0.03
     assert about["cer"] > 0
     assert about["known"] == about["kept"]
-    errors = [row["dev_cer"] for row in report["rounds"]]
+    errors = [row[report["by"]] for row in report["rounds"]]
     assert report["chosen"] == errors.index(min(errors))
     chosen, model = (store.load(one).state_dict() for one in (folder / f"round_{report['chosen']}", folder))
     assert all(torch.equal(chosen[name], tensor) for name, tensor in model.items())
+
+
+GREEDY = [{"dev_cer": 0.3, "dev_wer": 0.9}, {"dev_cer": 0.4, "dev_wer": 0.8}, {"dev_cer": 0.5, "dev_wer": 0.7}]
+WITH_LM = [{"lm_cer": 0.2, "lm_wer": wer} for wer in (0.4, 0.2, 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen", "by"),
+    [
+        (GREEDY, 0, "dev_cer"),
+        ([greedy | lm for greedy, lm in zip(GREEDY, WITH_LM, strict=True)], 1, "lm_wer"),
+        ([GREEDY[0], GREEDY[1] | WITH_LM[1], GREEDY[2] | WITH_LM[2]], 0, "dev_cer"),  # one is used without
+        ([{}, {}, {}], 2, "dev_cer"),  # no dev: the last one
+    ],
+)
+def test_the_best_round_is_that_with_the_lowest_error_as_it_is_used(
+    rates, chosen, by, recogniser_run, tmp_path, monkeypatch
+):
+    rounds = [shutil.copytree(recogniser_run, tmp_path / str(number)) for number in range(3)]
+    monkeypatch.setattr(self_training, "_dev_rates", lambda home: rates[int(home.name)])
+    for number in (1, 2):
+        (tmp_path / f"written_{number}").mkdir()
+        (tmp_path / f"written_{number}" / "about.json").write_text('{"kept_hours": 1.0}')
+    self_training._choose(tmp_path, rounds)
+    report = json.loads((tmp_path / "self_training.json").read_text())
+    assert (report["chosen"], report["by"]) == (chosen, by)
+    assert (tmp_path / "model" / "config.json").is_file()
+
+
+def test_the_rates_of_a_round_are_those_of_its_run(two_rounds):
+    folder, _ = two_rounds
+    for number, row in enumerate(json.loads((folder / "self_training.json").read_text())["rounds"]):
+        assert row["dev_wer"] == read_metrics(folder / f"round_{number}" / "metrics.jsonl")[-1]["dev_wer"]
+        settings = stored_lm.read(folder / f"round_{number}" / "model").settings
+        assert settings.tuning is not None
+        assert row.get("lm_wer") == (settings.tuning.wer if settings.used else None)
 
 
 def test_a_repeated_call_changes_nothing(two_rounds):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from sori.checkpoints import store
+from sori.checkpoints import store, stored_lm
 from sori.core import distributed
 from sori.core.audio import SAMPLE_RATE, AudioInfo
 from sori.core.config import Config
@@ -283,19 +283,34 @@ def _about(found: Sequence[Written], kept: Sequence[Written], system: Ctc) -> di
 
 
 def _choose(into: Path, rounds: Sequence[Path]) -> None:
-    """Copy the round with the lowest error on dev, without dev the last one; write the report."""
+    """Copy the best round on dev, without dev the last one; write the report.
+
+    The best one has the lowest error rate as it will be used: of words with the language models, if every round uses
+    one, else of the characters of greedy decoding.
+    """
     rows = []
     for number, home in enumerate(rounds):
-        scores = [row for row in read_metrics(RunFolder(home).metrics) if "dev_cer" in row]
         about = into / f"written_{number}" / ABOUT
         row: dict[str, Any] = {"round": number, "written": read_json(about) if number else None}
-        rows.append(row | ({"dev_cer": scores[-1]["dev_cer"], "dev_wer": scores[-1]["dev_wer"]} if scores else {}))
-    best = min(rows, key=lambda row: row.get("dev_cer", -row["round"]))["round"]
-    write_text(into / REPORT, json.dumps({"chosen": best, "rounds": rows}, indent=1) + "\n")
+        rows.append(row | _dev_rates(home))
+    by = "lm_wer" if all("lm_wer" in row for row in rows) else "dev_cer"
+    best = min(rows, key=lambda row: row.get(by, -row["round"]))["round"]
+    write_text(into / REPORT, json.dumps({"chosen": best, "by": by, "rounds": rows}, indent=1) + "\n")
     stored = store.read(rounds[best])
     store.save(store.load(rounds[best]), into / "model", provenance=stored.provenance)
     for row in rows:
         written = row["written"]
         source = f", {written['kept_hours']:.2f} h written by round {row['round'] - 1}" if written else ""
         dev = f": dev CER {row['dev_cer']:.1%}, WER {row['dev_wer']:.1%}" if "dev_cer" in row else ""
+        dev += f", with its language model {row['lm_cer']:.1%} and {row['lm_wer']:.1%}" if "lm_wer" in row else ""
         logger.info(f"round {row['round']}{source}{dev}{' (chosen)' if row['round'] == best else ''}")
+
+
+def _dev_rates(home: Path) -> dict[str, float]:
+    """Return the error rates of a run on dev, greedy and with its language model, as far as they are known."""
+    scores = [row for row in read_metrics(RunFolder(home).metrics) if "dev_cer" in row]
+    found = {name: scores[-1][name] for name in ("dev_cer", "dev_wer")} if scores else {}
+    stored = stored_lm.read(RunFolder(home).model)
+    if stored is not None and stored.settings.used and stored.settings.tuning is not None:
+        found |= {"lm_cer": stored.settings.tuning.cer, "lm_wer": stored.settings.tuning.wer}
+    return found

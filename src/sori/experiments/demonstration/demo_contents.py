@@ -194,11 +194,12 @@ def _about_self_training(into: Path) -> str:
     found = _self_training(into)
     if not found:
         return "left out; the reason is in the output of sori demo"
-    written, rates = found["rounds"][1]["written"], [f"{row['dev_cer']:.1%}" for row in found["rounds"]]
+    written, rates = found["rounds"][1]["written"], [f"{row[found['by']]:.1%}" for row in found["rounds"]]
+    measure = {"lm_wer": "word error rate on dev with the language models", "dev_cer": "character error rate on dev"}
     known = f", with a character error rate of {written['cer']:.1%} where it is known" if "cer" in written else ""
     return (
         f"{written['kept_hours']:.2f} of {written['hours']:.2f} h written by the recogniser with pre-training{known}; "
-        f"character error rate on dev {rates[0]} before, {rates[1]} after"
+        f"{measure[found['by']]} {rates[0]} before, {rates[1]} after"
         + ("" if found["chosen"] else ": not better, so it is not in this report")
     )
 
