@@ -14,15 +14,18 @@ import argparse
 import os
 import platform
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from librispeech import RESULTS, evaluate, keep, prepare, pretraining_settings, train
+from transfer import scored
 
 import sori
 from sori.core.files import read_json, write_json, write_text
 from sori.data.manifest import read_with_headers
+from sori.evaluation.error_rate import compare
 from sori.experiments.self_training import SelfTrainingConfig, self_train
 
 ARMS = ("scratch", "pretrained")
@@ -81,19 +84,24 @@ def prepared(source: Path, into: Path) -> Path:
 
 
 def report(into: Path, args: argparse.Namespace) -> None:
-    """Write and print the error rates of all recognisers scored so far."""
+    """Write and print the error rates of all recognisers scored so far, and paired changes."""
+    stored = {_key(path): read_json(path) for path in sorted(into.glob("*_*/test_*.json"))}
     rows: list[dict[str, Any]] = []
-    for path in sorted(into.glob("*_*/test_*.json")):
-        arm, seed = path.parent.name.split("_")
-        number, decoding = path.stem.removeprefix("test_").split("_")
-        found = read_json(path)
-        about = {"arm": arm, "seed": int(seed), "rounds": int(number), "decoding": decoding}
-        written = read_json(path.parent / "self_training.json")["rounds"][int(number)]["written"]
-        rows.append(about | {unit: found[unit] for unit in ("cer", "wer")} | {"written": written})
+    for (arm, seed, rounds, decoding), found in stored.items():
+        about = {"arm": arm, "seed": seed, "rounds": rounds, "decoding": decoding}
+        written = read_json(into / f"{arm}_{seed}" / "self_training.json")["rounds"][rounds]["written"]
+        others = {"scratch": ("scratch", seed, rounds, decoding), "no self-training": (arm, seed, 0, decoding)}
+        changes = {
+            name: {unit: asdict(one) for unit, one in compare([scored(found)], [scored(stored[other])]).items()}
+            for name, other in others.items()
+            if other in stored and other != (arm, seed, rounds, decoding)
+        }
+        rows.append(about | {unit: found[unit] for unit in ("cer", "wer")} | {"written": written, "against": changes})
         cer, wer = (found[unit] for unit in ("cer", "wer"))
         print(
-            f"{arm:10} seed {seed} rounds {number} {decoding:6} CER {cer['rate']:.1%} ({cer['low']:.1%} to "
+            f"{arm:10} seed {seed} rounds {rounds} {decoding:6} CER {cer['rate']:.1%} ({cer['low']:.1%} to "
             f"{cer['high']:.1%}), WER {wer['rate']:.1%} ({wer['low']:.1%} to {wer['high']:.1%})",
+            *(f"\n    against {name}: {_relative(change)}" for name, change in changes.items()),
             flush=True,
         )
     RESULTS.mkdir(exist_ok=True)
@@ -103,6 +111,18 @@ def report(into: Path, args: argparse.Namespace) -> None:
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     write_json(RESULTS / "small_vocabulary.json", about | {"rows": rows})
+
+
+def _key(path: Path) -> tuple[str, int, int, str]:
+    """Return arm, seed, rounds of self-training and decoding of a stored evaluation."""
+    arm, seed = path.parent.name.split("_")
+    rounds, decoding = path.stem.removeprefix("test_").split("_")
+    return arm, int(seed), int(rounds), decoding
+
+
+def _relative(changes: dict[str, Any]) -> str:
+    intervals = ((unit.upper(), change["relative"]) for unit, change in changes.items())
+    return ", ".join(f"{unit} {value:+.1%} ({low:+.1%} to {high:+.1%})" for unit, (value, low, high) in intervals)
 
 
 if __name__ == "__main__":
