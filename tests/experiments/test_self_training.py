@@ -15,6 +15,7 @@ from sori.data.labels import MACHINE
 from sori.data.manifest import Utterance, read_manifest, read_with_headers, write_manifest
 from sori.experiments import self_training
 from sori.experiments.self_training import SelfTrainingConfig, Written, keep, self_train
+from sori.inference import transcribe
 from sori.lm.ngram import NgramModel
 from sori.runs import run
 from sori.training.metrics import read_metrics
@@ -139,7 +140,7 @@ def test_the_number_of_threads_changes_no_text(two_rounds, prepared_tones, monke
     folder, _ = two_rounds
     found = []
     for number in (1, 3):
-        monkeypatch.setattr(self_training, "num_at_a_time", lambda _, number=number: number)
+        monkeypatch.setattr(transcribe, "num_at_a_time", lambda _, number=number: number)
         found.append(self_training._transcribe(store.load(folder), read_manifest(prepared_tones)[:12], None))
     assert len({one.text for one in found[0]}) > 1
     assert found[0] == found[1]

@@ -113,7 +113,7 @@ def test_correct_words_are_those_of_the_error_report(model, prepared_tones):
 def test_the_number_of_threads_changes_no_word(model, prepared_tones, monkeypatch):
     found = []
     for number in (1, 3):
-        monkeypatch.setattr(calibrate, "num_at_a_time", lambda _, number=number: number)
+        monkeypatch.setattr(transcribe, "num_at_a_time", lambda _, number=number: number)
         found.append(calibrate.recognise(store.load(model), utterances.transcribed(prepared_tones, "dev")))
     assert len(found[0].correct) > 10
     np.testing.assert_array_equal(found[0].features, found[1].features)

@@ -19,15 +19,13 @@ from pydantic import Field
 
 from sori.checkpoints import store, stored_lm
 from sori.core import distributed
-from sori.core.audio import SAMPLE_RATE, AudioInfo
+from sori.core.audio import AudioInfo
 from sori.core.config import Config
 from sori.core.files import read_json, write_text
 from sori.core.folders import whole_folder
 from sori.core.log import logger
 from sori.core.run_folder import RunFolder
 from sori.core.seeds import derive
-from sori.core.threads import map_in_threads, num_at_a_time
-from sori.data.batches.loader import FileReader
 from sori.data.labels import MACHINE
 from sori.data.manifest import CUTS, Utterance, read_with_headers, write_manifest
 from sori.data.utterances import folders_of, transcribed
@@ -35,7 +33,6 @@ from sori.decoding.confidence import ACOUSTIC, Confidence
 from sori.evaluation.error_rate import error_rates
 from sori.evaluation.stored_decoder import STORED, resolved
 from sori.inference import calibrate, transcribe
-from sori.models import factory
 from sori.models.ctc import Ctc
 from sori.recipes.recipe import RecogniserRecipe
 from sori.runs import run
@@ -232,25 +229,15 @@ def _confidence(system: Ctc, recipe: RecogniserRecipe) -> Confidence | None:
 
 def _transcribe(system: Ctc, speech: Sequence[Utterance], confidence: Confidence | None) -> list[Written]:
     """Transcribe utterances; those in which no word is found, or too short for a frame, are left out."""
-    reader, found = FileReader(list(speech)), list[Written]()
-    shortest, decoder = factory.encoder_of(system).field_samples, resolved(system, STORED)
-
-    def chunks_of(row: int) -> list[transcribe.TranscribedChunk]:
-        waveform = reader(row, 0, speech[row].num_samples)
-        return list(
-            transcribe.transcribe_chunks(system, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True)
-        )
-
-    rows = [row for row, utterance in enumerate(speech) if utterance.num_samples >= shortest]
-    every = map_in_threads(chunks_of, rows, num_threads=num_at_a_time(system))
-    for row, chunks in zip(rows, every, strict=True):
+    found, decoder = list[Written](), resolved(system, STORED)
+    for utterance, chunks in transcribe.transcribe_utterances(system, speech, decoder=decoder):
         each = [chunk.features for chunk in chunks if chunk.features is not None and len(chunk.features)]
         if not each:
             continue
         words = np.concatenate(each)
         right = np.exp(words[:, ACOUSTIC.index("symbols")]) if confidence is None else confidence.probability(words)
         text = " ".join(chunk.text for chunk in chunks if chunk.text)
-        found.append(Written(speech[row], text, float(np.mean(right))))
+        found.append(Written(utterance, text, float(np.mean(right))))
     return found
 
 

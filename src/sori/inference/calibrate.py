@@ -12,18 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sori.checkpoints.store import CONFIDENCE, own_folder
-from sori.core.audio import SAMPLE_RATE
 from sori.core.config import Config
 from sori.core.files import read_json, write_text
-from sori.core.threads import map_in_threads, num_at_a_time
-from sori.data.batches.loader import FileReader
 from sori.data.manifest import Utterance
 from sori.decoding.beam import BeamDecoder
 from sori.decoding.confidence import ACOUSTIC, Confidence, feature_names, search_settings
 from sori.evaluation.confidence_fit import CalibrationMetrics, logistic, measure, right_words
 from sori.evaluation.recognition import recogniser_digest
 from sori.inference import transcribe
-from sori.models import factory
 from sori.models.ctc import Ctc
 
 
@@ -80,26 +76,15 @@ def recognise(model: Ctc, utterances: Sequence[Utterance], decoder: BeamDecoder 
     Raises:
         ValueError: the recogniser outputs no words.
     """
-    vocabulary, reader = model.vocabulary, FileReader(list(utterances))
+    vocabulary = model.vocabulary
     assert vocabulary is not None  # noqa: S101 - every loaded recogniser has one
     by_speaker = len({u.speaker for u in utterances}) > 1 and all(u.speaker for u in utterances)
-    shortest = factory.encoder_of(model).field_samples
     features, correct, groups = [np.zeros((0, len(feature_names(decoder))))], list[bool](), list[str]()
-
-    def chunks_of(row: int) -> list[transcribe.TranscribedChunk]:
-        waveform = reader(row, 0, utterances[row].num_samples)
-        return list(
-            transcribe.transcribe_chunks(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True)
-        )
-
-    rows = [row for row, utterance in enumerate(utterances) if utterance.num_samples >= shortest]
-    every = map_in_threads(chunks_of, rows, num_threads=num_at_a_time(model))
-    for row, chunks in zip(rows, every, strict=True):
-        utterance = utterances[row]
+    for number, (utterance, chunks) in enumerate(transcribe.transcribe_utterances(model, utterances, decoder=decoder)):
         features += [chunk.features for chunk in chunks if chunk.features is not None]
         words = [vocabulary.normalise(word.text) for chunk in chunks for word in chunk.words]
         correct += right_words(vocabulary.normalise(utterance.text or ""), words)
-        groups += [str(utterance.speaker if by_speaker else row)] * len(words)
+        groups += [str(utterance.speaker if by_speaker else number)] * len(words)
     if not correct:
         raise ValueError(
             f"expected words, got none for {len(utterances)} utterances: the recogniser outputs no text. Likely it is "

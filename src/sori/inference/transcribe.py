@@ -1,7 +1,7 @@
 """Transcribe sound files and waveforms."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from sori.core.audio import SAMPLE_RATE
 from sori.core.shapes import Float, Frames, Tensor
 from sori.core.threads import map_in_threads, num_at_a_time
-from sori.decoding.beam import Hypothesis
+from sori.data.batches.loader import FileReader
+from sori.data.manifest import Utterance
+from sori.decoding.beam import BeamDecoder, Hypothesis
 from sori.decoding.confidence import NUM_BEST, Confidence, feature_names, word_features, word_model
 from sori.decoding.greedy import Character, Word, characters, greedy, words
 from sori.decoding.transcript_formats import Alternatives
 from sori.evaluation.stored_decoder import STORED, Decoder, resolved
 from sori.inference.inputs import checked_recogniser, checked_source, reason_of
 from sori.inference.long_form import MAX_SECONDS, chunk_logits
-from sori.models.factory import System
+from sori.models.ctc import Ctc
+from sori.models.factory import System, encoder_of
 
 Timed = TypeVar("Timed", Word, Character)
 
@@ -150,6 +153,31 @@ def transcribe_chunks(
 
 def _shifted(timed: Timed, seconds: float) -> Timed:
     return timed._replace(start=timed.start + seconds, end=timed.end + seconds)
+
+
+def transcribe_utterances(
+    model: Ctc, utterances: Sequence[Utterance], *, decoder: BeamDecoder | None
+) -> Iterator[tuple[Utterance, list[TranscribedChunk]]]:
+    """Transcribe utterances with the inputs of the confidence model, several at a time if the model is small.
+
+    Args:
+        model: a recogniser.
+        utterances: those too short for a frame are left out.
+        decoder: beam search; None: greedy decoding.
+
+    Yields:
+        Each utterance, in order, with its chunks.
+    """
+    shortest, reader = encoder_of(model).field_samples, FileReader(list(utterances))
+
+    def chunks_of(row: int) -> list[TranscribedChunk]:
+        waveform = reader(row, 0, utterances[row].num_samples)
+        return list(transcribe_chunks(model, waveform, sample_rate=SAMPLE_RATE, decoder=decoder, features=True))
+
+    rows = [row for row, utterance in enumerate(utterances) if utterance.num_samples >= shortest]
+    every = map_in_threads(chunks_of, rows, num_threads=num_at_a_time(model))
+    for row, chunks in zip(rows, every, strict=True):
+        yield utterances[row], chunks
 
 
 def transcribe_files(
