@@ -1,5 +1,6 @@
 """Checks on a Dask cluster: a scheduler and workers that are started here, as processes of their own."""
 
+import gc
 import json
 import os
 import signal
@@ -70,8 +71,12 @@ def _num_idle():
     return cluster._idle.qsize()
 
 
+def _num_clients():
+    return sum(type(one).__name__ == "Client" for one in gc.get_objects())
+
+
 def _address(place):
-    while not place.is_file():
+    while not place.is_file() or not place.read_text().endswith("}"):  # it is not there, or not yet written
         time.sleep(0.05)
     return json.loads(place.read_text())["address"]
 
@@ -130,23 +135,36 @@ def test_wrong_clusters_are_refused(client, scheduler, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("bounded")
 def test_a_scheduler_that_is_not_there_is_an_error(recordings, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.3)
+    gc.collect()
+    before = _num_clients()
     for address in ("tcp://127.0.0.1:9", "nonsense", "http://127.0.0.1:9"):
         with pytest.raises(ValueError, match=f"expected a Dask scheduler at {address}, got no answer"):
             prepare(recordings, tmp_path / "out", scheduler=address)
+        assert _num_clients() <= before  # the finalizer of a client that is left may stop the next one
     with pytest.raises(ValueError, match="expected num_workers or scheduler, got 2 and tcp"):
         prepare(recordings, tmp_path / "out", scheduler="tcp://127.0.0.1:9", num_workers=2)
 
 
 @pytest.mark.usefixtures("bounded")
-def test_a_killed_worker_costs_nothing_and_a_file_that_kills_workers_itself(client, scheduler):
+def test_a_killed_worker_costs_nothing_and_a_file_that_kills_workers_itself(client, scheduler, monkeypatch):
     client.run(use_fake_children, (sys.executable, "-c", FAKE_CHILD))
-    pids = client.run(os.getpid)
+    next_done, killed = cluster._Dispatch._next, []
+
+    def and_its_worker_ends(dispatch):
+        future = next_done(dispatch)
+        if not killed:
+            killed.extend(dispatch.client.who_has([future])[future.key])
+            os.kill(client.run(os.getpid, workers=killed)[killed[0]], signal.SIGKILL)
+            while future.status == "finished":  # until it is known that the results are gone
+                time.sleep(0.01)
+        return future
+
+    monkeypatch.setattr(cluster._Dispatch, "_next", and_its_worker_ends)
     names = [f"slow {number}" for number in range(10)] + ["crash"]
-    found = {}
-    for index, checked in check_on_cluster([{"path": name} for name in names], scheduler):
-        if not found:
-            os.kill(next(iter(pids.values())), signal.SIGKILL)
-        found[index] = checked.findings[0]
+    results = list(check_on_cluster([{"path": name} for name in names], scheduler))
+    found = {index: checked.findings[0] for index, checked in results}
+    assert len(killed) == 1
+    assert len(results) == 11
     assert [found[index].reason for index in range(11)] == [None] * 10 + ["decoder crashed"]
     assert [found[index].detail for index in range(10)] == names[:10]
     assert found[0].pieces == ((1, 2),)

@@ -8,12 +8,14 @@ Only some requests for each thread of the cluster are under way at any time, so 
 scheduler holds all of them.
 """
 
+import gc
 import importlib.metadata
 import platform
 import queue
 import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -120,24 +122,29 @@ class _Dispatch:
     def _finished(self, future: Any, batch: list[int]) -> Iterator[tuple[int, Checked]]:
         from distributed import KilledWorker
 
-        match future.status:
-            case "finished":
-                worker, results = future.result()
-                for index, checked in zip(batch, results, strict=True):
-                    path = self.requests[index]["path"]
-                    if checked.stamp is None and file_stamp(path) is not None:
-                        raise ValueError(_not_seen(worker, path))
-                    yield index, checked
-            case "error" if isinstance(future.exception(), KilledWorker) and len(batch) > 1:
+        if future.status in ("pending", "lost"):  # the worker ended after the batch, before its results were fetched
+            self.client.cancel([future])
+            self._submit(batch)
+            return
+        try:
+            worker, results = future.result()
+        except KilledWorker:
+            if len(batch) > 1:
                 for index in batch:  # one of them is the cause
                     self._submit([index])
-            case "error" if isinstance(future.exception(), KilledWorker):
-                detail = "several workers of the cluster ended while they checked it, likely out of memory"
-                yield batch[0], Checked(for_each_segment(self.requests[batch[0]], "decoder crashed", detail), None)
-            case "error":
-                raise RuntimeError(f"a worker of the cluster failed: {future.exception()}")
-            case _:
-                raise RuntimeError(_lost())
+                return
+            detail = "several workers of the cluster ended while they checked it, likely out of memory"
+            yield batch[0], Checked(for_each_segment(self.requests[batch[0]], "decoder crashed", detail), None)
+            return
+        except CancelledError:
+            raise RuntimeError(_lost()) from None
+        except Exception as error:
+            raise RuntimeError(f"a worker of the cluster failed: {error}") from error
+        for index, checked in zip(batch, results, strict=True):
+            path = self.requests[index]["path"]
+            if checked.stamp is None and file_stamp(path) is not None:
+                raise ValueError(_not_seen(worker, path))
+            yield index, checked
 
 
 @contextmanager
@@ -147,15 +154,20 @@ def _connected(scheduler: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise ValueError(f"a cluster needs Dask: {_EXTRA}") from None
+    make: Any = Client
     try:
-        make: Any = Client
         client: Any = make(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
+        client, answer = None, str(error).splitlines()[0]
+    if client is None:
+        # The finalizer of the failed client takes a lock that all clients share. If the thread of the next client runs
+        # it while that client starts, which holds the lock, both wait for ever.
+        gc.collect()
         raise ValueError(
-            f"expected a Dask scheduler at {scheduler}, got no answer ({str(error).splitlines()[0]}); likely it is not "
-            "running, has another address, or a firewall is between: start `dask scheduler`, and use the address that "
-            "it prints, such as tcp://host:8786"
-        ) from None
+            f"expected a Dask scheduler at {scheduler}, got no answer ({answer}); likely it is not running, has "
+            "another address, or a firewall is between: start `dask scheduler`, and use the address that it prints, "
+            "such as tcp://host:8786"
+        )
     try:
         yield client
     finally:
