@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from librispeech import pretraining_settings
 
 import sori
 from sori.evaluation.error_rate import ErrorReport, compare, error_rates
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SORI_DATA", "../shared/data")))
     parser.add_argument("--into", type=Path, default=Path("runs/low_resource"))
     parser.add_argument("--labels", nargs="+", default=list(LABELS), choices=LABELS)
+    parser.add_argument("--updates", type=int, default=4000, help="of pre-training, 24 s each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
     args = parser.parse_args()
@@ -60,7 +62,7 @@ def main() -> None:
         return [pool.submit(fine_tune, *job, data=labelled, pretrained=pretrained, into=into) for job in jobs]
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        pretraining = pool.submit(sori_train, "wav2vec2_tiny", english, pretrained)
+        pretraining = pool.submit(sori_train, "wav2vec2_tiny", english, pretrained, *pretraining_settings(args.updates))
         runs = start("scratch")  # these do not depend on the pre-training
         pretraining.result()
         for done in runs + start("pretrained"):

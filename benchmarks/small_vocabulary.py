@@ -5,7 +5,8 @@
 AN4 (Carnegie Mellon University): 84 speakers spell names and numbers and say short commands. Of the 74 speakers of the
 training part, eight are dev; ten minutes of the others have transcripts, and all of their speech is for pre-training
 and self-training. Arms: `scratch` and `pretrained`, each as it is (`round_0`), and with one round of self-training
-(`round_1`). Scored on the ten test speakers, greedily and with the language model of the ten minutes.
+(`round_1`, unless `--rounds 0`). Scored on the ten test speakers, greedily and with the language model of the ten
+minutes.
 
 The same command continues an interrupted benchmark. Writes `benchmarks/results/small_vocabulary.json`.
 """
@@ -26,7 +27,8 @@ import sori
 from sori.core.files import read_json, write_json, write_text
 from sori.data.manifest import read_with_headers
 from sori.evaluation.error_rate import compare
-from sori.experiments.self_training import SelfTrainingConfig, self_train
+from sori.experiments.self_training import ABOUT, SelfTrainingConfig, self_train
+from sori.runs import run
 
 ARMS = ("scratch", "pretrained")
 NUM_DEV_SPEAKERS = 8
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--updates", type=int, default=1000, help="of pre-training, 24 s each")
     parser.add_argument("--tuning", type=int, default=2500, help="updates of each recogniser, 12 s each")
+    parser.add_argument("--rounds", type=int, choices=(0, 1), default=1, help="of self-training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of labels and fine-tuning")
     args = parser.parse_args()
 
@@ -55,8 +58,11 @@ def main() -> None:
             recipe = sori.recipes.by_name("ctc_10min" if arm == "pretrained" else "ctc_10min_scratch")
             recipe = recipe.override({"train.seed": seed, "train.num_steps": args.tuning})
             init = into / "encoder" if arm == "pretrained" else None
-            self_train(recipe, into=folder, unlabelled=data, data=data, init=init, settings=SELF_TRAINING)
-            for number in range(2):
+            recipe = run.complete(recipe, data, init)
+            run.train(recipe, into=folder / "round_0")
+            if args.rounds:
+                self_train(recipe, into=folder, unlabelled=data, settings=SELF_TRAINING)
+            for number in range(args.rounds + 1):
                 for name, options in DECODINGS.items():
                     evaluate(folder / f"round_{number}", data, folder / f"test_{number}_{name}.json", *options)
             report(into, args)
@@ -89,7 +95,7 @@ def report(into: Path, args: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for (arm, seed, rounds, decoding), found in stored.items():
         about = {"arm": arm, "seed": seed, "rounds": rounds, "decoding": decoding}
-        written = read_json(into / f"{arm}_{seed}" / "self_training.json")["rounds"][rounds]["written"]
+        written = read_json(into / f"{arm}_{seed}" / f"written_{rounds}" / ABOUT) if rounds else None
         others = {"scratch": ("scratch", seed, rounds, decoding), "no self-training": (arm, seed, 0, decoding)}
         changes = {
             name: {unit: asdict(one) for unit, one in compare([scored(found)], [scored(stored[other])]).items()}
