@@ -25,7 +25,9 @@ def build(into, script=BUILD):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The site, built once for all workers."""
+    """The site, built once for all workers, or before by `make docs` (`.ci/run`)."""
+    if built := os.environ.get("SORI_SITE"):
+        return Path(built)
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "site"
     with FileLock(f"{folder}.lock"):
