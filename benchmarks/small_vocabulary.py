@@ -17,7 +17,7 @@ import platform
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from librispeech import RESULTS, evaluate, keep, prepare, pretraining_settings, train
@@ -34,6 +34,17 @@ ARMS = ("scratch", "pretrained")
 NUM_DEV_SPEAKERS = 8
 SELF_TRAINING = SelfTrainingConfig(rounds=1, hours=None, kept=0.8, updates=1)
 DECODINGS: dict[str, tuple[str, ...]] = {"greedy": ("--lm", "none"), "lm": ()}
+
+
+class Kind(NamedTuple):
+    """What an evaluation is of, apart from the seed."""
+
+    arm: str
+    tuning: int
+    """Updates of fine-tuning."""
+    rounds: int
+    """Of self-training."""
+    decoding: str
 
 
 def main() -> None:
@@ -54,7 +65,7 @@ def main() -> None:
         train("wav2vec2_tiny", data, into / "encoder", *pretraining_settings(args.updates))
     for seed in args.seeds:
         for arm in args.arms:
-            folder = into / f"{arm}_{seed}"
+            folder = into / f"{arm}_{args.tuning}_{seed}"
             recipe = sori.recipes.by_name("ctc_10min" if arm == "pretrained" else "ctc_10min_scratch")
             recipe = recipe.override({"train.seed": seed, "train.num_steps": args.tuning})
             init = into / "encoder" if arm == "pretrained" else None
@@ -90,44 +101,61 @@ def prepared(source: Path, into: Path) -> Path:
 
 
 def report(into: Path, args: argparse.Namespace) -> None:
-    """Write and print the error rates of all recognisers scored so far, and paired changes."""
-    stored = {_key(path): read_json(path) for path in sorted(into.glob("*_*/test_*.json"))}
+    """Write and print the error rates of all recognisers scored so far, and paired changes over seeds."""
+    stored: dict[Kind, dict[int, Any]] = {}
+    for path in sorted(into.glob("*_*/test_*.json")):
+        kind, seed = _kind_and_seed(path)
+        stored.setdefault(kind, {})[seed] = read_json(path)
     rows: list[dict[str, Any]] = []
-    for (arm, seed, rounds, decoding), found in stored.items():
-        about = {"arm": arm, "seed": seed, "rounds": rounds, "decoding": decoding}
-        written = read_json(into / f"{arm}_{seed}" / f"written_{rounds}" / ABOUT) if rounds else None
-        others = {"scratch": ("scratch", seed, rounds, decoding), "no self-training": (arm, seed, 0, decoding)}
+    for kind, seeds in stored.items():
+        folders = [into / f"{kind.arm}_{kind.tuning}_{seed}" for seed in seeds]
+        written = [read_json(folder / f"written_{kind.rounds}" / ABOUT) for folder in folders] if kind.rounds else None
+        others = {"scratch": kind._replace(arm="scratch"), "no self-training": kind._replace(rounds=0)}
         changes = {
-            name: {unit: asdict(one) for unit, one in compare([scored(found)], [scored(stored[other])]).items()}
+            name: _change(seeds, stored[other])
             for name, other in others.items()
-            if other in stored and other != (arm, seed, rounds, decoding)
+            if other != kind and seeds.keys() & stored.get(other, {}).keys()
         }
-        rows.append(about | {unit: found[unit] for unit in ("cer", "wer")} | {"written": written, "against": changes})
-        cer, wer = (found[unit] for unit in ("cer", "wer"))
+        rates = {unit: {seed: found[unit] for seed, found in seeds.items()} for unit in ("cer", "wer")}
+        rows.append(kind._asdict() | rates | {"written": written, "against": changes})
         print(
-            f"{arm:10} seed {seed} rounds {rounds} {decoding:6} CER {cer['rate']:.1%} ({cer['low']:.1%} to "
-            f"{cer['high']:.1%}), WER {wer['rate']:.1%} ({wer['low']:.1%} to {wer['high']:.1%})",
+            f"{kind.arm:10} {kind.tuning} updates, {kind.rounds} rounds, {kind.decoding:6}",
+            *(
+                f"\n    seed {seed}: CER {_interval(one['cer'])}, WER {_interval(one['wer'])}"
+                for seed, one in seeds.items()
+            ),
             *(f"\n    against {name}: {_relative(change)}" for name, change in changes.items()),
             flush=True,
         )
     RESULTS.mkdir(exist_ok=True)
     about = {
-        "command": f"python benchmarks/small_vocabulary.py --updates {args.updates} --tuning {args.tuning}",
+        "command": f"python benchmarks/small_vocabulary.py --corpora CORPORA --updates {args.updates}",
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     write_json(RESULTS / "small_vocabulary.json", about | {"rows": rows})
 
 
-def _key(path: Path) -> tuple[str, int, int, str]:
-    """Return arm, seed, rounds of self-training and decoding of a stored evaluation."""
-    arm, seed = path.parent.name.split("_")
+def _kind_and_seed(path: Path) -> tuple[Kind, int]:
+    """Return what a stored evaluation is of."""
+    arm, tuning, seed = path.parent.name.split("_")
     rounds, decoding = path.stem.removeprefix("test_").split("_")
-    return arm, int(seed), int(rounds), decoding
+    return Kind(arm, int(tuning), int(rounds), decoding), int(seed)
+
+
+def _change(first: dict[int, Any], second: dict[int, Any]) -> dict[str, Any]:
+    """Compare the seeds that both have."""
+    seeds = sorted(first.keys() & second.keys())
+    found = compare([scored(first[seed]) for seed in seeds], [scored(second[seed]) for seed in seeds])
+    return {unit: asdict(one) for unit, one in found.items()} | {"seeds": seeds}
+
+
+def _interval(rate: dict[str, float]) -> str:
+    return f"{rate['rate']:.1%} ({rate['low']:.1%} to {rate['high']:.1%})"
 
 
 def _relative(changes: dict[str, Any]) -> str:
-    intervals = ((unit.upper(), change["relative"]) for unit, change in changes.items())
+    intervals = ((unit.upper(), changes[unit]["relative"]) for unit in ("cer", "wer"))
     return ", ".join(f"{unit} {value:+.1%} ({low:+.1%} to {high:+.1%})" for unit, (value, low, high) in intervals)
 
 
