@@ -23,8 +23,18 @@ OTHER_NAMES = {
 NUM_STEPS = {"README": 120}
 """Updates of each training on pages that need a recogniser with some words right; 3 on the others."""
 
-SLOW = {"probe", "troubleshooting", "language-models", "checkpoints", "which-road", "projector", "train", "transcribe"}
-"""Pages whose commands take longest; troubleshooting and which-road repeat commands of other pages."""
+SLOW = {
+    "checkpoints",
+    "index",
+    "language-models",
+    "probe",
+    "projector",
+    "train",
+    "transcribe",
+    "troubleshooting",
+    "which-road",
+}
+"""Pages whose commands take longest; index, troubleshooting and which-road repeat commands of other pages."""
 
 
 @pytest.fixture
