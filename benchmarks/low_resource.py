@@ -8,7 +8,8 @@ three seeds each, and scores test speakers, greedily. The same command continues
 its own folder.
 
 The models are small, so two parallel runs with one thread each use two cores best. Writes
-`benchmarks/results/low_resource.json`; `low_resource_attention.json` is of the former `tiny` (`sizes.tiny_attention`).
+`benchmarks/results/low_resource.json`; `low_resource_attention.json` is of the former `tiny` (`sizes.tiny_attention`),
+`low_resource_masks.json` was measured while the recipes of fine-tuning still hid spans of frames and of mel bands.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("runs/low_resource"))
     parser.add_argument("--labels", nargs="+", default=list(LABELS), choices=LABELS)
     parser.add_argument("--updates", type=int, default=4000, help="of pre-training, 24 s each")
+    parser.add_argument("--tuning", type=int, help="updates of fine-tuning; without it, those of the recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="parallel runs, with one thread each")
     args = parser.parse_args()
@@ -59,7 +61,8 @@ def main() -> None:
 
     def start(origin: str) -> list[Future[None]]:
         jobs = [(labels, origin, seed) for labels in args.labels for seed in args.seeds]
-        return [pool.submit(fine_tune, *job, data=labelled, pretrained=pretrained, into=into) for job in jobs]
+        more = [] if args.tuning is None else ["--train.num-steps", str(args.tuning)]
+        return [pool.submit(fine_tune, *job, more, data=labelled, pretrained=pretrained, into=into) for job in jobs]
 
     with ThreadPoolExecutor(args.jobs) as pool:
         pretraining = pool.submit(sori_train, "wav2vec2_tiny", english, pretrained, *pretraining_settings(args.updates))
@@ -67,7 +70,7 @@ def main() -> None:
         pretraining.result()
         for done in runs + start("pretrained"):
             done.result()
-    write(into, pretrained, args.updates)
+    write(into, pretrained, args)
 
 
 def prepare(sources: list[Path], into: Path) -> Path:
@@ -88,11 +91,13 @@ def sori_train(recipe: str, data: Path, into: Path, *more: str) -> None:
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=log)
 
 
-def fine_tune(labels: str, start: str, seed: int, *, data: Path, pretrained: Path, into: Path) -> None:
+def fine_tune(
+    labels: str, start: str, seed: int, more: list[str], *, data: Path, pretrained: Path, into: Path
+) -> None:
     """Train one recogniser and store its scores on dev and test in its run folder."""
     folder = into / f"ctc_{labels}_{start}_{seed}"
     recipe, changes = LABELS[labels]
-    more = [*GREEDY, *changes, "--train.seed", str(seed)]
+    more = [*GREEDY, *changes, *more, "--train.seed", str(seed)]
     if start == "pretrained":
         sori_train(recipe, data, folder, "--init", str(pretrained), *more)
     else:
@@ -122,7 +127,7 @@ def finished_seeds(into: Path, labels: str) -> list[int]:
     return sorted(set.intersection(*scored))
 
 
-def write(into: Path, pretrained: Path, updates: int) -> None:
+def write(into: Path, pretrained: Path, args: argparse.Namespace) -> None:
     """Write means over all finished seeds and paired intervals to the screen and to JSON."""
     rows: list[dict[str, Any]] = []
     for amount in LABELS:
@@ -133,7 +138,7 @@ def write(into: Path, pretrained: Path, updates: int) -> None:
                 for start in STARTS
             }
             difference = compare(arms["pretrained"], arms["scratch"])
-            row: dict[str, Any] = {"labels": amount, "split": split, "seeds": seeds}
+            row: dict[str, Any] = {"labels": amount, "split": split, "seeds": seeds, "updates": args.tuning or "recipe"}
             for unit in ("cer", "wer"):
                 for start, reports in arms.items():
                     rates = [getattr(report, unit) for report in reports]
@@ -151,7 +156,7 @@ def write(into: Path, pretrained: Path, updates: int) -> None:
     (RESULTS / "low_resource.json").write_text(
         json.dumps(
             {
-                "command": f"python benchmarks/low_resource.py --updates {updates}",
+                "command": f"python benchmarks/low_resource.py --updates {args.updates}",
                 "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
                 "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
                 "pretraining_last_report": last_report,

@@ -8,7 +8,8 @@ and self-training. Arms: `scratch` and `pretrained`, each as it is (`round_0`), 
 (`round_1`, unless `--rounds 0`). Scored on the ten test speakers, greedily and with the language model of the ten
 minutes.
 
-The same command continues an interrupted benchmark. Writes `benchmarks/results/small_vocabulary.json`.
+The same command continues an interrupted benchmark. Writes `benchmarks/results/small_vocabulary.json`;
+`small_vocabulary_masks.json` was measured while the recipes still hid spans of frames and of mel bands.
 """
 
 import argparse
