@@ -91,9 +91,7 @@ def sori_train(recipe: str, data: Path, into: Path, *more: str) -> None:
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=log)
 
 
-def fine_tune(
-    labels: str, start: str, seed: int, more: list[str], *, data: Path, pretrained: Path, into: Path
-) -> None:
+def fine_tune(labels: str, start: str, seed: int, more: list[str], *, data: Path, pretrained: Path, into: Path) -> None:
     """Train one recogniser and store its scores on dev and test in its run folder."""
     folder = into / f"ctc_{labels}_{start}_{seed}"
     recipe, changes = LABELS[labels]
