@@ -81,9 +81,7 @@ def prepare(sources: list[Path], into: Path) -> Path:
 
 
 def sori_train(recipe: str, data: Path, into: Path, *more: str) -> None:
-    """Train with one thread, unless the model already exists."""
-    if (into / "model" / "config.json").exists():
-        return
+    """Train with one thread; a finished run stays as it is, and one with other settings is an error."""
     command = [sys.executable, "-m", "sori", "train", recipe, "--data", str(data), "--into", str(into), *more]
     into.parent.mkdir(parents=True, exist_ok=True)
     with (into.parent / f"{into.name}.log").open("a", encoding="utf-8") as log:
@@ -136,7 +134,7 @@ def write(into: Path, pretrained: Path, args: argparse.Namespace) -> None:
                 for start in STARTS
             }
             difference = compare(arms["pretrained"], arms["scratch"])
-            row: dict[str, Any] = {"labels": amount, "split": split, "seeds": seeds, "updates": args.tuning or "recipe"}
+            row: dict[str, Any] = {"labels": amount, "split": split, "seeds": seeds, "tuning": args.tuning or "recipe"}
             for unit in ("cer", "wer"):
                 for start, reports in arms.items():
                     rates = [getattr(report, unit) for report in reports]
@@ -150,11 +148,12 @@ def write(into: Path, pretrained: Path, args: argparse.Namespace) -> None:
                 f"{d.relative[0]:+.1%} ({d.relative[1]:+.1%} to {d.relative[2]:+.1%})"
             )
     last_report = json.loads((pretrained / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    tuning = "" if args.tuning is None else f" --tuning {args.tuning}"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "low_resource.json").write_text(
         json.dumps(
             {
-                "command": f"python benchmarks/low_resource.py --updates {args.updates}",
+                "command": f"python benchmarks/low_resource.py --updates {args.updates}{tuning}",
                 "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
                 "versions": {"sori": sori.__version__, "torch": torch.__version__, "python": platform.python_version()},
                 "pretraining_last_report": last_report,
